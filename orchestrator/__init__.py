@@ -1,0 +1,1 @@
+"""Sweeps of trials over `prvr_model`: search spaces, Ray, Optuna, MLflow and the command line."""

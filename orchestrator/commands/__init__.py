@@ -1,0 +1,1 @@
+"""Commands of `prvr-sweep`, one module each."""

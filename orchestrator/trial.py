@@ -1,0 +1,69 @@
+"""What the parts of a sweep say to each other about a trial."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from prvr_model.settings import Settings, SpeedSettings
+
+
+class TrialState(StrEnum):
+    """State of a trial as the study knows it."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """One trial to be run; plain enough to be sent to another process.
+
+    Args:
+        sweep: Name of the sweep.
+        number: Optuna number of the trial; its identity.
+        key: Content key, see `provenance.trial_key`.
+        parameters: Sampled values by dotted path.
+        settings: Resolved settings, seed included.
+        speed: What changes only speed.
+        store: Absolute path of the feature store.
+        folder: URI of the trial's folder, its resume point.
+    """
+
+    sweep: str
+    number: int
+    key: str
+    parameters: dict[str, Any]
+    settings: Settings
+    speed: SpeedSettings
+    store: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class FailureCause:
+    """Why a trial failed: class of the error, its message and traceback."""
+
+    kind: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class TrialSummary:
+    """A trial as `status`, the winner's lines and the registry see it, read from the study.
+
+    `value` is the best objective so far, None before the first epoch; `best_epoch` counts
+    epochs completed, from 1.
+    """
+
+    number: int
+    state: TrialState
+    parameters: dict[str, Any]
+    value: float | None
+    best_epoch: int | None
+    epochs: int
+    key: str
+    folder: str
+    cause: FailureCause | None = None

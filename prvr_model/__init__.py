@@ -1,0 +1,1 @@
+"""The MSC model for partially relevant video retrieval: data, mathematics and training loop."""

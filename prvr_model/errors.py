@@ -1,0 +1,60 @@
+"""Errors that a user can cause or must hear of, each with the exit code of the command line."""
+
+from collections.abc import Sequence
+
+
+class PrvrError(Exception):
+    """An error with a message for the user.
+
+    The command line prints the message without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class DataError(PrvrError):
+    """Features, captions or a store are missing, damaged or contradict each other."""
+
+    exit_code = 3
+
+
+class StoreError(DataError):
+    """A feature store cannot be read or written."""
+
+
+class CorpusError(DataError):
+    """A corpus has problems; `problems` holds every line that the message shows."""
+
+    def __init__(self, summary: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([summary, *(f"  - {problem}" for problem in self.problems)]))
+
+
+class SettingsError(PrvrError):
+    """A setting has a value that cannot be used; `problems` are (dotted path, message) pairs."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{path}: {message}" for path, message in self.problems))
+
+
+class CheckpointError(PrvrError):
+    """A checkpoint is missing, damaged or belongs to other settings."""
+
+    exit_code = 3
+
+
+class NonFiniteError(PrvrError):
+    """A loss term or a gradient became NaN or infinite; the weights were left as they were."""
+
+    def __init__(self, term: str, epoch: int, step: int) -> None:
+        self.term = term
+        self.epoch = epoch
+        self.step = step
+        super().__init__(
+            f"{term} is not finite in epoch {epoch}, step {step}; training stopped before "
+            "the optimizer step. A lower optimizer.learning_rate or smaller loss weights "
+            "usually help; check the features with `prvr-sweep data inspect`."
+        )

@@ -1,0 +1,1 @@
+"""Readers of the feature layouts that users have, each into a feature store."""

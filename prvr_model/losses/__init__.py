@@ -1,0 +1,1 @@
+"""Loss terms of MSC: pure functions on tensors and masks."""
