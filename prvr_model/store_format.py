@@ -1,0 +1,164 @@
+"""What a feature store is on disk: names of its files, schemas, manifest and fingerprint.
+
+A store is a folder:
+
+    manifest.json                  Manifest
+    <split>.videos.arrow           id, features: one list of frame rows a video
+    <split>.captions.arrow         id, video (row in the split's videos), text, features: token rows
+
+The reader and the writer both follow this page, so that neither has to import the other.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, ValidationError
+
+from prvr_model.errors import StoreError
+from prvr_model.settings import Section
+
+FORMAT = "prvr-sweep feature store"
+# Raised whenever a reader of the earlier number would misread the files.
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+SPLIT_NAMES = ("train", "val", "test")
+
+Kind: TypeAlias = Literal["videos", "captions"]
+DTypeName: TypeAlias = Literal["float16", "float32"]
+KINDS: tuple[Kind, ...] = ("videos", "captions")
+_ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
+
+
+class SplitCounts(Section):
+    """How much one split holds; frames and tokens are rows over all its videos and captions."""
+
+    videos: int = Field(ge=1)
+    captions: int = Field(ge=1)
+    frames: int = Field(ge=1)
+    tokens: int = Field(ge=1)
+
+
+class FileRecord(Section):
+    """What `open` (size) and `verify` (content) check of one file."""
+
+    size_bytes: int = Field(ge=1)
+    content_sha256: str
+
+
+class Manifest(Section):
+    """Description of a store; `source` says in words and numbers where the data came from."""
+
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+    name: str
+    video_dim: int = Field(ge=1)
+    text_dim: int = Field(ge=1)
+    video_dtype: DTypeName
+    text_dtype: DTypeName
+    splits: dict[str, SplitCounts]
+    files: dict[str, FileRecord]
+    source: dict[str, Any]
+    fingerprint: str
+
+
+def file_name(split: str, kind: Kind) -> str:
+    """Name of a split's file inside the store."""
+    return f"{split}.{kind}.arrow"
+
+
+def schema(kind: Kind, dim: int, dtype: DTypeName) -> pa.Schema:
+    """Arrow schema of a file; large_list because one batch may exceed 2**31 values."""
+    rows = pa.large_list(pa.list_(_ARROW_TYPES[dtype], dim))
+    fields = [("id", pa.string()), ("features", rows)]
+    if kind == "captions":
+        fields[1:1] = [("video", pa.int64()), ("text", pa.string())]
+    return pa.schema(fields)
+
+
+class ContentDigest:
+    """SHA-256 over items in their order, whatever batches they are written in."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, texts: tuple[str, ...], rows: np.ndarray) -> None:
+        """Take in one item: its strings and its C-contiguous (rows, dim) features."""
+        for text in texts:
+            encoded = text.encode()
+            # Lengths go first, or ("ab", "c") and ("a", "bc") would be one item.
+            self._hash.update(len(encoded).to_bytes(8, "little") + encoded)
+        self._hash.update(np.asarray(rows.shape, dtype="<i8").tobytes())
+        self._hash.update(rows.data)
+
+    def hexdigest(self) -> str:
+        """Digest of the items so far."""
+        return self._hash.hexdigest()
+
+
+def fingerprint_of(
+    dims: tuple[int, int], dtypes: tuple[str, str], digests: Mapping[str, str]
+) -> str:
+    """Fingerprint of a store's content; name and source do not enter.
+
+    Args:
+        dims: Dimensions of frames and tokens.
+        dtypes: Their number types.
+        digests: Content digest by file name.
+    """
+    content = {"dims": list(dims), "dtypes": list(dtypes), "files": dict(digests)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(store: Path) -> Manifest:
+    """Manifest of a store.
+
+    Raises:
+        StoreError: No store there, unknown format version, or a manifest that is damaged.
+    """
+    values = _read_json(store)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise StoreError(f"{store} is not a feature store: {MANIFEST_NAME} is of another kind")
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise StoreError(
+            f"{store} has format version {version!r}, this prvr-sweep reads version "
+            f"{FORMAT_VERSION}; import the data again or use the prvr-sweep that wrote it"
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        places = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+        raise StoreError(
+            f"{store / MANIFEST_NAME} is damaged (at {places}); import the data again"
+        ) from error
+
+
+def is_store(path: Path) -> bool:
+    """Whether `path` is a store of any version, damaged data files included."""
+    try:
+        values = _read_json(path)
+    except StoreError:
+        return False
+    return isinstance(values, dict) and values.get("format") == FORMAT
+
+
+def _read_json(store: Path) -> object:
+    if not store.exists():
+        raise StoreError(
+            f"there is no feature store at {store}; make one with `prvr-sweep data import` "
+            "or `prvr-sweep data synth`"
+        )
+    manifest = store / MANIFEST_NAME
+    try:
+        return json.loads(manifest.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"{store} is not a feature store: it has no {MANIFEST_NAME}") from None
+    except OSError as error:
+        raise StoreError(f"cannot read {manifest}: {error.strerror}") from error
+    except ValueError as error:
+        raise StoreError(f"{manifest} is damaged ({error}); import the data again") from error
