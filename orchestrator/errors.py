@@ -1,0 +1,52 @@
+"""Errors of sweeps that a user can cause or must hear of, with their exit codes."""
+
+from collections.abc import Sequence
+
+from prvr_model.errors import PrvrError
+
+
+class SpecError(PrvrError):
+    """A sweep's YAML, or an override of it, cannot be used; `problems` holds every line shown."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class SweepExistsError(PrvrError):
+    """A sweep of this name is in the study already and must not be mixed with a new one."""
+
+    exit_code = 2
+
+    def __init__(self, name: str, storage: str) -> None:
+        self.name = name
+        super().__init__(
+            f"sweep {name!r} exists already in {storage}; resume it with "
+            f"`prvr-sweep resume {name}`, or launch under another name (--set name=...)"
+        )
+
+
+class SweepNotFoundError(PrvrError):
+    """No sweep of this name is in the study."""
+
+    exit_code = 2
+
+    def __init__(self, name: str, storage: str, names: Sequence[str]) -> None:
+        self.name = name
+        there = ", ".join(sorted(names)) or "none"
+        super().__init__(f"no sweep {name!r} in {storage}; sweeps there: {there}")
+
+
+class HomeLockedError(PrvrError):
+    """Another driver writes to this home; two would spoil each other's study."""
+
+    exit_code = 2
+
+    def __init__(self, home: str, process: int | None) -> None:
+        holder = f"process {process}" if process is not None else "another process"
+        super().__init__(
+            f"{holder} runs a sweep in {home}; wait for it, stop it with Ctrl-C, "
+            "or use another folder with --home"
+        )

@@ -1,0 +1,121 @@
+"""From sampled parameters to the settings of a trial, and whether that works everywhere."""
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.parameters import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    values_of,
+)
+from orchestrator.problems import Problem, shown
+from orchestrator.sweep_spec import SweepSpec
+from prvr_model.errors import SettingsError
+from prvr_model.settings import Settings, build_settings
+
+__all__ = [
+    "CategoricalParameter",
+    "FloatParameter",
+    "IntParameter",
+    "Parameter",
+    "grid_points",
+    "resolve",
+    "space_problems",
+]
+
+# All corners of ten two-ended parameters; building settings takes about 0.1 ms each.
+MAX_CORNERS = 1024
+# Points inside: rounding can make a combination impossible whose neighbours at the ends work.
+_INNER_POINTS = 256
+# More would say the same again.
+_MAX_SHOWN = 5
+
+
+def resolve(spec: SweepSpec, parameters: Mapping[str, Any]) -> Settings:
+    """The settings of the trial that has these parameters.
+
+    Args:
+        spec: The sweep.
+        parameters: Value by dotted path, as sampled.
+
+    Raises:
+        SettingsError: The combination cannot be trained.
+    """
+    space = spec.search.parameters
+    snapped = {
+        path: space[path].snap(value) if path in space else value
+        for path, value in parameters.items()
+    }
+    return build_settings(spec.preset, {**spec.settings, **snapped})
+
+
+def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Every combination of the parameters' values, the last parameter varying fastest.
+
+    The spec is one whose parameters are all countable, as loading ensures for a grid.
+    """
+    space = spec.search.parameters
+    columns = [values_of(one) for one in space.values()]
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
+
+
+def space_problems(spec: SweepSpec) -> list[Problem]:
+    """Combinations of the space that cannot be trained, found before anything starts.
+
+    Every corner is tried (a seeded sample of them where there are more than `MAX_CORNERS`), and
+    some points inside.
+    """
+    problems: dict[str, Problem] = {}
+    for point in _trial_points(spec):
+        if len(problems) == _MAX_SHOWN:
+            break
+        for path, message in _failures(spec, point):
+            problems.setdefault(message, _blamed(spec, point, path, message))
+    return list(problems.values())
+
+
+def _trial_points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    space = spec.search.parameters
+    generator = random.Random(spec.search.seed)
+    num_corners = 1
+    for one in space.values():
+        num_corners *= len(one.ends)
+    if num_corners <= MAX_CORNERS:
+        ends = [one.ends for one in space.values()]
+        yield from (dict(zip(space, values, strict=True)) for values in itertools.product(*ends))
+    else:
+        for _ in range(MAX_CORNERS):
+            yield {path: generator.choice(one.ends) for path, one in space.items()}
+    for _ in range(_INNER_POINTS):
+        yield {path: one.draw(generator) for path, one in space.items()}
+
+
+def _failures(spec: SweepSpec, point: Mapping[str, Any]) -> list[tuple[str, str]]:
+    try:
+        resolve(spec, point)
+    except SettingsError as error:
+        return [*error.problems]
+    return []
+
+
+def _blamed(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> Problem:
+    """Name the parameters that matter; where none does, the settings are wrong as they stand."""
+    guilty = [one for one in point if _matters(spec, point, one, message)]
+    if not guilty:
+        return Problem(("settings", path) if path else ("settings",), message)
+    values = ", ".join(f"{one} {shown(point[one])}" for one in guilty)
+    return Problem(("search", "parameters", guilty[0]), f"with {values}: {message}")
+
+
+def _matters(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> bool:
+    if path.rpartition(".")[2] in message.replace(".", " ").replace(",", " ").split():
+        return True
+    others = (value for value in spec.search.parameters[path].ends if value != point[path])
+    return any(
+        all(text != message for _, text in _failures(spec, {**point, path: value}))
+        for value in others
+    )
