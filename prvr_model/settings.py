@@ -317,9 +317,7 @@ def spaced_levels(num_clips: int, num_levels: int, smallest: int) -> tuple[int, 
     if (num_clips, num_levels, smallest) == (PUBLISHED_LEVELS[0], len(PUBLISHED_LEVELS), 5):
         return PUBLISHED_LEVELS
     shrink = smallest / num_clips
-    levels = tuple(
-        round(num_clips * shrink ** (k / (num_levels - 1))) for k in range(num_levels)
-    )
+    levels = tuple(round(num_clips * shrink ** (k / (num_levels - 1))) for k in range(num_levels))
     return _checked_levels(num_clips, levels)
 
 

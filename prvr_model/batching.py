@@ -1,0 +1,146 @@
+"""Batches of videos with all their captions, as tensors on the model's device."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from prvr_model.dataset import PreparedSplit
+
+# Tells apart the streams of random numbers that one seed gives.
+_ORDER_STREAM, _NEGATIVES_STREAM, _DROPOUT_STREAM, _WEIGHTS_STREAM = range(4)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Videos and all their captions; captions follow their videos' order.
+
+    Args:
+        frames: Resampled frames, rows of norm 1.
+        clips: Clips, rows of norm 1.
+        clip_sizes: Frames in each clip.
+        frame_to_clip: Clip of each frame.
+        segment_of_clip: CBVA segment of each clip.
+        tokens: Caption tokens, rows of norm 1, zero where padding.
+        tokens_valid: Where a token is.
+        teacher: The foundation model's sentence vector: each caption's last valid token.
+        video_of_caption: Row of each caption's video.
+    """
+
+    frames: Float[Tensor, "videos frames dim"]
+    clips: Float[Tensor, "videos clips dim"]
+    clip_sizes: Float[Tensor, "videos clips"]
+    frame_to_clip: Int[Tensor, "videos frames"]
+    segment_of_clip: Int[Tensor, "videos clips"]
+    tokens: Float[Tensor, "captions length text_dim"]
+    tokens_valid: Bool[Tensor, "captions length"]
+    teacher: Float[Tensor, "captions text_dim"]
+    video_of_caption: Int[Tensor, "captions"]
+
+
+@dataclass(frozen=True)
+class CaptionTokens:
+    """Padded token features of some captions."""
+
+    features: Float[Tensor, "captions length text_dim"]
+    valid: Bool[Tensor, "captions length"]
+
+
+def stream_seed(seed: int, stream: int, *position: int) -> int:
+    """Seed of a stream of random numbers at a place of training, e.g. (epoch, step)."""
+    entropy = np.random.SeedSequence([seed, stream, *position])
+    return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def epoch_order(
+    num_videos: int, batch_videos: int, seed: int, epoch: int
+) -> list[Int[np.ndarray, "batch"]]:
+    """Videos of each batch of an epoch, a function of seed and epoch alone.
+
+    A single video left over joins the batch before it: alone it has no negatives.
+    """
+    order = np.random.default_rng(stream_seed(seed, _ORDER_STREAM, epoch)).permutation(num_videos)
+    bounds = list(range(batch_videos, num_videos, batch_videos))
+    if bounds and num_videos - bounds[-1] == 1:
+        bounds.pop()
+    return np.split(order, bounds)
+
+
+def steps_per_epoch(num_videos: int, batch_videos: int) -> int:
+    """Number of batches of an epoch."""
+    return len(epoch_order(num_videos, batch_videos, seed=0, epoch=0))
+
+
+def draws_for_step(
+    seed: int, epoch: int, step: int, sizes: tuple[int, ...], device: torch.device
+) -> list[Float[Tensor, "size"]]:
+    """Uniform draws in [0, 1) of some sizes, a function of seed, epoch and step alone."""
+    generator = np.random.default_rng(stream_seed(seed, _NEGATIVES_STREAM, epoch, step))
+    return [torch.from_numpy(generator.random(size, dtype=np.float32)).to(device) for size in sizes]
+
+
+def dropout_seed(seed: int, epoch: int) -> int:
+    """Seed of the device's generator at the start of an epoch."""
+    return stream_seed(seed, _DROPOUT_STREAM, epoch)
+
+
+def weights_seed(seed: int) -> int:
+    """Seed of the weights' first values."""
+    return stream_seed(seed, _WEIGHTS_STREAM)
+
+
+def make_batch(
+    split: PreparedSplit, videos: Int[np.ndarray, "batch"], device: torch.device
+) -> Batch:
+    """Tensors of some videos and all their captions."""
+    captions = split.captions_of(videos)
+    tokens = pad_tokens(split, captions, device)
+    last_tokens = split.tokens[split.token_offsets[captions + 1] - 1]
+    counts = split.caption_starts[videos + 1] - split.caption_starts[videos]
+    return Batch(
+        frames=_tensor(split.frames[videos], device),
+        clips=_tensor(split.clips[videos], device),
+        clip_sizes=_tensor(split.clip_sizes[videos], device),
+        frame_to_clip=_tensor(split.frame_to_clip[videos], device),
+        segment_of_clip=_tensor(split.segment_of_clip[videos], device),
+        tokens=tokens.features,
+        tokens_valid=tokens.valid,
+        teacher=_tensor(last_tokens, device),
+        video_of_caption=_tensor(np.repeat(np.arange(len(videos)), counts), device),
+    )
+
+
+def pad_tokens(
+    split: PreparedSplit, captions: Int[np.ndarray, "batch"], device: torch.device
+) -> CaptionTokens:
+    """Tokens of some captions, padded with zeros to the longest of them."""
+    starts = split.token_offsets[captions]
+    lengths = split.token_offsets[captions + 1] - starts
+    columns = np.arange(lengths.max())
+    valid = columns < lengths[:, None]
+    features = split.tokens[starts[:, None] + np.minimum(columns, lengths[:, None] - 1)]
+    features[~valid] = 0
+    return CaptionTokens(_tensor(features, device), _tensor(valid, device))
+
+
+def video_blocks(split: PreparedSplit, block: int) -> Iterator[slice]:
+    """Consecutive videos, `block` at a time."""
+    return _blocks(split.num_videos, block)
+
+
+def caption_blocks(split: PreparedSplit, block: int) -> Iterator[slice]:
+    """Consecutive captions, `block` at a time."""
+    return _blocks(split.num_captions, block)
+
+
+def _blocks(total: int, block: int) -> Iterator[slice]:
+    return (slice(start, min(start + block, total)) for start in range(0, total, block))
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    # A slice of a mapped array is read-only and torch wants memory that it may write.
+    writable = np.require(array, requirements=["C", "W"])
+    return torch.from_numpy(writable).to(device, non_blocking=True)

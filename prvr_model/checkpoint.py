@@ -1,0 +1,278 @@
+"""Checkpoints: tensors in safetensors files with a JSON header, never pickles.
+
+A trial's folder holds `last.safetensors` (all that training needs to go on), and
+`best.safetensors` (the weights of the best validation epoch). Each is written whole or not at all.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from prvr_model.errors import CheckpointError
+from prvr_model.model import MscModel
+from prvr_model.optimizer import BertAdam
+from prvr_model.reporting import EpochReport
+from prvr_model.settings import Settings, parse_settings
+from prvr_model.storage import Folder
+
+LAST = "last.safetensors"
+BEST = "best.safetensors"
+# Raised when a file of an older version can no longer be read.
+FORMAT_VERSION = 1
+
+_WEIGHT, _MOMENT, _RANDOM = "model.", "optimizer.", "random."
+_HEADER = "prvr_sweep"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where training stands between two epochs.
+
+    Args:
+        epoch: Epochs completed.
+        best_epoch: Epoch of the best validation SumR, from 1; 0 before the first.
+        best_value: That SumR.
+        reports: Every epoch's row, in order.
+        stopped: Whether training ended by itself: `epochs`, `patience`, or None.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = -float("inf")
+    reports: tuple[EpochReport, ...] = ()
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model read from a file: settings, dimensions of the features and weights."""
+
+    settings: Settings
+    video_dim: int
+    text_dim: int
+    epoch: int
+    weights: dict[str, Tensor]
+
+    def build(self, device: torch.device) -> MscModel:
+        """The model with its weights, in evaluation mode."""
+        model = MscModel(self.settings.model, self.video_dim, self.text_dim)
+        model.load_state_dict(self.weights)
+        return model.to(device).eval()
+
+
+def save_best(folder: Folder, model: MscModel, settings: Settings, epoch: int) -> None:
+    """Write the weights of the best epoch so far."""
+    header = {**_model_header(model, settings), "epoch": epoch}
+    _write(folder, BEST, _prefixed(_WEIGHT, model.state_dict()), header)
+
+
+def save_last(
+    folder: Folder,
+    model: MscModel,
+    optimizer: BertAdam,
+    settings: Settings,
+    state: TrainingState,
+    store_fingerprint: str,
+) -> None:
+    """Write all that training needs to go on after `state.epoch`."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    moments = {
+        f"{moment}.{names[id(parameter)]}": tensor
+        for parameter, moments in optimizer.state.items()
+        for moment, tensor in moments.items()
+    }
+    tensors = {
+        **_prefixed(_WEIGHT, model.state_dict()),
+        **_prefixed(_MOMENT, moments),
+        f"{_RANDOM}cpu": torch.get_rng_state(),
+    }
+    header = {
+        **_model_header(model, settings),
+        "store_fingerprint": store_fingerprint,
+        "steps_done": optimizer.steps_done,
+        "state": {**asdict(state), "best_value": _json_number(state.best_value)},
+    }
+    _write(folder, LAST, tensors, header)
+
+
+def load_last(
+    folder: Folder,
+    model: MscModel,
+    optimizer: BertAdam,
+    settings: Settings,
+    store_fingerprint: str,
+) -> TrainingState:
+    """Restore model and optimizer from the folder; the initial state where it has no checkpoint.
+
+    Raises:
+        CheckpointError: The file is damaged, or was written for other settings or data.
+    """
+    if not folder.exists(LAST):
+        return TrainingState()
+    tensors, header = _read(folder, LAST)
+    _check_same(folder, header, settings, store_fingerprint)
+    model.load_state_dict(_without(_WEIGHT, tensors))
+    parameters = dict(model.named_parameters())
+    for name, tensor in _without(_MOMENT, tensors).items():
+        moment, _, parameter = name.partition(".")
+        place = parameters[parameter]
+        optimizer.state[place][moment] = tensor.to(place.device)
+    optimizer.steps_done = header["steps_done"]
+    torch.set_rng_state(tensors[f"{_RANDOM}cpu"])
+    return _parse_state(header["state"])
+
+
+def read_state(folder: Folder) -> TrainingState:
+    """Where training stood when the last checkpoint was written; the initial state without one."""
+    return _parse_state(_read(folder, LAST)[1]["state"]) if folder.exists(LAST) else TrainingState()
+
+
+def load_best(folder: Folder) -> ModelFile:
+    """The model of the best epoch.
+
+    Raises:
+        CheckpointError: There is none, or the file is damaged.
+    """
+    if not folder.exists(BEST):
+        raise CheckpointError(f"{folder.uri}: has no {BEST}; no epoch of this trial ended")
+    tensors, header = _read(folder, BEST)
+    return _model_file(tensors, header)
+
+
+def export_model(folder: Folder, target: Path) -> None:
+    """Write the best epoch's model as `model.safetensors` and `config.json` into a local folder."""
+    tensors, header = _read(folder, BEST)
+    target.mkdir(parents=True, exist_ok=True)
+    weights = _without(_WEIGHT, tensors)
+    (target / "model.safetensors").write_bytes(save(weights))
+    config = json.dumps(header, indent=2, sort_keys=True)
+    (target / "config.json").write_text(config + "\n", encoding="utf-8")
+
+
+def load_exported(source: Path) -> ModelFile:
+    """The model of a folder that `export_model` wrote.
+
+    Raises:
+        CheckpointError: Files are missing or damaged.
+    """
+    try:
+        header = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        weights = load((source / "model.safetensors").read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{source}: is not an exported model: {error}") from error
+    return _model_file(_prefixed(_WEIGHT, weights), header)
+
+
+def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
+    """Keep the rank of every validation query of an epoch, int32, as a safetensors file."""
+    content = save({"ranks": torch.from_numpy(ranks.astype(np.int32))})
+    folder.child("ranks").write_bytes(f"epoch-{epoch:04d}.safetensors", content)
+
+
+def _model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "video_dim": model.video_dim,
+        "text_dim": model.text_dim,
+    }
+
+
+def _model_file(tensors: dict[str, Tensor], header: dict[str, Any]) -> ModelFile:
+    return ModelFile(
+        settings=parse_settings(header["settings"]),
+        video_dim=header["video_dim"],
+        text_dim=header["text_dim"],
+        epoch=header["epoch"],
+        weights=_without(_WEIGHT, tensors),
+    )
+
+
+def _check_same(
+    folder: Folder, header: dict[str, Any], settings: Settings, store_fingerprint: str
+) -> None:
+    if header["store_fingerprint"] != store_fingerprint:
+        raise CheckpointError(
+            f"{folder.uri}/{LAST}: was trained on a store with fingerprint "
+            f"{header['store_fingerprint'][:12]}, this one has {store_fingerprint[:12]}"
+        )
+    ours = _resumable(settings.model_dump(mode="json"))
+    theirs = _resumable(header["settings"])
+    different = [
+        f"{section}.{key} is {theirs.get(section, {}).get(key)!r}, wanted {value!r}"
+        for section, values in ours.items()
+        for key, value in values.items()
+        if theirs.get(section, {}).get(key) != value
+    ]
+    if different:
+        raise CheckpointError(
+            f"{folder.uri}/{LAST}: was trained with other settings: {'; '.join(different)}"
+        )
+
+
+def _resumable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings less the number of epochs: a longer budget continues exactly from a shorter one."""
+    training = {key: value for key, value in settings["training"].items() if key != "epochs"}
+    return {**settings, "training": training}
+
+
+def _parse_state(content: dict[str, Any]) -> TrainingState:
+    best_value = content["best_value"]
+    return TrainingState(
+        epoch=content["epoch"],
+        best_epoch=content["best_epoch"],
+        best_value=-float("inf") if best_value is None else best_value,
+        reports=_parse_reports(content["reports"]),
+        stopped=content["stopped"],
+    )
+
+
+def _parse_reports(rows: Sequence[dict[str, Any]]) -> tuple[EpochReport, ...]:
+    return tuple(EpochReport(row["epoch"], row["metrics"], row["timestamp_ms"]) for row in rows)
+
+
+def _json_number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _write(folder: Folder, name: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    folder.write_bytes(name, save(contiguous, metadata={_HEADER: json.dumps(header)}))
+
+
+def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    content = folder.read_bytes(name)
+    try:
+        # The file starts with the length of its JSON header, 8 bytes little-endian.
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        header = json.loads(metadata[_HEADER])
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.uri}/{name}: is damaged: {error}") from error
+    if header.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder.uri}/{name}: has format version {header.get('format_version')}, this "
+            f"program reads {FORMAT_VERSION}"
+        )
+    return tensors, header
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

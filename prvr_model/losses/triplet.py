@@ -1,0 +1,96 @@
+"""Hinge losses against one negative per caption and per video.
+
+Source: METHOD, losses, second item.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from prvr_model.losses.infonce import own_pairs
+
+
+@dataclass(frozen=True)
+class NegativeDraws:
+    """Uniform draws in [0, 1) that choose the negatives, made outside the loss.
+
+    They are a function of (seed, epoch, step), so the choice does not depend on the device or
+    on how a batch is spread over processes.
+    """
+
+    video_for_caption: Float[Tensor, "captions"]
+    caption_for_video: Float[Tensor, "videos"]
+
+
+def triplet(
+    scores: Float[Tensor, "captions videos"],
+    video_of_caption: Int[Tensor, "captions"],
+    margin: float,
+    draws: NegativeDraws,
+    hard_pool: int | None,
+) -> Float[Tensor, ""]:
+    """Margin losses text to video and video to text, each averaged over its rows.
+
+    Args:
+        scores: Cosine scores S.
+        video_of_caption: Column of each caption's video.
+        margin: Wanted distance between positive and negative.
+        draws: Choice of the negatives.
+        hard_pool: None: negatives from all others. Else a caption's negative is drawn from that
+            many hardest videos, and a video's negative is the hardest caption.
+
+    Returns:
+        Sum of both directions; 0 for a single video, which has no negatives.
+    """
+    own = own_pairs(scores, video_of_caption)
+    if scores.shape[1] < 2:
+        return scores.sum() * 0
+    to_video = _text_to_video(scores, own, draws.video_for_caption, hard_pool)
+    to_text = _video_to_text(scores, own, draws.caption_for_video, hard_pool)
+    text_margin = margin + to_video - scores.gather(1, video_of_caption[:, None])[:, 0]
+    own_mean = (scores * own).sum(dim=0) / own.sum(dim=0)
+    return text_margin.relu().mean() + (margin + to_text - own_mean).relu().mean()
+
+
+def _text_to_video(
+    scores: Float[Tensor, "captions videos"],
+    own: Bool[Tensor, "captions videos"],
+    draws: Float[Tensor, "captions"],
+    hard_pool: int | None,
+) -> Float[Tensor, "captions"]:
+    """Score of each caption's negative video."""
+    num_others = scores.shape[1] - 1
+    if hard_pool is None:
+        return _draw_other(scores, own, draws)
+    pool = min(hard_pool, num_others)
+    hardest = scores.masked_fill(own, -torch.inf).topk(pool, dim=1).values
+    choice = (draws * pool).long().clamp_max(pool - 1)
+    return hardest.gather(1, choice[:, None])[:, 0]
+
+
+def _video_to_text(
+    scores: Float[Tensor, "captions videos"],
+    own: Bool[Tensor, "captions videos"],
+    draws: Float[Tensor, "videos"],
+    hard_pool: int | None,
+) -> Float[Tensor, "videos"]:
+    """Score of each video's negative caption."""
+    if hard_pool is None:
+        return _draw_other(scores.T, own.T, draws)
+    return scores.masked_fill(own, -torch.inf).amax(dim=0)
+
+
+def _draw_other(
+    scores: Float[Tensor, "rows columns"],
+    own: Bool[Tensor, "rows columns"],
+    draws: Float[Tensor, "rows"],
+) -> Float[Tensor, "rows"]:
+    """Score in a column drawn uniformly from those that are not the row's own."""
+    order = (~own).cumsum(dim=1)
+    num_others = order[:, -1]
+    wanted = torch.minimum((draws * num_others).long(), num_others - 1) + 1
+    # The first column at which the count of others reaches the wanted one.
+    column = (order < wanted[:, None]).sum(dim=1)
+    return scores.gather(1, column[:, None])[:, 0]

@@ -1,0 +1,108 @@
+"""BertAdam and its learning-rate schedule.
+
+Source: METHOD, training as published.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prvr_model.settings import OptimizerSettings
+
+# Added to a gradient's norm before the clipping ratio is taken.
+_CLIP_EPSILON = 1e-6
+
+
+def schedule_factor(progress: float, warmup_share: float) -> float:
+    """Factor on the learning rate at a share of the schedule's horizon.
+
+    Linear from 0 to 1 over the warm-up, then linear to 0 at the end; never negative.
+    """
+    if progress < warmup_share:
+        return progress / warmup_share
+    return max((progress - 1) / (warmup_share - 1), 0.0)
+
+
+class BertAdam(torch.optim.Optimizer):
+    """Adam without bias correction, with decoupled weight decay inside the update.
+
+    Each parameter's gradient is clipped to a norm of its own. All parameters are updated
+    together, without a loop over them and without waiting for the device.
+
+    Args:
+        decayed: Parameters under weight decay.
+        free: Parameters without.
+        settings: Learning rate, betas, decay, clip.
+        total_steps: Horizon of the schedule in steps.
+    """
+
+    def __init__(
+        self,
+        decayed: Iterable[nn.Parameter],
+        free: Iterable[nn.Parameter],
+        settings: OptimizerSettings,
+        total_steps: int,
+    ) -> None:
+        groups: list[dict[str, Any]] = [
+            {"params": list(decayed), "weight_decay": settings.weight_decay},
+            {"params": list(free), "weight_decay": 0.0},
+        ]
+        super().__init__(groups, {})
+        self.settings = settings
+        self.total_steps = total_steps
+        self.steps_done = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the next step."""
+        progress = self.steps_done / self.total_steps
+        return self.settings.learning_rate * schedule_factor(progress, self.settings.warmup_share)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        if closure is not None:
+            raise ValueError("BertAdam takes no closure: it never evaluates the loss itself")
+        learning_rate = self.learning_rate
+        for group in self.param_groups:
+            used = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if used:
+                self._update(used, group["weight_decay"], learning_rate)
+        self.steps_done += 1
+
+    def _update(
+        self, parameters: list[nn.Parameter], weight_decay: float, learning_rate: float
+    ) -> None:
+        beta1, beta2 = self.settings.beta1, self.settings.beta2
+        gradients = self._clipped([parameter.grad for parameter in parameters])  # type: ignore[misc]
+        means, squares = (
+            [self._moment(parameter, name) for parameter in parameters]
+            for name in ("mean", "square")
+        )
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_add_(denominators, self.settings.epsilon)
+        updates = torch._foreach_div(means, denominators)
+        if weight_decay:
+            torch._foreach_add_(updates, parameters, alpha=weight_decay)
+        torch._foreach_add_(parameters, updates, alpha=-learning_rate)
+
+    def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Gradients scaled down to the largest norm allowed, each by itself."""
+        norms = torch._foreach_norm(gradients)
+        torch._foreach_add_(norms, _CLIP_EPSILON)
+        ratios = torch._foreach_reciprocal(norms)
+        torch._foreach_mul_(ratios, self.settings.gradient_clip)
+        torch._foreach_clamp_max_(ratios, 1.0)
+        return list(torch._foreach_mul(gradients, ratios))
+
+    def _moment(self, parameter: nn.Parameter, name: str) -> Tensor:
+        state = self.state[parameter]
+        if name not in state:
+            state[name] = torch.zeros_like(parameter)
+        moment: Tensor = state[name]
+        return moment

@@ -1,0 +1,234 @@
+"""The training loop of a trial: epochs, evaluation, early stop, checkpoints, reports.
+
+It knows no host: the folder is its resume point and a callback takes its reports. The same
+settings and seed give the same metrics bit for bit on the CPU, also after an interruption
+between epochs, at the same number of threads.
+"""
+
+import resource
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from prvr_model import checkpoint
+from prvr_model.batching import (
+    Batch,
+    draws_for_step,
+    dropout_seed,
+    epoch_order,
+    make_batch,
+    steps_per_epoch,
+    weights_seed,
+)
+from prvr_model.dataset import PreparedSplit, prepare_split
+from prvr_model.errors import NonFiniteError, StoreError
+from prvr_model.evaluation import Evaluation, build_relevance, evaluate
+from prvr_model.feature_store import FeatureStore
+from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.metrics import Relevance
+from prvr_model.model import MscModel
+from prvr_model.objective import BranchDraws, compute_losses, loss_term_names
+from prvr_model.optimizer import BertAdam
+from prvr_model.reporting import Decision, EpochReport, Report
+from prvr_model.settings import Settings, SpeedSettings
+from prvr_model.storage import Folder
+
+StopReason = Literal["epochs", "patience", "stopped"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run came to.
+
+    Args:
+        reports: Every epoch's row, those before an interruption included.
+        best_epoch: Epoch of the best validation SumR, from 1.
+        stop_reason: All epochs run, patience at its end, or stopped by the host.
+    """
+
+    reports: tuple[EpochReport, ...]
+    best_epoch: int
+    stop_reason: StopReason
+
+
+def train(
+    settings: Settings,
+    store: FeatureStore,
+    folder: Folder,
+    report: Report,
+    speed: SpeedSettings | None = None,
+) -> TrainResult:
+    """Train a model, or go on from the last checkpoint in the folder.
+
+    Rows of earlier epochs are reported again first, unchanged. A checkpoint is written before
+    its epoch is reported, so a host may end the process inside `report`.
+
+    Args:
+        settings: Everything that changes the result.
+        store: Features with splits `train` and `val`.
+        folder: The trial's folder.
+        report: Takes each epoch's row and decides whether to go on.
+        speed: Device, threads and the like.
+
+    Raises:
+        StoreError: A split is missing or has fewer than two videos to train on.
+        CheckpointError: The folder's checkpoint is damaged or of other settings.
+        NonFiniteError: A loss or gradient is not finite; nothing of that step was applied.
+    """
+    speed = speed or SpeedSettings()
+    torch.set_num_threads(speed.threads)
+    # Training uses the process's generators; a host in the same process keeps its own.
+    with torch.random.fork_rng():
+        run = _Run(settings, store, folder, speed)
+        return run.execute(report)
+
+
+class _Run:
+    """One call of `train`: the objects that its epochs share."""
+
+    def __init__(
+        self, settings: Settings, store: FeatureStore, folder: Folder, speed: SpeedSettings
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.speed = speed
+        self.device = torch.device(speed.device)
+        self.fingerprint = store.manifest.fingerprint
+        self.train_split = _training_split(store, settings)
+        self.val_split = prepare_split(store, "val", settings)
+        self.relevance: Relevance = build_relevance(store.split("val"), settings.evaluation)
+        torch.manual_seed(weights_seed(settings.training.seed))
+        manifest = store.manifest
+        self.model = MscModel(settings.model, manifest.video_dim, manifest.text_dim)
+        self.model.to(self.device)
+        self.optimizer = build_optimizer(self.model, settings, self.train_split.num_videos)
+        self.state = checkpoint.load_last(
+            folder, self.model, self.optimizer, settings, self.fingerprint
+        )
+
+    def execute(self, report: Report) -> TrainResult:
+        for row in self.state.reports:
+            if report(row) is Decision.STOP:
+                return self._result("stopped")
+        while (reason := self._stop_reason()) is None:
+            self._epoch()
+            if report(self.state.reports[-1]) is Decision.STOP:
+                return self._result("stopped")
+        return self._result(reason)
+
+    def _stop_reason(self) -> StopReason | None:
+        training = self.settings.training
+        patience = training.patience_epochs
+        if patience is not None and self.state.epoch - self.state.best_epoch >= patience:
+            return "patience"
+        return "epochs" if self.state.epoch >= training.epochs else None
+
+    def _result(self, reason: StopReason) -> TrainResult:
+        return TrainResult(self.state.reports, self.state.best_epoch, reason)
+
+    def _epoch(self) -> None:
+        """Train and evaluate one epoch, save, and make its row the last of the state."""
+        start = time.monotonic()
+        metrics = self._train_epoch(self.state.epoch)
+        trained = time.monotonic()
+        evaluation = evaluate(self.model, self.val_split, self.relevance, self.speed)
+        evaluated = time.monotonic()
+        metrics.update({f"val/{name}": value for name, value in evaluation.metrics.items()})
+        metrics["time/epoch_s"] = evaluated - start
+        metrics["time/evaluation_s"] = evaluated - trained
+        metrics["time/videos_per_s"] = self.train_split.num_videos / (trained - start)
+        metrics["memory/peak_mb"] = peak_memory_mb(self.device)
+        self._advance(metrics, evaluation)
+
+    def _advance(self, metrics: dict[str, float], evaluation: Evaluation) -> None:
+        epoch = self.state.epoch + 1
+        row = EpochReport(epoch, metrics, time.time_ns() // 1_000_000)
+        self.state = replace(self.state, epoch=epoch, reports=(*self.state.reports, row))
+        value = metrics["val/SumR"]
+        if value > self.state.best_value:
+            self.state = replace(self.state, best_epoch=epoch, best_value=value)
+            checkpoint.save_best(self.folder, self.model, self.settings, epoch)
+        checkpoint.save_ranks(self.folder, epoch, evaluation.ranks)
+        if epoch % self.speed.checkpoint_every_epochs == 0 or self._stop_reason():
+            checkpoint.save_last(
+                self.folder, self.model, self.optimizer, self.settings, self.state, self.fingerprint
+            )
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train on all batches of an epoch (from 0); mean of each term over its steps."""
+        training = self.settings.training
+        torch.manual_seed(dropout_seed(training.seed, epoch))
+        self.model.train()
+        order = epoch_order(
+            self.train_split.num_videos, training.batch_videos, training.seed, epoch
+        )
+        sums: dict[str, float] = {}
+        for step, videos in enumerate(order):
+            batch = make_batch(self.train_split, videos, self.device)
+            for name, value in self._step(batch, epoch, step).items():
+                sums[name] = sums.get(name, 0.0) + value
+        means = {name: value / len(order) for name, value in sums.items()}
+        return {**means, "train/learning_rate": self.optimizer.learning_rate}
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
+        """One optimizer step; the host waits for the device once, to look for non-finite numbers."""
+        switch = self.settings.losses.hard_negative_epoch
+        hard = switch is not None and epoch >= switch
+        draws = self._draws(batch, epoch, step)
+        terms = compute_losses(self.model, batch, self.settings.losses, draws, hard)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()
+        numbers = torch.cat(
+            [terms.stacked().detach(), terms.total.detach()[None], gradient_norm(self.model)[None]]
+        ).tolist()
+        names = [f"train/{name}" for name in (*loss_term_names(), "total", "gradient_norm")]
+        values = dict(zip(names, numbers, strict=True))
+        for name, value in values.items():
+            # NaN and infinities alone differ from themselves less themselves.
+            if value - value != 0:
+                raise NonFiniteError(name, epoch + 1, step + 1)
+        self.optimizer.step()
+        values["train/mean_segments"] = float(
+            (batch.segment_of_clip.amax(dim=1) + 1).double().mean()
+        )
+        return values
+
+    def _draws(self, batch: Batch, epoch: int, step: int) -> BranchDraws:
+        sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
+        drawn = draws_for_step(self.settings.training.seed, epoch, step, sizes, self.device)
+        return BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
+
+
+def build_optimizer(model: MscModel, settings: Settings, num_videos: int) -> BertAdam:
+    """Optimizer of a model whose schedule ends at the settings' horizon."""
+    decayed = model.decayed_parameters()
+    ids = {id(parameter) for parameter in decayed}
+    free = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+    steps = steps_per_epoch(num_videos, settings.training.batch_videos)
+    return BertAdam(decayed, free, settings.optimizer, settings.optimizer.schedule_epochs * steps)
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Norm of all gradients together, before clipping."""
+    gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory of the device, or of this process on the CPU, in MB (10^6 bytes)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    # Linux counts in KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _training_split(store: FeatureStore, settings: Settings) -> PreparedSplit:
+    split = prepare_split(store, "train", settings)
+    if split.num_videos < 2:
+        raise StoreError(
+            f"{store.path}: split train has {split.num_videos} video; give two or more"
+        )
+    return split
