@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,6 +34,8 @@ MAX_CORNERS = 1024
 _INNER_POINTS = 256
 # More would say the same again.
 _MAX_SHOWN = 5
+_NUMBER = re.compile(r"\d[\d.]*(, \d[\d.]*)*")
+_WORD = re.compile(r"\w+")
 
 
 def resolve(spec: SweepSpec, parameters: Mapping[str, Any]) -> Settings:
@@ -74,7 +77,10 @@ def space_problems(spec: SweepSpec) -> list[Problem]:
         if len(problems) == _MAX_SHOWN:
             break
         for path, message in _failures(spec, point):
-            problems.setdefault(message, _blamed(spec, point, path, message))
+            # The same complaint about other numbers would say nothing new.
+            kind = _NUMBER.sub("#", message)
+            if kind not in problems:
+                problems[kind] = _blamed(spec, point, path, message)
     return list(problems.values())
 
 
@@ -112,7 +118,7 @@ def _blamed(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) 
 
 
 def _matters(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> bool:
-    if path.rpartition(".")[2] in message.replace(".", " ").replace(",", " ").split():
+    if path.rpartition(".")[2] in _WORD.findall(message):
         return True
     others = (value for value in spec.search.parameters[path].ends if value != point[path])
     return any(

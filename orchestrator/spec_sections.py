@@ -1,7 +1,7 @@
 """The sections of a sweep's YAML, each checked by itself."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from orchestrator.parameters import CategoricalParameter, FloatParameter, Parame
 from orchestrator.problems import allowed_in, explain, nearest, refuse, unknown
 from orchestrator.setting_schema import path_problem, setting_field, value_problem
 from prvr_model.settings import Section
+from prvr_model.synthetic import SyntheticSettings
 
 Places: TypeAlias = list[tuple[tuple[str, ...], str]]
 """Problems inside a section: where, and what is wrong."""
@@ -55,8 +56,8 @@ class DataSource(SpecSection):
 
     store: str | None = Field(None, min_length=1)
     """Path of a feature store; relative to the YAML file until resolved."""
-    synthetic: dict[str, Any] | None = None
-    """Options of the generator, see `prvr_model.synthetic`; `{}` is `data: builtin`."""
+    synthetic: SyntheticSettings | None = None
+    """Options of the generator; all at their defaults is `data: builtin`."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
