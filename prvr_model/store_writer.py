@@ -34,9 +34,9 @@ from prvr_model.store_format import (
     schema,
 )
 
-# Features held before they are written; two files a split are open, so memory stays below
-# six times this. Large enough that a batch costs more than its header.
-_BATCH_BYTES = 8 * 2**20
+# Features that a file holds before it writes them. Two files a split are open, so memory stays
+# below some ten times this; large enough that a batch's header and its mapping cost nothing.
+_BATCH_BYTES = 2 * 2**20
 _Values: TypeAlias = Mapping[str, str | int]
 
 

@@ -1,0 +1,107 @@
+"""Reads features from an HDF5 file with one dataset a video or caption."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from prvr_model.errors import DataError
+from prvr_model.importers.problems import Problems
+
+# What h5py raises for damaged files, by the layer of HDF5 that notices.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Shape and type of an item's features without reading them.
+
+    `num_rows` and `dim` are None for arrays that are neither (L, D) nor (1, L, D) with D > 0.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def num_rows(self) -> int | None:
+        """Frames or tokens."""
+        return self.shape[-2] if self._is_matrix else None
+
+    @property
+    def dim(self) -> int | None:
+        """Dimension of a row."""
+        return self.shape[-1] if self._is_matrix else None
+
+    @property
+    def _is_matrix(self) -> bool:
+        is_wrapped = len(self.shape) == 3 and self.shape[0] == 1
+        return (len(self.shape) == 2 or is_wrapped) and self.shape[-1] > 0
+
+
+class Hdf5Features:
+    """Features by key; reads one item at a time."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+
+    def names(self) -> Iterator[str]:
+        """Names at the top level, in the file's order."""
+        with _readable(self.path, "the list of keys"):
+            yield from list(self._file)
+
+    def find(self, candidates: Iterable[str]) -> str | None:
+        """The first of `candidates` that the file has."""
+        with _readable(self.path, "the list of keys"):
+            return next((key for key in candidates if key in self._file), None)
+
+    def header(self, key: str) -> Header:
+        """Shape and type of an item.
+
+        Raises:
+            DataError: The item is no dataset or is damaged.
+        """
+        with _readable(self.path, key):
+            dataset = self._file[key]
+            if isinstance(dataset, h5py.Dataset):
+                return Header(dataset.shape, dataset.dtype)
+        raise DataError(f"{self.path.name}: {key!r} is a group, expected a dataset")
+
+    def read(self, key: str) -> np.ndarray:
+        """Features of an item, (rows, dim).
+
+        Raises:
+            DataError: The item is damaged.
+        """
+        with _readable(self.path, key):
+            array: np.ndarray = self._file[key][()]
+        return array.reshape(array.shape[-2:])
+
+
+@contextmanager
+def open_hdf5(path: Path, problems: Problems) -> Iterator[Hdf5Features | None]:
+    """Open a feature file; None, with a problem, if that cannot be done."""
+    try:
+        # Without locks: they fail on many read-only and network file systems.
+        file = h5py.File(path, "r", locking=False)
+    except FileNotFoundError:
+        problems.add("missing file", str(path))
+        yield None
+    except OSError as error:
+        problems.add("truncated or damaged file", f"{path} cannot be opened as HDF5 ({error})")
+        yield None
+    else:
+        with file:
+            yield Hdf5Features(path, file)
+
+
+@contextmanager
+def _readable(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataError(f"{path.name}: {what!r} cannot be read ({error})") from error
