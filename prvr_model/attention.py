@@ -76,7 +76,8 @@ class MultiHeadAttention(nn.Module):
     def _heads(
         self, rows: Float[Tensor, "batch length hidden"]
     ) -> Float[Tensor, "batch heads length head"]:
-        return rows.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        heads: Tensor = rows.unflatten(-1, (self.num_heads, -1))
+        return heads.transpose(1, 2)
 
 
 class AttentionBlock(nn.Module):

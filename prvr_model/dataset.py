@@ -68,7 +68,8 @@ class PreparedSplit:
         starts, ends = self.caption_starts[videos], self.caption_starts[videos + 1]
         counts = ends - starts
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self.caption_order[np.repeat(starts, counts) + within]
+        captions: np.ndarray = self.caption_order[np.repeat(starts, counts) + within]
+        return captions
 
 
 def prepare_split(store: FeatureStore, name: str, settings: Settings) -> PreparedSplit:

@@ -80,7 +80,8 @@ class ScaleMixing(nn.Module):
         summaries = summaries.reshape(batch, scales, hidden)
         logits = self.weights(self.dropout(F.relu(self.hidden(summaries))))
         weights = (logits / self.temperature).softmax(dim=1)
-        return (weights.unsqueeze(-1) * outputs).sum(dim=1)
+        mixed: Tensor = (weights.unsqueeze(-1) * outputs).sum(dim=1)
+        return mixed
 
 
 class VideoBranch(nn.Module):
@@ -167,4 +168,5 @@ class CaptionEncoder(nn.Module):
         rows = self.projection(tokens)
         rows = self.block(rows, rows, padding_bias(tokens_valid))
         logits = self.pooling(rows).masked_fill(~tokens_valid.unsqueeze(-1), POOLING_PADDING_SCORE)
-        return (logits.softmax(dim=1) * rows).sum(dim=1)
+        pooled: Tensor = (logits.softmax(dim=1) * rows).sum(dim=1)
+        return pooled

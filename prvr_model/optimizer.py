@@ -72,11 +72,9 @@ class BertAdam(torch.optim.Optimizer):
                 self._update(used, group["weight_decay"], learning_rate)
         self.steps_done += 1
 
-    def _update(
-        self, parameters: list[nn.Parameter], weight_decay: float, learning_rate: float
-    ) -> None:
+    def _update(self, parameters: list[Tensor], weight_decay: float, learning_rate: float) -> None:
         beta1, beta2 = self.settings.beta1, self.settings.beta2
-        gradients = self._clipped([parameter.grad for parameter in parameters])  # type: ignore[misc]
+        gradients = self._clipped([one.grad for one in parameters if one.grad is not None])
         means, squares = (
             [self._moment(parameter, name) for parameter in parameters]
             for name in ("mean", "square")
@@ -100,7 +98,7 @@ class BertAdam(torch.optim.Optimizer):
         torch._foreach_clamp_max_(ratios, 1.0)
         return list(torch._foreach_mul(gradients, ratios))
 
-    def _moment(self, parameter: nn.Parameter, name: str) -> Tensor:
+    def _moment(self, parameter: Tensor, name: str) -> Tensor:
         state = self.state[parameter]
         if name not in state:
             state[name] = torch.zeros_like(parameter)

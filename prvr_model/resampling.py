@@ -70,4 +70,5 @@ def uniform_clips(
 def normalise_rows(rows: Float[np.ndarray, "*batch dim"]) -> Float[np.ndarray, "*batch dim"]:
     """Every row divided by its Euclidean norm plus 1e-5; a zero row stays zero."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / (norms + NORM_FLOOR)
+    scaled: np.ndarray = rows / (norms + NORM_FLOOR)
+    return scaled

@@ -5,6 +5,7 @@ change only how fast it is reached. Sizes of the data (feature dimensions) come 
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -337,7 +338,7 @@ def _checked_targets(num_frames: int, num_clips: int, targets: tuple[int, ...]) 
 
 
 def _checked_levels(num_clips: int, levels: tuple[int, ...]) -> tuple[int, ...]:
-    descends = all(b < a for a, b in zip(levels, levels[1:], strict=False))
+    descends = all(b < a for a, b in pairwise(levels))
     if not levels or levels[0] != num_clips or not descends or levels[-1] < 1:
         raise ValueError(
             f"losses levels {levels} must fall strictly from model.num_clips {num_clips} to 1 "

@@ -46,8 +46,10 @@ def score_cosine(
 ) -> Float[Tensor, "captions videos"]:
     """Largest cosine over each video's rows, from rows that have norm 1 already."""
     products = unit_queries @ unit_videos.flatten(0, 1).T
-    return products.unflatten(1, unit_videos.shape[:2]).amax(dim=-1)
+    rows: Tensor = products.unflatten(1, unit_videos.shape[:2])
+    return rows.amax(dim=-1)
 
 
 def _inverse_norms(rows: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch"]:
-    return torch.linalg.vector_norm(rows, dim=-1).clamp_min(_SMALLEST_NORM).reciprocal()
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return norms.clamp_min(_SMALLEST_NORM).reciprocal()

@@ -93,7 +93,8 @@ def cosines(
 ) -> Float[np.ndarray, "videos left right"]:
     """Cosine similarities in float64; a zero row has cosine 0 to all."""
     products = _unit(left) @ _unit(right).transpose(0, 2, 1)
-    return np.round(products, _COSINE_DECIMALS)
+    rounded: np.ndarray = np.round(products, _COSINE_DECIMALS)
+    return rounded
 
 
 def _unit(rows: Float[np.ndarray, "videos rows dim"]) -> Float[np.ndarray, "videos rows dim"]:
@@ -136,7 +137,8 @@ def connected_pairs(
         [np.zeros((num_videos, 1), np.int64), np.cumsum(tree_weights <= tau, axis=1)], axis=1
     )
     members = (component[:, :, None] == np.arange(num_edges + 1)).sum(axis=1)
-    return (members * (members - 1)).sum(axis=1)
+    pairs: np.ndarray = (members * (members - 1)).sum(axis=1)
+    return pairs
 
 
 def connectivity(
@@ -144,7 +146,8 @@ def connectivity(
 ) -> Float[np.ndarray, "videos"]:
     """Omega: share of off-diagonal clip pairs connected at `tau`, in [0, 1]."""
     num_clips = tree_weights.shape[1] + 1
-    return connected_pairs(tree_weights, tau) / (num_clips * (num_clips - 1))
+    share: np.ndarray = connected_pairs(tree_weights, tau) / (num_clips * (num_clips - 1))
+    return share
 
 
 def choose_levels(
@@ -153,7 +156,8 @@ def choose_levels(
     """Index of each video's level, `min(K - 1, floor(K * omega))`, in integer arithmetic."""
     num_clips = tree_weights.shape[1] + 1
     scaled = num_levels * connected_pairs(tree_weights, tau) // (num_clips * (num_clips - 1))
-    return np.minimum(scaled, num_levels - 1)
+    level: np.ndarray = np.minimum(scaled, num_levels - 1)
+    return level
 
 
 def segment_plans(

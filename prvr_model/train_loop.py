@@ -174,7 +174,7 @@ class _Run:
         return {**means, "train/learning_rate": self.optimizer.learning_rate}
 
     def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
-        """One optimizer step; the host waits for the device once, to look for non-finite numbers."""
+        """One optimizer step; the host waits for the device once, to find non-finite numbers."""
         switch = self.settings.losses.hard_negative_epoch
         hard = switch is not None and epoch >= switch
         draws = self._draws(batch, epoch, step)
@@ -214,7 +214,8 @@ def build_optimizer(model: MscModel, settings: Settings, num_videos: int) -> Ber
 def gradient_norm(model: nn.Module) -> Tensor:
     """Norm of all gradients together, before clipping."""
     gradients = [one.grad for one in model.parameters() if one.grad is not None]
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -228,7 +229,5 @@ def peak_memory_mb(device: torch.device) -> float:
 def _training_split(store: FeatureStore, settings: Settings) -> PreparedSplit:
     split = prepare_split(store, "train", settings)
     if split.num_videos < 2:
-        raise StoreError(
-            f"{store.path}: split train has {split.num_videos} video; give two or more"
-        )
+        raise StoreError(f"{store.path}: split train needs two videos or more")
     return split

@@ -67,7 +67,9 @@ def angle_loss(
     Returns:
         Mean over all Q^3 entries.
     """
-    loss: Tensor = _AngleLoss.apply(_gram(student), _gram(teacher.detach()))
+    loss: Tensor = _AngleLoss.apply(  # type: ignore[no-untyped-call]
+        _gram(student), _gram(teacher.detach())
+    )
     return loss
 
 
