@@ -180,7 +180,7 @@ def _check_unused(corpus: Corpus, leave_out: bool) -> None:
     if corpus.videos:
         unused = _unused(corpus.videos, {item.key for item in corpus.video_items}, corpus)
         if leave_out and unused:
-            corpus.notes.append(f"{len(unused)} videos without captions were left out")
+            corpus.notes.append(f"{len(unused)} videos that no caption in use names were left out")
         elif not leave_out:
             for key in unused:
                 corpus.problems.add(
