@@ -1,0 +1,249 @@
+"""Which trial comes next: samplers of Optuna, and the sampled values as a request to train.
+
+What is drawn for a trial depends on the sweep's seed and the trial's number alone, for `tpe` also
+on the trials known when it is drawn. Nothing hides in a generator's state, so a sweep that goes on
+in another process draws what it would have drawn.
+"""
+
+import hashlib
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+from orchestrator.parameters import Parameter
+from orchestrator.provenance import trial_key
+from orchestrator.search_space import grid_points, resolve
+from orchestrator.study import AskedTrial, SweepStudy
+from orchestrator.spec_sections import Search
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial import FailureCause, TrialRequest
+from prvr_model.errors import PrvrError
+
+# Random trials before TPE has anything to learn from: a third of the sweep, but no fewer than 4
+# (two points make no density) and no more than Optuna's own 10.
+_STARTUP_SHARE = 3
+_STARTUP_RANGE = (4, 10)
+
+
+def sampler_arguments(search: Search) -> dict[str, Any]:
+    """Arguments of the sampler, as recorded with the sweep."""
+    if search.sampler == "tpe":
+        low, high = _STARTUP_RANGE
+        startup = max(low, min(high, (search.trials or 0) // _STARTUP_SHARE))
+        return {
+            "n_startup_trials": startup,
+            "n_ei_candidates": 24,
+            "multivariate": True,
+            "group": False,
+            # Trials that run at the same time repel each other, else they would draw alike.
+            "constant_liar": True,
+        }
+    if search.sampler == "qmc":
+        # Unscrambled sequences begin in a corner and know no seed.
+        return {"qmc_type": "sobol", "scramble": True}
+    return {}
+
+
+def build_sampler(spec: SweepSpec) -> BaseSampler:
+    """Sampler of a spec's search."""
+    search, arguments = spec.search, sampler_arguments(spec.search)
+    if search.sampler == "grid":
+        return _Grid(grid_points(spec))
+    if search.sampler == "qmc":
+        return _NumberedQMC(distributions(spec), seed=search.seed, **arguments)
+    if search.sampler == "tpe":
+        return _Numbered(
+            lambda seed: TPESampler(seed=seed, **arguments),
+            search.seed,
+        )
+    return _Numbered(lambda seed: RandomSampler(seed=seed), search.seed)
+
+
+def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:
+    """Optuna's form of the parameters, by dotted path."""
+    return {path: _distribution(one) for path, one in spec.search.parameters.items()}
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if parameter.type == "categorical":
+        return CategoricalDistribution(parameter.choices)
+    high = parameter.ends[-1]
+    if parameter.type == "int":
+        return IntDistribution(parameter.low, int(high), parameter.log, parameter.step)
+    return FloatDistribution(parameter.low, high, parameter.log, parameter.step)
+
+
+@dataclass(frozen=True)
+class RefusedTrial:
+    """A drawn combination that no settings can be built from."""
+
+    number: int
+    parameters: dict[str, Any]
+    cause: FailureCause
+
+
+class Searcher:
+    """Hands out a sweep's trials: unfinished ones first, then new ones up to the number asked for.
+
+    Args:
+        study: Study of the sweep.
+        spec: The sweep.
+        store: Absolute path of the feature store.
+        data_fingerprint: Fingerprint of the store's content.
+        storage: URI or absolute path; trial folders are `<storage>/<sweep>/trials/<number>`.
+    """
+
+    def __init__(
+        self, study: SweepStudy, spec: SweepSpec, store: str, data_fingerprint: str, storage: str
+    ) -> None:
+        self._study = study
+        self._spec = spec
+        self._store = store
+        self._data_fingerprint = data_fingerprint
+        self._storage = storage
+        self._distributions = distributions(spec)
+        self._unfinished = list(study.unfinished())
+
+    def next(self) -> TrialRequest | RefusedTrial | None:
+        """The next trial; a refused one is told to the study as failed; None: no more."""
+        if self._unfinished:
+            return self._request(self._study.take_up(self._unfinished.pop(0), self._distributions))
+        if self._study.num_asked() >= self._spec.num_trials:
+            return None
+        return self._request(self._study.ask(self._distributions))
+
+    def _request(self, asked: AskedTrial) -> TrialRequest | RefusedTrial:
+        parameters = {
+            path: self._spec.search.parameters[path].snap(value)
+            for path, value in asked.drawn.items()
+        }
+        try:
+            settings = resolve(self._spec, parameters)
+        except PrvrError as error:
+            return self._refuse(asked.number, parameters, error)
+        key = trial_key(settings, self._data_fingerprint, self._spec.speed)
+        folder = f"{self._storage.rstrip('/')}/{self._spec.name}/trials/{asked.number:05d}"
+        self._study.describe(
+            asked.number,
+            parameters=parameters,
+            key=key,
+            seed=settings.training.seed,
+            folder=folder,
+        )
+        return TrialRequest(
+            sweep=self._spec.name,
+            number=asked.number,
+            key=key,
+            parameters=parameters,
+            settings=settings,
+            speed=self._spec.speed,
+            store=self._store,
+            folder=folder,
+        )
+
+    def _refuse(self, number: int, parameters: dict[str, Any], error: PrvrError) -> RefusedTrial:
+        trace = "".join(traceback.format_exception(error))
+        cause = FailureCause(type(error).__name__, str(error), trace)
+        self._study.describe(number, parameters=parameters)
+        self._study.tell_failed(number, cause)
+        return RefusedTrial(number, parameters, cause)
+
+
+def derived_seed(seed: int, number: int, place: str) -> int:
+    """Seed of one draw: of a trial, or of one of its parameters where they are drawn apart."""
+    digest = hashlib.sha256(f"{seed}/{number}/{place}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+class _Numbered(BaseSampler):
+    """A fresh sampler for every draw, seeded by the trial's number and the parameter's name."""
+
+    def __init__(self, build: Callable[[int], BaseSampler], seed: int) -> None:
+        self._build = build
+        self._seed = seed
+
+    def _for(self, trial: FrozenTrial, place: str) -> BaseSampler:
+        return self._build(derived_seed(self._seed, trial.number, place))
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._for(trial, "").infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._for(trial, "").sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:  # noqa: ANN401
+        sampler = self._for(trial, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+class _NumberedQMC(QMCSampler):
+    """Point number n of the sequence for trial number n, from the first trial on.
+
+    Optuna counts points in the study, where a trial lost between two writes leaves a gap, and
+    draws the first trial at random.
+    """
+
+    def __init__(
+        self, space: Mapping[str, BaseDistribution], seed: int, qmc_type: str, scramble: bool
+    ) -> None:
+        super().__init__(qmc_type=qmc_type, scramble=scramble, seed=seed)
+        self._space = {path: one for path, one in sorted(space.items()) if not one.single()}
+        self._point = 0
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        self._point = trial.number
+        return dict(self._space)
+
+    def _find_sample_id(
+        self, study: optuna.Study, search_space: dict[str, BaseDistribution]
+    ) -> int:
+        return self._point
+
+
+class _Grid(BaseSampler):
+    """Point number n of the grid for trial number n."""
+
+    def __init__(self, points: Sequence[Mapping[str, Any]]) -> None:
+        self._points = points
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:  # noqa: ANN401
+        return self._points[trial.number][param_name]

@@ -1,0 +1,187 @@
+"""A sweep as its study shows it, while it runs or afterwards; nothing is started or written."""
+
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import psutil
+
+from orchestrator.study import StudyReader, study_url
+from orchestrator.trial import TrialState, TrialSummary
+
+SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
+"""`lost`: it says running, but its driver is gone from this machine."""
+
+# Two clocks of one machine tell a process's start this far apart.
+_START_TOLERANCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failed trials with one cause: same class and message."""
+
+    kind: str
+    message: str
+    numbers: tuple[int, ...]
+    traceback: str
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """What is known about a sweep.
+
+    `num_trials` are those that were asked for; `best` is the best complete trial and
+    `best_so_far` the best of all, those included that still run or were pruned.
+    """
+
+    sweep: str
+    question: str
+    study: str
+    state: SweepState
+    started_ms: int | None
+    ended_ms: int | None
+    num_trials: int
+    counts: Mapping[TrialState, int]
+    metric: str
+    best: TrialSummary | None
+    best_so_far: TrialSummary | None
+    failures: tuple[FailureGroup, ...]
+    trials: tuple[TrialSummary, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON, causes by group only."""
+        fields = asdict(self)
+        fields["counts"] = {str(state): count for state, count in self.counts.items()}
+        for trial in fields["trials"]:
+            del trial["cause"]
+        return fields
+
+    def render(self) -> str:
+        """The same for a terminal."""
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+        done = self.num_trials - sum(self.counts.values())
+        lines = [
+            f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
+            + (f", {done} to come" if done > 0 else ""),
+            self.question,
+            *self._best_lines(),
+            *self._failure_lines(),
+            *self._hints(),
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _best_lines(self) -> list[str]:
+        best = self.best or self.best_so_far
+        if best is None:
+            return []
+        parameters = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
+        return [
+            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
+            f"epoch {best.best_epoch} of {best.epochs})",
+            *parameters,
+        ]
+
+    def _failure_lines(self) -> list[str]:
+        return [
+            f"{len(one.numbers)} failed ({', '.join(map(str, one.numbers))}): "
+            f"{one.kind}: {one.message.partition(chr(10))[0]}"
+            for one in self.failures
+        ]
+
+    def _hints(self) -> list[str]:
+        if self.state == "lost":
+            return ["its driver is gone; trials that say running are waiting to be resumed"]
+        if self.state == "interrupted" and self.counts[TrialState.RUNNING]:
+            return ["interrupted; trials that say running are waiting to be resumed"]
+        return []
+
+
+def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
+    """Read a sweep's study, also while the sweep runs.
+
+    Args:
+        home: Home folder.
+        sweep: Name of the sweep.
+        url: Storage of the study; None: the home's.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep.
+    """
+    study = StudyReader.open(url or study_url(home), sweep)
+    # The state first: trials read after it can only be further than it says.
+    attributes = study.attributes
+    trials = study.summaries()
+    counts = Counter(one.state for one in trials)
+    return SweepStatus(
+        sweep=sweep,
+        question=attributes.get("question", ""),
+        study=study.url,
+        state=_state(attributes),
+        started_ms=attributes.get("started_ms"),
+        ended_ms=attributes.get("ended_ms"),
+        num_trials=attributes.get("num_trials", len(trials)),
+        counts={state: counts[state] for state in TrialState},
+        metric=attributes.get("metric", "objective"),
+        best=_best(study, [one for one in trials if one.state is TrialState.COMPLETE]),
+        best_so_far=_best(study, [one for one in trials if one.state is not TrialState.FAILED]),
+        failures=_grouped(trials),
+        trials=trials,
+    )
+
+
+def this_driver() -> dict[str, Any]:
+    """How others find out whether this process still runs."""
+    me = psutil.Process()
+    return {"host": socket.gethostname(), "pid": me.pid, "started_s": me.create_time()}
+
+
+def _state(attributes: Mapping[str, Any]) -> SweepState:
+    stored = attributes.get("state", "running")
+    if stored in ("finished", "interrupted"):
+        return "finished" if stored == "finished" else "interrupted"
+    driver = attributes.get("driver")
+    if driver is None or driver["host"] != socket.gethostname():
+        return "running"
+    return "running" if _is_alive(driver["pid"], driver["started_s"]) else "lost"
+
+
+def _is_alive(pid: int, started_s: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        is_same = abs(process.create_time() - started_s) < _START_TOLERANCE_S
+        return is_same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None:
+    best: TrialSummary | None = None
+    for one in trials:
+        if one.value is not None and study.is_better(one.value, best.value if best else None):
+            best = one
+    return best
+
+
+def _grouped(trials: tuple[TrialSummary, ...]) -> tuple[FailureGroup, ...]:
+    """Failures by cause, the most frequent first, each with the first trial's traceback."""
+    groups: dict[tuple[str, str], list[TrialSummary]] = {}
+    for one in trials:
+        if one.cause is not None:
+            groups.setdefault((one.cause.kind, one.cause.message), []).append(one)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return tuple(
+        FailureGroup(
+            kind,
+            message,
+            tuple(one.number for one in failed),
+            failed[0].cause.traceback if failed[0].cause else "",
+        )
+        for (kind, message), failed in ordered
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

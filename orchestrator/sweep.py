@@ -1,0 +1,196 @@
+"""A sweep from its spec to its result: study, searcher and executor put together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.driver import SafeSink, SweepDriver, now_ms
+from orchestrator.early_stopping import build_pruner, pruner_arguments
+from orchestrator.executor import Executor, Interruption
+from orchestrator.inline_executor import InlineExecutor
+from orchestrator.outbox import EventSink
+from orchestrator.progress import Progress, SilentProgress
+from orchestrator.provenance import code_version, hardware, package_versions
+from orchestrator.searcher import Searcher, build_sampler, sampler_arguments
+from orchestrator.status import this_driver
+from orchestrator.study import SweepStudy, study_url
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial import TrialState, TrialSummary
+from orchestrator.trial_runner import TRAIN
+
+ExecutorName = Literal["tune", "inline"]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a sweep came to.
+
+    Args:
+        sweep: Its name.
+        study: URL of the study, without password.
+        storage: Where trial folders are.
+        counts: Number of trials in each state; those left unfinished count as running.
+        best: The best complete trial; None: there is none.
+        interrupted: Whether the user ended it.
+        tracking_errors: What the event sink raised; empty: nothing.
+    """
+
+    sweep: str
+    study: str
+    storage: str
+    counts: Mapping[TrialState, int]
+    best: TrialSummary | None
+    interrupted: bool
+    tracking_errors: tuple[str, ...]
+
+
+def run_sweep(
+    spec: SweepSpec,
+    store_path: Path,
+    data_fingerprint: str,
+    home: Path,
+    storage: str | None = None,
+    sink: EventSink | None = None,
+    progress: Progress | None = None,
+    executor: ExecutorName | Executor = "tune",
+    *,
+    url: str | None = None,
+    function: str = TRAIN,
+    tags: Mapping[str, str] | None = None,
+) -> SweepResult:
+    """Run a new sweep until its trials are done or the user ends it.
+
+    Args:
+        spec: The sweep.
+        store_path: Absolute path of the feature store.
+        data_fingerprint: Fingerprint of the store's content.
+        home: Home folder, absolute.
+        storage: URI or absolute path for trial folders; None: the home.
+        sink: Takes events for the tracker.
+        progress: Shows what happens.
+        executor: Where trials run: Ray Tune, or one after the other in this process.
+        url: Optuna storage; None: SQLite in the home.
+        function: Trial function by name.
+        tags: Tags for the tracker, beside code version and data fingerprint.
+
+    Raises:
+        SweepExistsError: There is a sweep of this name.
+        NoRoomError: A trial asks for more than the machine has; the sweep is not started.
+    """
+    shown = progress or SilentProgress()
+    safe = SafeSink(sink, shown.warn)
+    runner = _executor(executor, spec, function)
+    home.mkdir(parents=True, exist_ok=True)
+    study = SweepStudy.create(
+        url or study_url(home),
+        spec.name,
+        spec.objective.direction,
+        build_sampler(spec),
+        build_pruner(spec.early_stopping),
+        _attributes(spec, data_fingerprint),
+    )
+    place = storage or str(home.resolve())
+    searcher = Searcher(study, spec, str(store_path), data_fingerprint, place)
+    all_tags = {**(tags or {}), "data_fingerprint": data_fingerprint, "code": code_version()}
+    _send_start(safe, spec, all_tags)
+    driver = SweepDriver(spec, study, searcher, safe, shown, all_tags)
+    shown.begin(spec.num_trials, spec.max_epochs, spec.objective.direction == "maximize")
+    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown)
+    best = study.best()
+    return SweepResult(
+        sweep=spec.name,
+        study=study.url,
+        storage=place,
+        counts=study.counts(),
+        best=best[0] if best else None,
+        interrupted=interrupted,
+        tracking_errors=tuple(safe.errors),
+    )
+
+
+def _run(
+    runner: Executor,
+    driver: SweepDriver,
+    concurrency: int | None,
+    study: SweepStudy,
+    sink: SafeSink,
+    progress: Progress,
+) -> bool:
+    """Run to the end, whatever it is, and write it down; True: interrupted.
+
+    Unfinished trials keep their state in the study: Optuna has one that means "has no result
+    yet", and only such a trial can be taken up again under its number. That nobody runs them is
+    said once, of the sweep.
+    """
+    state = "interrupted"
+    try:
+        with Interruption().listening() as interruption:
+            runner.run(driver, concurrency, interruption)
+        state = "finished"
+    except KeyboardInterrupt:
+        pass
+    finally:
+        study.set_attribute("ended_ms", now_ms())
+        study.set_attribute("state", state)
+        counts = {str(one): count for one, count in study.counts().items()}
+        sink.append("sweep_ended", state=state, counts=counts, timestamp_ms=now_ms())
+        progress.close()
+    return state == "interrupted"
+
+
+def _attributes(spec: SweepSpec, data_fingerprint: str) -> dict[str, Any]:
+    search, stopping = spec.search, spec.early_stopping
+    return {
+        "spec_yaml": spec.dump_yaml(),
+        "question": spec.question,
+        "metric": spec.objective.metric,
+        "num_trials": spec.num_trials,
+        "data_fingerprint": data_fingerprint,
+        "started_ms": now_ms(),
+        "state": "running",
+        "driver": this_driver(),
+        "sampler": {"kind": search.sampler, "seed": search.seed, **sampler_arguments(search)},
+        "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
+        "code_version": code_version(),
+        "packages": package_versions(),
+        "hardware": hardware(),
+    }
+
+
+def _send_start(sink: SafeSink, spec: SweepSpec, tags: Mapping[str, str]) -> None:
+    sink.append(
+        "sweep_started",
+        sweep=spec.name,
+        question=spec.question,
+        spec_yaml=spec.dump_yaml(),
+        params=_sweep_params(spec),
+        tags=dict(tags),
+        timestamp_ms=now_ms(),
+    )
+
+
+def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
+    """What all trials of a sweep share, flat; the trials' own settings come with them."""
+    return {
+        "preset": spec.preset,
+        "objective.metric": spec.objective.metric,
+        "objective.direction": spec.objective.direction,
+        "search.sampler": spec.search.sampler,
+        "search.seed": spec.search.seed,
+        "search.trials": spec.num_trials,
+        **{f"early_stopping.{key}": one for key, one in spec.early_stopping},
+        **spec.settings,
+    }
+
+
+def _executor(executor: ExecutorName | Executor, spec: SweepSpec, function: str) -> Executor:
+    if executor == "inline":
+        return InlineExecutor(function)
+    if executor == "tune":
+        # Ray takes more than a second to import; a sweep in this process needs none of it.
+        from orchestrator.tune_executor import TuneExecutor
+
+        resources = spec.resources
+        return TuneExecutor(resources.cpus, resources.gpus, spec.speed.threads, function)
+    return executor

@@ -1,0 +1,1 @@
+"""Tests of the sweep: study, searcher, executors."""

@@ -1,0 +1,66 @@
+"""Trial functions that train nothing: their objective is a function of parameters and epoch."""
+
+import os
+import time
+from pathlib import Path
+
+from orchestrator.trial import TrialRequest
+from prvr_model.reporting import Decision, EpochReport, Report
+
+
+def objective(request: TrialRequest, epoch: int) -> float:
+    """Rises with epochs to a height that tau sets."""
+    return 100 * request.settings.losses.tau * (1 - 0.5**epoch)
+
+
+def rising(request: TrialRequest, report: Report) -> None:
+    """Report every epoch, end when told to."""
+    for epoch in range(1, request.settings.training.epochs + 1):
+        row = EpochReport(epoch, {"val/SumR": objective(request, epoch)}, 1000 + epoch)
+        if report(row) is Decision.STOP:
+            return
+
+
+def failing_third(request: TrialRequest, report: Report) -> None:
+    """Every third trial raises after an epoch, with an error that cannot be pickled."""
+    if request.number % 3 == 2:
+        report(EpochReport(1, {"val/SumR": 1.0}, 1001))
+        raise UnpicklableError("tau", request.number)
+    rising(request, report)
+
+
+def mixed(request: TrialRequest, report: Report) -> None:
+    """A little of everything that can happen to a trial, by its number."""
+    kind = ("good", "error", "exit", "empty", "nan", "missing", "again", "good")[request.number % 8]
+    if kind == "error":
+        raise UnpicklableError("tau", request.number)
+    if kind == "exit":
+        os._exit(7) if os.environ.get("RAY_JOB_ID") else _raise_exit()
+    if kind == "nan":
+        report(EpochReport(1, {"val/SumR": float("nan")}, 1001))
+    elif kind == "missing":
+        report(EpochReport(1, {"loss": 1.0}, 1001))
+    elif kind == "again":
+        rising(request, report)
+        rising(request, report)
+    elif kind == "good":
+        rising(request, report)
+
+
+def slow(request: TrialRequest, report: Report) -> None:
+    """Takes far longer than a test; leaves a file so that the test knows it runs."""
+    report(EpochReport(1, {"val/SumR": 10.0}, 1001))
+    marker = Path(os.environ["PRVR_TEST_MARKERS"]) / f"{request.number}-{os.getpid()}"
+    marker.touch()
+    time.sleep(120)
+
+
+def _raise_exit() -> None:
+    raise SystemExit(7)
+
+
+class UnpicklableError(Exception):
+    """An error whose arguments differ from its constructor's, as ours do."""
+
+    def __init__(self, term: str, number: int) -> None:
+        super().__init__(f"{term} of trial {number} cannot be used")
