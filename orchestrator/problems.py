@@ -39,17 +39,22 @@ def shown(value: object) -> str:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The valid name that was most likely meant, or None.
 
-    A setting may be named without its section: `tau` finds `losses.tau`, `tua` too.
+    Case does not count, a beginning is enough where it is the only one (`max` for `maximize`),
+    and a setting may be named without its section: `tau` finds `losses.tau`, `tua` too.
     """
-    names = list(names)
-    by_tail = {one.rpartition(".")[2]: one for one in reversed(names)}
-    if name in by_tail:
-        return by_tail[name]
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return close[0]
-    tails = difflib.get_close_matches(name.rpartition(".")[2], by_tail, n=1)
-    return by_tail[tails[0]] if tails else None
+    wanted = name.lower()
+    whole = {one.lower(): one for one in names}
+    tails = {one.rpartition(".")[2]: whole[one] for one in reversed(whole)}
+    begun = [one for one in whole if len(wanted) > 1 and one.startswith(wanted)]
+    if wanted in whole or wanted in tails:
+        return whole.get(wanted) or tails[wanted]
+    if len(begun) == 1:
+        return whole[begun[0]]
+    for known, given in ((whole, wanted), (tails, wanted.rpartition(".")[2])):
+        close = difflib.get_close_matches(given, known, n=1)
+        if close:
+            return known[close[0]]
+    return None
 
 
 def suggestion(name: object, names: Iterable[str]) -> str:
@@ -204,6 +209,8 @@ def allowed_in(field: FieldInfo) -> str:
     words = _words(field.annotation)
     if limits:
         words = [f"{word} {limits}" if "number" in word else word for word in words]
+    if any(isinstance(one, annotated_types.MinLen) for one in field.metadata):
+        words = [f"{word}, not empty" if word == "text" else word for word in words]
     return "allowed: " + ", or ".join(words)
 
 

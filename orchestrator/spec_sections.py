@@ -130,7 +130,10 @@ def _type_problem(path: str, parameter: Parameter) -> str | None:
     if isinstance(parameter, CategoricalParameter) or "a number" in allowed:
         return None
     if "a whole number" not in allowed:
-        return f"found {parameter.type}, but {path} takes no numbers ({allowed}); use categorical"
+        return (
+            f"found {parameter.type}, but {path} takes no numbers ({allowed}); "
+            "use type: categorical"
+        )
     if isinstance(parameter, FloatParameter):
         return f"found float, but {path} takes whole numbers ({allowed}); use type: int"
     return None

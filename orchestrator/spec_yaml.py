@@ -51,7 +51,13 @@ class SpecDumper(yaml.SafeDumper):
         """Write equal values out in full, since aliases are not read."""
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Quote text with the line break U+0085, which PyYAML writes bare and reads as a space."""
+        style = '"' if "\x85" in data else None
+        return self.represent_scalar(_TAG + "str", data, style=style)
 
+
+SpecDumper.add_representer(str, SpecDumper.represent_str)
 for _class in (SpecLoader, SpecDumper):
     # The first that matches wins: an integer would also match the pattern of floats.
     for _name, _pattern in (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT)):
