@@ -34,7 +34,8 @@ def path_problem(path: str) -> str | None:
     if path in sections():
         keys = ", ".join(f"{path}.{key}" for key in sections()[path].model_fields)
         return f"a section of settings, not one setting; allowed: {keys}"
-    return f"unknown setting {path!r}{near or '; `prvr-sweep plan` prints all settings'}"
+    allowed = f"; allowed: a setting of {', '.join(sections())}, e.g. losses.tau"
+    return f"unknown setting {path!r}{near or allowed}"
 
 
 def value_problem(path: str, value: object) -> str | None:

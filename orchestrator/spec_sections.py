@@ -1,6 +1,7 @@
 """The sections of a sweep's YAML, each checked by itself."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -139,6 +140,10 @@ def _type_problem(path: str, parameter: Parameter) -> str | None:
     return None
 
 
+# Points are listed in memory, and no study of so many trials could be finished or read.
+_MAX_GRID = 100_000
+
+
 class Search(SpecSection):
     """How trials are chosen."""
 
@@ -168,11 +173,19 @@ class Search(SpecSection):
     def _grid_problems(self) -> Places:
         if self.sampler != "grid":
             return []
-        return [
+        problems: Places = [
             (("parameters", path), "a grid needs a step, or type: categorical with choices")
             for path, parameter in self.parameters.items()
             if parameter.num_values is None
         ]
+        points = prod(one.num_values or 1 for one in self.parameters.values())
+        if points > _MAX_GRID:
+            message = (
+                f"the grid has {points} points; allowed: at most {_MAX_GRID}; use larger steps or "
+                "another sampler"
+            )
+            problems.append((("parameters",), message))
+        return problems
 
 
 class EarlyStopping(SpecSection):

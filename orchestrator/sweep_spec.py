@@ -148,6 +148,7 @@ class SweepSpec(SpecSection):
             *_hard_negative_warnings(self),
             *_schedule_warnings(self),
             *_search_warnings(self),
+            *_idle_warnings(self),
             *_concurrency_warnings(self),
         )
 
@@ -248,6 +249,27 @@ def _search_warnings(spec: SweepSpec) -> list[str]:
     stopping = spec.early_stopping
     if stopping.method in ("median", "none") and "reduction" in stopping.model_fields_set:
         texts.append(f"early_stopping.reduction has no effect under method: {stopping.method}")
+    return texts
+
+
+# A parameter, the setting that switches it on, and the values of that which do.
+_SWITCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("losses.tau", "losses.cross_branch", ("adaptive",)),
+    ("losses.num_levels", "losses.cross_branch", ("adaptive",)),
+    ("losses.smallest_level", "losses.cross_branch", ("adaptive",)),
+    ("losses.cbva_weight", "losses.cross_branch", ("fixed", "adaptive")),
+    ("model.merge_ratio", "model.clips", ("op_tome",)),
+)
+
+
+def _idle_warnings(spec: SweepSpec) -> list[str]:
+    """Parameters that change nothing, because what they belong to is switched off."""
+    texts = []
+    for path, switch, needed in _SWITCHES:
+        values = spec.setting_values(switch)
+        if path in spec.search.parameters and not set(values) & set(needed):
+            found = " or ".join(map(str, values))
+            texts.append(f"search.parameters.{path} changes nothing under {switch}: {found}")
     return texts
 
 

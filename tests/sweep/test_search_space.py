@@ -69,6 +69,13 @@ class TestGrid:
             "categorical with choices"
         )
 
+    def test_a_grid_that_nobody_could_run(self) -> None:
+        seeds = search("training.seed", "{type: int, low: 1, high: 30000}")
+        assert problem_of(seeds, text=GRID) == (
+            "small.yaml:10: search.parameters: the grid has 150000 points; allowed: at most "
+            "100000; use larger steps or another sampler"
+        )
+
     def test_trials_and_a_continuous_parameter_are_both_named(self) -> None:
         assert problems_of("search.sampler=grid") == (
             "small.yaml:10: search.trials: found 12; a grid runs all its points: leave it out",
@@ -209,7 +216,8 @@ class TestParametersAgainstTheirSettings:
     def test_a_setting_that_is_like_nothing(self) -> None:
         override = search("zzz.qqqqq", "{type: float, low: 0.1, high: 0.2}")
         assert problem_of(override).endswith(
-            "unknown setting 'zzz.qqqqq'; `prvr-sweep plan` prints all settings"
+            "unknown setting 'zzz.qqqqq'; allowed: a setting of model, losses, optimizer, "
+            "training, evaluation, e.g. losses.tau"
         )
 
     def test_a_section_is_no_setting(self) -> None:

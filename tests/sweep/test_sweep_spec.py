@@ -84,7 +84,8 @@ def test_every_field_is_described() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("name=a/b", "found 'a/b'; allowed: a-z, 0-9, - and _, a letter or digit first, at most 6"),
+        ("name=a/b", "found 'a/b'; allowed: a-z, 0-9, - and _, a letter or digit first, at most "
+         "64"),
         ("name=-a", "found '-a'; allowed: a-z, 0-9, - and _, a letter or digit first, at most 64"),
         ("name=3", "found 3; allowed: text"),
         ("concurrency=0", "found 0; allowed: a whole number >= 1, or null"),
@@ -182,13 +183,18 @@ class TestWarnings:
             (
                 (
                     "search.sampler=qmc",
-                    "search.parameters.losses.cross_branch={type: categorical, choices: [fixed]}",
+                    "search.parameters.losses.cross_branch={type: categorical, choices: [fixed, "
+                    "adaptive]}",
                 ),
                 "qmc draws categorical parameters at random: losses.cross_branch",
             ),
             (
                 ("early_stopping={method: median, first_rung: 3, reduction: 3, max_epochs: 9}",),
                 "early_stopping.reduction has no effect under method: median",
+            ),
+            (
+                ("losses.cross_branch=fixed",),
+                "search.parameters.losses.tau changes nothing under losses.cross_branch: fixed",
             ),
             (("concurrency=13",), "concurrency 13 exceeds the 12 trials"),
             (
@@ -213,6 +219,10 @@ class TestWarnings:
         seeds = "search.parameters.training.seed={type: int, low: 1, high: 300}"
         spec = spec_of(seeds, text=GRID)
         assert spec.warnings == ("the grid has 1500 points; a sampler needs far fewer trials",)
+
+    def test_a_parameter_that_matters_in_some_trials_is_not_idle(self) -> None:
+        choices = "{type: categorical, choices: [off, adaptive]}"
+        assert spec_of(f"search.parameters.losses.cross_branch={choices}").warnings == ()
 
     def test_the_rung_at_the_switch_has_seen_hard_negatives(self) -> None:
         # Two epochs with random negatives, the third with hard ones, then the rung.
