@@ -76,12 +76,19 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        previous = {one: signal.signal(one, self._on_signal) for one in _SIGNALS}
+        previous = {one: signal.getsignal(one) for one in _SIGNALS}
+        self.listen_again()
         try:
             yield self
         finally:
             for one, handler in previous.items():
                 signal.signal(one, handler)
+
+    def listen_again(self) -> None:
+        """After something else took the signals (Ray does on its start)."""
+        if threading.current_thread() is threading.main_thread():
+            for one in _SIGNALS:
+                signal.signal(one, self._on_signal)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

@@ -24,8 +24,8 @@ from optuna.trial import FrozenTrial
 from orchestrator.parameters import Parameter
 from orchestrator.provenance import trial_key
 from orchestrator.search_space import grid_points, resolve
-from orchestrator.study import AskedTrial, SweepStudy
 from orchestrator.spec_sections import Search
+from orchestrator.study import AskedTrial, SweepStudy
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import FailureCause, TrialRequest
 from prvr_model.errors import PrvrError

@@ -6,7 +6,6 @@ anything that follows from it, so that a driver killed in between repeats it ins
 anew.
 """
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -150,18 +149,18 @@ class StudyReader:
         return self._study.get_trials(deepcopy=False)[number]
 
     def _summary(self, frozen: FrozenTrial) -> TrialSummary:
-        attributes = frozen.user_attrs
+        request = frozen.user_attrs.get("request", {})
         best = self._best_row(_EpochLog.of(frozen).rows)
-        cause = attributes.get("cause")
+        cause = frozen.user_attrs.get("cause")
         return TrialSummary(
             number=frozen.number,
             state=_STATES[frozen.state],
-            parameters=dict(attributes.get("parameters", frozen.params)),
+            parameters=dict(request.get("parameters", frozen.params)),
             value=best.objective if best else None,
             best_epoch=best.epoch if best else None,
             epochs=frozen.last_step or 0,
-            key=attributes.get("key", ""),
-            folder=attributes.get("folder", ""),
+            key=request.get("key", ""),
+            folder=request.get("folder", ""),
             cause=FailureCause(**cause) if cause else None,
         )
 
@@ -253,11 +252,17 @@ class SweepStudy(StudyReader):
         """An unfinished trial once more; values that were not drawn yet are drawn now."""
         return self._drawn(self._trial(number), distributions)
 
-    def describe(self, number: int, **attributes: Any) -> None:  # noqa: ANN401
-        """Store what a trial is: `parameters`, `key`, `folder`, `seed`; JSON values."""
-        trial = self._trial(number)
-        for key, value in attributes.items():
-            trial.set_user_attr(key, value)
+    def describe(
+        self,
+        number: int,
+        parameters: Mapping[str, Any],
+        key: str = "",
+        folder: str = "",
+        seed: int | None = None,
+    ) -> None:
+        """Store what a trial is; in one commit, since each costs as much as an epoch's row."""
+        described = {"parameters": dict(parameters), "key": key, "folder": folder, "seed": seed}
+        self._trial(number).set_user_attr("request", described)
 
     def record_epoch(
         self, number: int, epoch: int, objective: float, timestamp_ms: int, *, is_last: bool
@@ -306,7 +311,6 @@ class SweepStudy(StudyReader):
         self._tell(number, OptunaState.FAIL)
 
     def _tell(self, number: int, state: OptunaState, value: float | None = None) -> None:
-        self._trial(number).set_user_attr("ended_ms", time.time_ns() // 1_000_000)
         self._study.tell(number, value, state=state)
         del self._trials[number]
 

@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 import psutil
 import ray
 from ray import tune
+from ray._private import services, worker
 from ray._raylet import AuthenticationTokenLoader, Config
-from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -39,6 +40,7 @@ from orchestrator.trial_runner import (
 )
 from prvr_model.reporting import Decision, EpochReport
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 # Ray's smallest: rows and requests are a few kilobytes, and features come from the page cache.
@@ -217,10 +219,14 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
-class _Watcher(Callback):  # type: ignore[misc]
-    """Hears of failures with their cause, and looks for Ctrl-C at every step."""
+class _Watcher(TrialProgressCallback):  # type: ignore[misc]
+    """Hears of failures with their cause, and looks for Ctrl-C at every step.
+
+    It takes the place of Tune's own reporter, which prints whatever it is told.
+    """
 
     def __init__(self, bridge: _Bridge) -> None:
+        super().__init__()
         self._bridge = bridge
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
@@ -231,16 +237,23 @@ class _Watcher(Callback):  # type: ignore[misc]
     ) -> None:
         self._bridge.fail(trial.trial_id, _cause(trial))
 
+    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
+        """Nothing: progress is shown by the source."""
+
+    def _print(self, msg: str) -> None:
+        """Nothing, see `log_result`."""
+
 
 def _cause(trial: Trial) -> FailureCause:
     """Cause that the trial sent, or what Ray knows where its process is gone."""
-    error = trial.get_pickled_error()
+    path = trial.pickled_error_file  # Tune's own file, in our scratch folder
+    if path is None or not Path(path).exists():
+        return FailureCause("UnknownError", "Ray knows no cause; see its logs", "")
+    error = ray.cloudpickle.loads(Path(path).read_bytes())
     cause = getattr(error, "cause", None)
     if isinstance(cause, _TrialFailedError):
         return FailureCause(**json.loads(cause.args[0]))
-    if error is not None:
-        return failure_cause(error)
-    return FailureCause("UnknownError", str(trial.get_error()), "")
+    return failure_cause(error)
 
 
 def _trial_name(trial: Trial) -> str:
@@ -273,7 +286,7 @@ def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
     Its socket paths must be shorter than 108 letters, hence /tmp whatever TMPDIR says.
     """
     scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
-    with _environment(_variables(threads)), _quiet_loggers():
+    with _environment(_variables(threads)), _quiet(), _loopback():
         try:
             with interruption.at_once():
                 ray.init(
@@ -287,6 +300,7 @@ def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
                     _node_ip_address="127.0.0.1",
                     _temp_dir=str(scratch / "ray"),
                 )
+            interruption.listen_again()
             yield scratch
         finally:
             _shut_down(scratch)
@@ -362,14 +376,35 @@ def _reread_environment() -> None:
 
 
 @contextmanager
-def _quiet_loggers() -> Iterator[None]:
-    """Tune logs each failed trial and how to restore the experiment; both are ours to say."""
+def _quiet() -> Iterator[None]:
+    """Tune logs each failed trial and how to restore the experiment; both are ours to say.
+
+    Ray prints what happens to its processes on stdout, which is for the result.
+    """
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
     levels = [one.level for one in loggers]
     for one in loggers:
         one.setLevel(logging.CRITICAL)
+    printer = worker.print_to_stdstream
+    worker.print_to_stdstream = _to_log
     try:
         yield
     finally:
+        worker.print_to_stdstream = printer
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
+
+
+def _to_log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+    _log.info("%s: %s", data["pid"], " ".join(data["lines"]))
+
+
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Ray takes 127.0.0.1 for a mistake and listens on the network instead."""
+    resolve = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = str
+    try:
+        yield
+    finally:
+        services.resolve_ip_for_localhost = resolve
