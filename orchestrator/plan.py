@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import psutil
@@ -11,14 +12,16 @@ from orchestrator.errors import SpecError
 from orchestrator.estimate import seconds_per_epoch
 from orchestrator.parameters import CategoricalParameter, Parameter
 from orchestrator.provenance import available_cpus, hardware
+from orchestrator.search_space import drawn_settings
 from orchestrator.spec_sections import TrialResources
 from orchestrator.sweep_spec import SweepSpec
-from prvr_model.settings import build_settings
 
 _PATIENCE = "training.patience_epochs"
 # Own memory of a process that imported torch 2.13 (CPU) and ray.tune 2.60 and did nothing yet;
 # measured. A trial needs more, so this bounds the number of trials at once from above only.
 TRIAL_BASE_BYTES = 345 * 2**20
+# Points of the space over which the time of an epoch is averaged.
+_ESTIMATED_TRIALS = 32
 # Quotients such as 1 / 0.1 may come out just below the whole number.
 _ROUNDING = 1e-9
 
@@ -134,7 +137,7 @@ class Plan:
             return "not known before an epoch was timed"
         least, most = (duration(one) for one in self.seconds)
         span = least if least == most else f"{least} to {most}"
-        return f"about {span}, at {self.seconds_per_epoch:.3g} s an epoch, and the start"
+        return f"roughly {span} at {self.seconds_per_epoch:.2g} s an epoch, and the start"
 
 
 def build_plan(
@@ -166,8 +169,9 @@ def plan_here(spec: SweepSpec) -> Plan:
         SpecError: A trial can never fit; says what would.
         StoreError: The store is missing or damaged.
     """
-    settings = build_settings(spec.preset, spec.settings)
-    seconds = seconds_per_epoch(settings, data_size(spec.data), spec.speed)
+    size = data_size(spec.data)
+    drawn = drawn_settings(spec, _ESTIMATED_TRIALS)
+    seconds = fmean(seconds_per_epoch(settings, size, spec.speed) for settings in drawn)
     return build_plan(spec, Resources.here(), seconds)
 
 

@@ -66,6 +66,18 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
 
 
+def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
+    """Settings of points drawn from the space, the same ones each time: what a sweep may run.
+
+    Raises:
+        SettingsError: A combination that loading did not try cannot be trained.
+    """
+    generator = random.Random(spec.search.seed)
+    space = spec.search.parameters
+    points = [{path: one.draw(generator) for path, one in space.items()} for _ in range(count)]
+    return [resolve(spec, point) for point in points]
+
+
 def space_problems(spec: SweepSpec) -> list[Problem]:
     """Combinations of the space that cannot be trained, found before anything starts.
 

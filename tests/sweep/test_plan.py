@@ -172,7 +172,7 @@ sweep small: Which tau?
   trials     12, 2 at once (2 CPUs, 1 GPU, 8.0 GiB of memory)
   each       1 worker with 1 CPU and 0.5 GPU
   epochs     at most 9 a trial, 42 to 108 in all; asha from 3
-  time       about 42 s to 1.8 min, at 2 s an epoch, and the start
+  time       roughly 42 s to 1.8 min at 2 s an epoch, and the start
 warning: objective.direction minimize: val/SumR is better when larger"""
     )
 

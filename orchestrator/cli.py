@@ -1,0 +1,105 @@
+"""The command line: `prvr-sweep`.
+
+stdout is the result, stderr is progress and messages. Exit codes: 0 fine, 1 our fault, 2 usage
+or spec, 3 data, 4 finished with failed trials, 130 interrupted.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from prvr_model.errors import PrvrError
+
+_INTERRUPTED = 130
+
+# Command -> module below `orchestrator.commands`; imported when the command is used.
+_COMMANDS = {
+    "launch": "launch",
+    "plan": "plan",
+    "status": "status",
+    "promote": "promote",
+    "ui": "ui",
+    "data": "data",
+}
+_HELP = {
+    "launch": "Run a sweep and register its best model.",
+    "plan": "Say what a sweep will do and cost; start nothing.",
+    "status": "Show a sweep, also while it runs.",
+    "promote": "Make a version of a model its champion.",
+    "ui": "Start the MLflow UI on a home's results.",
+    "data": "Make feature stores and look into them.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are used, so that `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"orchestrator.commands.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_HELP.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(f"{error.message}{_nearest(args[0])}", ctx) from error
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, _COMMANDS, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="prvr-sweep")
+def cli() -> None:
+    """Tune, ablate and keep models for partially relevant video retrieval."""
+
+
+def main() -> None:
+    """Entry point of `prvr-sweep`; turns errors into one message and an exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; returns its exit code."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="prvr-sweep", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return _INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return _INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PrvrError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output is gone, e.g. `head`; nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    main()
