@@ -50,3 +50,15 @@ class HomeLockedError(PrvrError):
             f"{holder} runs a sweep in {home}; wait for it, stop it with Ctrl-C, "
             "or use another folder with --home"
         )
+
+
+class TrackingError(PrvrError):
+    """The tracking store cannot be used as it was named."""
+
+    exit_code = 2
+
+
+class RegistryError(PrvrError):
+    """A model or a version that is not in the registry was named."""
+
+    exit_code = 2

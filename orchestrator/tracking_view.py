@@ -1,0 +1,324 @@
+"""From the driver's events to what a tracker shows: runs with parameters, metrics, tags and texts.
+
+A pure fold. The same events always give the same changes with the same timestamps, so that
+events may come twice, and a view can be rebuilt from the outbox. Nothing here knows MLflow.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+Event: TypeAlias = Mapping[str, Any]
+RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+# A pruned trial did what it should, and MLflow paints KILLED like an error; the tag tells.
+STATUS_OF_STATE: Mapping[str, RunStatus] = {
+    "complete": "FINISHED",
+    "pruned": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "finished": "FINISHED",
+}
+SPEC_FILE = "sweep.yaml"
+TABLE_FILE = "trials.json"
+FAILURE_FILE = "failure.txt"
+BEST_VALUE = "best_value"
+BEST_EPOCH = "best_epoch"
+
+SWEEP_TAG = "prvr.sweep"
+SWEEP_ID_TAG = "prvr.sweep_id"
+ROLE_TAG = "prvr.role"
+TRIAL_TAG = "prvr.trial"
+KEY_TAG = "prvr.trial_key"
+SEED_TAG = "prvr.seed"
+STATE_TAG = "prvr.state"
+FAILURE_TAG = "prvr.failure"
+BEST_TRIAL_TAG = "prvr.best_trial"
+NOTE_TAG = "mlflow.note.content"
+TABLES_TAG = "mlflow.loggedArtifacts"
+
+_KEY_LETTERS_IN_NAME = 6
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One value of one metric."""
+
+    key: str
+    value: float
+    timestamp_ms: int
+    step: int
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run needs to be found or made; `trial` is None for the sweep's own run."""
+
+    trial: int | None
+    name: str
+    start_ms: int
+
+
+@dataclass
+class RunChange:
+    """What is to be added to a run; every field may be sent again without harm."""
+
+    run: RunIdentity
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: list[MetricRow] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    status: RunStatus | None = None
+    end_ms: int | None = None
+
+
+@dataclass
+class _Trial:
+    number: int
+    key: str = ""
+    seed: int | None = None
+    start_ms: int = 0
+    end_ms: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+    state: str = "running"
+    value: float | None = None
+    best_epoch: int | None = None
+    cause: str = ""
+
+    @property
+    def run(self) -> RunIdentity:
+        label = f"{self.number:03d}"
+        if self.key:
+            label += f" {self.key[:_KEY_LETTERS_IN_NAME]}"
+        return RunIdentity(self.number, label, self.start_ms)
+
+
+class SweepView:
+    """A sweep and its trials as far as the events tell, and the changes not yet taken.
+
+    Args:
+        sweep_id: What tells this sweep from others of the same name, see `Outbox.identity`.
+    """
+
+    def __init__(self, sweep_id: str) -> None:
+        self._sweep_id = sweep_id
+        self._name = ""
+        self._question = ""
+        self._metric = "value"
+        self._minimize = False
+        self._start_ms = 0
+        self._trials: dict[int, _Trial] = {}
+        self._changes: dict[int | None, RunChange] = {}
+
+    def apply(self, event: Event) -> None:
+        """Take up one event; kinds that are not known are passed over."""
+        match event.get("kind"):
+            case "sweep_started":
+                self._sweep_started(event)
+            case "trial_started":
+                self._trial_started(event)
+            case "epoch":
+                self._epoch(event)
+            case "trial_ended":
+                self._trial_ended(event)
+            case "sweep_ended":
+                self._sweep_ended(event)
+
+    def take_changes(self) -> list[RunChange]:
+        """What came up since the last call, the sweep's own run first."""
+        changes = self._changes
+        self._changes = {}
+        return [
+            changes[trial] for trial in sorted(changes, key=lambda one: -1 if one is None else one)
+        ]
+
+    @property
+    def sweep_run(self) -> RunIdentity:
+        """The sweep's own run, parent of all others."""
+        return RunIdentity(None, self._name, self._start_ms)
+
+    def _sweep_started(self, event: Event) -> None:
+        timestamp_ms = int(event["timestamp_ms"])
+        self._start_ms = self._start_ms or timestamp_ms
+        self._name = str(event["sweep"])
+        self._question = str(event.get("question") or "")
+        params = event.get("params") or {}
+        self._metric = str(params.get("objective.metric", self._metric))
+        self._minimize = params.get("objective.direction") == "minimize"
+        change = self._change(None)
+        change.params |= _texts(params)
+        change.tags |= _texts(event.get("tags") or {})
+        change.tags |= {ROLE_TAG: "sweep", STATE_TAG: "running", NOTE_TAG: self._note()}
+        change.texts[SPEC_FILE] = str(event.get("spec_yaml") or "")
+        change.status = "RUNNING"
+        change.end_ms = None
+
+    def _trial_started(self, event: Event) -> None:
+        trial = self._trial(event)
+        trial.key = str(event.get("key") or "")
+        trial.seed = event.get("seed")
+        trial.parameters = event.get("parameters") or {}
+        if trial.state == "interrupted":
+            trial.state = "running"
+        change = self._change(trial)
+        change.params |= _texts(event.get("params") or {})
+        change.tags |= _texts(event.get("tags") or {})
+        change.tags |= {ROLE_TAG: "trial", KEY_TAG: trial.key, STATE_TAG: trial.state}
+        if trial.seed is not None:
+            change.tags[SEED_TAG] = str(trial.seed)
+        if trial.state == "running":
+            change.status = "RUNNING"
+            change.end_ms = None
+
+    def _epoch(self, event: Event) -> None:
+        trial = self._trial(event)
+        step = int(event["epoch"])
+        trial.epochs = max(trial.epochs, step)
+        timestamp_ms = int(event["timestamp_ms"])
+        self._change(trial).metrics += [
+            MetricRow(key, float(value), timestamp_ms, step)
+            for key, value in event["metrics"].items()
+        ]
+
+    def _trial_ended(self, event: Event) -> None:
+        trial = self._trial(event)
+        state = str(event["state"])
+        if trial.state == state:
+            return  # Told twice: the later one's timestamps would add rows.
+        trial.state = state
+        trial.value = event.get("value")
+        trial.best_epoch = event.get("best_epoch")
+        trial.end_ms = int(event["timestamp_ms"])
+        change = self._change(trial)
+        change.tags[STATE_TAG] = state
+        change.status = STATUS_OF_STATE.get(state, "FINISHED")
+        change.end_ms = trial.end_ms
+        change.metrics += _final_rows(trial)
+        self._add_cause(trial, change, event.get("cause"))
+        self._add_progress(trial.end_ms)
+
+    def _add_cause(self, trial: _Trial, change: RunChange, cause: Event | None) -> None:
+        if not cause:
+            return
+        trial.cause = f"{cause['kind']}: {cause['message']}"
+        change.tags[FAILURE_TAG] = trial.cause
+        change.texts[FAILURE_FILE] = f"{trial.cause}\n\n{cause.get('traceback') or ''}"
+
+    def _add_progress(self, timestamp_ms: int) -> None:
+        # The sweep's own curves: over trials ended, not over epochs.
+        step = sum(trial.end_ms is not None for trial in self._trials.values())
+        values: dict[str, float] = {
+            f"trials/{state}": count for state, count in self.counts().items() if state != "running"
+        }
+        best = self._best()
+        change = self._change(None)
+        if best is not None and best.value is not None:
+            values[BEST_VALUE] = best.value
+            change.tags[BEST_TRIAL_TAG] = str(best.number)
+        change.metrics += [
+            MetricRow(key, float(value), timestamp_ms, step) for key, value in values.items()
+        ]
+
+    def _sweep_ended(self, event: Event) -> None:
+        state, timestamp_ms = str(event["state"]), int(event["timestamp_ms"])
+        for trial in self._trials.values():
+            if trial.state == "running":
+                trial.state = "interrupted"
+                change = self._change(trial)
+                change.tags[STATE_TAG] = trial.state
+                change.status, change.end_ms = STATUS_OF_STATE[trial.state], timestamp_ms
+        change = self._change(None)
+        change.tags |= {STATE_TAG: state, NOTE_TAG: self._note()}
+        # Without this tag the UI shows the file as text instead of a table.
+        change.tags[TABLES_TAG] = json.dumps([{"path": TABLE_FILE, "type": "table"}])
+        change.texts[TABLE_FILE] = json.dumps(self.table())
+        change.status = STATUS_OF_STATE.get(state, "FINISHED")
+        change.end_ms = timestamp_ms
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials by state; complete, pruned and failed are always there."""
+        counts = {"complete": 0, "pruned": 0, "failed": 0}
+        for trial in self._trials.values():
+            counts[trial.state] = counts.get(trial.state, 0) + 1
+        return counts
+
+    def table(self) -> dict[str, list[Any]]:
+        """The trials as MLflow's table files want them: names of columns, and rows."""
+        searched = list(dict.fromkeys(p for one in self._ordered() for p in one.parameters))
+        columns = ["trial", "state", self._metric, "best_epoch", "epochs", *searched]
+        columns += ["seconds", "seed", "trial_key", "cause"]
+        return {"columns": columns, "data": [_row(one, searched) for one in self._ordered()]}
+
+    def _ordered(self) -> list[_Trial]:
+        """Best value first, trials without one last."""
+        sign = 1 if self._minimize else -1
+        return sorted(
+            self._trials.values(),
+            key=lambda one: (one.value is None, sign * (one.value or 0.0), one.number),
+        )
+
+    def _best(self) -> _Trial | None:
+        complete = [one for one in self._ordered() if one.state == "complete"]
+        return complete[0] if complete and complete[0].value is not None else None
+
+    def _note(self) -> str:
+        best = self._best()
+        if best is None:
+            return self._question
+        lines = [
+            self._question,
+            "",
+            f"Best: trial {best.number:03d}, {self._metric} {best.value:.2f}",
+        ]
+        if best.parameters:
+            lines += ["", "| parameter | value |", "|---|---|"]
+            lines += [f"| {path} | {_text(value)} |" for path, value in best.parameters.items()]
+        return "\n".join(lines)
+
+    def _trial(self, event: Event) -> _Trial:
+        number = int(event["number"])
+        if number not in self._trials:
+            self._trials[number] = _Trial(number, start_ms=int(event["timestamp_ms"]))
+        return self._trials[number]
+
+    def _change(self, trial: _Trial | None) -> RunChange:
+        number = None if trial is None else trial.number
+        if number not in self._changes:
+            run = self.sweep_run if trial is None else trial.run
+            change = RunChange(run)
+            change.tags = {SWEEP_TAG: self._name, SWEEP_ID_TAG: self._sweep_id}
+            if number is not None:
+                change.tags[TRIAL_TAG] = str(number)
+            self._changes[number] = change
+        change = self._changes[number]
+        change.run = self.sweep_run if trial is None else trial.run
+        return change
+
+
+def _final_rows(trial: _Trial) -> list[MetricRow]:
+    # MLflow's table shows a metric's last value; a trial's value is its best one.
+    if trial.value is None or trial.end_ms is None:
+        return []
+    step = trial.best_epoch or 0
+    rows = [MetricRow(BEST_VALUE, float(trial.value), trial.end_ms, step)]
+    if trial.best_epoch is not None:
+        rows.append(MetricRow(BEST_EPOCH, float(trial.best_epoch), trial.end_ms, step))
+    return rows
+
+
+def _row(trial: _Trial, searched: list[str]) -> list[Any]:
+    seconds = None if trial.end_ms is None else (trial.end_ms - trial.start_ms) / 1000
+    parameters = [trial.parameters.get(path) for path in searched]
+    head = [trial.number, trial.state, trial.value, trial.best_epoch, trial.epochs]
+    return [*head, *parameters, seconds, trial.seed, trial.key, trial.cause]
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {key: _text(value) for key, value in values.items()}
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    # JSON keeps the type readable: true, null, 0.5, [32, 20]; text stays as it is.
+    return value if isinstance(value, str) else json.dumps(value)
