@@ -1,0 +1,1 @@
+"""Tests of stores, importers and generated data."""
