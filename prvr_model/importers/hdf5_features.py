@@ -15,6 +15,8 @@ from prvr_model.importers.problems import Problems
 # What h5py raises for damaged files, by the layer of HDF5 that notices.
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
 
+_CACHE_BYTES = 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -96,7 +98,16 @@ def open_hdf5(path: Path, problems: Problems) -> Iterator[Hdf5Features | None]:
         yield None
     else:
         with file:
+            _bound_cache(file)
             yield Hdf5Features(path, file)
+
+
+def _bound_cache(file: h5py.File) -> None:
+    # By default HDF5 keeps what it knows of up to 32 MiB of items, each of which we visit twice.
+    config = file.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = config.max_size = _CACHE_BYTES
+    file.id.set_mdc_config(config)
 
 
 @contextmanager
