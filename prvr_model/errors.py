@@ -1,6 +1,7 @@
 """Errors that a user can cause or must hear of, each with the exit code of the command line."""
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class PrvrError(Exception):
@@ -26,8 +27,13 @@ class CorpusError(DataError):
     """A corpus has problems; `problems` holds every line that the message shows."""
 
     def __init__(self, summary: str, problems: Sequence[str]) -> None:
+        self.summary = summary
         self.problems = tuple(problems)
         super().__init__("\n".join([summary, *(f"  - {problem}" for problem in self.problems)]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors travel between processes, and by default with the message as only argument.
+        return type(self), (self.summary, self.problems)
 
 
 class SettingsError(PrvrError):
@@ -38,6 +44,9 @@ class SettingsError(PrvrError):
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{path}: {message}" for path, message in self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
 
 
 class CheckpointError(PrvrError):
@@ -58,3 +67,6 @@ class NonFiniteError(PrvrError):
             "the optimizer step. A lower optimizer.learning_rate or smaller loss weights "
             "usually help; check the features with `prvr-sweep data inspect`."
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.term, self.epoch, self.step)

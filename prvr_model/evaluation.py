@@ -83,6 +83,8 @@ def evaluate_checkpoint(
     folder: Folder, store: FeatureStore, split: str, speed: SpeedSettings
 ) -> Evaluation:
     """Evaluate a trial's best epoch on any split of its store."""
+    # Sums are split by thread: as many as in training, or the last bits differ.
+    torch.set_num_threads(speed.threads)
     saved = load_best(folder)
     return evaluate(
         saved.build(torch.device(speed.device)),

@@ -86,6 +86,8 @@ class FrozenCache:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=self._root))
         try:
             build(ArrayWriter(temporary))
+            # A temporary folder is its owner's alone; a store may serve several users.
+            temporary.chmod(self._root.stat().st_mode & 0o777)
             temporary.rename(folder)
         except OSError:
             # Another process was first: its folder holds the same arrays.

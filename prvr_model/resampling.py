@@ -23,7 +23,7 @@ def span_boundaries(length: int, num_spans: int) -> Int[np.ndarray, "spans_plus_
 
 
 def resample(
-    videos: Sequence[Float[np.ndarray, "length dim"]], num_rows: int
+    videos: Sequence[Float[np.ndarray, "_ dim"]], num_rows: int
 ) -> Float[np.ndarray, "videos rows dim"]:
     """Mean of each of `num_rows` equal spans of every video; an empty span takes its first row.
 

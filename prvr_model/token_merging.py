@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 # Cosines that agree to this many decimals are equal: rounding of a matrix product must not
 # decide a tie between repeated clips.
@@ -54,7 +54,7 @@ def merge_neighbours(
 
 def _best_pairs(
     tokens: Float[np.ndarray, "videos tokens dim"], num_merges: int
-) -> Int[np.ndarray, "videos pairs"]:
+) -> Bool[np.ndarray, "videos pairs"]:
     """Whether each neighbouring pair is among the `num_merges` with the largest dot product."""
     paired = tokens[:, : tokens.shape[1] // 2 * 2].astype(np.float64)
     scores = np.einsum("vpd,vpd->vp", paired[:, 0::2], paired[:, 1::2])
@@ -67,7 +67,7 @@ def _best_pairs(
 def _merge_pairs(
     tokens: Float[np.ndarray, "videos tokens dim"],
     sizes: Float[np.ndarray, "videos tokens"],
-    merged: Int[np.ndarray, "videos pairs"],
+    merged: Bool[np.ndarray, "videos pairs"],
 ) -> tuple[
     Float[np.ndarray, "videos kept dim"],
     Float[np.ndarray, "videos kept"],
@@ -78,7 +78,7 @@ def _merge_pairs(
     tokens, sizes = tokens.copy(), sizes.copy()
     left, right = slice(0, num_tokens // 2 * 2, 2), slice(1, num_tokens // 2 * 2, 2)
     left_size, right_size = sizes[:, left, None], sizes[:, right, None]
-    mean = (tokens[:, left] * left_size + tokens[:, right] * right_size) / (left_size + right_size)
+    mean = _weighted_mean(tokens[:, left], tokens[:, right], left_size, right_size)
     tokens[:, left] = np.where(merged[:, :, None], mean, tokens[:, left])
     sizes[:, left] += np.where(merged, sizes[:, right], 0)
     kept = np.ones((num_videos, num_tokens), bool)
@@ -86,6 +86,20 @@ def _merge_pairs(
     # A merged right token inherits the index of the kept token before it: its partner.
     new_index = np.cumsum(kept, axis=1) - 1
     return tokens[kept].reshape(num_videos, -1, dim), sizes[kept].reshape(num_videos, -1), new_index
+
+
+def _weighted_mean(
+    left: Float[np.ndarray, "videos pairs dim"],
+    right: Float[np.ndarray, "videos pairs dim"],
+    left_size: Float[np.ndarray, "videos pairs 1"],
+    right_size: Float[np.ndarray, "videos pairs 1"],
+) -> Float[np.ndarray, "videos pairs dim"]:
+    """Size-weighted mean; of equal tokens exactly that token.
+
+    Rounding must not part repeated frames, or it would decide the ties of the next round.
+    """
+    mean: np.ndarray = left + (right - left) * (right_size / (left_size + right_size))
+    return mean
 
 
 def cosines(
@@ -208,9 +222,9 @@ def _match_and_merge(
     new_index[videos, odds] = new_index[videos, evens]
     tokens, weights = tokens.copy(), weights.copy()
     even_weight, odd_weight = weights[videos, evens, None], weights[videos, odds, None]
-    tokens[videos, evens] = (
-        tokens[videos, evens] * even_weight + tokens[videos, odds] * odd_weight
-    ) / (even_weight + odd_weight)
+    tokens[videos, evens] = _weighted_mean(
+        tokens[videos, evens], tokens[videos, odds], even_weight, odd_weight
+    )
     weights[videos, evens] += weights[videos, odds]
     return (
         tokens[kept].reshape(num_videos, -1, dim),

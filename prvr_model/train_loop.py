@@ -181,19 +181,17 @@ class _Run:
         terms = compute_losses(self.model, batch, self.settings.losses, draws, hard)
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
-        numbers = torch.cat(
-            [terms.stacked().detach(), terms.total.detach()[None], gradient_norm(self.model)[None]]
-        ).tolist()
-        names = [f"train/{name}" for name in (*loss_term_names(), "total", "gradient_norm")]
+        segments = (batch.segment_of_clip.amax(dim=1) + 1).to(terms.total.dtype).mean()
+        others = torch.stack([terms.total.detach(), gradient_norm(self.model), segments])
+        numbers = torch.cat([terms.stacked().detach(), others]).tolist()
+        last_names = ("total", "gradient_norm", "mean_segments")
+        names = [f"train/{name}" for name in (*loss_term_names(), *last_names)]
         values = dict(zip(names, numbers, strict=True))
         for name, value in values.items():
             # NaN and infinities alone differ from themselves less themselves.
             if value - value != 0:
                 raise NonFiniteError(name, epoch + 1, step + 1)
         self.optimizer.step()
-        values["train/mean_segments"] = float(
-            (batch.segment_of_clip.amax(dim=1) + 1).double().mean()
-        )
         return values
 
     def _draws(self, batch: Batch, epoch: int, step: int) -> BranchDraws:

@@ -70,4 +70,4 @@ def _log_mean_exp(
     # A finite floor: with minus infinity a row without chosen columns has NaN as its gradient.
     floor = torch.finfo(values.dtype).min / 4
     count = chosen.sum(dim=-1).clamp_min(1)
-    return values.masked_fill(~chosen, floor).logsumexp(dim=-1) - count.log()
+    return values.masked_fill(~chosen, floor).logsumexp(dim=-1) - count.to(values.dtype).log()

@@ -13,8 +13,13 @@ from torch.nn import functional as F
 
 # Floor of squared distances before the root; published value.
 _SMALLEST_SQUARE = 1e-12
-# Elements of one block of angles: a few such arrays fit in a processor's cache.
-_BLOCK_ELEMENTS = 1 << 20
+# Squared distances below this share of the largest one are those of equal captions: both are
+# zero in exact arithmetic, and float32 features cannot tell rows apart that are closer.
+_EQUAL_SHARE = 1e-12
+# Elements of one block of angles. On a processor a few such arrays should stay in its cache; an
+# accelerator wants few large steps.
+_BLOCK_ELEMENTS = {"cpu": 1 << 17}
+_ACCELERATOR_BLOCK_ELEMENTS = 1 << 24
 
 
 def distance_loss(
@@ -33,26 +38,26 @@ def distance_loss(
 def _relative_distances(
     rows: Float[Tensor, "captions dim"],
 ) -> Float[Tensor, "captions captions"]:
-    squares = _squared_distances(_gram(rows)).clamp_min(_SMALLEST_SQUARE)
+    squares = _squared_distances(rows).clamp_min(_SMALLEST_SQUARE)
     off_diagonal = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     distances = squares.sqrt() * off_diagonal
     # Every off-diagonal entry is positive because of the floor.
-    return distances / (distances.sum() / max(len(rows) * (len(rows) - 1), 1)).clamp_min(
-        _SMALLEST_SQUARE
-    )
-
-
-def _gram(rows: Float[Tensor, "captions dim"]) -> Float[Tensor, "captions captions"]:
-    """Inner products about the mean row; centring keeps differences of close rows exact."""
-    centred = rows - rows.mean(dim=0)
-    return centred @ centred.T
+    mean = distances.sum() / max(len(rows) * (len(rows) - 1), 1)
+    return distances / mean.clamp_min(_SMALLEST_SQUARE)
 
 
 def _squared_distances(
-    gram: Float[Tensor, "captions captions"],
+    rows: Float[Tensor, "captions dim"],
 ) -> Float[Tensor, "captions captions"]:
+    """Squared distances by way of inner products, in the type of the rows.
+
+    The products are float64: they are nearly equal for captions that are nearly the same, and
+    in float32 nothing would be left of their difference. That costs O(Q^2 D), next to nothing.
+    """
+    exact = rows.double()
+    gram = exact @ exact.T
     squares = gram.diagonal()
-    return squares[:, None] + squares[None, :] - 2 * gram
+    return (squares[:, None] + squares[None, :] - 2 * gram).to(rows.dtype)
 
 
 def angle_loss(
@@ -61,20 +66,21 @@ def angle_loss(
     """Smooth-L1 between the angles of all triples of captions.
 
     With `e_ij = unit(x_j - x_i)` the angle is `A_ijk = <e_ij, e_ik>`. Differences are never
-    built: `<x_j - x_i, x_k - x_i> = G_jk - G_ij - G_ik + G_ii` for the Gram matrix G, taken in
-    blocks of anchors i, loss and gradient in one pass, so memory is O(Q^2).
+    built: `<x_j - x_i, x_k - x_i> = (S_ij + S_ik - S_jk) / 2` for the squared distances S (the
+    law of cosines), taken in blocks of anchors i, loss and gradient in one pass, so memory is
+    O(Q^2). Equal captions have no direction: their angles are 0.
 
     Returns:
         Mean over all Q^3 entries.
     """
     loss: Tensor = _AngleLoss.apply(  # type: ignore[no-untyped-call]
-        _gram(student), _gram(teacher.detach())
+        _squared_distances(student), _squared_distances(teacher.detach()).to(student.dtype)
     )
     return loss
 
 
 class _AngleLoss(torch.autograd.Function):
-    """Angle loss as a function of the Gram matrices; the gradient is made with the loss."""
+    """Angle loss as a function of squared distances; the gradient is made with the loss."""
 
     @staticmethod
     def forward(
@@ -83,7 +89,7 @@ class _AngleLoss(torch.autograd.Function):
         teacher: Float[Tensor, "captions captions"],
     ) -> Float[Tensor, ""]:
         num_captions = len(student)
-        block = max(1, _BLOCK_ELEMENTS // num_captions**2)
+        block = max(1, _block_elements(student.device) // num_captions**2)
         total = student.new_zeros(())
         gradient = torch.zeros_like(student)
         student_inverse, teacher_inverse = _inverse_distances(student), _inverse_distances(teacher)
@@ -107,24 +113,25 @@ class _AngleLoss(torch.autograd.Function):
         return gradient * outputs[0], None
 
 
+def _block_elements(device: torch.device) -> int:
+    return _BLOCK_ELEMENTS.get(device.type, _ACCELERATOR_BLOCK_ELEMENTS)
+
+
 def _inverse_distances(
-    gram: Float[Tensor, "captions captions"],
+    squares: Float[Tensor, "captions captions"],
 ) -> Float[Tensor, "captions captions"]:
     """1 / |x_j - x_i|; 0 where the rows are equal, whose difference has no direction."""
-    squares = _squared_distances(gram)
-    floor = _SMALLEST_SQUARE * gram.diagonal().amax().clamp_min(_SMALLEST_SQUARE)
-    distinct = squares > floor
-    distinct &= ~torch.eye(len(gram), dtype=torch.bool, device=gram.device)
+    distinct = squares > _EQUAL_SHARE * squares.amax()
+    distinct &= ~torch.eye(len(squares), dtype=torch.bool, device=squares.device)
     return torch.where(distinct, squares, 1).rsqrt() * distinct
 
 
 def _anchored_products(
-    gram: Float[Tensor, "captions captions"], anchors: slice
+    squares: Float[Tensor, "captions captions"], anchors: slice
 ) -> Float[Tensor, "anchors captions captions"]:
     """Inner products of the differences to each anchor."""
-    rows = gram[anchors]
-    corner = gram.diagonal()[anchors]
-    return (gram[None] - rows[:, :, None]) - (rows - corner[:, None])[:, None, :]
+    rows = squares[anchors] / 2
+    return rows[:, :, None] + (rows[:, None, :] - squares / 2)
 
 
 def _angles(
@@ -141,18 +148,14 @@ def _add_gradient(
     products: Float[Tensor, "anchors captions captions"],
     inverse: Float[Tensor, "anchors captions"],
 ) -> None:
-    """Add a block's derivative by the student's Gram matrix.
+    """Add a block's derivative by the student's squared distances.
 
-    By the product: M_ijk = slope_ijk / (n_ij n_ik) for `G_jk - G_ij - G_ik + G_ii`. By the
-    distances: `2 sum_k slope_ijk N_ijk / n_ik` for 1 / n_ij, and n_ij^2 = G_ii + G_jj - 2 G_ij.
+    With M_ijk = slope_ijk / (n_ij n_ik), n the distances: by the product, M / 2 for S_ij, S_ik
+    and minus S_jk, where S_ij and S_ik give the same; by the distances, `n_ij^2 = S_ij` in both
+    factors, `-sum_k M_ijk N_ijk / n_ij^2`.
     """
     by_product = _angles(slope, inverse)
-    row_sums = by_product.sum(dim=2)
-    gradient += by_product.sum(dim=0)
-    by_inverse = 2 * torch.einsum("ajk,ajk->aj", by_product, products)
-    # d(1/n) = -n^-3 d(n^2) / 2, and one factor 1 / n is in by_product already.
-    by_square = -by_inverse * inverse**2 / 2
-    gradient[anchors] -= 2 * row_sums + 2 * by_square
-    diagonal = gradient.diagonal()
-    diagonal += by_square.sum(dim=0)
-    diagonal[anchors] += row_sums.sum(dim=1) + by_square.sum(dim=1)
+    gradient -= by_product.sum(dim=0) / 2
+    gradient[anchors] += by_product.sum(dim=2)
+    by_inverse = torch.einsum("ajk,ajk->aj", by_product, products)
+    gradient[anchors] -= by_inverse * inverse**2
