@@ -6,11 +6,13 @@ anything that follows from it, so that a driver killed in between repeats it ins
 anew.
 """
 
+import sqlite3
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
+from urllib.parse import quote
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -18,6 +20,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 from orchestrator.errors import SweepExistsError, SweepNotFoundError
@@ -100,8 +103,7 @@ class StudyReader:
         path = _sqlite_path(url)
         if path is not None and not path.exists():
             raise SweepNotFoundError(name, shown_url(url), [])
-        readable = f"sqlite:///file:{path}?mode=ro&uri=true" if path is not None else url
-        return cls(_load(_storage(readable, reads_only=True), url, name), url)
+        return cls(_load(_reading_storage(url), url, name), url)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -195,10 +197,7 @@ class SweepStudy(StudyReader):
             SweepExistsError: There is a study of this name; the message says what is in it.
         """
         _quiet()
-        path = _sqlite_path(url)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        storage = _storage(url)
+        storage = _writing_storage(url)
         try:
             study = optuna.create_study(
                 storage=storage,
@@ -222,7 +221,7 @@ class SweepStudy(StudyReader):
             SweepNotFoundError: There is no study of this name.
         """
         _quiet()
-        study = _load(_storage(url), url, name)
+        study = _load(_writing_storage(url), url, name)
         study.sampler, study.pruner = sampler, pruner
         return cls(study, url)
 
@@ -396,10 +395,39 @@ def _sqlite_path(url: str) -> Path | None:
     return Path(parsed.database)
 
 
-def _storage(url: str, *, reads_only: bool = False) -> optuna.storages.RDBStorage:
-    is_sqlite = make_url(url).get_backend_name() == "sqlite"
-    arguments = {"connect_args": {"timeout": _SQLITE_BUSY_S}} if is_sqlite else {}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments, skip_table_creation=reads_only)
+def _reading_storage(url: str) -> optuna.storages.RDBStorage:
+    path = _sqlite_path(url)
+    if path is None:
+        return optuna.storages.RDBStorage(url)
+    return optuna.storages.RDBStorage(
+        f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true",
+        engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}},
+        skip_table_creation=True,
+    )
+
+
+def _writing_storage(url: str) -> optuna.storages.RDBStorage:
+    path = _sqlite_path(url)
+    if path is None:
+        return optuna.storages.RDBStorage(url)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path, timeout=_SQLITE_BUSY_S)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    storage = optuna.storages.RDBStorage(
+        url, engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}}
+    )
+    event.listen(storage.engine, "connect", _relax)
+    storage.engine.dispose()
+    return storage
+
+
+def _relax(connection: sqlite3.Connection, record: object) -> None:
+    """Leave it to the system when a commit reaches the disk: a write-ahead log keeps the order.
+
+    A killed process loses nothing. A power cut loses the last moments, as if it had come earlier:
+    trials report again from their checkpoints, and draws repeat. It saves 20 flushes a trial.
+    """
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _load(storage: optuna.storages.RDBStorage, url: str, name: str) -> optuna.Study:

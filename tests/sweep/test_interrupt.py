@@ -1,0 +1,67 @@
+"""Ctrl-C in a sweep on Ray: it ends soon, leaves no process and a study that can go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from orchestrator.status import read_status
+from orchestrator.trial import TrialRequest, TrialState
+from tests.sweep.helpers import new_searcher, reopened_study, small_spec
+
+# Ray's start on a busy machine; only a sweep that never starts takes as long.
+_START_LIMIT_S = 120
+# Issue 2: Ctrl-C ends within 10 s.
+_END_LIMIT_S = 10
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A sweep in a session of its own, as a terminal has, with its trials running."""
+    markers = tmp_path / "markers"
+    markers.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.sweep.interrupted_sweep", str(tmp_path / "home")],
+        env={**os.environ, "PRVR_TEST_MARKERS": str(markers)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    limit_s = time.monotonic() + _START_LIMIT_S
+    while not any(markers.iterdir()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit_s, "no trial has started"
+        time.sleep(0.2)
+    yield process
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.integration
+def test_interrupt_ends_all_soon_and_keeps_the_study(
+    sweep: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    started = psutil.Process(sweep.pid).children(recursive=True)
+    assert started
+    os.killpg(sweep.pid, signal.SIGINT)
+    stdout, stderr = sweep.communicate(timeout=_END_LIMIT_S)
+    assert sweep.returncode == 130
+    assert stdout == b""
+    assert b"Traceback" not in stderr
+    assert not [one for one in started if one.is_running()]
+    status = read_status(tmp_path / "home", "small")
+    assert status.state == "interrupted"
+    assert status.counts[TrialState.FAILED] == 0
+    running = [one for one in status.trials if one.state is TrialState.RUNNING]
+    assert [one.value for one in running][:1] == [10.0]
+    spec = small_spec()
+    again = new_searcher(reopened_study(tmp_path / "home", spec), spec).next()
+    assert isinstance(again, TrialRequest)
+    assert again.number == running[0].number
