@@ -1,0 +1,21 @@
+"""`prvr-sweep ui`: MLflow's pages on a home's results."""
+
+from pathlib import Path
+
+import click
+
+from orchestrator.commands.options import home_option, tracking_option
+
+
+@click.command()
+@home_option
+@tracking_option
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def ui(home: Path, tracking_uri: str | None, port: int) -> int:
+    """Start the MLflow UI on 127.0.0.1; Ctrl-C ends it."""
+    from orchestrator.tracking_store import TrackingStore
+    from orchestrator.tracking_ui import serve_ui
+
+    store = TrackingStore.of(tracking_uri, home)
+    click.echo(f"MLflow on http://127.0.0.1:{port} for {store.uri}; Ctrl-C ends it", err=True)
+    return serve_ui(store, port)

@@ -1,0 +1,170 @@
+"""The main job: data, sweep, MLflow and the registry, in this order.
+
+MLflow may be away all the while: trials run, and what it missed waits in the outbox.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.data_source import open_data
+from orchestrator.errors import RegistryError, SweepExistsError, SweepNotFoundError
+from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
+from orchestrator.outbox import Outbox
+from orchestrator.progress import Progress
+from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
+from orchestrator.study import StudyReader, study_url
+from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.tracking_store import TrackingStore
+from orchestrator.trial import TrialSummary
+
+if TYPE_CHECKING:
+    from prvr_model.feature_store import FeatureStore
+
+# MLflow gets this long at the end to take what is left; a sweep's events take a few seconds.
+_FLUSH_S = 60.0
+# After Ctrl-C everything ends within 10 s; what is not sent stays in the outbox.
+_INTERRUPTED_FLUSH_S = 2.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep keeps things.
+
+    Args:
+        home: Folder of the study, the outbox and generated data; absolute.
+        storage: URI or absolute path of trial folders; None: the home.
+        tracking: Where MLflow keeps runs and models.
+    """
+
+    home: Path
+    storage: str | None
+    tracking: TrackingStore
+
+
+@dataclass(frozen=True)
+class LaunchResult:
+    """What a launch came to.
+
+    Args:
+        sweep: The trials' result.
+        registered: Versions made, best first; none after an interruption or without a
+            complete trial.
+        test: Metrics of the winner on test; None: not scored, or the data has no test split.
+        problem: What kept results or models from MLflow; None: nothing.
+    """
+
+    sweep: SweepResult
+    registered: tuple[RegisteredVersion, ...]
+    test: dict[str, float] | None
+    problem: str | None
+
+
+def launch(
+    spec: SweepSpec, places: Places, progress: Progress, executor: ExecutorName = "tune"
+) -> LaunchResult:
+    """Run a new sweep, bring it to MLflow and register its best.
+
+    Raises:
+        SweepExistsError: There is a sweep of this name in the home.
+        DataError: The data is missing or damaged.
+    """
+    _refuse_existing(spec, places.home)
+    store = open_data(spec.data, places.home)
+    outbox = Outbox(places.home / "outbox" / f"{spec.name}.jsonl")
+    sender = mlflow_sender(outbox, places.tracking, store.manifest.name)
+    sender.start()
+    try:
+        result = run_sweep(
+            spec,
+            store.path,
+            store.manifest.fingerprint,
+            places.home,
+            places.storage,
+            outbox,
+            progress,
+            executor,
+        )
+        return _finish(spec, places, store, outbox, sender, result)
+    finally:
+        sender.stop()
+        outbox.close()
+
+
+def _refuse_existing(spec: SweepSpec, home: Path) -> None:
+    """Say at once, before anything is made, what `run_sweep` would say later."""
+    try:
+        there = StudyReader.open(study_url(home), spec.name)
+    except SweepNotFoundError:
+        return
+    counts = ", ".join(f"{count} {state}" for state, count in there.counts().items() if count)
+    raise SweepExistsError(spec.name, f"{there.url} ({counts or 'no trials'})")
+
+
+def _finish(
+    spec: SweepSpec,
+    places: Places,
+    store: "FeatureStore",
+    outbox: Outbox,
+    sender: MlflowSender,
+    result: SweepResult,
+) -> LaunchResult:
+    if result.interrupted:
+        sent = sender.flush(_INTERRUPTED_FLUSH_S)
+        return LaunchResult(result, (), None, None if sent else sender.problem)
+    sender.flush(_FLUSH_S)
+    if result.best is None:
+        return LaunchResult(result, (), None, sender.problem)
+    trials = StudyReader.open(study_url(places.home), spec.name).best(spec.registration.top)
+    with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
+        candidates = [_candidate(trial, spec, store, Path(folder)) for trial in trials]
+        return _register(spec, places, store, outbox, sender, result, candidates)
+
+
+def _candidate(
+    trial: TrialSummary, spec: SweepSpec, store: "FeatureStore", folder: Path
+) -> Candidate:
+    """Export a trial's best epoch and score it on test, once."""
+    from prvr_model.checkpoint import export_model
+    from prvr_model.evaluation import evaluate_checkpoint
+    from prvr_model.storage import Folder
+
+    assert trial.value is not None
+    assert trial.best_epoch is not None
+    checkpoint = Folder.open(trial.folder)
+    export = folder / f"{trial.number:05d}"
+    export_model(checkpoint, export)
+    test = None
+    if store.has_split("test"):
+        test = evaluate_checkpoint(checkpoint, store, "test", spec.speed).metrics
+    return Candidate(trial.number, trial.key, trial.value, trial.best_epoch, export, test)
+
+
+def _register(
+    spec: SweepSpec,
+    places: Places,
+    store: "FeatureStore",
+    outbox: Outbox,
+    sender: MlflowSender,
+    result: SweepResult,
+    candidates: Sequence[Candidate],
+) -> LaunchResult:
+    manifest = store.manifest
+    origin = SweepOrigin(
+        sweep=spec.name,
+        sweep_id=outbox.identity,
+        data_set=manifest.name,
+        data_fingerprint=manifest.fingerprint,
+        metric=spec.objective.metric,
+        direction=spec.objective.direction,
+        protocol=spec.protocol,
+    )
+    unregistered = LaunchResult(result, (), dict(candidates[0].test or {}) or None, sender.problem)
+    try:
+        registered = register_champion(places.tracking, origin, candidates)
+    except RegistryError as error:
+        return replace(unregistered, problem=str(error))
+    return replace(unregistered, registered=registered)
