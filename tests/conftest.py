@@ -1,0 +1,28 @@
+"""What every test shares: tensor shapes checked at run time, hypothesis without real seconds."""
+
+import jaxtyping
+from hypothesis import settings
+
+# Modules whose functions take tensors or arrays: under pytest, and only there, each call is
+# checked against its annotations.
+_TENSOR_MODULES = (
+    "attention",
+    "batching",
+    "dataset",
+    "encoders",
+    "evaluation",
+    "losses",
+    "metrics",
+    "model",
+    "objective",
+    "resampling",
+    "similarity",
+    "token_merging",
+)
+jaxtyping.install_import_hook(
+    [f"prvr_model.{name}" for name in _TENSOR_MODULES], "beartype.beartype"
+)
+
+# The machines are shared: no example fails for its seconds, and each run tries the same ones.
+settings.register_profile("prvr", deadline=None, derandomize=True)
+settings.load_profile("prvr")

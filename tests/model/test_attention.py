@@ -1,0 +1,127 @@
+"""Gaussian factor and attention block against the formulas, position by position."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prvr_model.attention import AttentionBlock, gaussian_prior, padding_bias
+from prvr_model.encoders import CaptionEncoder, ScaleMixing, VideoBranch
+from prvr_model.settings import PUBLISHED_WIDTHS
+
+
+@pytest.mark.parametrize("width", [w for w in PUBLISHED_WIDTHS if w is not None] + [0.001])
+@pytest.mark.parametrize("length", [1, 2, 7, 32])
+def test_gaussian_factor_equals_the_formula(width: float, length: int) -> None:
+    deviation = max(width, 0.01) / 9
+    found = gaussian_prior(length, width)
+    for i in range(length):
+        centre = i / length
+        row = [
+            math.exp(-((j / max(length - 1, 1) - centre) ** 2) / (2 * deviation**2))
+            for j in range(length)
+        ]
+        largest = max(row)
+        if largest > 1e-300:
+            wanted = torch.tensor([value / largest for value in row])
+            torch.testing.assert_close(found[i], wanted)
+        assert found[i].max() == 1
+
+
+def linear(layer: nn.Linear, rows: Tensor) -> Tensor:
+    return rows @ layer.weight.T + layer.bias
+
+
+def slow_norm(norm: nn.LayerNorm, rows: Tensor) -> Tensor:
+    mean = rows.mean(-1, keepdim=True)
+    variance = ((rows - mean) ** 2).mean(-1, keepdim=True)
+    return (rows - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias
+
+
+def slow_block(
+    block: AttentionBlock, rows: Tensor, factor: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    """One video at a time, one head at a time, one position at a time."""
+    layer, size = block.attention, rows.shape[-1] // block.attention.num_heads
+    videos = []
+    for number, x in enumerate(rows):
+        q, k, v = linear(layer.query, x), linear(layer.key, x), linear(layer.value, x)
+        heads = []
+        for head in range(layer.num_heads):
+            part = slice(head * size, (head + 1) * size)
+            outputs = []
+            for i in range(len(x)):
+                scores = [q[i, part] @ k[j, part] / math.sqrt(size) for j in range(len(x))]
+                row = torch.stack(scores)
+                row = row if factor is None else row * factor[i]
+                row = row if bias is None else row + bias[number]
+                weights = row.exp() / row.exp().sum()
+                outputs.append(sum(weights[j] * v[j, part] for j in range(len(x))))
+            heads.append(torch.stack(outputs))
+        x = slow_norm(block.attention_norm, x + torch.cat(heads, dim=-1))
+        changed = linear(block.contract, linear(block.expand, x).clamp_min(0))
+        videos.append(slow_norm(block.output_norm, x + changed))
+    return torch.stack(videos)
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(0, 0.5)
+    return module.double().eval()
+
+
+def test_block_equals_the_formula_with_factor_and_sizes() -> None:
+    block = randomised(AttentionBlock(8, 2, 32, dropout=0.5))
+    rows = torch.randn(3, 5, 8, dtype=torch.float64)
+    factor = gaussian_prior(5, 0.5).double()
+    log_sizes = torch.randint(1, 9, (3, 5)).double().log()
+    found = block(rows, rows, log_sizes[:, None], factor)
+    torch.testing.assert_close(found, slow_block(block, rows, factor, log_sizes))
+    # The factor acts before the sizes are added: the other order is another function.
+    other = slow_block(block, rows, factor, log_sizes / factor.mean())
+    assert not torch.allclose(found, other)
+
+
+def test_padding_has_no_part_in_a_caption() -> None:
+    encoder = randomised(CaptionEncoder(6, 8, 2, 12, 0.3, 0.3))
+    tokens = torch.randn(2, 4, 6, dtype=torch.float64)
+    valid = torch.tensor([[True, True, True, False], [True, False, False, False]])
+    alone = [encoder(tokens[:1, :3], valid[:1, :3]), encoder(tokens[1:, :1], valid[1:, :1])]
+    changed = torch.where(valid[:, :, None], tokens, 100.0)
+    torch.testing.assert_close(encoder(changed, valid), torch.cat(alone))
+
+
+def test_padding_bias_is_the_published_number() -> None:
+    bias = padding_bias(torch.tensor([[True, False]]))
+    assert bias.tolist() == [[[0.0, -10_000.0]]]
+
+
+def test_mixture_is_convex_at_every_position() -> None:
+    mixing = randomised(ScaleMixing(8, 2, length=5, temperature=0.6, dropout=0.2))
+    outputs = torch.randn(2, 3, 5, 8, dtype=torch.float64)
+    token = torch.randn(1, 1, 8, dtype=torch.float64)
+    found = mixing(outputs, token)
+    for video in range(2):
+        summaries = torch.cat([mixing.summary(token, scale[None])[0] for scale in outputs[video]])
+        logits = linear(mixing.weights, linear(mixing.hidden, summaries).clamp_min(0)) / 0.6
+        for position in range(5):
+            weights = logits[:, position].exp() / logits[:, position].exp().sum()
+            wanted = sum(weights[s] * outputs[video, s, position] for s in range(3))
+            torch.testing.assert_close(found[video, position], wanted)
+
+
+def test_fewer_scales_are_the_first_of_the_published_order() -> None:
+    branch = VideoBranch(6, 8, 2, 5, 5, PUBLISHED_WIDTHS[:4], 0.6, 0.0, 0.0)
+    assert branch.has_prior == [False, True, True, True]
+    wanted = [gaussian_prior(5, width) for width in (0.5, 1.0, 5.0)]
+    torch.testing.assert_close(branch.priors[1:], torch.stack(wanted))
+
+
+def test_one_scale_is_its_own_mixture() -> None:
+    branch = randomised(VideoBranch(6, 8, 2, 5, 5, (None,), 0.6, 0.0, 0.0))
+    features = torch.randn(2, 5, 6, dtype=torch.float64)
+    rows = branch.projection(features)
+    found = branch(features, torch.zeros(1, 1, 8, dtype=torch.float64))
+    torch.testing.assert_close(found, slow_block(branch.blocks[0], rows, None, None))
