@@ -58,6 +58,10 @@ class TrackingError(PrvrError):
     exit_code = 2
 
 
+class TrackingOutageError(PrvrError):
+    """The tracking store cannot be reached or fails; the study has everything meanwhile."""
+
+
 class RegistryError(PrvrError):
     """A model or a version that is not in the registry was named."""
 

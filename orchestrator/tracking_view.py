@@ -149,7 +149,7 @@ class SweepView:
         self._minimize = params.get("objective.direction") == "minimize"
         change = self._change(None)
         change.params |= _texts(params)
-        change.tags |= _texts(event.get("tags") or {})
+        change.tags |= _tags(event.get("tags") or {})
         change.tags |= {ROLE_TAG: "sweep", STATE_TAG: "running", NOTE_TAG: self._note()}
         change.texts[SPEC_FILE] = str(event.get("spec_yaml") or "")
         change.status = "RUNNING"
@@ -164,7 +164,7 @@ class SweepView:
             trial.state = "running"
         change = self._change(trial)
         change.params |= _texts(event.get("params") or {})
-        change.tags |= _texts(event.get("tags") or {})
+        change.tags |= _tags(event.get("tags") or {})
         change.tags |= {ROLE_TAG: "trial", KEY_TAG: trial.key, STATE_TAG: trial.state}
         if trial.seed is not None:
             change.tags[SEED_TAG] = str(trial.seed)
@@ -174,13 +174,25 @@ class SweepView:
 
     def _epoch(self, event: Event) -> None:
         trial = self._trial(event)
-        step = int(event["epoch"])
-        trial.epochs = max(trial.epochs, step)
-        timestamp_ms = int(event["timestamp_ms"])
+        step, timestamp_ms = int(event["epoch"]), int(event["timestamp_ms"])
+        metrics: dict[str, float] = dict(event["metrics"])
+        if step > trial.epochs:
+            trial.epochs = step
+            metrics = {**self._best_so_far(trial, metrics), **metrics}
         self._change(trial).metrics += [
-            MetricRow(key, float(value), timestamp_ms, step)
-            for key, value in event["metrics"].items()
+            MetricRow(key, float(value), timestamp_ms, step) for key, value in metrics.items()
         ]
+
+    def _best_so_far(self, trial: _Trial, metrics: Mapping[str, float]) -> dict[str, float]:
+        # MLflow's tables show a metric's last value, a trial's value is its best. It goes first,
+        # since plots that compare runs start with the metric that was logged first.
+        value = metrics.get(self._metric)
+        if value is not None and (trial.value is None or self._is_better(value, trial.value)):
+            trial.value = value
+        return {} if trial.value is None else {BEST_VALUE: trial.value}
+
+    def _is_better(self, value: float, than: float) -> bool:
+        return value < than if self._minimize else value > than
 
     def _trial_ended(self, event: Event) -> None:
         trial = self._trial(event)
@@ -195,7 +207,7 @@ class SweepView:
         change.tags[STATE_TAG] = state
         change.status = STATUS_OF_STATE.get(state, "FINISHED")
         change.end_ms = trial.end_ms
-        change.metrics += _final_rows(trial)
+        change.metrics += _final_rows(trial, trial.end_ms)
         self._add_cause(trial, change, event.get("cause"))
         self._add_progress(trial.end_ms)
 
@@ -265,7 +277,7 @@ class SweepView:
 
     def _note(self) -> str:
         best = self._best()
-        if best is None:
+        if best is None or best.value is None:
             return self._question
         lines = [
             self._question,
@@ -274,7 +286,9 @@ class SweepView:
         ]
         if best.parameters:
             lines += ["", "| parameter | value |", "|---|---|"]
-            lines += [f"| {path} | {_text(value)} |" for path, value in best.parameters.items()]
+            lines += [
+                f"| {path} | {_text(_short(value))} |" for path, value in best.parameters.items()
+            ]
         return "\n".join(lines)
 
     def _trial(self, event: Event) -> _Trial:
@@ -297,22 +311,33 @@ class SweepView:
         return change
 
 
-def _final_rows(trial: _Trial) -> list[MetricRow]:
-    # MLflow's table shows a metric's last value; a trial's value is its best one.
-    if trial.value is None or trial.end_ms is None:
-        return []
-    step = trial.best_epoch or 0
-    rows = [MetricRow(BEST_VALUE, float(trial.value), trial.end_ms, step)]
-    if trial.best_epoch is not None:
-        rows.append(MetricRow(BEST_EPOCH, float(trial.best_epoch), trial.end_ms, step))
-    return rows
+def _final_rows(trial: _Trial, end_ms: int) -> list[MetricRow]:
+    found = {BEST_VALUE: trial.value, BEST_EPOCH: trial.best_epoch}
+    return [
+        MetricRow(key, float(value), end_ms, trial.epochs)
+        for key, value in found.items()
+        if value is not None
+    ]
 
 
 def _row(trial: _Trial, searched: list[str]) -> list[Any]:
     seconds = None if trial.end_ms is None else (trial.end_ms - trial.start_ms) / 1000
-    parameters = [trial.parameters.get(path) for path in searched]
-    head = [trial.number, trial.state, trial.value, trial.best_epoch, trial.epochs]
+    parameters = [_short(trial.parameters.get(path)) for path in searched]
+    head = [trial.number, trial.state, _short(trial.value), trial.best_epoch, trial.epochs]
     return [*head, *parameters, seconds, trial.seed, trial.key, trial.cause]
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401
+    # For eyes; the runs have every digit.
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _tags(values: Mapping[str, Any]) -> dict[str, str]:
+    # Of many tags in a store that others use too, ours are known by their beginning.
+    return {
+        key if key.startswith(("prvr.", "mlflow.")) else f"prvr.{key}": text
+        for key, text in _texts(values).items()
+    }
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

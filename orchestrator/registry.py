@@ -1,0 +1,397 @@
+"""The model registry: versions of a data set's model, and which of them is the champion.
+
+The alias `champion` moves by itself only on a fair comparison: a better value of the same metric
+under the same protocol on the same data. Everything else waits as `candidate` for a person to
+promote. MLflow has no compare-and-set: one process registers or promotes at a time.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from orchestrator.errors import RegistryError, TrackingOutageError
+from orchestrator.tracking_store import TrackingStore, experiment_name, settle_mlflow
+from orchestrator.tracking_view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+Alias: TypeAlias = Literal["champion", "candidate"]
+CHAMPION: Alias = "champion"
+CANDIDATE: Alias = "candidate"
+
+VALUE_TAG = "prvr.value"
+METRIC_TAG = "prvr.metric"
+DIRECTION_TAG = "prvr.direction"
+PROTOCOL_TAG = "prvr.protocol"
+FINGERPRINT_TAG = "prvr.data_fingerprint"
+TEST_TAG = "prvr.test"
+DECIDED_TAG = "prvr.decided"
+_COMPARED_TAGS = {METRIC_TAG: "metric", DIRECTION_TAG: "direction", PROTOCOL_TAG: "protocol",
+                  FINGERPRINT_TAG: "data"}  # fmt: skip
+_NO_TEST = "none"
+_VERSIONS_PER_PAGE = 200
+
+
+@dataclass(frozen=True)
+class SweepOrigin:
+    """Where versions come from, and what makes their values comparable.
+
+    Args:
+        sweep: Name of the sweep.
+        sweep_id: Identity of its outbox, which its runs carry.
+        data_set: Name of the data; names model and experiment.
+        data_fingerprint: Of the data's content.
+        metric: Objective, e.g. `val/SumR`.
+        direction: `maximize` or `minimize`.
+        protocol: On what epochs and trials were selected.
+    """
+
+    sweep: str
+    sweep_id: str
+    data_set: str
+    data_fingerprint: str
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A complete trial to be registered.
+
+    Args:
+        number: Its number.
+        key: Its content key.
+        value: Its objective.
+        epoch: Epoch of the weights.
+        export: Folder that `checkpoint.export_model` wrote.
+        test: Metrics on the test split; None: the data has none.
+    """
+
+    number: int
+    key: str
+    value: float
+    epoch: int
+    export: Path
+    test: Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a model, its alias now (None: another version has it) and why, a sentence."""
+
+    model: str
+    version: str
+    trial: int
+    value: float
+    alias: Alias | None
+    reason: str
+
+    @property
+    def uri(self) -> str:
+        """Address for `mlflow.pyfunc.load_model`."""
+        return f"models:/{self.model}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion did; `replaced` is the version that was champion, None: there was none."""
+
+    model: str
+    version: str
+    replaced: str | None
+    description: str
+    replaced_description: str | None
+
+
+def register_champion(
+    store: TrackingStore, origin: SweepOrigin, candidates: Sequence[Candidate]
+) -> tuple[RegisteredVersion, ...]:
+    """Register a sweep's best trials, best first, and let the champion be the best fair one.
+
+    A trial that this sweep registered before keeps its version, and its alias stays as it was
+    decided or promoted since.
+
+    Args:
+        store: Where MLflow keeps models.
+        origin: The sweep.
+        candidates: Its best complete trials.
+
+    Raises:
+        RegistryError: A trial's run is not in MLflow.
+        TrackingOutageError: MLflow cannot be reached; registering again goes on from there.
+    """
+    ranked = sorted(candidates, key=lambda one: (_worse_by(one.value, origin), one.number))
+    with _reachable(store):
+        registry = _Registry(store, experiment_name(origin.data_set))
+        return tuple([registry.register(origin, one) for one in ranked])
+
+
+def promote(store: TrackingStore, model: str, version: str) -> Promotion:
+    """Make a version the champion by hand, whatever its value.
+
+    Raises:
+        RegistryError: There is no such model or version; lists those there are.
+        TrackingOutageError: MLflow cannot be reached.
+    """
+    with _reachable(store):
+        return _Registry(store, model).promote(version)
+
+
+@contextmanager
+def _reachable(store: TrackingStore) -> Iterator[None]:
+    settle_mlflow()
+    # MLflow takes seconds to import.
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise TrackingOutageError(f"the model registry at {store.uri}: {lines[0]}") from error
+
+
+class _Registry:
+    """One model of the registry."""
+
+    def __init__(self, store: TrackingStore, model: str) -> None:
+        from orchestrator.mlflow_writer import connect
+
+        self._client: MlflowClient = connect(store)
+        self._model = model
+
+    def register(self, origin: SweepOrigin, candidate: Candidate) -> RegisteredVersion:
+        """Version of a trial, made if it is missing, with its alias decided."""
+        self._ensure_model()
+        version = self._find(origin, candidate.key) or self._create(origin, candidate)
+        if DECIDED_TAG in version.tags:
+            alias = self._alias_of(version)
+            reason = f"registered before as version {version.version}; aliases stay as they are"
+        else:
+            alias, reason = self._decide(version)
+        return RegisteredVersion(
+            self._model, str(version.version), candidate.number, candidate.value, alias, reason
+        )
+
+    def promote(self, version: str) -> Promotion:
+        """Move the champion's alias by hand."""
+        chosen = self._existing(version)
+        champion = self._champion()
+        replaced = champion if champion and not _is_same(champion, chosen) else None
+        self._client.set_registered_model_alias(self._model, CHAMPION, chosen.version)
+        self._drop_candidate(chosen)
+        # A later run of the sweep that made it must not decide anew.
+        self._client.set_model_version_tag(self._model, chosen.version, DECIDED_TAG, "promoted")
+        return Promotion(
+            self._model,
+            str(chosen.version),
+            str(replaced.version) if replaced else None,
+            chosen.description or "",
+            replaced.description if replaced else None,
+        )
+
+    def _decide(self, version: "ModelVersion") -> tuple[Alias | None, str]:
+        champion = self._champion()
+        alias: Alias | None = CHAMPION
+        reason = "there was no champion"
+        if champion is not None and not _is_same(champion, version):
+            alias, reason = _compare(version, champion)
+        if alias == CANDIDATE and self._has_better_candidate(version):
+            alias = None
+        if alias is not None:
+            self._client.set_registered_model_alias(self._model, alias, version.version)
+        # Written last: if we are killed before, the next run decides again.
+        decided = alias or "neither"
+        self._client.set_model_version_tag(self._model, version.version, DECIDED_TAG, decided)
+        return alias, reason
+
+    def _has_better_candidate(self, version: "ModelVersion") -> bool:
+        """Whether a better trial of the same sweep is the candidate, as with `top: 3`."""
+        there = self._by_alias(CANDIDATE)
+        if there is None or there.tags.get(SWEEP_ID_TAG) != version.tags.get(SWEEP_ID_TAG):
+            return False
+        return not _unlike(version, there) and not _is_better(version, there)
+
+    def _drop_candidate(self, version: "ModelVersion") -> None:
+        candidate = self._by_alias(CANDIDATE)
+        if candidate is not None and _is_same(candidate, version):
+            self._client.delete_registered_model_alias(self._model, CANDIDATE)
+
+    def _alias_of(self, version: "ModelVersion") -> Alias | None:
+        for alias in (CHAMPION, CANDIDATE):
+            holder = self._by_alias(alias)
+            if holder is not None and _is_same(holder, version):
+                return alias
+        return None
+
+    def _champion(self) -> "ModelVersion | None":
+        return self._by_alias(CHAMPION)
+
+    def _by_alias(self, alias: Alias) -> "ModelVersion | None":
+        number = self._client.get_registered_model(self._model).aliases.get(alias)
+        return self._client.get_model_version(self._model, number) if number is not None else None
+
+    def _ensure_model(self) -> None:
+        if self._model not in self._model_names():
+            self._client.create_registered_model(self._model)
+
+    def _model_names(self) -> list[str]:
+        names: list[str] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_registered_models(page_token=token)
+            names += [one.name for one in page]
+            token = page.token
+            if not token:
+                return sorted(names)
+
+    def _versions(self) -> Iterator["ModelVersion"]:
+        token: str | None = None
+        while True:
+            page = self._client.search_model_versions(
+                f"name = '{self._model}'", max_results=_VERSIONS_PER_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _find(self, origin: SweepOrigin, key: str) -> "ModelVersion | None":
+        wanted = {SWEEP_TAG: origin.sweep, SWEEP_ID_TAG: origin.sweep_id, KEY_TAG: key}
+        found = [one for one in self._versions() if wanted.items() <= one.tags.items()]
+        return min(found, key=lambda one: int(one.version)) if found else None
+
+    def _existing(self, version: str) -> "ModelVersion":
+        names = self._model_names()
+        if self._model not in names:
+            there = ", ".join(names) or "none"
+            raise RegistryError(f"no model {self._model!r} in the registry; models there: {there}")
+        versions = {str(one.version): one for one in self._versions()}
+        if version not in versions:
+            there = ", ".join(sorted(versions, key=int)) or "none"
+            raise RegistryError(f"{self._model} has no version {version!r}; versions: {there}")
+        return versions[version]
+
+    def _create(self, origin: SweepOrigin, candidate: Candidate) -> "ModelVersion":
+        run = self._run(origin, candidate)
+        logged = self._log_model(origin, candidate, run)
+        version = self._client.create_model_version(
+            self._model,
+            # Not `models:/<id>`: over a database MLflow looks that up in the process-wide store.
+            logged.artifact_location,
+            run_id=run.info.run_id,
+            tags=_version_tags(origin, candidate),
+            description=_describe(origin, candidate),
+            model_id=logged.model_id,
+        )
+        return self._client.get_model_version(self._model, version.version)
+
+    def _log_model(self, origin: SweepOrigin, candidate: Candidate, run: "Run") -> "LoggedModel":
+        from orchestrator.model_packaging import save_model
+
+        logged = self._client.create_logged_model(
+            run.info.experiment_id,
+            f"{origin.sweep}-{candidate.number:03d}",
+            source_run_id=run.info.run_id,
+            tags={SWEEP_TAG: origin.sweep, TRIAL_TAG: str(candidate.number)},
+        )
+        with tempfile.TemporaryDirectory(prefix="prvr-model-") as folder:
+            save_model(candidate.export, Path(folder) / "model", logged, run.info.run_id)
+            self._client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        return logged
+
+    def _run(self, origin: SweepOrigin, candidate: Candidate) -> "Run":
+        experiment = self._client.get_experiment_by_name(experiment_name(origin.data_set))
+        wanted = (
+            f"tags.`{SWEEP_ID_TAG}` = '{origin.sweep_id}' "
+            f"AND tags.`{TRIAL_TAG}` = '{candidate.number}'"
+        )
+        ids = [experiment.experiment_id] if experiment is not None else []
+        runs = self._client.search_runs(ids, wanted, max_results=1) if ids else []
+        if not runs:
+            raise RegistryError(
+                f"trial {candidate.number} of sweep {origin.sweep!r} is not in MLflow yet, so its "
+                "model has no run to belong to; once MLflow takes results again, "
+                f"`prvr-sweep resume {origin.sweep}` registers it"
+            )
+        return runs[0]
+
+
+def _version_tags(origin: SweepOrigin, candidate: Candidate) -> dict[str, str]:
+    test = _NO_TEST if candidate.test is None else json.dumps(_fused(candidate.test))
+    return {
+        SWEEP_TAG: origin.sweep,
+        SWEEP_ID_TAG: origin.sweep_id,
+        TRIAL_TAG: str(candidate.number),
+        KEY_TAG: candidate.key,
+        VALUE_TAG: repr(candidate.value),
+        METRIC_TAG: origin.metric,
+        DIRECTION_TAG: origin.direction,
+        PROTOCOL_TAG: origin.protocol,
+        FINGERPRINT_TAG: origin.data_fingerprint,
+        TEST_TAG: test,
+    }
+
+
+def _describe(origin: SweepOrigin, candidate: Candidate) -> str:
+    text = (
+        f"Trial {candidate.number} of sweep {origin.sweep}: {origin.metric} "
+        f"{candidate.value:.2f} after {candidate.epoch} epochs"
+    )
+    if candidate.test is None:
+        return f"{text}; the data has no test split."
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in _fused(candidate.test).items())
+    return f"{text}; on test {scores}."
+
+
+def _fused(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of the fused scores, which are what a query is answered with."""
+    return {name: value for name, value in metrics.items() if "/" not in name}
+
+
+def _compare(version: "ModelVersion", champion: "ModelVersion") -> tuple[Alias, str]:
+    unlike = _unlike(version, champion)
+    name = f"version {champion.version}"
+    if unlike:
+        by_hand = f"`prvr-sweep promote {version.name} {version.version}`"
+        return CANDIDATE, (
+            f"the champion, {name}, has another {' and '.join(unlike)}, so values cannot be "
+            f"compared; {by_hand} makes this one the champion"
+        )
+    here, there = float(version.tags[VALUE_TAG]), float(champion.tags[VALUE_TAG])
+    metric = version.tags[METRIC_TAG]
+    if _is_better(version, champion):
+        return CHAMPION, f"{metric} {here:.2f} is better than {there:.2f} of {name}"
+    return CANDIDATE, f"{metric} {here:.2f} is not better than {there:.2f} of {name}, the champion"
+
+
+def _unlike(one: "ModelVersion", other: "ModelVersion") -> list[str]:
+    """What keeps two values from being compared, in words; no value counts as another metric."""
+    unlike = [
+        word for tag, word in _COMPARED_TAGS.items() if one.tags.get(tag) != other.tags.get(tag)
+    ]
+    if VALUE_TAG not in other.tags and "metric" not in unlike:
+        unlike.append("metric")
+    return unlike
+
+
+def _is_same(one: "ModelVersion", other: "ModelVersion") -> bool:
+    # Numbers from a database, text from a server.
+    return str(one.version) == str(other.version)
+
+
+def _is_better(one: "ModelVersion", other: "ModelVersion") -> bool:
+    here, there = float(one.tags[VALUE_TAG]), float(other.tags[VALUE_TAG])
+    return here < there if one.tags[DIRECTION_TAG] == "minimize" else here > there
+
+
+def _worse_by(value: float, origin: SweepOrigin) -> float:
+    return value if origin.direction == "minimize" else -value
