@@ -1,6 +1,7 @@
 """A sweep from its spec to its result: study, searcher and executor put together."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -123,20 +124,28 @@ def _run(
     yet", and only such a trial can be taken up again under its number. That nobody runs them is
     said once, of the sweep.
     """
-    state = "interrupted"
+    state = "finished"
     try:
         with Interruption().listening() as interruption:
             runner.run(driver, concurrency, interruption)
-        state = "finished"
     except KeyboardInterrupt:
-        pass
+        state = "interrupted"
+    except BaseException:
+        # The error that ended the sweep is the one to show, not what follows from it.
+        with suppress(Exception):
+            _write_end("interrupted", study, sink)
+        raise
     finally:
-        study.set_attribute("ended_ms", now_ms())
-        study.set_attribute("state", state)
-        counts = {str(one): count for one, count in study.counts().items()}
-        sink.append("sweep_ended", state=state, counts=counts, timestamp_ms=now_ms())
         progress.close()
+    _write_end(state, study, sink)
     return state == "interrupted"
+
+
+def _write_end(state: str, study: SweepStudy, sink: SafeSink) -> None:
+    study.set_attribute("ended_ms", now_ms())
+    study.set_attribute("state", state)
+    counts = {str(one): count for one, count in study.counts().items()}
+    sink.append("sweep_ended", state=state, counts=counts, timestamp_ms=now_ms())
 
 
 def _attributes(spec: SweepSpec, data_fingerprint: str) -> dict[str, Any]:

@@ -8,25 +8,24 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
 import ray
 from ray import tune
 from ray._private import services, worker
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.executor import Interruption, NoRoomError, TrialSource
+from orchestrator.process_guard import ProcessGuard
 from orchestrator.provenance import available_cpus, hardware
 from orchestrator.trial import FailureCause
 from orchestrator.trial_runner import (
@@ -45,8 +44,6 @@ _T = TypeVar("_T")
 
 # Ray's smallest: rows and requests are a few kilobytes, and features come from the page cache.
 _OBJECT_STORE_BYTES = 80 * 2**20
-# Ray must end within the 10 seconds that Ctrl-C may take; what does not end by itself is killed.
-_GRACE_S = 2.0
 # A trial that is told to stop may be writing its checkpoint to a slow storage.
 _CLEAN_UP_S = 600
 
@@ -146,6 +143,10 @@ class _Bridge:
         self._interruption = interruption
         self._live: dict[str, int] = {}
         self.error: Exception | None = None
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """Tune pickles its parts into its scratch folder; what the source holds stays out of it."""
+        return object, ()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Configuration of a new Tune trial; None: wait; FINISHED: there is no more."""
@@ -286,46 +287,30 @@ def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
     Its socket paths must be shorter than 108 letters, hence /tmp whatever TMPDIR says.
     """
     scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
+    guard = ProcessGuard(scratch)
     with _environment(_variables(threads)), _quiet(), _loopback():
         try:
             with interruption.at_once():
-                ray.init(
-                    address="local",
-                    num_cpus=available_cpus(),
-                    num_gpus=len(hardware()["gpus"]),
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _node_ip_address="127.0.0.1",
-                    _temp_dir=str(scratch / "ray"),
-                )
+                _start_ray(scratch)
             interruption.listen_again()
             yield scratch
         finally:
-            _shut_down(scratch)
+            ray.shutdown()
+            guard.finish()
 
 
-def _shut_down(scratch: Path) -> None:
-    """End our Ray: by its own means, then what is left of it, then its files."""
-    ours = _processes_of(scratch)
-    ray.shutdown()
-    for one in psutil.wait_procs(ours, timeout=_GRACE_S)[1]:
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(ours, timeout=_GRACE_S)
-    shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _processes_of(scratch: Path) -> list[psutil.Process]:
-    """Ray's services carry the session folder in their arguments; the workers are below them."""
-    found: dict[int, psutil.Process] = {}
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if any(str(scratch) in argument for argument in child.cmdline()):
-                found[child.pid] = child
-                found.update({one.pid: one for one in child.children(recursive=True)})
-    return list(found.values())
+def _start_ray(scratch: Path) -> None:
+    ray.init(
+        address="local",
+        num_cpus=available_cpus(),
+        num_gpus=len(hardware()["gpus"]),
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=str(scratch / "ray"),
+    )
 
 
 def _variables(threads: int) -> dict[str, str]:

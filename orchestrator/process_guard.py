@@ -1,0 +1,78 @@
+"""Ends a sweep's Ray when its driver is gone, however it went, and removes its scratch folder.
+
+A driver that is killed cannot clean up, and Ray's own processes outlive it: some for a minute, some
+for ever, among them workers that would write to trials which a resumed sweep runs again. So a small
+process waits for the end of a pipe, which comes with the driver's.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+# Ctrl-C may take 10 s in all; what does not end by itself in this time is killed.
+_GRACE_S = 2.0
+
+
+class ProcessGuard:
+    """Watches over a scratch folder from another process.
+
+    Args:
+        scratch: Folder of one Ray, in which its processes keep their logs.
+    """
+
+    def __init__(self, scratch: Path) -> None:
+        # -P: the folder of this file holds modules that are named like Python's own.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).resolve()), str(scratch), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def finish(self) -> None:
+        """Clean up now, and wait until it is done."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def clean_up(scratch: Path, driver: int) -> None:
+    """End the processes of a scratch folder, but for the driver, and remove the folder."""
+    limit_s = time.monotonic() + _GRACE_S
+    while (left := _processes_of(scratch, driver)) and time.monotonic() < limit_s:
+        psutil.wait_procs(left, timeout=0.1)
+    # More than once: a process that is starting opens its log after the first look.
+    while left := _processes_of(scratch, driver):
+        for one in left:
+            with suppress(psutil.Error):
+                one.kill()
+        psutil.wait_procs(left, timeout=_GRACE_S)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _processes_of(scratch: Path, driver: int) -> list[psutil.Process]:
+    others = (one for one in psutil.process_iter() if one.pid not in (driver, os.getpid()))
+    return [one for one in others if _writes_to(one, f"{scratch}/")]
+
+
+def _writes_to(process: psutil.Process, folder: str) -> bool:
+    """Whether a process keeps a log in the folder, as each of Ray's does.
+
+    Ray's processes rename themselves, which wipes out both their arguments and environment.
+    """
+    with suppress(psutil.Error, OSError):  # of other users, or gone meanwhile
+        files = process.open_files()
+        return any(one.path.startswith(folder) and one.mode != "r" for one in files)
+    return False
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    clean_up(Path(sys.argv[1]), int(sys.argv[2]))
