@@ -1,7 +1,7 @@
 """The truth about a sweep's trials: one Optuna study, written by the driver and read by others.
 
 A trial's identity is its Optuna number. Its value is the best objective so far, which is also
-what the pruner sees. What happened at an epoch is written in one commit (`epochs` below) before
+what the pruner sees. What happened at an epoch is written in one commit (`epoch_log`) before
 anything that follows from it, so that a driver killed in between repeats it instead of deciding
 anew.
 """
@@ -23,6 +23,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
+from orchestrator.epoch_log import EPOCHS, EpochLog, EpochRow
 from orchestrator.errors import SweepExistsError, SweepNotFoundError
 from orchestrator.trial import FailureCause, TrialState, TrialSummary
 from prvr_model.reporting import Decision
@@ -64,16 +65,6 @@ class AskedTrial:
 
     number: int
     drawn: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One epoch of a trial as the study keeps it; `objective` is this epoch's own."""
-
-    epoch: int
-    objective: float
-    decision: Decision
-    timestamp_ms: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +118,7 @@ class StudyReader:
 
     def rows(self, number: int) -> tuple[EpochRow, ...]:
         """Epochs of a trial as recorded."""
-        return _EpochLog.of(self._frozen(number)).rows
+        return EpochLog.of(self._frozen(number).user_attrs).rows
 
     def summary(self, number: int) -> TrialSummary:
         """One trial."""
@@ -152,7 +143,7 @@ class StudyReader:
 
     def _summary(self, frozen: FrozenTrial) -> TrialSummary:
         request = frozen.user_attrs.get("request", {})
-        best = self._best_row(_EpochLog.of(frozen).rows)
+        best = self._best_row(EpochLog.of(frozen.user_attrs).rows)
         cause = frozen.user_attrs.get("cause")
         return TrialSummary(
             number=frozen.number,
@@ -277,7 +268,7 @@ class SweepStudy(StudyReader):
                 a trial that ran all its epochs is complete, however good it is.
         """
         trial = self._trial(number)
-        log = _EpochLog.of(trial)
+        log = EpochLog.of(trial.user_attrs)
         known = log.row(epoch)
         if known is None:
             best = self._best_row(log.rows)
@@ -286,8 +277,8 @@ class SweepStudy(StudyReader):
             stop, notes = (False, {}) if is_last else self._ask_pruner(trial, epoch, value)
             decision = Decision.STOP if stop else Decision.CONTINUE
             known = EpochRow(epoch, objective, decision, timestamp_ms)
-            log = _EpochLog((*log.rows, known), {**log.notes, **notes})
-            trial.set_user_attr("epochs", log.to_json())
+            log = EpochLog((*log.rows, known), {**log.notes, **notes})
+            trial.set_user_attr(EPOCHS, log.to_json())
             self._follow_up(trial, epoch, value, notes)
             return RecordedEpoch(decision, is_new=True)
         self._repeat(trial, log)
@@ -295,7 +286,7 @@ class SweepStudy(StudyReader):
 
     def tell_complete(self, number: int) -> None:
         """A trial ran its epochs or ended by its own patience."""
-        best = self._best_row(_EpochLog.of(self._trial(number)).rows)
+        best = self._best_row(EpochLog.of(self._trial(number).user_attrs).rows)
         assert best is not None, "a trial without an epoch has failed"
         self._tell(number, OptunaState.COMPLETE, best.objective)
 
@@ -355,37 +346,13 @@ class SweepStudy(StudyReader):
             self._study._storage.set_trial_system_attr(trial._trial_id, key, note)
         trial.report(value, epoch)
 
-    def _repeat(self, trial: optuna.Trial, log: "_EpochLog") -> None:
+    def _repeat(self, trial: optuna.Trial, log: EpochLog) -> None:
         """Write what a killed driver may have left out after the epoch's commit."""
         frozen = self._study._storage.get_trial(trial._trial_id)
         for k, row in enumerate(log.rows):
             best = self._best_row(log.rows[: k + 1])
             if row.epoch not in frozen.intermediate_values and best is not None:
                 self._follow_up(trial, row.epoch, best.objective, log.notes)
-
-
-@dataclass(frozen=True)
-class _EpochLog:
-    """The trial attribute `epochs`: rows and the pruner's notes, written in one commit."""
-
-    rows: tuple[EpochRow, ...]
-    notes: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, trial: optuna.Trial | FrozenTrial) -> "_EpochLog":
-        stored = trial.user_attrs.get("epochs", {"rows": [], "notes": {}})
-        rows = tuple(
-            EpochRow(epoch, objective, Decision(decision), timestamp_ms)
-            for epoch, objective, decision, timestamp_ms in stored["rows"]
-        )
-        return cls(rows, stored["notes"])
-
-    def row(self, epoch: int) -> EpochRow | None:
-        return next((one for one in self.rows if one.epoch == epoch), None)
-
-    def to_json(self) -> dict[str, Any]:
-        rows = [[r.epoch, r.objective, r.decision.value, r.timestamp_ms] for r in self.rows]
-        return {"rows": rows, "notes": dict(self.notes)}
 
 
 def _sqlite_path(url: str) -> Path | None:
