@@ -16,8 +16,10 @@ def segment_means(
     segment_of_clip: Int[Tensor, "videos clips"],
 ) -> Float[Tensor, "videos clips hidden"]:
     """Size-weighted mean of each segment's clips; segments that a video lacks are zero."""
-    num_clips = clips.shape[1]
-    weights = F.one_hot(segment_of_clip, num_clips).to(clips) * clip_sizes[:, :, None]
+    columns = torch.arange(clips.shape[1], device=clips.device)
+    # Not one_hot: on some devices it reads the largest index back.
+    members = (segment_of_clip[:, :, None] == columns).to(clips.dtype)
+    weights = members * clip_sizes[:, :, None]
     shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(1)
     return shares.transpose(1, 2) @ clips
 

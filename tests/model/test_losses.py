@@ -127,7 +127,7 @@ def test_triplet_value_equals_the_loop() -> None:
     videos, captions = chosen_negatives(scores, OWNERS, 0.4, None)
     text = [max(0.0, 0.2 + scores[i, videos[i]] - scores[i, OWNERS[i]]) for i in range(7)]
     video = [
-        max(0.0, 0.2 + scores[captions[j], j] - scores[OWNERS == j, j].mean()) for j in range(4)
+        max(0.0, 0.2 + scores[captions[j], j] - scores[j == OWNERS, j].mean()) for j in range(4)
     ]
     found = triplet(scores, OWNERS, 0.2, constant_draws(7, 4, 0.4), None)
     assert float(found) == pytest.approx(sum(text) / 7 + sum(video) / 4)

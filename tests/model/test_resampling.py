@@ -1,6 +1,7 @@
 """Resampling and uniform clips against loops over spans, rounded in exact fractions."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def slow_boundaries(length: int, num_spans: int) -> list[int]:
 def slow_resample(video: np.ndarray, num_rows: int) -> np.ndarray:
     bounds = slow_boundaries(len(video), num_rows)
     rows = []
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         span = video[start:stop] if stop > start else video[start : start + 1]
         rows.append(span.astype(np.float64).mean(axis=0))
     return np.stack(rows)
