@@ -254,7 +254,7 @@ def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]
         # The file starts with the length of its JSON header, 8 bytes little-endian.
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        header = json.loads(metadata[_HEADER])
+        header = dict(json.loads(metadata[_HEADER]))
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.uri}/{name}: is damaged: {error}") from error

@@ -33,7 +33,7 @@ def tiny_settings(**changes: Any) -> Settings:  # noqa: ANN401
         "model.num_frames": 16,
         "model.num_clips": 8,
         "model.merge_ratio": 0.75,
-        "model.num_scales": 3,
+        "model.num_scales": 2,
         "losses.num_levels": 3,
         "losses.smallest_level": 2,
         "training.batch_videos": 5,
