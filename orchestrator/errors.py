@@ -23,8 +23,8 @@ class SweepExistsError(PrvrError):
     def __init__(self, name: str, storage: str) -> None:
         self.name = name
         super().__init__(
-            f"sweep {name!r} exists already in {storage}; resume it with "
-            f"`prvr-sweep resume {name}`, or launch under another name (--set name=...)"
+            f"sweep {name!r} exists already in {storage}; look at it with "
+            f"`prvr-sweep status {name}`, or launch under another name (--set name=...)"
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data_source import open_data
 from orchestrator.errors import RegistryError, SweepExistsError, SweepNotFoundError
+from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
 from orchestrator.outbox import Outbox
 from orchestrator.progress import Progress
@@ -70,28 +71,30 @@ def launch(
 
     Raises:
         SweepExistsError: There is a sweep of this name in the home.
+        HomeLockedError: Another driver runs a sweep in the home.
         DataError: The data is missing or damaged.
     """
     _refuse_existing(spec, places.home)
-    store = open_data(spec.data, places.home)
-    outbox = Outbox(places.home / "outbox" / f"{spec.name}.jsonl")
-    sender = mlflow_sender(outbox, places.tracking, store.manifest.name)
-    sender.start()
-    try:
-        result = run_sweep(
-            spec,
-            store.path,
-            store.manifest.fingerprint,
-            places.home,
-            places.storage,
-            outbox,
-            progress,
-            executor,
-        )
-        return _finish(spec, places, store, outbox, sender, result)
-    finally:
-        sender.stop()
-        outbox.close()
+    with locked_home(places.home):
+        store = open_data(spec.data, places.home)
+        outbox = Outbox(places.home / "outbox" / f"{spec.name}.jsonl")
+        sender = mlflow_sender(outbox, places.tracking, store.manifest.name)
+        sender.start()
+        try:
+            result = run_sweep(
+                spec,
+                store.path,
+                store.manifest.fingerprint,
+                places.home,
+                places.storage,
+                outbox,
+                progress,
+                executor,
+            )
+            return _finish(spec, places, store, outbox, sender, result)
+        finally:
+            sender.stop()
+            outbox.close()
 
 
 def _refuse_existing(spec: SweepSpec, home: Path) -> None:
@@ -101,7 +104,9 @@ def _refuse_existing(spec: SweepSpec, home: Path) -> None:
     except SweepNotFoundError:
         return
     counts = ", ".join(f"{count} {state}" for state, count in there.counts().items() if count)
-    raise SweepExistsError(spec.name, f"{there.url} ({counts or 'no trials'})")
+    # A sweep that ended before its first trial has nothing to lose: `run_sweep` starts it anew.
+    if counts:
+        raise SweepExistsError(spec.name, f"{there.url} ({counts})")
 
 
 def _finish(

@@ -93,9 +93,9 @@ class SweepStatus:
 
     def _hints(self) -> list[str]:
         if self.state == "lost":
-            return ["its driver is gone; trials that say running are waiting to be resumed"]
+            return ["its driver is gone; trials that say running keep their last checkpoint"]
         if self.state == "interrupted" and self.counts[TrialState.RUNNING]:
-            return ["interrupted; trials that say running are waiting to be resumed"]
+            return ["interrupted; trials that say running keep their last checkpoint"]
         return []
 
 

@@ -184,11 +184,15 @@ class SweepStudy(StudyReader):
     ) -> Self:
         """Start a study; `attributes` are stored with it, values as JSON takes them.
 
+        A study of this name without a trial is what an end before the first one left: it is
+        replaced.
+
         Raises:
             SweepExistsError: There is a study of this name; the message says what is in it.
         """
         _quiet()
         storage = _writing_storage(url)
+        _drop_empty(storage, name)
         try:
             study = optuna.create_study(
                 storage=storage,
@@ -403,6 +407,13 @@ def _load(storage: optuna.storages.RDBStorage, url: str, name: str) -> optuna.St
         names = optuna.get_all_study_names(storage)
         return optuna.load_study(study_name=name, storage=storage)
     raise SweepNotFoundError(name, shown_url(url), names)
+
+
+def _drop_empty(storage: optuna.storages.RDBStorage, name: str) -> None:
+    if name in optuna.get_all_study_names(storage):
+        there = optuna.load_study(study_name=name, storage=storage)
+        if not there.get_trials(deepcopy=False):
+            optuna.delete_study(study_name=name, storage=storage)
 
 
 def _listed(counts: Mapping[TrialState, int]) -> str:

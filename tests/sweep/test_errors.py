@@ -14,8 +14,8 @@ def test_a_sweep_that_exists_can_be_resumed_or_renamed() -> None:
     error = SweepExistsError("cbva", "sqlite:////home/study.db")
     assert error.exit_code == 2
     assert str(error) == (
-        "sweep 'cbva' exists already in sqlite:////home/study.db; resume it with "
-        "`prvr-sweep resume cbva`, or launch under another name (--set name=...)"
+        "sweep 'cbva' exists already in sqlite:////home/study.db; look at it with "
+        "`prvr-sweep status cbva`, or launch under another name (--set name=...)"
     )
 
 

@@ -73,7 +73,7 @@ def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
     study = new_study(tmp_path, spec)
     new_searcher(study, spec).next()
     study.set_attribute("state", "interrupted")
-    assert "waiting to be resumed" in read_status(tmp_path, "small").render()
+    assert "keep their last checkpoint" in read_status(tmp_path, "small").render()
 
 
 def test_status_needs_neither_torch_nor_ray() -> None:

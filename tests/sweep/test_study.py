@@ -84,6 +84,13 @@ def test_second_study_of_a_name_is_refused_with_what_is_there(tmp_path: Path) ->
     assert caught.value.exit_code == 2
 
 
+def test_study_without_a_trial_is_replaced(tmp_path: Path) -> None:
+    spec = small_spec()
+    new_study(tmp_path, spec)
+    study = new_study(tmp_path, spec)
+    assert ask(study, spec) == 0
+
+
 def test_reader_sees_a_running_sweep_and_cannot_write(tmp_path: Path) -> None:
     spec = small_spec()
     study = new_study(tmp_path, spec)
