@@ -65,7 +65,7 @@ def test_driver_that_is_gone_is_noticed(tmp_path: Path) -> None:
     study.set_attribute("driver", {**this_driver(), "pid": int(gone.stdout)})
     status = read_status(tmp_path, "small")
     assert status.state == "lost"
-    assert "resumed" in status.render()
+    assert "keep their last checkpoint" in status.render()
 
 
 def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
