@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking_store import TrackingStore
+from orchestrator.tracking_store import TrackingStore, experiment_name
 from orchestrator.tracking_view import (
     SWEEP_ID_TAG,
     SWEEP_TAG,
@@ -34,7 +34,8 @@ _RUNS_PER_PAGE = 1000
 _BAD_REQUEST = 400
 _PARENT_TAG = "mlflow.parentRunId"
 _EXPERIMENT_TAGS = {
-    # Else the UI opens the experiment in its view for prompts and traces.
+    # What the experiment is for, in MLflow's words; else its UI guesses. (Which view 3.17 opens
+    # depends on the address alone, see `tracking_ui.page_addresses`.)
     "mlflow.experimentKind": "custom_model_development",
 }
 _SOURCE_TAGS = {"mlflow.source.name": "prvr-sweep", "mlflow.source.type": "LOCAL"}
@@ -113,6 +114,8 @@ class MlflowWriter:
             self._log(run_id, metrics=some_metrics)
         for name, text in change.texts.items():
             self._client.log_text(run_id, text, name)
+        if change.renamed:
+            self._client.update_run(run_id, name=change.run.name)
         if change.end_ms is not None:
             self._client.set_terminated(run_id, change.status, change.end_ms)
         elif change.status is not None:
@@ -209,6 +212,12 @@ def _refuse_deleted(experiment: Experiment) -> None:
             f"experiments restore -x {experiment.experiment_id}`, or remove it for good with "
             "`mlflow gc`"
         )
+
+
+def experiment_ids(client: MlflowClient) -> dict[str, str]:
+    """Experiments of our data sets by name."""
+    wanted = f"name LIKE '{experiment_name('')}%'"
+    return {one.name: one.experiment_id for one in client.search_experiments(filter_string=wanted)}
 
 
 def describe(error: Exception, uri: str) -> str:

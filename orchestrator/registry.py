@@ -319,8 +319,7 @@ class _Registry:
         if not runs:
             raise RegistryError(
                 f"trial {candidate.number} of sweep {origin.sweep!r} is not in MLflow yet, so its "
-                "model has no run to belong to; once MLflow takes results again, "
-                f"`prvr-sweep resume {origin.sweep}` registers it"
+                "model has no run to belong to; its checkpoint is safe in the trial's folder"
             )
         return runs[0]
 

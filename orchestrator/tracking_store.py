@@ -5,6 +5,7 @@ MLflow itself is not imported here, so that the command line can check a URI for
 
 import hashlib
 import os
+import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,8 @@ def experiment_name(data_set: str) -> str:
     over all sweeps; MLflow sorts, filters and compares within one experiment, where each sweep is
     a parent run with its trials folded beneath; and its name is then the registered model's.
     """
-    return f"prvr-{data_set}"
+    # Letters that MLflow takes in a model's name and in a filter.
+    return f"prvr-{re.sub(r'[^A-Za-z0-9_.-]+', '-', data_set)}"
 
 
 def settle_mlflow(environment: MutableMapping[str, str] = os.environ) -> None:

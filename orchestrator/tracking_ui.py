@@ -46,15 +46,33 @@ def ui_command(store: TrackingStore, port: int) -> list[str]:
     """Command line of MLflow's server for a database store."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", store.uri, "--workers", "1"]
+    # Else a line for each file of each page.
+    command += ["--uvicorn-opts", "--log-level warning"]
     if store.artifact_root is not None:
         # Files are read from where their run says they are; this is for what the pages add.
         command += ["--default-artifact-root", store.artifact_root]
     return command
 
 
-def ui_address(port: int) -> str:
-    """Address of the pages, in the view of runs and models instead of prompts and traces."""
-    return f"http://{HOST}:{port}/?workflowType=machine_learning"
+def page_addresses(store: TrackingStore, port: int = DEFAULT_PORT) -> dict[str, str]:
+    """Addresses of our experiments' pages by name of the experiment; imports MLflow.
+
+    MLflow 3.17 opens an experiment among prompts and traces, whatever the experiment's tag says,
+    unless the address asks for runs and models. (Its switch "Model training" is remembered by
+    the browser.)
+
+    Args:
+        store: Where the experiments are.
+        port: Where `serve_ui` serves a database; an `mlflow server` has its own address.
+    """
+    settle_mlflow()
+    from orchestrator.mlflow_writer import connect, experiment_ids
+
+    base = store.uri if store.is_server else f"http://{HOST}:{port}"
+    return {
+        name: f"{base}/#/experiments/{identity}/runs?workflowType=machine_learning"
+        for name, identity in sorted(experiment_ids(connect(store)).items())
+    }
 
 
 def check_port(port: int) -> None:

@@ -20,6 +20,7 @@ STATUS_OF_STATE: Mapping[str, RunStatus] = {
     "interrupted": "KILLED",
     "finished": "FINISHED",
 }
+ENDED_STATES = ("complete", "pruned", "failed")
 SPEC_FILE = "sweep.yaml"
 TABLE_FILE = "trials.json"
 FAILURE_FILE = "failure.txt"
@@ -71,6 +72,8 @@ class RunChange:
     texts: dict[str, str] = field(default_factory=dict)
     status: RunStatus | None = None
     end_ms: int | None = None
+    renamed: bool = False
+    """Whether the run's name is another than when it was made."""
 
 
 @dataclass
@@ -89,10 +92,10 @@ class _Trial:
 
     @property
     def run(self) -> RunIdentity:
-        label = f"{self.number:03d}"
-        if self.key:
-            label += f" {self.key[:_KEY_LETTERS_IN_NAME]}"
-        return RunIdentity(self.number, label, self.start_ms)
+        # A pruned trial's run is FINISHED, and lists and legends of plots show names only; a
+        # longer name would be cut there.
+        word = self.state if self.state == "pruned" else self.key[:_KEY_LETTERS_IN_NAME]
+        return RunIdentity(self.number, f"{self.number:03d} {word}".strip(), self.start_ms)
 
 
 class SweepView:
@@ -204,6 +207,7 @@ class SweepView:
         trial.best_epoch = event.get("best_epoch")
         trial.end_ms = int(event["timestamp_ms"])
         change = self._change(trial)
+        change.renamed = state == "pruned"
         change.tags[STATE_TAG] = state
         change.status = STATUS_OF_STATE.get(state, "FINISHED")
         change.end_ms = trial.end_ms
@@ -221,14 +225,14 @@ class SweepView:
     def _add_progress(self, timestamp_ms: int) -> None:
         # The sweep's own curves: over trials ended, not over epochs.
         step = sum(trial.end_ms is not None for trial in self._trials.values())
-        values: dict[str, float] = {
-            f"trials/{state}": count for state, count in self.counts().items() if state != "running"
-        }
         best = self._best()
         change = self._change(None)
+        values: dict[str, float] = {}
         if best is not None and best.value is not None:
             values[BEST_VALUE] = best.value
             change.tags[BEST_TRIAL_TAG] = str(best.number)
+        for state in ENDED_STATES:
+            values[f"trials/{state}"] = self.counts()[state]
         change.metrics += [
             MetricRow(key, float(value), timestamp_ms, step) for key, value in values.items()
         ]
@@ -251,7 +255,7 @@ class SweepView:
 
     def counts(self) -> dict[str, int]:
         """Number of trials by state; complete, pruned and failed are always there."""
-        counts = {"complete": 0, "pruned": 0, "failed": 0}
+        counts = dict.fromkeys(ENDED_STATES, 0)
         for trial in self._trials.values():
             counts[trial.state] = counts.get(trial.state, 0) + 1
         return counts

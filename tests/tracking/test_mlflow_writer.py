@@ -55,6 +55,13 @@ def test_a_trial_has_its_epochs_settings_and_end(outbox: Outbox, store: Tracking
     assert trial["tags"]["prvr.seed"] == "7"
 
 
+def test_a_pruned_trial_is_known_by_its_name(outbox: Outbox, store: TrackingStore) -> None:
+    fill(outbox)
+    send(outbox, store)
+    names = [run.info.run_name for run in runs_of(store, outbox).values()]
+    assert [name.split()[0] for name in names if name.endswith(" pruned")] == ["003"]
+
+
 def test_sending_again_changes_nothing(outbox: Outbox, store: TrackingStore) -> None:
     fill(outbox)
     send(outbox, store)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import TrackingError
-from orchestrator.tracking_store import TrackingStore, settle_mlflow
+from orchestrator.tracking_store import TrackingStore, experiment_name, settle_mlflow
 
 
 def test_the_default_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +40,11 @@ def test_what_cannot_hold_runs_is_refused(uri: str, tmp_path: Path) -> None:
 def test_a_relative_database_is_refused_with_the_absolute_one(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"write sqlite:////.*mlflow\.db"):
         TrackingStore.of("sqlite:///mlflow.db", tmp_path)
+
+
+def test_names_have_letters_that_mlflow_takes() -> None:
+    assert experiment_name("tvr_mini.v2") == "prvr-tvr_mini.v2"
+    assert experiment_name("my data/it's") == "prvr-my-data-it-s"
 
 
 def test_what_the_user_set_stays() -> None:

@@ -15,8 +15,9 @@ import psutil
 import pytest
 
 from orchestrator.errors import TrackingError
+from orchestrator.mlflow_writer import connect
 from orchestrator.tracking_store import TrackingStore
-from orchestrator.tracking_ui import check_port, serve_ui, ui_address, ui_command
+from orchestrator.tracking_ui import check_port, page_addresses, serve_ui, ui_command
 
 _START_TIMEOUT_S = 120.0
 
@@ -39,11 +40,18 @@ def test_a_server_has_pages_of_its_own(tmp_path: Path) -> None:
         serve_ui(TrackingStore("http://host:5000", None))
 
 
-def test_command_and_address_stay_on_this_machine(tmp_path: Path) -> None:
+def test_addresses_lead_to_the_runs_of_our_experiments(store: TrackingStore) -> None:
+    client = connect(store)
+    client.create_experiment("somebody-else")
+    identity = client.create_experiment("prvr-builtin")
+    runs = f"/#/experiments/{identity}/runs?workflowType=machine_learning"
+    assert page_addresses(store, 5001) == {"prvr-builtin": f"http://127.0.0.1:5001{runs}"}
+
+
+def test_the_command_stays_on_this_machine(tmp_path: Path) -> None:
     command = ui_command(TrackingStore.of_home(tmp_path), 5001)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert f"sqlite:///{tmp_path}/mlflow.db" in command
-    assert ui_address(5001).startswith("http://127.0.0.1:5001/")
 
 
 @pytest.mark.integration
