@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.data_source import open_data
-from orchestrator.errors import RegistryError, SweepExistsError, SweepNotFoundError
+from orchestrator.errors import (
+    RegistryError,
+    SweepExistsError,
+    SweepNotFoundError,
+    TrackingOutageError,
+)
 from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
 from orchestrator.outbox import Outbox
 from orchestrator.progress import Progress
+from orchestrator.provenance import package_versions
 from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
@@ -90,6 +96,7 @@ def launch(
                 outbox,
                 progress,
                 executor,
+                tags={f"version.{name}": one for name, one in package_versions().items()},
             )
             return _finish(spec, places, store, outbox, sender, result)
         finally:
@@ -170,6 +177,6 @@ def _register(
     unregistered = LaunchResult(result, (), dict(candidates[0].test or {}) or None, sender.problem)
     try:
         registered = register_champion(places.tracking, origin, candidates)
-    except RegistryError as error:
+    except (RegistryError, TrackingOutageError) as error:
         return replace(unregistered, problem=str(error))
     return replace(unregistered, registered=registered)

@@ -14,8 +14,10 @@ from orchestrator.commands.options import home_option, tracking_option
 def ui(home: Path, tracking_uri: str | None, port: int) -> int:
     """Start the MLflow UI on 127.0.0.1; Ctrl-C ends it."""
     from orchestrator.tracking_store import TrackingStore
-    from orchestrator.tracking_ui import serve_ui
+    from orchestrator.tracking_ui import page_addresses, serve_ui
 
     store = TrackingStore.of(tracking_uri, home)
-    click.echo(f"MLflow on http://127.0.0.1:{port} for {store.uri}; Ctrl-C ends it", err=True)
+    for name, address in page_addresses(store, port).items():
+        click.echo(f"{name}: {address}", err=True)
+    click.echo("Ctrl-C ends it", err=True)
     return serve_ui(store, port)

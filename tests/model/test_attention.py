@@ -119,6 +119,23 @@ def test_fewer_scales_are_the_first_of_the_published_order() -> None:
     torch.testing.assert_close(branch.priors[1:], torch.stack(wanted))
 
 
+def test_a_clip_counts_for_its_frames() -> None:
+    branch = randomised(VideoBranch(6, 8, 2, 5, 9, (0.5,), 0.6, 0.0, 0.0))
+    features = torch.randn(2, 5, 6, dtype=torch.float64)
+    sizes = torch.tensor([[1, 8, 2, 4, 1], [1, 1, 1, 1, 1]]).double()
+    rows, factor = branch.projection(features), gaussian_prior(5, 0.5).double()
+    found = branch(features, torch.zeros(1, 1, 8, dtype=torch.float64), sizes)
+    torch.testing.assert_close(found, slow_block(branch.blocks[0], rows, factor, sizes.log()))
+
+
+def test_input_projection_equals_the_formula() -> None:
+    branch = randomised(VideoBranch(6, 8, 2, 5, 9, (None,), 0.6, 0.5, 0.5))
+    layer, features = branch.projection, torch.randn(2, 5, 6, dtype=torch.float64)
+    rows = linear(layer.linear, slow_norm(layer.feature_norm, features)).clamp_min(0)
+    wanted = slow_norm(layer.position_norm, rows + layer.positions.weight[:5])
+    torch.testing.assert_close(layer(features), wanted)
+
+
 def test_one_scale_is_its_own_mixture() -> None:
     branch = randomised(VideoBranch(6, 8, 2, 5, 5, (None,), 0.6, 0.0, 0.0))
     features = torch.randn(2, 5, 6, dtype=torch.float64)

@@ -122,14 +122,15 @@ def test_extreme_draws_stay_inside(value: float, hard_pool: int | None) -> None:
     assert all(OWNERS[caption] != j for j, caption in enumerate(captions))
 
 
-def test_triplet_value_equals_the_loop() -> None:
+@pytest.mark.parametrize("margin", [0.2, 2.0])
+def test_triplet_value_equals_the_loop(margin: float) -> None:
     scores = torch.rand(7, 4, dtype=torch.float64)
     videos, captions = chosen_negatives(scores, OWNERS, 0.4, None)
-    text = [max(0.0, 0.2 + scores[i, videos[i]] - scores[i, OWNERS[i]]) for i in range(7)]
+    text = [max(0.0, margin + scores[i, videos[i]] - scores[i, OWNERS[i]]) for i in range(7)]
     video = [
-        max(0.0, 0.2 + scores[captions[j], j] - scores[j == OWNERS, j].mean()) for j in range(4)
+        max(0.0, margin + scores[captions[j], j] - scores[j == OWNERS, j].mean()) for j in range(4)
     ]
-    found = triplet(scores, OWNERS, 0.2, constant_draws(7, 4, 0.4), None)
+    found = triplet(scores, OWNERS, margin, constant_draws(7, 4, 0.4), None)
     assert float(found) == pytest.approx(sum(text) / 7 + sum(video) / 4)
 
 
