@@ -1,5 +1,7 @@
 """Order of videos, draws, and what a batch holds, against the store's own rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from prvr_model.batching import (
 from prvr_model.dataset import PreparedSplit, prepare_split
 from prvr_model.feature_store import FeatureStore
 from prvr_model.resampling import normalise_rows
+from prvr_model.store_writer import StoreWriter
 from tests.model.test_resampling import slow_resample
 from tests.model.test_token_merging import slow_op_tome, slow_plan, token_map
 from tests.model.tiny import tiny_settings
@@ -91,6 +94,24 @@ def test_a_batch_is_what_the_store_holds(tiny_store: FeatureStore, split: Prepar
         np.testing.assert_allclose(batch.tokens[place, : len(tokens)], tokens, atol=1e-6)
         assert (batch.tokens[place, len(tokens) :] == 0).all()
         np.testing.assert_allclose(batch.teacher[place], tokens[-1], atol=1e-6)
+
+
+def test_captions_in_any_order_stand_beside_their_videos(tmp_path: Path) -> None:
+    owners, rng = [1, 0, 2, 1, 0, 2, 1], np.random.default_rng(0)
+    tokens = [rng.standard_normal((3, 10)) for _ in owners]
+    dims = {"video_dim": 12, "text_dim": 10}
+    with StoreWriter(tmp_path / "mixed.store", name="mixed", **dims) as writer:
+        for video in range(3):
+            writer.add_video("train", f"v{video}", rng.standard_normal((20, 12)))
+        for caption, video in enumerate(owners):
+            writer.add_caption("train", f"c{caption}", f"v{video}", "text", tokens[caption])
+    store = FeatureStore.open(tmp_path / "mixed.store")
+    split = prepare_split(store, "train", tiny_settings())
+    batch = make_batch(split, np.array([2, 1]), CPU)
+    assert batch.video_of_caption.tolist() == [0, 0, 1, 1, 1]
+    for row, caption in enumerate([2, 5, 0, 3, 6]):
+        wanted = normalise_rows(tokens[caption].astype(np.float16).astype(np.float32))
+        np.testing.assert_allclose(batch.tokens[row], wanted, atol=1e-6)
 
 
 def test_long_captions_are_cut_and_the_cut_moves_the_teacher(tiny_store: FeatureStore) -> None:

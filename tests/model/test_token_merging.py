@@ -208,6 +208,13 @@ def test_published_thresholds(block: int, segments: int) -> None:
     assert found == by_rule == segments
 
 
+def test_a_cosine_of_tau_itself_does_not_connect() -> None:
+    clips = np.ones((1, 4, 3))
+    tree = spanning_tree_weights(clips)
+    assert connectivity(tree, 1.0)[0] == 0
+    assert connectivity(tree, 1 - 1e-9)[0] == 1
+
+
 def test_a_level_boundary_is_exact() -> None:
     # Components of 6, 3, 3, 3 and 1 clips: 30 + 6 + 6 + 6 = 48 of 240 pairs, one fifth.
     clips = np.eye(16)[None]
