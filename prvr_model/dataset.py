@@ -22,6 +22,8 @@ from prvr_model.token_merging import (
 
 # Videos or captions prepared at once: bounds memory, large enough to vectorise over.
 _CHUNK = 64
+# The losses, and so CBVA's segments, are for this split; others are only evaluated.
+_TRAINED = "train"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class PreparedSplit:
         clip_sizes: Frames in each clip.
         frame_to_clip: Clip of each frame.
         segment_of_clip: CBVA segment of each clip at the video's level; each clip its own
-            where the term is off.
+            where the term is off or the split is not trained on.
         tokens: Token features of all captions, one after the other.
         token_offsets: First token of each caption, and the end.
         caption_video: Video of each caption.
@@ -132,7 +134,7 @@ def _merge_key(split: StoreSplit, settings: ModelSettings) -> dict[str, object]:
 def _cached_clips(
     cache: FrozenCache, split: StoreSplit, settings: ModelSettings, frames: Arrays
 ) -> Arrays:
-    """Normalised clips, their sizes, frame maps and spanning-tree weights."""
+    """Normalised clips, their sizes and frame maps."""
 
     def build(writer: ArrayWriter) -> None:
         num_videos, num_frames, dim = frames["raw"].shape
@@ -140,12 +142,10 @@ def _cached_clips(
         clips = writer.create("clips", (num_videos, num_clips, dim), np.float32)
         sizes = writer.create("sizes", (num_videos, num_clips), np.float32)
         frame_to_clip = writer.create("frame_to_clip", (num_videos, num_frames), np.int64)
-        tree = writer.create("tree", (num_videos, num_clips - 1), np.float64)
         for chunk in _chunks(num_videos):
             merged = _merge(np.asarray(frames["raw"][chunk]), settings)
             clips[chunk] = normalise_rows(merged[0])
             sizes[chunk], frame_to_clip[chunk] = merged[1:]
-            tree[chunk] = spanning_tree_weights(clips[chunk])
 
     return cache.arrays("clips", _merge_key(split, settings), build)
 
@@ -164,19 +164,21 @@ def _segments(
 ) -> Int[np.ndarray, "videos clips"]:
     """Segment of each clip at the level that the video's connectivity chooses."""
     num_videos, num_clips = clips["sizes"].shape
-    if not settings.losses.uses_cbva:
+    if split.name != _TRAINED or not settings.losses.uses_cbva:
         return np.tile(np.arange(num_clips), (num_videos, 1))
     levels = settings.segment_levels
 
     def build(writer: ArrayWriter) -> None:
         plans = writer.create("plans", (num_videos, len(levels), num_clips), np.int64)
+        tree = writer.create("tree", (num_videos, num_clips - 1), np.float64)
         for chunk in _chunks(num_videos):
+            tree[chunk] = spanning_tree_weights(clips["clips"][chunk])
             plans[chunk] = segment_plans(clips["clips"][chunk], clips["sizes"][chunk], levels)
 
     key = {**_merge_key(split, settings.model), "levels": levels}
-    plans = cache.arrays("segments", key, build)["plans"]
-    chosen = choose_levels(clips["tree"], settings.losses.tau, len(levels))
-    return np.asarray(plans[np.arange(num_videos), chosen])
+    made = cache.arrays("segments", key, build)
+    chosen = choose_levels(made["tree"], settings.losses.tau, len(levels))
+    return np.asarray(made["plans"][np.arange(num_videos), chosen])
 
 
 def _cached_tokens(cache: FrozenCache, split: StoreSplit, max_tokens: int, text_dim: int) -> Arrays:

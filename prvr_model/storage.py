@@ -5,7 +5,7 @@ renamed; an object store shows an object only when its upload is complete.
 """
 
 import os
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,13 +92,14 @@ class Folder:
 
 def _write_local(target: Path, content: bytes) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    # Not `tempfile`: its files are their owner's alone, and a team shares its storage.
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -11,6 +11,7 @@ import pytest
 
 from prvr_model import dataset
 from prvr_model.dataset import PreparedSplit, prepare_split
+from prvr_model.errors import StoreError
 from prvr_model.feature_store import FeatureStore
 from prvr_model.frozen_cache import Arrays, ArrayWriter, FrozenCache
 from prvr_model.settings import Settings
@@ -101,6 +102,20 @@ def test_a_read_only_store_is_prepared_elsewhere(
     assert list(elsewhere.rglob("*.npy"))
 
 
+def test_what_a_read_only_store_has_is_used(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_split(store, "train", tiny_settings())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    prepare_split(store, "train", tiny_settings())
+    assert list(elsewhere.iterdir()) == []
+    prepare_split(store, "val", tiny_settings())
+    assert list(elsewhere.rglob("*.npy"))
+
+
 def test_builders_at_the_same_time_agree(store: FeatureStore) -> None:
     cache = FrozenCache(store.path, "f")
     barrier = threading.Barrier(4)
@@ -130,17 +145,52 @@ def test_a_builder_that_fails_leaves_nothing(store: FeatureStore) -> None:
         writer.create("numbers", (3,), np.int64)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    message = rf"cannot prepare features in {store.path}/prepared: No space left"
+    with pytest.raises(StoreError, match=message):
         cache.arrays("group", {"a": 1}, build)
     assert list((store.path / "prepared").iterdir()) == []
+
+
+def test_a_full_disk_is_seen_before_anything_is_filled_in(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved: list[int] = []
+
+    def refuse(descriptor: int, start: int, size: int) -> None:
+        reserved.append(size)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(StoreError, match="No space left on device; nothing was left behind"):
+        prepare_split(store, "train", tiny_settings())
+    values = TINY_DATA.train_videos * tiny_settings().model.num_frames * TINY_DATA.video_dim
+    assert reserved[0] > 4 * values
+    assert list((store.path / "prepared").iterdir()) == []
+
+
+def test_arrays_have_no_holes(store: FeatureStore) -> None:
+    cache = FrozenCache(store.path, "f")
+    cache.arrays("group", {}, lambda writer: writer.create("zeros", (1000, 100), np.int64))
+    (file,) = (store.path / "prepared").rglob("*.npy")
+    assert file.stat().st_blocks * 512 >= file.stat().st_size
+
+
+def test_only_what_is_trained_on_has_segments(store: FeatureStore) -> None:
+    for split, expected in (("val", False), ("test", False), ("train", True)):
+        prepared = prepare_split(store, split, tiny_settings())
+        found = [one.name for one in (store.path / "prepared").glob("segments-*")]
+        assert bool(found) == expected
+        assert prepared.segment_of_clip.shape == prepared.clip_sizes.shape
 
 
 def test_what_one_user_prepared_others_can_read(store: FeatureStore) -> None:
     prepare_split(store, "val", tiny_settings())
     root = store.path / "prepared"
-    modes = {folder.stat().st_mode & 0o777 for folder in root.iterdir()}
-    assert modes == {root.stat().st_mode & 0o777}
-    assert os.access(root, os.R_OK)
+    plain = root.with_name("plain")
+    plain.mkdir()
+    (plain / "file").touch()
+    assert {one.stat().st_mode for one in root.iterdir()} == {plain.stat().st_mode}
+    assert {one.stat().st_mode for one in root.rglob("*.npy")} == {(plain / "file").stat().st_mode}
 
 
 @pytest.mark.parametrize("settings", [tiny_settings(), tiny_settings(model__clips="uniform")])

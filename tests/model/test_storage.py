@@ -22,6 +22,15 @@ def test_bytes_come_back(tmp_path: Path) -> None:
     assert (tmp_path / "trials" / "00001" / "a").read_bytes() == b"two"
 
 
+def test_files_have_the_usual_mode(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        Folder.open(tmp_path).write_bytes("a", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("name", ["plain", "with space", "a#b?c%20d", "größe"])
 def test_any_folder_name_and_both_ways_to_say_it(tmp_path: Path, name: str) -> None:
     Folder.open(tmp_path / name).write_bytes("a", b"x")
