@@ -52,6 +52,12 @@ class HomeLockedError(PrvrError):
         )
 
 
+class PlaceError(PrvrError):
+    """The home or the storage that was named cannot be used."""
+
+    exit_code = 2
+
+
 class TrackingError(PrvrError):
     """The tracking store cannot be used as it was named."""
 

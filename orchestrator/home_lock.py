@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.errors import HomeLockedError
+from orchestrator.errors import HomeLockedError, PlaceError
 
 _FILE = "lock"
 
@@ -17,9 +17,9 @@ def locked_home(home: Path) -> Iterator[None]:
 
     Raises:
         HomeLockedError: Another process holds it.
+        PlaceError: The folder cannot be made or written.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    handle = os.open(home / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    handle = _open(home)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -30,6 +30,17 @@ def locked_home(home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _open(home: Path) -> int:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return os.open(home / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise PlaceError(
+            f"cannot use {home} as home: {error.strerror}; name a folder that can be written "
+            "with --home"
+        ) from error
 
 
 def _holder(handle: int) -> int | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.data_source import open_data
 from orchestrator.errors import (
+    PlaceError,
     RegistryError,
     SweepExistsError,
     SweepNotFoundError,
@@ -26,6 +27,7 @@ from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.tracking_store import TrackingStore
+from orchestrator.tracking_view import SPEC_FILE
 from orchestrator.trial import TrialSummary
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 _FLUSH_S = 60.0
 # After Ctrl-C everything ends within 10 s; what is not sent stays in the outbox.
 _INTERRUPTED_FLUSH_S = 2.0
+# A thread that hangs in a socket is left to end with the process.
+_STOP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,15 @@ def launch(
     Raises:
         SweepExistsError: There is a sweep of this name in the home.
         HomeLockedError: Another driver runs a sweep in the home.
+        PlaceError: Home or storage cannot be written.
         DataError: The data is missing or damaged.
     """
     _refuse_existing(spec, places.home)
     with locked_home(places.home):
         store = open_data(spec.data, places.home)
+        _keep_spec(spec, places)
         outbox = Outbox(places.home / "outbox" / f"{spec.name}.jsonl")
-        sender = mlflow_sender(outbox, places.tracking, store.manifest.name)
+        sender = mlflow_sender(outbox, places.tracking, store.manifest.name, progress.warn)
         sender.start()
         try:
             result = run_sweep(
@@ -98,9 +104,13 @@ def launch(
                 executor,
                 tags={f"version.{name}": one for name, one in package_versions().items()},
             )
-            return _finish(spec, places, store, outbox, sender, result)
+            return _finish(spec, places, store, outbox, sender, result, progress)
+        except BaseException:
+            # So that MLflow does not show for ever as running what has ended.
+            sender.flush(_INTERRUPTED_FLUSH_S)
+            raise
         finally:
-            sender.stop()
+            sender.stop(_STOP_S)
             outbox.close()
 
 
@@ -116,6 +126,17 @@ def _refuse_existing(spec: SweepSpec, home: Path) -> None:
         raise SweepExistsError(spec.name, f"{there.url} ({counts})")
 
 
+def _keep_spec(spec: SweepSpec, places: Places) -> None:
+    """Write the resolved spec beside the trials, which also shows whether they can write there."""
+    from prvr_model.storage import Folder, StorageError
+
+    try:
+        folder = Folder.open(places.storage or places.home).child(spec.name)
+        folder.write_bytes(SPEC_FILE, spec.dump_yaml().encode())
+    except StorageError as error:
+        raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
+
+
 def _finish(
     spec: SweepSpec,
     places: Places,
@@ -123,10 +144,13 @@ def _finish(
     outbox: Outbox,
     sender: MlflowSender,
     result: SweepResult,
+    progress: Progress,
 ) -> LaunchResult:
     if result.interrupted:
         sent = sender.flush(_INTERRUPTED_FLUSH_S)
         return LaunchResult(result, (), None, None if sent else sender.problem)
+    if sender.problem:
+        progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
     sender.flush(_FLUSH_S)
     if result.best is None:
         return LaunchResult(result, (), None, sender.problem)

@@ -46,6 +46,7 @@ class MlflowSender:
             takes a line for each thing that is refused for good.
         describe: One line for the user about an error.
         position_path: Where the reader's position is kept; one per outbox and store.
+        warn: Takes a line when an outage begins; called on the thread.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class MlflowSender:
         open_writer: Callable[[Callable[[str], None]], RunWriter],
         describe: Callable[[Exception], str],
         position_path: Path,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._outbox = outbox
+        self._warn = warn
         self._open_writer = open_writer
         self._describe = describe
         self._reader = OutboxReader(outbox, position_path)
@@ -173,10 +176,18 @@ class MlflowSender:
         # The view is ahead of the reader and the writer unsure of its runs: both start anew.
         self._writer = None
         self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
+        was_away = self._outage is not None
         self._outage = self._describe(error)
+        if not was_away:
+            self._warn(f"{self._outage}; trials go on, and what MLflow misses is kept for it")
 
 
-def mlflow_sender(outbox: Outbox, store: TrackingStore, data_set: str) -> MlflowSender:
+def mlflow_sender(
+    outbox: Outbox,
+    store: TrackingStore,
+    data_set: str,
+    warn: Callable[[str], None] = lambda _: None,
+) -> MlflowSender:
     """Sender of a sweep's events to MLflow.
 
     Imports MLflow here and now (seconds), not on the thread: two threads that import large
@@ -186,6 +197,7 @@ def mlflow_sender(outbox: Outbox, store: TrackingStore, data_set: str) -> Mlflow
         outbox: The sweep's outbox.
         store: Where MLflow keeps runs.
         data_set: Name of the data, which names the experiment.
+        warn: Takes a line when an outage begins; called on the sender's thread.
     """
     settle_mlflow()
     from orchestrator import mlflow_writer
@@ -203,4 +215,4 @@ def mlflow_sender(outbox: Outbox, store: TrackingStore, data_set: str) -> Mlflow
         return mlflow_writer.describe(error, store.uri)
 
     position_path = outbox.path.with_name(f"{outbox.path.stem}.{store.short_name}.position")
-    return MlflowSender(outbox, open_writer, describe, position_path)
+    return MlflowSender(outbox, open_writer, describe, position_path, warn)

@@ -5,15 +5,22 @@ Only `MlflowClient` is used: the fluent functions keep the tracking URI and the 
 globals that belong to the user.
 """
 
+import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from requests.exceptions import ConnectionError as NoConnectionError
+from requests.exceptions import Timeout
+from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.errors import TrackingError
+from orchestrator.errors import TrackingError, TrackingOutageError
 from orchestrator.tracking_store import TrackingStore, experiment_name
 from orchestrator.tracking_view import (
     SWEEP_ID_TAG,
@@ -44,9 +51,36 @@ T = TypeVar("T")
 
 
 def connect(store: TrackingStore) -> MlflowClient:
-    """Client of a store's runs and models."""
-    store.make_folder()
+    """Client of a store's runs and models; an SQLite file is made if it is missing.
+
+    Raises:
+        TrackingOutageError: The file cannot be made.
+    """
+    try:
+        _make_database(store)
+    except (OSError, SQLAlchemyError) as error:
+        raise TrackingOutageError(f"cannot make {store.uri}: {_first_line(error)}") from error
     return MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+
+
+def _make_database(store: TrackingStore) -> None:
+    """Make a missing SQLite file, whole or not at all.
+
+    MLflow makes its tables in dozens of steps (seconds), and a file whose maker was killed between
+    two of them can never be opened again.
+    """
+    path = store.database
+    if path is None or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        SqlAlchemyStore(f"sqlite:///{partial}", store.artifact_root).engine.dispose()
+        # Unlike a renamed file, a link never takes the place of what another process has made.
+        with suppress(FileExistsError):
+            path.hardlink_to(partial)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class MlflowWriter:
@@ -222,10 +256,28 @@ def experiment_ids(client: MlflowClient) -> dict[str, str]:
 
 def describe(error: Exception, uri: str) -> str:
     """One line for the user about an error on the way to MLflow."""
-    return f"MLflow at {uri} does not take results: {_first_line(error)}"
+    return f"MLflow at {uri} does not take results: {reason(error)}"
 
 
-def _first_line(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """What an error of MLflow comes to, without the machinery that it went through."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Timeout):
+            return "no answer in time"
+        if isinstance(cause, NoConnectionError):
+            return "it cannot be reached" + _system_reason(cause)
+        cause = cause.__cause__ or cause.__context__
+    return _first_line(error)
+
+
+def _system_reason(error: BaseException) -> str:
+    # Somewhere inside: `... [Errno 111] Connection refused"))`
+    found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", str(error))
+    return f" ({found[1]})" if found else ""
+
+
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

@@ -138,9 +138,11 @@ def promote(store: TrackingStore, model: str, version: str) -> Promotion:
     """Make a version the champion by hand, whatever its value.
 
     Raises:
+        TrackingError: There is no such store.
         RegistryError: There is no such model or version; lists those there are.
         TrackingOutageError: MLflow cannot be reached.
     """
+    store.check_exists()
     with _reachable(store):
         return _Registry(store, model).promote(version)
 
@@ -151,11 +153,12 @@ def _reachable(store: TrackingStore) -> Iterator[None]:
     # MLflow takes seconds to import.
     from mlflow.exceptions import MlflowException
 
+    from orchestrator.mlflow_writer import reason
+
     try:
         yield
     except MlflowException as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise TrackingOutageError(f"the model registry at {store.uri}: {lines[0]}") from error
+        raise TrackingOutageError(f"the model registry at {store.uri}: {reason(error)}") from error
 
 
 class _Registry:

@@ -72,7 +72,8 @@ class TrackingStore:
                 f"--tracking-uri {uri!r} cannot hold runs; give the address of an `mlflow server` "
                 "(http://host:5000) or a database (sqlite:////absolute/file.db, postgresql://...)"
             )
-        folder = _sqlite_folder(uri) or home.absolute()
+        file = _sqlite_file(uri)
+        folder = file.parent if file else home.absolute()
         return cls(uri, (folder / ARTIFACT_FOLDER).as_uri())
 
     @property
@@ -85,11 +86,22 @@ class TrackingStore:
         """Letters for a file's name, different for each URI."""
         return hashlib.sha256(self.uri.encode()).hexdigest()[:8]
 
-    def make_folder(self) -> None:
-        """Make the folder of an SQLite file; SQLite itself does not."""
-        folder = _sqlite_folder(self.uri)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file; None: it is a server or another database."""
+        return _sqlite_file(self.uri)
+
+    def check_exists(self) -> None:
+        """Refuse an SQLite file that is not there, before something would make an empty one.
+
+        Raises:
+            TrackingError: It is not there.
+        """
+        if self.database is not None and not self.database.exists():
+            raise TrackingError(
+                f"there is no MLflow database at {self.database}; `prvr-sweep launch` makes it; "
+                "--home or --tracking-uri name another place"
+            )
 
 
 def experiment_name(data_set: str) -> str:
@@ -112,7 +124,7 @@ def settle_mlflow(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.setdefault(name, value)
 
 
-def _sqlite_folder(uri: str) -> Path | None:
+def _sqlite_file(uri: str) -> Path | None:
     parts = urlsplit(uri)
     if parts.scheme.split("+")[0] != "sqlite":
         return None
@@ -122,4 +134,4 @@ def _sqlite_folder(uri: str) -> Path | None:
             f"--tracking-uri {uri!r} names a file relative to the working directory, which "
             f"differs from process to process; write sqlite:///{path.absolute()}"
         )
-    return path.parent
+    return path

@@ -37,7 +37,6 @@ def serve_ui(store: TrackingStore, port: int = DEFAULT_PORT) -> int:
     if store.is_server:
         raise TrackingError(f"{store.uri} is an MLflow server with pages of its own: open that")
     check_port(port)
-    store.make_folder()
     server = subprocess.Popen(ui_command(store, port), env=_environment(), start_new_session=True)
     return _wait(server)
 

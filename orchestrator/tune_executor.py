@@ -290,13 +290,21 @@ def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
     guard = ProcessGuard(scratch)
     with _environment(_variables(threads)), _quiet(), _loopback():
         try:
-            with interruption.at_once():
-                _start_ray(scratch)
-            interruption.listen_again()
+            _start_interruptibly(scratch, interruption)
             yield scratch
         finally:
             ray.shutdown()
             guard.finish()
+
+
+def _start_interruptibly(scratch: Path, interruption: Interruption) -> None:
+    try:
+        with interruption.at_once():
+            _start_ray(scratch)
+        interruption.listen_again()
+    except SystemExit:
+        # What Ray makes of SIGTERM, which it takes over at the beginning of its start.
+        raise KeyboardInterrupt from None
 
 
 def _start_ray(scratch: Path) -> None:

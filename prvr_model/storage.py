@@ -40,6 +40,8 @@ class Folder:
             filesystem, path = fs.FileSystem.from_uri(text)
         except (ValueError, OSError) as error:
             raise StorageError(f"{text}: cannot be opened as a storage folder: {error}") from error
+        if not path:
+            raise StorageError(f"{text}: names no folder; give a bucket and a path in it")
         return cls(filesystem, path, text)
 
     @property

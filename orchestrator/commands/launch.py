@@ -109,6 +109,8 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
         alias = f" as {version.alias}" if version.alias else ""
         lines.append(f"registered: {version.model} version {version.version}{alias}")
         lines.append(f"  {version.reason}")
+    if sweep.best and result.problem and not result.registered:
+        lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
     lines.append(f"look: prvr-sweep status {sweep.sweep}{_home_option(places.home)}")
     lines.append(f"      {_ui_command(places)}")
     return "\n".join(lines)
@@ -128,7 +130,7 @@ def _ui_command(places: "Places") -> str:
 
 def _home_option(home: Path) -> str:
     """The option that names the home, unless it is the default."""
-    return "" if home == Path("prvr-runs").absolute() else f" --home {shlex.quote(str(home))}"
+    return "" if home == Path("prvr-runs").resolve() else f" --home {shlex.quote(str(home))}"
 
 
 def _short(value: object) -> str:

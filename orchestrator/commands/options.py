@@ -9,7 +9,7 @@ home_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("prvr-runs"),
     show_default=True,
-    callback=lambda _context, _parameter, value: value.absolute(),
+    callback=lambda _context, _parameter, value: value.resolve(),
     help="Folder of studies, MLflow's database and generated data.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")

@@ -17,6 +17,7 @@ def ui(home: Path, tracking_uri: str | None, port: int) -> int:
     from orchestrator.tracking_ui import page_addresses, serve_ui
 
     store = TrackingStore.of(tracking_uri, home)
+    store.check_exists()
     for name, address in page_addresses(store, port).items():
         click.echo(f"{name}: {address}", err=True)
     click.echo("Ctrl-C ends it", err=True)

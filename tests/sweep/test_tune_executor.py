@@ -1,10 +1,13 @@
 """Ray Tune keeps the contract; and how many trials fit."""
 
+import os
+import signal
 from functools import partial
 
 import pytest
 
-from orchestrator.executor import NoRoomError
+from orchestrator import tune_executor
+from orchestrator.executor import Interruption, NoRoomError
 from orchestrator.provenance import available_cpus
 from orchestrator.tune_executor import TuneExecutor, trials_that_fit
 from tests.sweep.executor_contract import ExecutorContract, RecordingSource
@@ -18,6 +21,21 @@ class TestTuneExecutor(ExecutorContract):
 
     def test_trials_run_at_the_same_time(self, told: RecordingSource) -> None:
         assert told.most_live == min(2, available_cpus())
+
+
+def test_sigterm_while_ray_starts_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(scratch: object) -> None:
+        # As Ray does at the beginning of its start.
+        signal.signal(
+            signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(SystemExit(number))
+        )
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(tune_executor, "_start_ray", start)
+    source = RecordingSource([1])
+    with Interruption().listening() as interruption, pytest.raises(KeyboardInterrupt):
+        TuneExecutor(1, 0.0, 1).run(source, 1, interruption)
+    assert source.calls == {}
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
+from orchestrator import mlflow_writer
+from orchestrator.errors import TrackingOutageError
 from orchestrator.mlflow_tracker import mlflow_sender
-from orchestrator.mlflow_writer import MlflowWriter, connect
+from orchestrator.mlflow_writer import MlflowWriter, connect, describe
 from orchestrator.outbox import Outbox
 from orchestrator.tracking_store import TrackingStore
 from orchestrator.tracking_view import MetricRow, RunChange, RunIdentity
@@ -153,6 +156,40 @@ def test_a_deleted_experiment_is_told_with_the_way_out(
     assert not sender.flush(2)
     assert "mlflow experiments restore" in str(sender.problem)
     sender.stop()
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("http://127.0.0.1:9", "it cannot be reached (Connection refused)"),
+        ("http://nowhere.invalid:5000", "it cannot be reached"),
+    ],
+)
+def test_a_server_that_is_away_is_told_in_a_few_words(uri: str, expected: str) -> None:
+    with pytest.raises(MlflowException) as caught:
+        connect(TrackingStore(uri, None)).search_experiments()
+    shown = describe(caught.value, uri)
+    assert shown.startswith(f"MLflow at {uri} does not take results: {expected}")
+    assert "HTTPConnection" not in shown
+
+
+def test_a_database_is_made_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_made(uri: str, artifact_root: str) -> None:
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"half a database")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow_writer, "SqlAlchemyStore", half_made)
+    with pytest.raises(KeyboardInterrupt):
+        connect(TrackingStore.of_home(tmp_path / "home"))
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_a_database_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrackingOutageError, match=r"cannot make sqlite:.*Not a directory"):
+        connect(TrackingStore.of_home(tmp_path / "file" / "home"))
 
 
 def test_nothing_on_stderr_or_stdout_and_no_file_in_the_working_directory(

@@ -121,6 +121,20 @@ def test_an_outage_is_told_and_flush_gives_up_in_time(outbox: Outbox) -> None:
     sender.stop()
 
 
+def test_the_beginning_of_an_outage_is_told_once(outbox: Outbox) -> None:
+    fill(outbox, [sweep_started()])
+    store = Store()
+    store.failures_left = 3
+    told: list[str] = []
+    path = outbox.path.with_suffix(".a")
+    sender = MlflowSender(outbox, store.writer, lambda error: f"away: {error}", path, told.append)
+    sender.start()
+    assert sender.flush(20)
+    sender.stop()
+    assert len(told) == 1
+    assert told[0].startswith("away: connection refused; trials go on")
+
+
 def test_a_later_sender_goes_on_where_the_first_was_stopped(outbox: Outbox) -> None:
     events = sweep_events(num_trials=3)
     whole = Store()

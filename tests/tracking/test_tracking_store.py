@@ -27,8 +27,16 @@ def test_a_server_keeps_its_own_files(tmp_path: Path) -> None:
 def test_files_lie_beside_an_sqlite_database(tmp_path: Path) -> None:
     store = TrackingStore.of(f"sqlite:///{tmp_path}/a/b.db", Path("/home"))
     assert store.artifact_root == f"file://{tmp_path}/a/mlartifacts"
-    store.make_folder()
-    assert (tmp_path / "a").is_dir()
+    assert store.database == tmp_path / "a" / "b.db"
+    assert TrackingStore.of("http://127.0.0.1:5000", tmp_path).database is None
+
+
+def test_a_missing_database_is_refused_and_not_made(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(TrackingError, match=f"there is no MLflow database at {home}/mlflow.db"):
+        TrackingStore.of_home(home).check_exists()
+    assert not home.exists()
+    TrackingStore.of("http://127.0.0.1:5000", home).check_exists()
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///x", "databricks", "", "ftp://x"])
