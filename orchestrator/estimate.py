@@ -8,6 +8,8 @@ from prvr_model.settings import ModelSettings, Settings, SpeedSettings
 # models do better. The GPU's is a guess at a recent card: GPUs differ by more than that.
 _CPU_THREAD_RATE = 18e9
 _GPU_RATE = 8e12
+# A step on a CPU takes this long however small it is: it calls a few thousand operators.
+_CPU_STEP_S = 0.015
 # Backward costs twice the forward pass.
 _TRAINING_PASSES = 3
 
@@ -18,7 +20,8 @@ def seconds_per_epoch(settings: Settings, size: DataSize, speed: SpeedSettings) 
     videos = _TRAINING_PASSES * size.train_videos + size.val_videos
     on_cpu = speed.device == "cpu"
     rate = _CPU_THREAD_RATE * speed.threads if on_cpu else _GPU_RATE
-    return videos * per_video / rate
+    steps = -(-size.train_videos // settings.training.batch_videos)
+    return videos * per_video / rate + steps * _CPU_STEP_S * on_cpu
 
 
 def forward_operations(model: ModelSettings, size: DataSize) -> float:

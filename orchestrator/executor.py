@@ -8,17 +8,10 @@ from types import FrameType
 from typing import Protocol, TypeAlias
 
 from orchestrator.trial import FailureCause, TrialRequest
-from prvr_model.errors import PrvrError
 from prvr_model.reporting import Decision, EpochReport, Report
 
 TrialFunction: TypeAlias = Callable[[TrialRequest, Report], None]
 """Runs one trial to its end, or until it is told to stop."""
-
-
-class NoRoomError(PrvrError):
-    """A trial asks for more than any machine has."""
-
-    exit_code = 2
 
 
 class TrialSource(Protocol):
@@ -56,7 +49,7 @@ class Executor(Protocol):
 
         Raises:
             KeyboardInterrupt: The user wants an end; unfinished trials are told nothing.
-            NoRoomError: Not one trial fits.
+            SpecError: Not one trial fits.
         """
 
 

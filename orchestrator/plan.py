@@ -5,40 +5,18 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-import psutil
-
+from orchestrator.capacity import TRIAL_BASE_BYTES, Resources, count, trials_that_fit
 from orchestrator.data_source import data_size
-from orchestrator.errors import SpecError
 from orchestrator.estimate import seconds_per_epoch
 from orchestrator.parameters import CategoricalParameter, Parameter
-from orchestrator.provenance import available_cpus, hardware
+from orchestrator.problems import shown
 from orchestrator.search_space import drawn_settings
 from orchestrator.spec_sections import TrialResources
 from orchestrator.sweep_spec import SweepSpec
 
 _PATIENCE = "training.patience_epochs"
-# Own memory of a process that imported torch 2.13 (CPU) and ray.tune 2.60 and did nothing yet;
-# measured. A trial needs more, so this bounds the number of trials at once from above only.
-TRIAL_BASE_BYTES = 345 * 2**20
 # Points of the space over which the time of an epoch is averaged.
 _ESTIMATED_TRIALS = 32
-# Quotients such as 1 / 0.1 may come out just below the whole number.
-_ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What there is to run on, as plain numbers; `memory_bytes` None: not known."""
-
-    cpus: int
-    gpus: int = 0
-    memory_bytes: int | None = None
-
-    @classmethod
-    def here(cls) -> "Resources":
-        """What this process may use of this machine."""
-        memory = psutil.virtual_memory().available
-        return cls(available_cpus(), len(hardware()["gpus"]), memory)
 
 
 @dataclass(frozen=True)
@@ -105,9 +83,10 @@ class Plan:
         spec, space = self.spec, self.spec.search.parameters
         base = f"preset {spec.preset}" if spec.preset else "published defaults"
         ranges = [f"{path}: {describe(one)}" for path, one in space.items()]
+        fixed = [f"{path} = {shown(value)}" for path, value in spec.settings.items()]
         return {
             "data": [spec.data.store or "synthetic, made on this machine"],
-            "settings": [base, *(f"{path} = {value}" for path, value in spec.settings.items())],
+            "settings": [base, *fixed],
             "objective": [f"{spec.objective.direction} {spec.objective.metric}"],
             "search": [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges],
             "trials": [f"{self.trials}, {self.trials_at_once} at once ({self._machine()})"],
@@ -117,7 +96,7 @@ class Plan:
         }
 
     def _machine(self) -> str:
-        texts = [_count(self.available.cpus, "CPU"), _count(self.available.gpus, "GPU")]
+        texts = [count(self.available.cpus, "CPU"), count(self.available.gpus, "GPU")]
         if self.available.memory_bytes is not None:
             texts.append(f"{self.available.memory_bytes / 2**30:.1f} GiB of memory")
         return ", ".join(texts)
@@ -175,45 +154,14 @@ def plan_here(spec: SweepSpec) -> Plan:
     return build_plan(spec, Resources.here(), seconds)
 
 
-def trials_that_fit(trial: TrialResources, available: Resources) -> int:
-    """How many trials can run at once.
-
-    Raises:
-        SpecError: Not even one.
-    """
-    problems = []
-    cpus = trial.workers * trial.cpus
-    if cpus > available.cpus:
-        has = _count(available.cpus, "CPU")
-        problems.append(
-            f"resources.cpus: a trial asks for {_count(cpus, 'CPU')}, there are {has}; "
-            f"allowed: at most {available.cpus // trial.workers}"
-        )
-    if trial.workers * trial.gpus > available.gpus:
-        has = _count(available.gpus, "GPU")
-        problems.append(
-            f"resources.gpus: a trial asks for {trial.gpus:g} GPU, there are {has}; "
-            f"allowed: at most {min(1, available.gpus // trial.workers)}"
-        )
-    if problems:
-        raise SpecError(problems)
-    limits = [available.cpus // cpus]
-    if trial.gpus:
-        # A fraction lies on one GPU: 0.4 fits twice on each, never across two.
-        limits.append(int(1 / trial.gpus + _ROUNDING) * available.gpus // trial.workers)
-    if available.memory_bytes is not None:
-        limits.append(max(1, available.memory_bytes // TRIAL_BASE_BYTES))
-    return min(limits)
-
-
 def _fit_warnings(spec: SweepSpec, available: Resources, fitting: int) -> list[str]:
     texts = []
     if spec.concurrency is not None and spec.concurrency > fitting:
-        texts.append(f"concurrency {spec.concurrency}: only {_count(fitting, 'trial')} fit at once")
+        texts.append(f"concurrency {spec.concurrency}: only {count(fitting, 'trial')} fit at once")
     unbounded = Resources(available.cpus, available.gpus)
     if fitting < trials_that_fit(spec.resources, unbounded):
         texts.append(
-            f"memory lets only {_count(fitting, 'trial')} run at once: each process takes "
+            f"memory lets only {count(fitting, 'trial')} run at once: each process takes "
             f"{TRIAL_BASE_BYTES / 2**20:.0f} MiB before it holds any data"
         )
     return texts
@@ -249,13 +197,9 @@ def describe(parameter: Parameter) -> str:
 
 
 def _needs(trial: TrialResources) -> str:
-    return f"{_count(trial.workers, 'worker')} with {_count(trial.cpus, 'CPU')}" + (
+    return f"{count(trial.workers, 'worker')} with {count(trial.cpus, 'CPU')}" + (
         f" and {trial.gpus:g} GPU" if trial.gpus else ""
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 # Largest unit first; a time is shown in the largest that it reaches.

@@ -77,7 +77,7 @@ def run_sweep(
 
     Raises:
         SweepExistsError: There is a sweep of this name.
-        NoRoomError: A trial asks for more than the machine has; the sweep is not started.
+        SpecError: A trial asks for more than the machine has; the sweep is not started.
     """
     shown = progress or SilentProgress()
     safe = SafeSink(sink, shown.warn)

@@ -174,8 +174,9 @@ def resolve_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
             values["settings"] = {EPOCHS: stopping["max_epochs"]} | flat
         values["early_stopping"] = stopping
     speed, resources = values.get("speed", {}), values.get("resources", {})
-    if isinstance(speed, Mapping) and isinstance(resources, Mapping):
-        values["speed"] = _speed_defaults(resources) | dict(speed)
+    if isinstance(speed, Mapping):
+        known = resources if isinstance(resources, Mapping) else {}
+        values["speed"] = _speed_defaults(known) | dict(speed)
     return values
 
 

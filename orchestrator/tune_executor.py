@@ -24,9 +24,11 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.executor import Interruption, NoRoomError, TrialSource
+from orchestrator.capacity import Resources, trials_that_fit
+from orchestrator.executor import Interruption, TrialSource
 from orchestrator.process_guard import ProcessGuard
 from orchestrator.provenance import available_cpus, hardware
+from orchestrator.spec_sections import TrialResources
 from orchestrator.trial import FailureCause
 from orchestrator.trial_runner import (
     TRAIN,
@@ -58,7 +60,7 @@ class TuneExecutor:
         function: Trial function by name; workers import it.
 
     Raises:
-        NoRoomError: Not one trial fits on this machine.
+        SpecError: Not one trial fits on this machine.
     """
 
     def __init__(self, cpus: int, gpus: float, threads: int, function: str = TRAIN) -> None:
@@ -66,7 +68,7 @@ class TuneExecutor:
         self._gpus = gpus
         self._threads = threads
         self._function = function
-        self._room = trials_that_fit(cpus, gpus, available_cpus(), len(hardware()["gpus"]))
+        self._room = trials_that_fit(TrialResources(cpus=cpus, gpus=gpus), Resources.here())
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         """Run all trials, see `Executor.run`."""
@@ -101,29 +103,6 @@ class TuneExecutor:
             ),
         )
         tuner.fit()
-
-
-def trials_that_fit(cpus: int, gpus: float, all_cpus: int, all_gpus: int) -> int:
-    """Number of trials that run at once on a machine.
-
-    Args:
-        cpus: CPUs of a trial.
-        gpus: GPUs of a trial; a fraction counts within one GPU, so that none spans two.
-        all_cpus: CPUs of the machine.
-        all_gpus: GPUs of the machine.
-
-    Raises:
-        NoRoomError: Not one fits.
-    """
-    room = all_cpus // cpus
-    if gpus > 0:
-        room = min(room, all_gpus * int(1 / gpus))
-    if room == 0:
-        raise NoRoomError(
-            f"a trial asks for {cpus} CPUs and {gpus:g} GPUs (resources.cpus, resources.gpus); "
-            f"this machine has {all_cpus} CPUs and {all_gpus} GPUs"
-        )
-    return room
 
 
 class _SourceBrokenError(BaseException):

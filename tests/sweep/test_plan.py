@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.capacity import TRIAL_BASE_BYTES, Resources, trials_that_fit
 from orchestrator.errors import SpecError
-from orchestrator.plan import (
-    TRIAL_BASE_BYTES,
-    Resources,
-    build_plan,
-    duration,
-    shortest_trial_epochs,
-    trials_that_fit,
-)
+from orchestrator.plan import build_plan, duration, shortest_trial_epochs
 from orchestrator.spec_sections import TrialResources
 from tests.sweep.spec_texts import spec_of
 
@@ -151,6 +145,7 @@ def test_the_plan_to_read() -> None:
         "preset=tvr",
         "resources.gpus=0.5",
         "objective.direction=minimize",
+        "losses.hard_negative_epoch=null",
     )
     available = Resources(2, 1, 8 * 2**30)
     assert (
@@ -162,7 +157,7 @@ sweep small: Which tau?
              training.epochs = 9
              model.hidden_size = 64
              optimizer.schedule_epochs = 9
-             losses.hard_negative_epoch = 2
+             losses.hard_negative_epoch = null
   objective  minimize val/SumR
   search     tpe, seed 1, over
              losses.tau: 0.5 to 0.9

@@ -376,3 +376,10 @@ class TestOverrides:
         first, second = problems_of("losses.margin=-1", text=text)
         assert first.startswith("small.yaml:10: search.trials: found 0")
         assert second.startswith("--set losses.margin=-1")
+
+
+def test_a_section_that_is_none_is_one_mistake_only() -> None:
+    with pytest.raises(SpecError) as caught:
+        spec_of("resources=2")
+    (problem,) = caught.value.problems
+    assert problem == "--set resources=2: found 2; allowed: a mapping (key: value)"

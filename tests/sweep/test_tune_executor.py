@@ -1,4 +1,4 @@
-"""Ray Tune keeps the contract; and how many trials fit."""
+"""Ray Tune keeps the contract."""
 
 import os
 import signal
@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 
 from orchestrator import tune_executor
-from orchestrator.executor import Interruption, NoRoomError
+from orchestrator.errors import SpecError
+from orchestrator.executor import Interruption
 from orchestrator.provenance import available_cpus
-from orchestrator.tune_executor import TuneExecutor, trials_that_fit
+from orchestrator.tune_executor import TuneExecutor
 from tests.sweep.executor_contract import ExecutorContract, RecordingSource
 
 
@@ -38,14 +39,6 @@ def test_sigterm_while_ray_starts_is_an_interrupt(monkeypatch: pytest.MonkeyPatc
     assert source.calls == {}
 
 
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "expected"), [(1, 0.0, 8), (3, 0.0, 2), (1, 1.0, 2), (1, 0.4, 4), (2, 0.5, 4)]
-)
-def test_as_many_trials_as_fit(cpus: int, gpus: float, expected: int) -> None:
-    assert trials_that_fit(cpus, gpus, all_cpus=8, all_gpus=2) == expected
-
-
-@pytest.mark.parametrize(("cpus", "gpus"), [(9, 0.0), (1, 0.5)])
-def test_no_room_says_what_is_asked_and_there(cpus: int, gpus: float) -> None:
-    with pytest.raises(NoRoomError, match=rf"{cpus} CPUs and {gpus:g} GPUs.*8 CPUs and 0 GPUs"):
-        trials_that_fit(cpus, gpus, all_cpus=8, all_gpus=0)
+def test_no_room_is_said_before_anything_starts() -> None:
+    with pytest.raises(SpecError, match=r"resources\.cpus: a trial asks for 9999 CPUs"):
+        TuneExecutor(9999, 0.0, 1)
