@@ -1,8 +1,9 @@
-"""Evaluation of a model on a split: scores of both branches, fused, ranks and recalls.
+"""Evaluation of a model on a split: scores of both branches, ranks, recalls, collapse.
 
 Source: METHOD, scores and the task.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from prvr_model.batching import caption_blocks, pad_tokens, video_blocks
 from prvr_model.checkpoint import load_best
+from prvr_model.collapse import GroupSums, rank_correlation, similarity_metrics
 from prvr_model.dataset import PreparedSplit, prepare_split
 from prvr_model.feature_store import FeatureStore, StoreSplit
 from prvr_model.metrics import (
@@ -23,13 +25,15 @@ from prvr_model.metrics import (
 )
 from prvr_model.model import EncodedVideos, MscModel
 from prvr_model.settings import EvaluationSettings, ModelSettings, SpeedSettings
-from prvr_model.similarity import score_cosine, unit_rows
+from prvr_model.similarity import unit_rows
 from prvr_model.storage import Folder
 
 # Videos encoded at once.
 _ENCODING_BLOCK = 64
-# Similarities of one block of scores: 64 MiB in float32.
-_BLOCK_ELEMENTS = 1 << 24
+# Similarities of one block of scores. On a processor the block should stay in its cache between
+# the product and the maximum (16 MiB); an accelerator wants few large products.
+_BLOCK_ELEMENTS = {"cpu": 1 << 22}
+_ACCELERATOR_BLOCK_ELEMENTS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Evaluation:
 
     Args:
         metrics: `R1`, `R5`, `R10`, `R100`, `SumR` of the fused scores, and the same below
-            `clip/` and `frame/`; percent.
+            `clip/` and `frame/`, percent; below `collapse/` the diagnostics of
+            `collapse_metrics`.
         ranks: Fused rank of each caption's best correct video, from 1.
     """
 
@@ -61,21 +66,15 @@ def evaluate(
 ) -> Evaluation:
     """Rank all videos of the split for each of its captions.
 
-    The gallery is encoded once; captions pass in blocks, and only ranks are kept of their scores.
+    Gallery and captions are encoded once; scores pass in blocks, and only ranks are kept of them.
     """
     was_training = model.training
     model.eval()
     gallery = _encode_gallery(model, split)
-    blocks = [
-        _rank_block(model, split, gallery, relevance, rows)
-        for rows in caption_blocks(split, speed.evaluation_block)
-    ]
+    queries = _encode_captions(model, split, speed.evaluation_block)
     model.train(was_training)
-    ranks = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
-    metrics = recalls(ranks["fused"])
-    for branch in ("clip", "frame"):
-        found = recalls(ranks[branch])
-        metrics.update({f"{branch}/{name}": value for name, value in found.items()})
+    ranks = rank_gallery(queries, gallery, relevance, model.settings, speed.evaluation_block)
+    metrics = {**rank_metrics(ranks), **collapse_metrics(split, queries, gallery)}
     return Evaluation(metrics, ranks["fused"].numpy().astype(np.int32))
 
 
@@ -96,30 +95,70 @@ def evaluate_checkpoint(
 
 def _encode_gallery(model: MscModel, split: PreparedSplit) -> EncodedVideos:
     """Both encodings of every video, rows of norm 1."""
-    device = model.mixing_token.device
-    clips, frames = [], []
+    device, settings = model.mixing_token.device, model.settings
+    # Filled in place: joining parts at the end would hold the gallery twice.
+    clips, frames = (
+        model.mixing_token.new_empty((split.num_videos, rows, settings.hidden_size))
+        for rows in (settings.num_clips, settings.num_frames)
+    )
     for rows in video_blocks(split, _ENCODING_BLOCK):
         parts = (split.frames[rows], split.clips[rows], split.clip_sizes[rows])
-        encoded = model.encode_videos(*(torch.from_numpy(np.array(p)).to(device) for p in parts))
-        clips.append(unit_rows(encoded.clips))
-        frames.append(unit_rows(encoded.frames))
-    return EncodedVideos(torch.cat(clips), torch.cat(frames))
+        encoded = model.encode_videos(*(_on_device(part, device) for part in parts))
+        clips[rows] = unit_rows(encoded.clips)
+        frames[rows] = unit_rows(encoded.frames)
+    return EncodedVideos(clips, frames)
 
 
-def _rank_block(
-    model: MscModel,
-    split: PreparedSplit,
+def _encode_captions(
+    model: MscModel, split: PreparedSplit, block: int
+) -> Float[Tensor, "captions hidden"]:
+    """Query vectors of every caption, of norm 1."""
+    device = model.mixing_token.device
+    parts = []
+    for rows in caption_blocks(split, block):
+        tokens = pad_tokens(split, np.arange(rows.start, rows.stop), device)
+        parts.append(unit_rows(model.encode_captions(tokens.features, tokens.valid)))
+    return torch.cat(parts)
+
+
+def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    # A copy: the array is mapped read-only, and torch wants memory that it may write.
+    return torch.from_numpy(np.array(array)).to(device)
+
+
+@torch.no_grad()
+def rank_gallery(
+    unit_queries: Float[Tensor, "captions hidden"],
     gallery: EncodedVideos,
     relevance: Relevance,
-    rows: slice,
+    settings: ModelSettings,
+    block: int,
 ) -> dict[str, Int[Tensor, "captions"]]:
-    device = model.mixing_token.device
-    tokens = pad_tokens(split, np.arange(rows.start, rows.stop), device)
-    queries = unit_rows(model.encode_captions(tokens.features, tokens.valid))
-    scores = gallery_scores(queries, gallery, model.settings)
-    correct = relevance.block(rows)
-    on_device = Relevance(correct.videos.to(device))
-    return {name: best_ranks(one, on_device).cpu() for name, one in scores.items()}
+    """Rank of each caption's best correct video by clip, frame and fused scores, on the host.
+
+    Args:
+        unit_queries: Query vectors, rows of norm 1.
+        gallery: Encoded videos, rows of norm 1.
+        relevance: Correct videos of each caption.
+        settings: Weights of the fused score.
+        block: Captions scored at once.
+    """
+    ranks: dict[str, list[Tensor]] = {"clip": [], "frame": [], "fused": []}
+    for start in range(0, len(unit_queries), block):
+        rows = slice(start, start + block)
+        correct = Relevance(relevance.block(rows).videos.to(unit_queries.device))
+        for name, scores in gallery_scores(unit_queries[rows], gallery, settings).items():
+            ranks[name].append(best_ranks(scores, correct))
+    return {name: torch.cat(parts).cpu() for name, parts in ranks.items()}
+
+
+def rank_metrics(ranks: Mapping[str, Int[Tensor, "captions"]]) -> dict[str, float]:
+    """Recalls of ranks by branch: those of `fused` plainly, the others below their name."""
+    metrics = recalls(ranks["fused"])
+    for branch in ("clip", "frame"):
+        found = recalls(ranks[branch])
+        metrics.update({f"{branch}/{name}": value for name, value in found.items()})
+    return metrics
 
 
 def gallery_scores(
@@ -135,7 +174,62 @@ def gallery_scores(
 def _scores_in_blocks(
     unit_queries: Float[Tensor, "captions hidden"], unit_videos: Float[Tensor, "videos rows hidden"]
 ) -> Float[Tensor, "captions videos"]:
-    """Scores a block of videos at a time: memory does not grow with the gallery."""
-    block = max(1, _BLOCK_ELEMENTS // (len(unit_queries) * unit_videos.shape[1]))
-    parts = [score_cosine(unit_queries, videos) for videos in unit_videos.split(block)]
-    return torch.cat(parts, dim=1)
+    """Largest cosine over each video's rows, a block of videos at a time in one buffer.
+
+    Memory does not grow with the gallery, and no block's products are allocated anew.
+    """
+    num_queries, num_rows = len(unit_queries), unit_videos.shape[1]
+    elements = _block_elements(unit_queries.device)
+    block = max(1, min(len(unit_videos), elements // (num_queries * num_rows)))
+    buffer = unit_queries.new_empty(num_queries * block * num_rows)
+    scores = unit_queries.new_empty((num_queries, len(unit_videos)))
+    for start in range(0, len(unit_videos), block):
+        videos = unit_videos[start : start + block]
+        # A view of the buffer that is contiguous also for the last, smaller block.
+        products = buffer[: num_queries * len(videos) * num_rows].view(num_queries, -1)
+        torch.mm(unit_queries, videos.flatten(0, 1).T, out=products)
+        torch.amax(
+            products.unflatten(1, videos.shape[:2]), dim=2, out=scores[:, start : start + block]
+        )
+    return scores
+
+
+def _block_elements(device: torch.device) -> int:
+    return _BLOCK_ELEMENTS.get(device.type, _ACCELERATOR_BLOCK_ELEMENTS)
+
+
+@torch.no_grad()
+def collapse_metrics(
+    split: PreparedSplit, unit_queries: Float[Tensor, "captions hidden"], gallery: EncodedVideos
+) -> dict[str, float]:
+    """Collapse diagnostics, in names below `collapse/`.
+
+    `query_*` and `clip_*` are mean similarities of learned vectors (see `similarity_metrics`),
+    `teacher_query_*` and `teacher_clip_*` those of the foundation model's sentence vectors and
+    input clips, which no training changes; `query_spearman` is the rank correlation of the
+    learned with the teacher's query similarities. What a split cannot define is left out.
+    """
+    device = unit_queries.device
+    teacher = unit_rows(_on_device(split.tokens[split.token_offsets[1:] - 1], device))
+    owners = _on_device(split.caption_video, device)
+    kinds = {
+        "query": GroupSums.of_rows(unit_queries, owners, split.num_videos),
+        "clip": GroupSums.of_blocks(gallery.clips.split(_ENCODING_BLOCK)),
+        "teacher_query": GroupSums.of_rows(teacher, owners, split.num_videos),
+        "teacher_clip": GroupSums.of_blocks(_input_clips(split, device)),
+    }
+    found: dict[str, float] = {}
+    for kind, sums in kinds.items():
+        found.update(similarity_metrics(kind, sums))
+    correlation = rank_correlation(unit_queries, teacher)
+    if correlation is not None:
+        found["query_spearman"] = correlation
+    return {f"collapse/{name}": value for name, value in found.items()}
+
+
+def _input_clips(
+    split: PreparedSplit, device: torch.device
+) -> Iterator[Float[Tensor, "videos clips dim"]]:
+    """The model's input clips, rows of norm 1, some videos at a time."""
+    for rows in video_blocks(split, _ENCODING_BLOCK):
+        yield unit_rows(_on_device(split.clips[rows], device))

@@ -41,15 +41,6 @@ def score_both(
     return Scores(cosine=cosine, product=products.amax(dim=-1))
 
 
-def score_cosine(
-    unit_queries: Float[Tensor, "captions hidden"], unit_videos: Float[Tensor, "videos rows hidden"]
-) -> Float[Tensor, "captions videos"]:
-    """Largest cosine over each video's rows, from rows that have norm 1 already."""
-    products = unit_queries @ unit_videos.flatten(0, 1).T
-    rows: Tensor = products.unflatten(1, unit_videos.shape[:2])
-    return rows.amax(dim=-1)
-
-
 def _inverse_norms(rows: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch"]:
     norms: Tensor = torch.linalg.vector_norm(rows, dim=-1)
     return norms.clamp_min(_SMALLEST_NORM).reciprocal()

@@ -89,6 +89,10 @@ def test_a_run_reports_every_epoch_with_every_metric(
     names = {f"train/{name}" for name in (*loss_term_names(), "total", "mean_segments")}
     names |= {"train/learning_rate", "train/gradient_norm", "memory/peak_mb"}
     names |= {f"val/{branch}{name}" for branch in ("", "clip/", "frame/") for name in recall}
+    kinds = ("query", "clip", "teacher_query", "teacher_clip")
+    means = ("intra", "total", "difference")
+    names |= {f"val/collapse/{kind}_{mean}" for kind in kinds for mean in means}
+    names |= {"val/collapse/query_spearman"}
     names |= {"time/epoch_s", "time/evaluation_s", "time/videos_per_s"}
     for row in seen:
         assert set(row.metrics) == names
