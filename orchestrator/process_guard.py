@@ -17,6 +17,7 @@ import psutil
 
 # Ctrl-C may take 10 s in all; what does not end by itself in this time is killed.
 _GRACE_S = 2.0
+_AT_ONCE = b"at once"
 
 
 class ProcessGuard:
@@ -36,16 +37,21 @@ class ProcessGuard:
             start_new_session=True,
         )
 
-    def finish(self) -> None:
-        """Clean up now, and wait until it is done."""
+    def finish(self, *, at_once: bool = False) -> None:
+        """Clean up now, and wait until it is done.
+
+        Args:
+            at_once: Kill without waiting for processes to end by themselves.
+        """
         assert self._process.stdin is not None
+        self._process.stdin.write(_AT_ONCE if at_once else b"")
         self._process.stdin.close()
         self._process.wait()
 
 
-def clean_up(scratch: Path, driver: int) -> None:
+def clean_up(scratch: Path, driver: int, grace_s: float) -> None:
     """End the processes of a scratch folder, but for the driver, and remove the folder."""
-    limit_s = time.monotonic() + _GRACE_S
+    limit_s = time.monotonic() + grace_s
     while (left := _processes_of(scratch, driver)) and time.monotonic() < limit_s:
         psutil.wait_procs(left, timeout=0.1)
     # More than once: a process that is starting opens its log after the first look.
@@ -74,5 +80,5 @@ def _writes_to(process: psutil.Process, folder: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.stdin.read()
-    clean_up(Path(sys.argv[1]), int(sys.argv[2]))
+    said = sys.stdin.buffer.read()
+    clean_up(Path(sys.argv[1]), int(sys.argv[2]), 0.0 if said == _AT_ONCE else _GRACE_S)

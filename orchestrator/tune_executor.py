@@ -267,13 +267,16 @@ def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
     """
     scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
     guard = ProcessGuard(scratch)
+    has_started = False
     with _environment(_variables(threads)), _quiet(), _loopback():
         try:
             _start_interruptibly(scratch, interruption)
+            has_started = True
             yield scratch
         finally:
             ray.shutdown()
-            guard.finish()
+            # Of a start that was broken off nothing is worth waiting for.
+            guard.finish(at_once=not has_started)
 
 
 def _start_interruptibly(scratch: Path, interruption: Interruption) -> None:

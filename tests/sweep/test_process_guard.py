@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from orchestrator import process_guard
 from orchestrator.process_guard import ProcessGuard
 
 # Starting Python twice and looking through all processes, on a busy machine.
@@ -56,12 +58,32 @@ def test_a_killed_driver_leaves_no_process(scratch: Path, worker: subprocess.Pop
     assert worker.returncode == -9
 
 
+@pytest.mark.parametrize(("grace_s", "first"), [(0.0, "kill"), (0.01, "wait")])
+def test_without_grace_nothing_is_waited_for(
+    scratch: Path, grace_s: float, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class Stubborn:
+        def kill(self) -> None:
+            done.append("kill")
+
+    monkeypatch.setattr(
+        process_guard, "_processes_of", lambda *_: [] if "kill" in done else [Stubborn()]
+    )
+    monkeypatch.setattr(psutil, "wait_procs", lambda *_, **__: done.append("wait"))
+    process_guard.clean_up(scratch, 0, grace_s)
+    assert done[0] == first
+    assert not scratch.exists()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
 def test_finish_waits_until_all_is_gone_and_spares_others(
-    scratch: Path, worker: subprocess.Popen[bytes], tmp_path: Path
+    scratch: Path, worker: subprocess.Popen[bytes], at_once: bool
 ) -> None:
     with started(_READS_FOR_EVER, str(scratch / "logs" / "worker.log")) as reader:
         with (scratch / "logs" / "driver.log").open("a"):
-            ProcessGuard(scratch).finish()
+            ProcessGuard(scratch).finish(at_once=at_once)
         assert worker.poll() == -9
         assert reader.poll() is None
         assert not scratch.exists()
