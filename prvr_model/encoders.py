@@ -9,9 +9,15 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from prvr_model.attention import NORM_EPSILON, AttentionBlock, gaussian_prior, padding_bias
+from prvr_model.attention import (
+    NORM_EPSILON,
+    AttentionBlock,
+    gaussian_prior,
+    padding_bias,
+    self_attention,
+)
+from prvr_model.dropout import dropout
 
 # Score of padding in the pooling over a caption's tokens, as released.
 POOLING_PADDING_SCORE = -1e10
@@ -31,24 +37,24 @@ class InputProjection(nn.Module):
         hidden_size: int,
         num_positions: int,
         input_dropout: float,
-        dropout: float,
+        dropout_rate: float,
     ) -> None:
         super().__init__()
+        self.input_dropout = input_dropout
+        self.dropout_rate = dropout_rate
         self.feature_norm = nn.LayerNorm(feature_dim, eps=NORM_EPSILON)
-        self.input_dropout = nn.Dropout(input_dropout)
         self.linear = nn.Linear(feature_dim, hidden_size)
         self.positions = nn.Embedding(num_positions, hidden_size)
         self.position_norm = nn.LayerNorm(hidden_size, eps=NORM_EPSILON)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, features: Float[Tensor, "batch length features"]
     ) -> Float[Tensor, "batch length hidden"]:
         """Project rows whose norm is 1 (or 0 for padding)."""
-        projected = F.relu(self.linear(self.input_dropout(self.feature_norm(features))))
-        positions = self.positions.weight[: features.shape[1]]
-        rows: Tensor = self.dropout(self.position_norm(projected + positions))
-        return rows
+        normal = dropout(self.feature_norm(features), self.input_dropout, self.training)
+        projected = self.linear(normal.flatten(0, 1)).relu_().unflatten(0, normal.shape[:2])
+        rows: Tensor = self.position_norm(projected + self.positions.weight[: features.shape[1]])
+        return dropout(rows, self.dropout_rate, self.training)
 
 
 class ScaleMixing(nn.Module):
@@ -59,13 +65,13 @@ class ScaleMixing(nn.Module):
     """
 
     def __init__(
-        self, hidden_size: int, num_heads: int, length: int, temperature: float, dropout: float
+        self, hidden_size: int, num_heads: int, length: int, temperature: float, dropout_rate: float
     ) -> None:
         super().__init__()
         self.temperature = temperature
-        self.summary = AttentionBlock(hidden_size, num_heads, hidden_size, dropout)
+        self.dropout_rate = dropout_rate
+        self.summary = AttentionBlock(hidden_size, num_heads, hidden_size, dropout_rate)
         self.hidden = nn.Linear(hidden_size, hidden_size)
-        self.dropout = nn.Dropout(dropout)
         self.weights = nn.Linear(hidden_size, length)
 
     def forward(
@@ -74,11 +80,10 @@ class ScaleMixing(nn.Module):
         token: Float[Tensor, "1 1 hidden"],
     ) -> Float[Tensor, "batch length hidden"]:
         """Mix the outputs of all scales."""
-        batch, scales, length, hidden = outputs.shape
-        source = outputs.reshape(batch * scales, length, hidden)
-        summaries = self.summary(token.expand(batch * scales, -1, -1), source)
-        summaries = summaries.reshape(batch, scales, hidden)
-        logits = self.weights(self.dropout(F.relu(self.hidden(summaries))))
+        attended = self.summary.attention.summarise(token[0, 0], outputs.flatten(0, 1))
+        summaries = self.summary(token[0].expand_as(attended), attended)
+        hidden = dropout(self.hidden(summaries).relu_(), self.dropout_rate, self.training)
+        logits = self.weights(hidden).unflatten(0, outputs.shape[:2])
         weights = (logits / self.temperature).softmax(dim=1)
         mixed: Tensor = (weights.unsqueeze(-1) * outputs).sum(dim=1)
         return mixed
@@ -99,21 +104,20 @@ class VideoBranch(nn.Module):
         widths: Sequence[float | None],
         temperature: float,
         input_dropout: float,
-        dropout: float,
+        dropout_rate: float,
     ) -> None:
         super().__init__()
         self.projection = InputProjection(
-            feature_dim, hidden_size, num_positions, input_dropout, dropout
+            feature_dim, hidden_size, num_positions, input_dropout, dropout_rate
         )
         self.blocks = nn.ModuleList(
-            AttentionBlock(hidden_size, num_heads, _EXPANSION * hidden_size, dropout)
+            AttentionBlock(hidden_size, num_heads, _EXPANSION * hidden_size, dropout_rate)
             for _ in widths
         )
-        self.mixing = ScaleMixing(hidden_size, num_heads, length, temperature, dropout)
+        self.mixing = ScaleMixing(hidden_size, num_heads, length, temperature, dropout_rate)
         plain = torch.ones(length, length)
         priors = [plain if width is None else gaussian_prior(length, width) for width in widths]
         self.register_buffer("priors", torch.stack(priors), persistent=False)
-        self.has_prior = [width is not None for width in widths]
 
     def forward(
         self,
@@ -130,11 +134,13 @@ class VideoBranch(nn.Module):
         """
         rows = self.projection(features)
         size_bias = None if sizes is None else sizes.log()[:, None]
+        blocks = [block for block in self.blocks if isinstance(block, AttentionBlock)]
+        layers = [block.attention for block in blocks]
+        attended = self_attention(rows, layers, self.priors, size_bias)
+        flat = rows.flatten(0, 1)
         outputs = [
-            block(rows, rows, size_bias, prior if has_prior else None)
-            for block, prior, has_prior in zip(
-                self.blocks, self.priors, self.has_prior, strict=True
-            )
+            block(flat, one.flatten(0, 1)).view_as(rows)
+            for block, one in zip(blocks, attended, strict=True)
         ]
         mixed: Tensor = self.mixing(torch.stack(outputs, dim=1), token)
         return mixed
@@ -150,13 +156,13 @@ class CaptionEncoder(nn.Module):
         num_heads: int,
         max_tokens: int,
         input_dropout: float,
-        dropout: float,
+        dropout_rate: float,
     ) -> None:
         super().__init__()
         self.projection = InputProjection(
-            feature_dim, hidden_size, max_tokens, input_dropout, dropout
+            feature_dim, hidden_size, max_tokens, input_dropout, dropout_rate
         )
-        self.block = AttentionBlock(hidden_size, num_heads, _EXPANSION * hidden_size, dropout)
+        self.block = AttentionBlock(hidden_size, num_heads, _EXPANSION * hidden_size, dropout_rate)
         self.pooling = nn.Linear(hidden_size, 1, bias=False)
 
     def forward(
@@ -166,7 +172,9 @@ class CaptionEncoder(nn.Module):
     ) -> Float[Tensor, "captions hidden"]:
         """Encode captions; padding rows may hold anything finite."""
         rows = self.projection(tokens)
-        rows = self.block(rows, rows, padding_bias(tokens_valid))
+        bias = padding_bias(tokens_valid)
+        (attended,) = self_attention(rows, [self.block.attention], score_bias=bias)
+        rows = self.block(rows.flatten(0, 1), attended.flatten(0, 1)).view_as(rows)
         logits = self.pooling(rows).masked_fill(~tokens_valid.unsqueeze(-1), POOLING_PADDING_SCORE)
         pooled: Tensor = (logits.softmax(dim=1) * rows).sum(dim=1)
         return pooled

@@ -8,7 +8,9 @@ from hypothesis import settings
 _TENSOR_MODULES = (
     "attention",
     "batching",
+    "collapse",
     "dataset",
+    "dropout",
     "encoders",
     "evaluation",
     "losses",

@@ -18,8 +18,11 @@ _SMALLEST_SQUARE = 1e-12
 _EQUAL_SHARE = 1e-12
 # Elements of one block of angles. On a processor a few such arrays should stay in its cache; an
 # accelerator wants few large steps.
-_BLOCK_ELEMENTS = {"cpu": 1 << 17}
+_BLOCK_ELEMENTS = {"cpu": 1 << 18}
 _ACCELERATOR_BLOCK_ELEMENTS = 1 << 24
+# More strips save more of the mirrored half of the pairs, and cost more calls.
+_NUM_STRIPS = 4
+_SMALLEST_STRIP = 32
 
 
 def distance_loss(
@@ -80,7 +83,11 @@ def angle_loss(
 
 
 class _AngleLoss(torch.autograd.Function):
-    """Angle loss as a function of squared distances; the gradient is made with the loss."""
+    """Angle loss as a function of squared distances; the gradient is made with the loss.
+
+    `A_ijk = A_ikj`, so of the pairs (j, k) only strips are taken: captions j of a strip with all k
+    from its first caption on, those behind the strip counting twice.
+    """
 
     @staticmethod
     def forward(
@@ -88,29 +95,119 @@ class _AngleLoss(torch.autograd.Function):
         student: Float[Tensor, "captions captions"],
         teacher: Float[Tensor, "captions captions"],
     ) -> Float[Tensor, ""]:
-        num_captions = len(student)
-        block = max(1, _block_elements(student.device) // num_captions**2)
+        sides = _Side(student), _Side(teacher)
         total = student.new_zeros(())
         gradient = torch.zeros_like(student)
-        student_inverse, teacher_inverse = _inverse_distances(student), _inverse_distances(teacher)
-        for start in range(0, num_captions, block):
-            anchors = slice(start, min(start + block, num_captions))
-            products = _anchored_products(student, anchors)
-            inverse = student_inverse[anchors]
-            difference = _angles(products, inverse) - _angles(
-                _anchored_products(teacher, anchors), teacher_inverse[anchors]
-            )
-            slope = difference.clamp(-1, 1)
-            # smooth-L1 is slope * (difference - slope / 2) on both of its branches.
-            total += (slope * (difference - slope / 2)).sum()
-            _add_gradient(gradient, anchors, slope, products, inverse)
-        ctx.save_for_backward(gradient / num_captions**3)
-        return total / num_captions**3
+        for strip in _strips(len(student)):
+            block = max(1, _block_elements(student.device) // strip.size)
+            for start in range(0, len(student), block):
+                anchors = slice(start, min(start + block, len(student)))
+                total += _add_block(gradient, *sides, strip, anchors)
+        ctx.save_for_backward(gradient / len(student) ** 3)
+        return total / len(student) ** 3
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
         return gradient * outputs[0], None
+
+
+class _Side:
+    """Student or teacher: half the squared distances, and their inverse distances."""
+
+    def __init__(self, squares: Float[Tensor, "captions captions"]) -> None:
+        self.halves = squares / 2
+        self.inverse = _inverse_distances(squares)
+        self.scaled = self.halves * self.inverse
+
+    def partial(self, strip: "_Strip", anchors: slice) -> Float[Tensor, "anchors strip rest"]:
+        """`r_j r_k (h_k - H_jk)`: the angles less their part of rank one, `r_j h_j r_k`."""
+        inverse = self.inverse[anchors]
+        rows = torch.addcmul(
+            self.scaled[anchors, None, strip.rest],
+            self.halves[None, strip.rows, strip.rest],
+            inverse[:, None, strip.rest],
+            value=-1,
+        )
+        return rows.mul_(inverse[:, strip.rows, None])
+
+
+class _Strip:
+    """Rows j of a strip and the columns k from its first row on."""
+
+    def __init__(self, start: int, stop: int, num_captions: int) -> None:
+        self.rows = slice(start, stop)
+        self.rest = slice(start, num_captions)
+        self.beyond = slice(stop, num_captions)
+        self.width = stop - start
+        self.size = self.width * (num_captions - start)
+
+
+def _strips(num_captions: int) -> list[_Strip]:
+    width = max(_SMALLEST_STRIP, -(-num_captions // _NUM_STRIPS))
+    return [
+        _Strip(start, min(start + width, num_captions), num_captions)
+        for start in range(0, num_captions, width)
+    ]
+
+
+def _add_block(
+    gradient: Float[Tensor, "captions captions"],
+    student: _Side,
+    teacher: _Side,
+    strip: _Strip,
+    anchors: slice,
+) -> Float[Tensor, ""]:
+    """Loss of a strip for some anchors; its derivative by the student's squares is added."""
+    inverse, scaled = student.inverse[anchors], student.scaled[anchors]
+    partial = student.partial(strip, anchors)
+    difference = partial - teacher.partial(strip, anchors)
+    left = torch.stack((scaled[:, strip.rows], -teacher.scaled[anchors, strip.rows]), dim=2)
+    right = torch.stack((inverse[:, strip.rest], teacher.inverse[anchors, strip.rest]), dim=1)
+    difference.baddbmm_(left, right)
+    slope = difference.clamp(-1, 1)
+    # smooth-L1 is slope * (difference - slope / 2) on both of its branches. A pair beyond the
+    # strip stands for its mirror image too.
+    twice = slope[:, :, strip.width :]
+    loss = _product(slope, difference) - _product(slope, slope) / 2
+    loss += _product(twice, difference[:, :, strip.width :]) - _product(twice, twice) / 2
+    _add_anchor_terms(gradient[anchors], slope, partial, inverse, scaled, strip)
+    slope.mul_(inverse[:, strip.rows, None]).mul_(inverse[:, None, strip.rest])
+    slope[:, :, strip.width :] *= 2
+    gradient[strip.rows, strip.rest].sub_(slope.sum(dim=0), alpha=0.5)
+    return loss
+
+
+def _add_anchor_terms(
+    gradient: Float[Tensor, "anchors captions"],
+    slope: Float[Tensor, "anchors strip rest"],
+    partial: Float[Tensor, "anchors strip rest"],
+    inverse: Float[Tensor, "anchors captions"],
+    scaled: Float[Tensor, "anchors captions"],
+    strip: _Strip,
+) -> None:
+    """Add the derivative by the anchors' own squares S_ij.
+
+    With slopes W: `r_ij sum_k W_jk r_ik` by the inner product, and by the distance in both
+    factors `-r_ij^2 sum_k W_jk A_jk`, where `A_jk = partial_jk + c_j r_k`, c the scaled halves.
+    """
+    weighted = partial.mul_(slope)
+    rows, rest, beyond = strip.rows, strip.rest, strip.beyond
+    by_row = (slope @ inverse[:, rest, None])[:, :, 0]
+    angle_sums = weighted.sum(dim=2) + scaled[:, rows] * by_row
+    gradient[:, rows] += inverse[:, rows] * by_row - inverse[:, rows] ** 2 * angle_sums
+    # The mirror images: rows k beyond the strip, columns j in it.
+    far_slope = slope[:, :, strip.width :]
+    far = torch.stack((inverse[:, rows], scaled[:, rows]), dim=1) @ far_slope
+    far_sums = weighted[:, :, strip.width :].sum(dim=1) + inverse[:, beyond] * far[:, 1]
+    gradient[:, beyond] += inverse[:, beyond] * far[:, 0] - inverse[:, beyond] ** 2 * far_sums
+
+
+def _product(
+    left: Float[Tensor, "anchors strip rest"], right: Float[Tensor, "anchors strip rest"]
+) -> Float[Tensor, ""]:
+    """Sum of the products of all entries, in one pass."""
+    return torch.einsum("ajk,ajk->", left, right)
 
 
 def _block_elements(device: torch.device) -> int:
@@ -124,38 +221,3 @@ def _inverse_distances(
     distinct = squares > _EQUAL_SHARE * squares.amax()
     distinct &= ~torch.eye(len(squares), dtype=torch.bool, device=squares.device)
     return torch.where(distinct, squares, 1).rsqrt() * distinct
-
-
-def _anchored_products(
-    squares: Float[Tensor, "captions captions"], anchors: slice
-) -> Float[Tensor, "anchors captions captions"]:
-    """Inner products of the differences to each anchor."""
-    rows = squares[anchors] / 2
-    return rows[:, :, None] + (rows[:, None, :] - squares / 2)
-
-
-def _angles(
-    products: Float[Tensor, "anchors captions captions"],
-    inverse: Float[Tensor, "anchors captions"],
-) -> Float[Tensor, "anchors captions captions"]:
-    return products * inverse[:, :, None] * inverse[:, None, :]
-
-
-def _add_gradient(
-    gradient: Float[Tensor, "captions captions"],
-    anchors: slice,
-    slope: Float[Tensor, "anchors captions captions"],
-    products: Float[Tensor, "anchors captions captions"],
-    inverse: Float[Tensor, "anchors captions"],
-) -> None:
-    """Add a block's derivative by the student's squared distances.
-
-    With M_ijk = slope_ijk / (n_ij n_ik), n the distances: by the product, M / 2 for S_ij, S_ik
-    and minus S_jk, where S_ij and S_ik give the same; by the distances, `n_ij^2 = S_ij` in both
-    factors, `-sum_k M_ijk N_ijk / n_ij^2`.
-    """
-    by_product = _angles(slope, inverse)
-    gradient -= by_product.sum(dim=0) / 2
-    gradient[anchors] += by_product.sum(dim=2)
-    by_inverse = torch.einsum("ajk,ajk->aj", by_product, products)
-    gradient[anchors] -= by_inverse * inverse**2

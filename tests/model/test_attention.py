@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prvr_model.attention import AttentionBlock, gaussian_prior, padding_bias
+from prvr_model.attention import (
+    AttentionBlock,
+    gaussian_prior,
+    padding_bias,
+    self_attention,
+)
 from prvr_model.encoders import CaptionEncoder, ScaleMixing, VideoBranch
 from prvr_model.settings import PUBLISHED_WIDTHS
 
@@ -72,12 +77,61 @@ def randomised(module: nn.Module) -> nn.Module:
     return module.double().eval()
 
 
+def whole_block(
+    block: AttentionBlock, rows: Tensor, factor: Tensor | None, bias: Tensor | None
+) -> Tensor:
+    (attended,) = self_attention(
+        rows,
+        [block.attention],
+        None if factor is None else factor[None],
+        None if bias is None else bias[:, None],
+    )
+    return block(rows.flatten(0, 1), attended.flatten(0, 1)).view_as(rows)
+
+
+def slow_summary(block: AttentionBlock, token: Tensor, source: Tensor) -> Tensor:
+    """One token attends to a source of its own, keys and values made for every position."""
+    layer, size = block.attention, source.shape[-1] // block.attention.num_heads
+    q, k, v = linear(layer.query, token), linear(layer.key, source), linear(layer.value, source)
+    heads = []
+    for head in range(layer.num_heads):
+        part = slice(head * size, (head + 1) * size)
+        weights = (k[:, part] @ q[part] / math.sqrt(size)).softmax(dim=0)
+        heads.append(weights @ v[:, part])
+    x = slow_norm(block.attention_norm, token + torch.cat(heads))
+    changed = linear(block.contract, linear(block.expand, x).clamp_min(0))
+    return slow_norm(block.output_norm, x + changed)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_gradient_of_attention_is_right(with_bias: bool) -> None:
+    blocks = [randomised(AttentionBlock(4, 2, 8, dropout_rate=0.0)) for _ in range(2)]
+    layers = [block.attention for block in blocks]
+    rows = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    factors = torch.stack([gaussian_prior(3, width).double() for width in (0.5, 5.0)])
+    bias = torch.randn(2, 1, 3, dtype=torch.float64) if with_bias else None
+    assert torch.autograd.gradcheck(lambda x: self_attention(x, layers, factors, bias), rows)
+
+
+def test_gradient_of_attention_is_right_under_dropout() -> None:
+    block = randomised(AttentionBlock(4, 2, 8, dropout_rate=0.4)).train()
+    rows = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+
+    def attend(x: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return self_attention(x, [block.attention])[0]
+
+    assert not torch.equal(attend(rows), self_attention(rows, [block.eval().attention])[0])
+    block.train()
+    assert torch.autograd.gradcheck(attend, rows)
+
+
 def test_block_equals_the_formula_with_factor_and_sizes() -> None:
-    block = randomised(AttentionBlock(8, 2, 32, dropout=0.5))
+    block = randomised(AttentionBlock(8, 2, 32, dropout_rate=0.5))
     rows = torch.randn(3, 5, 8, dtype=torch.float64)
     factor = gaussian_prior(5, 0.5).double()
     log_sizes = torch.randint(1, 9, (3, 5)).double().log()
-    found = block(rows, rows, log_sizes[:, None], factor)
+    found = whole_block(block, rows, factor, log_sizes)
     torch.testing.assert_close(found, slow_block(block, rows, factor, log_sizes))
     # The factor acts before the sizes are added: the other order is another function.
     other = slow_block(block, rows, factor, log_sizes / factor.mean())
@@ -99,12 +153,14 @@ def test_padding_bias_is_the_published_number() -> None:
 
 
 def test_mixture_is_convex_at_every_position() -> None:
-    mixing = randomised(ScaleMixing(8, 2, length=5, temperature=0.6, dropout=0.2))
+    mixing = randomised(ScaleMixing(8, 2, length=5, temperature=0.6, dropout_rate=0.2))
     outputs = torch.randn(2, 3, 5, 8, dtype=torch.float64)
     token = torch.randn(1, 1, 8, dtype=torch.float64)
     found = mixing(outputs, token)
     for video in range(2):
-        summaries = torch.cat([mixing.summary(token, scale[None])[0] for scale in outputs[video]])
+        summaries = torch.stack(
+            [slow_summary(mixing.summary, token[0, 0], scale) for scale in outputs[video]]
+        )
         logits = linear(mixing.weights, linear(mixing.hidden, summaries).clamp_min(0)) / 0.6
         for position in range(5):
             weights = logits[:, position].exp() / logits[:, position].exp().sum()
@@ -114,7 +170,7 @@ def test_mixture_is_convex_at_every_position() -> None:
 
 def test_fewer_scales_are_the_first_of_the_published_order() -> None:
     branch = VideoBranch(6, 8, 2, 5, 5, PUBLISHED_WIDTHS[:4], 0.6, 0.0, 0.0)
-    assert branch.has_prior == [False, True, True, True]
+    assert (branch.priors[0] == 1).all()
     wanted = [gaussian_prior(5, width) for width in (0.5, 1.0, 5.0)]
     torch.testing.assert_close(branch.priors[1:], torch.stack(wanted))
 
