@@ -58,6 +58,16 @@ class PlaceError(PrvrError):
     exit_code = 2
 
 
+class RayChangedError(PrvrError):
+    """The installed Ray lacks something private that the executor relies on."""
+
+    def __init__(self, missing: str) -> None:
+        super().__init__(
+            f"the installed Ray lacks what prvr-sweep relies on ({missing}); install the version "
+            "in constraints.txt, or run trials in this process with --executor inline"
+        )
+
+
 class TrackingError(PrvrError):
     """The tracking store cannot be used as it was named."""
 

@@ -10,21 +10,21 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import ray
 from ray import tune
-from ray._private import services, worker
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.capacity import Resources, trials_that_fit
+from orchestrator.errors import RayChangedError
 from orchestrator.executor import Interruption, TrialSource
 from orchestrator.process_guard import ProcessGuard
 from orchestrator.provenance import available_cpus, hardware
@@ -40,6 +40,12 @@ from orchestrator.trial_runner import (
     request_to_json,
 )
 from prvr_model.reporting import Decision, EpochReport
+
+try:
+    from ray._private import services, utils, worker
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+except ImportError as error:
+    raise RayChangedError(str(error)) from error
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -268,7 +274,7 @@ def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
     guard = ProcessGuard(scratch)
     has_started = False
-    with _environment(_variables(threads)), _quiet(), _loopback():
+    with _environment(_variables(threads)), _quiet(), _loopback(), _own_signals():
         try:
             _start_interruptibly(scratch, interruption)
             has_started = True
@@ -280,13 +286,11 @@ def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
 
 
 def _start_interruptibly(scratch: Path, interruption: Interruption) -> None:
-    try:
-        with interruption.at_once():
-            _start_ray(scratch)
-        interruption.listen_again()
-    except SystemExit:
-        # What Ray makes of SIGTERM, which it takes over at the beginning of its start.
-        raise KeyboardInterrupt from None
+    with interruption.at_once():
+        _start_ray(scratch)
+    interruption.listen_again()
+    # Ray's start may have swallowed the wish.
+    interruption.check()
 
 
 def _start_ray(scratch: Path) -> None:
@@ -360,12 +364,10 @@ def _quiet() -> Iterator[None]:
     levels = [one.level for one in loggers]
     for one in loggers:
         one.setLevel(logging.CRITICAL)
-    printer = worker.print_to_stdstream
-    worker.print_to_stdstream = _to_log
     try:
-        yield
+        with _replaced(worker, "print_to_stdstream", _to_log):
+            yield
     finally:
-        worker.print_to_stdstream = printer
         for one, level in zip(loggers, levels, strict=True):
             one.setLevel(level)
 
@@ -374,12 +376,24 @@ def _to_log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
     _log.info("%s: %s", data["pid"], " ".join(data["lines"]))
 
 
-@contextmanager
-def _loopback() -> Iterator[None]:
+def _loopback() -> AbstractContextManager[None]:
     """Ray takes 127.0.0.1 for a mistake and listens on the network instead."""
-    resolve = services.resolve_ip_for_localhost
-    services.resolve_ip_for_localhost = str
+    return _replaced(services, "resolve_ip_for_localhost", str)
+
+
+def _own_signals() -> AbstractContextManager[None]:
+    """Ray's start takes SIGTERM over with an exit that Ray's own code can swallow."""
+    return _replaced(utils, "set_sigterm_handler", lambda _: None)
+
+
+@contextmanager
+def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
+    """Another value in a module of Ray for as long as the block runs."""
+    if not hasattr(module, name):
+        raise RayChangedError(f"{module.__name__}.{name}")
+    before = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        services.resolve_ip_for_localhost = resolve
+        setattr(module, name, before)

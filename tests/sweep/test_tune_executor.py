@@ -2,12 +2,14 @@
 
 import os
 import signal
+from contextlib import suppress
 from functools import partial
 
 import pytest
+from ray._private import utils
 
 from orchestrator import tune_executor
-from orchestrator.errors import SpecError
+from orchestrator.errors import RayChangedError, SpecError
 from orchestrator.executor import Interruption
 from orchestrator.provenance import available_cpus
 from orchestrator.tune_executor import TuneExecutor
@@ -26,17 +28,25 @@ class TestTuneExecutor(ExecutorContract):
 
 def test_sigterm_while_ray_starts_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(scratch: object) -> None:
-        # As Ray does at the beginning of its start.
-        signal.signal(
-            signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(SystemExit(number))
-        )
-        os.kill(os.getpid(), signal.SIGTERM)
+        # What Ray does at the beginning of its start; and what its code may do to an exception.
+        utils.set_sigterm_handler(lambda *_: None)
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(tune_executor, "_start_ray", start)
     source = RecordingSource([1])
     with Interruption().listening() as interruption, pytest.raises(KeyboardInterrupt):
         TuneExecutor(1, 0.0, 1).run(source, 1, interruption)
     assert source.calls == {}
+
+
+def test_a_ray_that_changed_inside_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(utils, "set_sigterm_handler")
+    with (
+        Interruption().listening() as interruption,
+        pytest.raises(RayChangedError, match=r"lacks .*utils\.set_sigterm_handler.*constraints"),
+    ):
+        TuneExecutor(1, 0.0, 1).run(RecordingSource([1]), 1, interruption)
 
 
 def test_no_room_is_said_before_anything_starts() -> None:
