@@ -7,7 +7,6 @@ A row's similarity with itself never counts. Means over all pairs come from sums
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class GroupSums:
         unit_rows: Float[Tensor, "rows dim"],
         video_of_row: Int[Tensor, "rows"],
         num_videos: int,
-    ) -> Self:
+    ) -> "GroupSums":
         """Sums of rows that name their video."""
         sums = unit_rows.new_zeros((num_videos, unit_rows.shape[1]), dtype=torch.float64)
         sums.index_add_(0, video_of_row, unit_rows.double())
@@ -50,7 +49,7 @@ class GroupSums:
         return cls(sums, counts, _sum_of_squares(unit_rows))
 
     @classmethod
-    def of_blocks(cls, blocks: Iterable[Float[Tensor, "videos rows dim"]]) -> Self:
+    def of_blocks(cls, blocks: Iterable[Float[Tensor, "videos rows dim"]]) -> "GroupSums":
         """Sums of videos that have equally many rows, some videos at a time."""
         sums, counts, squares = [], [], 0.0
         for block in blocks:

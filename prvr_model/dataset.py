@@ -20,8 +20,9 @@ from prvr_model.token_merging import (
     spanning_tree_weights,
 )
 
-# Videos or captions prepared at once: bounds memory, large enough to vectorise over.
-_CHUNK = 64
+# Videos or captions prepared at once: large enough to vectorise over, and few enough that their
+# arrays (0.4 MB a video) stay in the processor's cache from step to step.
+_CHUNK = 8
 # The losses, and so CBVA's segments, are for this split; others are only evaluated.
 _TRAINED = "train"
 
@@ -84,7 +85,7 @@ def prepare_split(store: FeatureStore, name: str, settings: Settings) -> Prepare
     cache = FrozenCache(store.path, store.manifest.fingerprint)
     dims = store.manifest.video_dim, store.manifest.text_dim
     frames = _cached_frames(cache, split, settings.model, dims[0])
-    clips = _cached_clips(cache, split, settings.model, frames)
+    clips = _cached_clips(cache, split, settings.model, dims[0])
     tokens = _cached_tokens(cache, split, settings.model.max_caption_tokens, dims[1])
     order = np.argsort(split.caption_video, kind="stable")
     counts = np.bincount(split.caption_video, minlength=len(split.video_ids))
@@ -105,19 +106,23 @@ def prepare_split(store: FeatureStore, name: str, settings: Settings) -> Prepare
 def _cached_frames(
     cache: FrozenCache, split: StoreSplit, settings: ModelSettings, video_dim: int
 ) -> Arrays:
-    """Resampled frames before (`raw`) and after normalisation (`frames`)."""
+    """Resampled and normalised frames."""
     num_frames = settings.num_frames
 
     def build(writer: ArrayWriter) -> None:
         shape = (len(split.video_ids), num_frames, video_dim)
-        raw = writer.create("raw", shape, np.float32)
         frames = writer.create("frames", shape, np.float32)
-        for chunk in _chunks(len(split.video_ids)):
-            videos = [split.frames(video) for video in range(chunk.start, chunk.stop)]
-            raw[chunk] = resample(videos, num_frames)
-            frames[chunk] = normalise_rows(raw[chunk])
+        for chunk in _chunks(len(frames)):
+            frames[chunk] = normalise_rows(_resampled(split, chunk, num_frames))
 
     return cache.arrays("frames", {"split": split.name, "num_frames": num_frames}, build)
+
+
+def _resampled(
+    split: StoreSplit, videos: slice, num_frames: int
+) -> Float[np.ndarray, "videos frames dim"]:
+    """Resampled raw frames of some videos; made anew where wanted, which is faster than reading."""
+    return resample([split.frames(v) for v in range(videos.start, videos.stop)], num_frames)
 
 
 def _merge_key(split: StoreSplit, settings: ModelSettings) -> dict[str, object]:
@@ -132,20 +137,22 @@ def _merge_key(split: StoreSplit, settings: ModelSettings) -> dict[str, object]:
 
 
 def _cached_clips(
-    cache: FrozenCache, split: StoreSplit, settings: ModelSettings, frames: Arrays
+    cache: FrozenCache, split: StoreSplit, settings: ModelSettings, video_dim: int
 ) -> Arrays:
     """Normalised clips, their sizes and frame maps."""
 
     def build(writer: ArrayWriter) -> None:
-        num_videos, num_frames, dim = frames["raw"].shape
+        num_videos, num_frames = len(split.video_ids), settings.num_frames
         num_clips = settings.num_clips
-        clips = writer.create("clips", (num_videos, num_clips, dim), np.float32)
+        clips = writer.create("clips", (num_videos, num_clips, video_dim), np.float32)
         sizes = writer.create("sizes", (num_videos, num_clips), np.float32)
         frame_to_clip = writer.create("frame_to_clip", (num_videos, num_frames), np.int64)
+        tree = writer.create("tree", (num_videos, num_clips - 1), np.float64)
         for chunk in _chunks(num_videos):
-            merged = _merge(np.asarray(frames["raw"][chunk]), settings)
+            merged = _merge(_resampled(split, chunk, num_frames), settings)
             clips[chunk] = normalise_rows(merged[0])
             sizes[chunk], frame_to_clip[chunk] = merged[1:]
+            tree[chunk] = spanning_tree_weights(clips[chunk])
 
     return cache.arrays("clips", _merge_key(split, settings), build)
 

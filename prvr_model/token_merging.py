@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 # Cosines that agree to this many decimals are equal: rounding of a matrix product must not
 # decide a tie between repeated clips.
@@ -74,46 +74,64 @@ def _merge_pairs(
     Int[np.ndarray, "videos tokens"],
 ]:
     """Tokens and sizes after a round, in order, and the new index of every old token."""
-    num_videos, num_tokens, dim = tokens.shape
-    tokens, sizes = tokens.copy(), sizes.copy()
-    left, right = slice(0, num_tokens // 2 * 2, 2), slice(1, num_tokens // 2 * 2, 2)
-    left_size, right_size = sizes[:, left, None], sizes[:, right, None]
-    mean = _weighted_mean(tokens[:, left], tokens[:, right], left_size, right_size)
-    tokens[:, left] = np.where(merged[:, :, None], mean, tokens[:, left])
-    sizes[:, left] += np.where(merged, sizes[:, right], 0)
-    kept = np.ones((num_videos, num_tokens), bool)
-    kept[:, right] = ~merged
+    videos, pairs = np.nonzero(merged)
+    left, right = 2 * pairs, 2 * pairs + 1
+    kept = np.ones(sizes.shape, bool)
+    kept[videos, right] = False
     # A merged right token inherits the index of the kept token before it: its partner.
     new_index = np.cumsum(kept, axis=1) - 1
-    return tokens[kept].reshape(num_videos, -1, dim), sizes[kept].reshape(num_videos, -1), new_index
+    means = _weighted_mean(
+        tokens[videos, left],
+        tokens[videos, right],
+        sizes[videos, left, None],
+        sizes[videos, right, None],
+    )
+    joint_sizes = sizes[videos, left] + sizes[videos, right]
+    tokens, sizes = _keep(tokens, kept), _keep(sizes, kept)
+    places = new_index[videos, left]
+    tokens[videos, places], sizes[videos, places] = means, joint_sizes
+    return tokens, sizes, new_index
+
+
+def _keep(
+    values: Shaped[np.ndarray, "videos tokens *dim"], kept: Bool[np.ndarray, "videos tokens"]
+) -> Shaped[np.ndarray, "videos kept *dim"]:
+    """A copy of what is kept, in order; every video keeps as many."""
+    rows = np.flatnonzero(kept)
+    flat = values.reshape(-1, *values.shape[2:])
+    taken: np.ndarray = flat.take(rows, axis=0).reshape(len(values), -1, *values.shape[2:])
+    return taken
 
 
 def _weighted_mean(
-    left: Float[np.ndarray, "videos pairs dim"],
-    right: Float[np.ndarray, "videos pairs dim"],
-    left_size: Float[np.ndarray, "videos pairs 1"],
-    right_size: Float[np.ndarray, "videos pairs 1"],
-) -> Float[np.ndarray, "videos pairs dim"]:
+    left: Float[np.ndarray, "*pairs dim"],
+    right: Float[np.ndarray, "*pairs dim"],
+    left_size: Float[np.ndarray, "*pairs 1"],
+    right_size: Float[np.ndarray, "*pairs 1"],
+) -> Float[np.ndarray, "*pairs dim"]:
     """Size-weighted mean; of equal tokens exactly that token.
 
     Rounding must not part repeated frames, or it would decide the ties of the next round.
     """
-    mean: np.ndarray = left + (right - left) * (right_size / (left_size + right_size))
+    mean: np.ndarray = right - left
+    mean *= right_size / (left_size + right_size)
+    mean += left
     return mean
 
 
-def cosines(
-    left: Float[np.ndarray, "videos left dim"], right: Float[np.ndarray, "videos right dim"]
+def _cosines(
+    unit_left: Float[np.ndarray, "videos left dim"],
+    unit_right: Float[np.ndarray, "videos right dim"],
 ) -> Float[np.ndarray, "videos left right"]:
-    """Cosine similarities in float64; a zero row has cosine 0 to all."""
-    products = _unit(left) @ _unit(right).transpose(0, 2, 1)
+    """Cosine similarities of rows of norm 1 in float64; a zero row has cosine 0 to all."""
+    products = unit_left @ unit_right.transpose(0, 2, 1)
     rounded: np.ndarray = np.round(products, _COSINE_DECIMALS)
     return rounded
 
 
-def _unit(rows: Float[np.ndarray, "videos rows dim"]) -> Float[np.ndarray, "videos rows dim"]:
-    exact = rows.astype(np.float64)
-    norms = np.linalg.norm(exact, axis=-1, keepdims=True)
+def _unit(rows: Float[np.ndarray, "*batch dim"]) -> Float[np.ndarray, "*batch dim"]:
+    exact = rows.astype(np.float64, copy=False)
+    norms = np.sqrt(np.add.reduce(exact * exact, axis=-1, keepdims=True))
     return exact / np.where(norms > 0, norms, 1)
 
 
@@ -126,7 +144,8 @@ def spanning_tree_weights(
     components at any threshold are runs of this order, parted where a weight does not exceed
     it. These weights give the connectivity for every tau.
     """
-    similarity = cosines(clips, clips)
+    unit = _unit(clips)
+    similarity = _cosines(unit, unit)
     num_videos, num_clips, _ = similarity.shape
     videos = np.arange(num_videos)
     nearest = similarity[:, 0].copy()
@@ -193,10 +212,11 @@ def segment_plans(
     segment = np.tile(np.arange(num_clips), (num_videos, 1))
     plans = np.empty((num_videos, len(levels), num_clips), np.int64)
     tokens, weights = clips.astype(np.float64), sizes.astype(np.float64)
+    unit = _unit(tokens)
     for level, target in enumerate(levels):
         while tokens.shape[1] > target:
             num_merges = min(tokens.shape[1] - target, tokens.shape[1] // 2)
-            tokens, weights, new_index = _match_and_merge(tokens, weights, num_merges)
+            tokens, unit, weights, new_index = _match_and_merge(tokens, unit, weights, num_merges)
             segment = np.take_along_axis(new_index, segment, axis=1)
         plans[:, level] = segment
     return plans
@@ -204,33 +224,33 @@ def segment_plans(
 
 def _match_and_merge(
     tokens: Float[np.ndarray, "videos tokens dim"],
+    unit: Float[np.ndarray, "videos tokens dim"],
     weights: Float[np.ndarray, "videos tokens"],
     num_merges: int,
 ) -> tuple[
     Float[np.ndarray, "videos kept dim"],
+    Float[np.ndarray, "videos kept dim"],
     Float[np.ndarray, "videos kept"],
     Int[np.ndarray, "videos tokens"],
 ]:
-    """One round: merge the best even-odd pairs into the even token's place."""
-    num_videos, num_tokens, dim = tokens.shape
-    partner = _greedy_matching(cosines(tokens[:, 0::2], tokens[:, 1::2]), num_merges)
-    videos = np.arange(num_videos)[:, None]
+    """One round: merge the best even-odd pairs into the even token's place.
+
+    `unit` holds the tokens at norm 1; those of tokens that stay alone are not made anew.
+    """
+    partner = _greedy_matching(_cosines(unit[:, 0::2], unit[:, 1::2]), num_merges)
+    videos = np.arange(len(tokens))[:, None]
     evens, odds = 2 * partner[0], 2 * partner[1] + 1
-    kept = np.ones((num_videos, num_tokens), bool)
+    kept = np.ones(weights.shape, bool)
     kept[videos, odds] = False
     new_index = np.cumsum(kept, axis=1) - 1
-    new_index[videos, odds] = new_index[videos, evens]
-    tokens, weights = tokens.copy(), weights.copy()
+    places = new_index[videos, evens]
+    new_index[videos, odds] = places
     even_weight, odd_weight = weights[videos, evens, None], weights[videos, odds, None]
-    tokens[videos, evens] = _weighted_mean(
-        tokens[videos, evens], tokens[videos, odds], even_weight, odd_weight
-    )
-    weights[videos, evens] += weights[videos, odds]
-    return (
-        tokens[kept].reshape(num_videos, -1, dim),
-        weights[kept].reshape(num_videos, -1),
-        new_index,
-    )
+    means = _weighted_mean(tokens[videos, evens], tokens[videos, odds], even_weight, odd_weight)
+    tokens, unit, weights = _keep(tokens, kept), _keep(unit, kept), _keep(weights, kept)
+    tokens[videos, places], unit[videos, places] = means, _unit(means)
+    weights[videos, places] = (even_weight + odd_weight)[:, :, 0]
+    return tokens, unit, weights, new_index
 
 
 def _greedy_matching(
