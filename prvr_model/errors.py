@@ -43,7 +43,9 @@ class SettingsError(PrvrError):
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(f"{path}: {message}" for path, message in self.problems))
+        # A problem between settings has no path.
+        lines = (f"{path}: {message}" if path else message for path, message in self.problems)
+        super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems,)

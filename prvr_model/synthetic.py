@@ -13,19 +13,15 @@ data; its events are Gaussian, its captions have no grammar, its teacher is good
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 
-from prvr_model.errors import SettingsError
 from prvr_model.settings import Section
 from prvr_model.store_format import SPLIT_NAMES, Manifest
 from prvr_model.store_writer import StoreWriter
@@ -99,29 +95,6 @@ class SyntheticSettings(Section):
         """Hash of these settings and of the generator; names a store that can be reused."""
         content = {"generator": GENERATOR_VERSION, **self.model_dump()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def parse_synthetic(values: Mapping[str, Any]) -> SyntheticSettings:
-    """Settings of a mapping, strictly checked.
-
-    Raises:
-        SettingsError: Every problem; unknown names with the nearest valid one.
-    """
-    try:
-        return SyntheticSettings.model_validate(dict(values))
-    except ValidationError as error:
-        raise SettingsError(
-            [(".".join(map(str, one["loc"])), _message(one)) for one in error.errors()]
-        ) from error
-
-
-def _message(problem: ErrorDetails) -> str:
-    if problem["type"] != "extra_forbidden":
-        return problem["msg"].removeprefix("Value error, ")
-    valid = list(SyntheticSettings.model_fields)
-    near = get_close_matches(str(problem["loc"][-1]), valid, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(valid)}"
-    return f"unknown setting; {hint}"
 
 
 def write_synthetic(

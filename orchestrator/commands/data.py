@@ -11,6 +11,7 @@ import click
 # Readers and writers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
     from prvr_model.store_format import Manifest
+    from prvr_model.synthetic import SyntheticSettings
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -95,12 +96,12 @@ def synth(
     name: str, seed: int | None, assignments: tuple[str, ...], overwrite: bool, store: Path
 ) -> None:
     """Write STORE with generated videos and captions; the same seed gives the same store."""
-    from prvr_model.synthetic import parse_synthetic, write_synthetic
+    from prvr_model.synthetic import write_synthetic
 
     values = _assigned(assignments)
     if seed is not None:
         values["seed"] = seed
-    manifest = write_synthetic(store, parse_synthetic(values), overwrite=overwrite, name=name)
+    manifest = write_synthetic(store, _synthetic(values), overwrite=overwrite, name=name)
     _echo_store(store, manifest)
 
 
@@ -130,6 +131,20 @@ def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
             # Left as text; the settings' own check says what is allowed.
             values[name.strip()] = value
     return values
+
+
+def _synthetic(values: dict[str, Any]) -> "SyntheticSettings":
+    from pydantic import ValidationError
+
+    from orchestrator.problems import explain
+    from prvr_model.errors import SettingsError
+    from prvr_model.synthetic import SyntheticSettings
+
+    try:
+        return SyntheticSettings.model_validate(values)
+    except ValidationError as error:
+        problems = explain(error, SyntheticSettings)
+        raise SettingsError([(".".join(one.path), one.message) for one in problems]) from error
 
 
 def _echo_store(store: Path, manifest: "Manifest") -> None:

@@ -26,7 +26,8 @@ Progress = Callable[[int, int], None]
 class FeatureSource(Protocol):
     """Features by key, as one layout keeps them."""
 
-    path: Path
+    label: str
+    """What messages call it."""
 
     def names(self) -> Iterator[str]:
         """Every name at the top level; raises DataError."""
@@ -115,7 +116,7 @@ def find_features(
         tried = list(dict.fromkeys(candidates(line)))
         key = source.find(tried)
         if key is None:
-            detail = missing[1].format(line=line, file=source.path.name)
+            detail = missing[1].format(line=line, file=source.label)
             problems.add(missing[0], f"{detail} (tried {', '.join(tried)})")
         elif (owner := owners.setdefault(key, line)) is not line:
             problems.add(
@@ -189,7 +190,7 @@ class _Copy:
             rows = source.read(item.key)
             kind = "NaN or infinity"
             if writer is None or self.corpus.problems:
-                stored_rows(f"{source.path.name}: {item.key!r}", rows, layout.dim, layout.dtype)
+                stored_rows(f"{source.label}: {item.key!r}", rows, layout.dim, layout.dtype)
             else:
                 _write(writer, is_video, item, rows)
         except StoreError:
@@ -220,7 +221,7 @@ def _check_headers(
     fine = [
         (item, header)
         for item, header in headers
-        if _header_is_fine(f"{source.path.name}: {item.key!r}", header, dim, unit, problems)
+        if _header_is_fine(f"{source.label}: {item.key!r}", header, dim, unit, problems)
     ]
     if not fine or dim is None:
         return [], None
@@ -258,5 +259,5 @@ def _common_dtype(
 ) -> DTypeName:
     widest = max(header.dtype.itemsize for _, header in fine)
     if widest > np.dtype(np.float32).itemsize:
-        notes.append(f"{source.path.name} has float64 features; they are stored as float32")
+        notes.append(f"{source.label} has float64 features; they are stored as float32")
     return "float16" if widest == np.dtype(np.float16).itemsize else "float32"

@@ -49,16 +49,18 @@ class Hdf5Features:
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
+        # Videos and captions are often in files of one name.
+        self.label = f"{path.parent.name}/{path.name}"
         self._file = file
 
     def names(self) -> Iterator[str]:
         """Names at the top level, in the file's order."""
-        with _readable(self.path, "the list of keys"):
+        with _readable(self.label, "the list of keys"):
             yield from list(self._file)
 
     def find(self, candidates: Iterable[str]) -> str | None:
         """The first of `candidates` that the file has."""
-        with _readable(self.path, "the list of keys"):
+        with _readable(self.label, "the list of keys"):
             return next((key for key in candidates if key in self._file), None)
 
     def header(self, key: str) -> Header:
@@ -67,11 +69,11 @@ class Hdf5Features:
         Raises:
             DataError: The item is no dataset or is damaged.
         """
-        with _readable(self.path, key):
+        with _readable(self.label, key):
             dataset = self._file[key]
             if isinstance(dataset, h5py.Dataset):
                 return Header(dataset.shape, dataset.dtype)
-        raise DataError(f"{self.path.name}: {key!r} is a group, expected a dataset")
+        raise DataError(f"{self.label}: {key!r} is a group, expected a dataset")
 
     def read(self, key: str) -> np.ndarray:
         """Features of an item, (rows, dim).
@@ -79,7 +81,7 @@ class Hdf5Features:
         Raises:
             DataError: The item is damaged.
         """
-        with _readable(self.path, key):
+        with _readable(self.label, key):
             array: np.ndarray = self._file[key][()]
         return array.reshape(array.shape[-2:])
 
@@ -111,8 +113,8 @@ def _bound_cache(file: h5py.File) -> None:
 
 
 @contextmanager
-def _readable(path: Path, what: str) -> Iterator[None]:
+def _readable(label: str, what: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise DataError(f"{path.name}: {what!r} cannot be read ({error})") from error
+        raise DataError(f"{label}: {what!r} cannot be read ({error})") from error

@@ -185,14 +185,14 @@ def _check_unused(corpus: Corpus, leave_out: bool) -> None:
             for key in unused:
                 corpus.problems.add(
                     "video without caption",
-                    f"{key!r} of {corpus.videos.path.name} is in no caption file "
+                    f"{key!r} of {corpus.videos.label} is in no caption file "
                     "(--skip-uncaptioned leaves such videos out)",
                 )
     if corpus.texts and (
         unused := _unused(corpus.texts, {item.key for item in corpus.caption_items}, corpus)
     ):
         corpus.notes.append(
-            f"{len(unused)} entries of {corpus.texts.path.name} belong to no caption that was read"
+            f"{len(unused)} entries of {corpus.texts.label} belong to no caption that was read"
         )
 
 

@@ -74,9 +74,17 @@ def test_synth_takes_sizes_and_a_seed(tmp_path: Path) -> None:
 
 
 def test_synth_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    error = error_of("synth", "--set", "train_vids=3", tmp_path / "a")
+    wrong = ("train_vids=3", "gap=wide", "test_videos=0")
+    error = error_of("synth", *(part for one in wrong for part in ("--set", one)), tmp_path / "a")
     assert isinstance(error, SettingsError)
-    assert "did you mean train_videos?" in str(error)
+    assert error.exit_code == 2
+    text = str(error)
+    assert "train_vids: unknown key 'train_vids'; allowed: seed, train_videos" in text
+    assert "did you mean train_videos?" in text
+    assert "gap: found 'wide'; allowed: a number >= 0" in text
+    assert "test_videos: found 0; allowed: a whole number >= 1" in text
+    ranges = error_of("synth", "--set", "min_frames=200", tmp_path / "a")
+    assert str(ranges) == "min_frames 200 exceeds max_frames 120"
     assert run("synth", "--set", "gap", tmp_path / "a").exit_code == 2
     assert not list(tmp_path.iterdir())
 

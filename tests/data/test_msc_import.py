@@ -216,7 +216,7 @@ def test_caption_without_video(tmp_path: Path) -> None:
     (problem,) = refused(corpus, tmp_path)
     assert problem == (
         "caption without video: 'b#enc#0' (tinytrain.caption.txt:3): "
-        "tiny_clip_L14.h5 has no video 'b' (tried b, v_b)"
+        "FeatureData/tiny_clip_L14.h5 has no video 'b' (tried b, v_b)"
     )
 
 
@@ -225,7 +225,7 @@ def test_video_without_caption(tmp_path: Path) -> None:
     corpus.frames["silent"] = corpus.frames["a"]
     (problem,) = refused(corpus, tmp_path)
     assert problem.startswith(
-        "video without caption: 'silent' of tiny_clip_L14.h5 is in no caption file"
+        "video without caption: 'silent' of FeatureData/tiny_clip_L14.h5 is in no caption file"
     )
     report = import_msc(tmp_path / "root", "tiny", tmp_path / "store", skip_uncaptioned=True)
     assert "1 videos that no caption in use names were left out" in report.notes
@@ -236,8 +236,8 @@ def test_missing_key_of_a_caption(tmp_path: Path) -> None:
     del corpus.tokens["c#enc#1"]
     (problem,) = refused(corpus, tmp_path)
     assert problem.startswith(
-        "missing key: caption 'c#enc#1' (tinyval.caption.txt:2) is not in tiny_clip_L14.h5 "
-        "(tried c#enc#1, c#1,"
+        "missing key: caption 'c#enc#1' (tinyval.caption.txt:2) is not in "
+        "TextData/tiny_clip_L14.h5 (tried c#enc#1, c#1,"
     )
 
 
@@ -245,7 +245,7 @@ def test_text_features_of_no_caption_are_noted(tmp_path: Path) -> None:
     corpus = tiny_corpus()
     corpus.tokens["x#enc#0"] = corpus.tokens["a#enc#0"]
     notes = imported(corpus, tmp_path).notes
-    assert notes == ("1 entries of tiny_clip_L14.h5 belong to no caption that was read",)
+    assert notes == ("1 entries of TextData/tiny_clip_L14.h5 belong to no caption that was read",)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,9 @@ def test_video_features_that_cannot_be_used(tmp_path: Path, rows: np.ndarray, me
     corpus.frames["a"] = np.full_like(corpus.frames["a"], np.nan)
     problems = refused(corpus, tmp_path)
     assert len(problems) == 2
-    assert any(one.startswith(message.format(file="tiny_clip_L14.h5")) for one in problems)
+    assert any(
+        one.startswith(message.format(file="FeatureData/tiny_clip_L14.h5")) for one in problems
+    )
 
 
 def test_text_features_that_cannot_be_used(tmp_path: Path) -> None:
@@ -277,8 +279,10 @@ def test_text_features_that_cannot_be_used(tmp_path: Path) -> None:
     corpus.tokens["a#enc#0"] = np.ones((0, TEXT_DIM))
     corpus.tokens["b#enc#0"] = np.full((1, TEXT_DIM), np.inf)
     problems = refused(corpus, tmp_path)
-    assert problems[0] == "zero tokens: tiny_clip_L14.h5: 'a#enc#0' has shape (0, 4)"
-    assert problems[1].startswith("NaN or infinity: tiny_clip_L14.h5: 'b#enc#0' has 4 values")
+    assert problems[0] == "zero tokens: TextData/tiny_clip_L14.h5: 'a#enc#0' has shape (0, 4)"
+    assert problems[1].startswith(
+        "NaN or infinity: TextData/tiny_clip_L14.h5: 'b#enc#0' has 4 values"
+    )
 
 
 def test_a_single_bad_item_is_named_with_its_split(tmp_path: Path) -> None:
