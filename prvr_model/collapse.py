@@ -49,7 +49,7 @@ class GroupSums:
         return cls(sums, counts, _sum_of_squares(unit_rows))
 
     @classmethod
-    def of_blocks(cls, blocks: Iterable[Float[Tensor, "videos rows dim"]]) -> "GroupSums":
+    def of_blocks(cls, blocks: Iterable[Float[Tensor, "_ rows dim"]]) -> "GroupSums":
         """Sums of videos that have equally many rows, some videos at a time."""
         sums, counts, squares = [], [], 0.0
         for block in blocks:
