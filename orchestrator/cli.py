@@ -5,6 +5,7 @@ or spec, 3 data, 4 finished with failed trials, 130 interrupted.
 """
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any
@@ -75,6 +76,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `prvr-sweep`; turns errors into one message and an exit code."""
+    # Batch systems end a job with SIGTERM: clean up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -10,9 +10,7 @@ Where the store is read-only, what it has is used and what it lacks goes to a te
 import hashlib
 import json
 import os
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from prvr_model.errors import StoreError
+from prvr_model.partial_folder import PartialFolder
 
 # Raised when the content of any cached array changes for the same key.
 CACHE_VERSION = 2
@@ -119,13 +118,13 @@ class FrozenCache:
 
 def _build(folder: Path, build: Callable[[ArrayWriter], None]) -> None:
     root = folder.parent
-    temporary = root / f".{folder.name}.{uuid.uuid4().hex[:12]}.partial"
+    partial = PartialFolder(folder)
     try:
-        temporary.mkdir()
-        writer = ArrayWriter(temporary)
+        partial.make()
+        writer = ArrayWriter(partial.path)
         build(writer)
         writer.sync()
-        temporary.rename(folder)
+        partial.path.rename(folder)
     except OSError as error:
         # If the folder is there, another process was first: it holds the same arrays.
         if not folder.is_dir():
@@ -134,4 +133,4 @@ def _build(folder: Path, build: Callable[[ArrayWriter], None]) -> None:
                 f"cannot prepare features in {root}: {reason}; nothing was left behind"
             ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        partial.remove()

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from prvr_model.errors import DataError, StoreError
+from prvr_model.partial_folder import PartialFolder
 from prvr_model.store_format import (
     MANIFEST_NAME,
     SPLIT_NAMES,
@@ -78,7 +78,8 @@ class StoreWriter:
         self._dtypes: dict[Kind, DTypeName] = {"videos": video_dtype, "captions": text_dtype}
         self._source = dict(source or {})
         self._overwrite = overwrite
-        self._folder = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.partial")
+        self._partial = PartialFolder(self.path)
+        self._folder = self._partial.path
         self._streams: dict[tuple[str, Kind], _Stream] = {}
         self._video_rows: dict[str, dict[str, int]] = {}
         self._captioned: dict[str, set[str]] = {}
@@ -94,7 +95,7 @@ class StoreWriter:
     def __enter__(self) -> Self:
         check_target(self.path, self._overwrite)
         with self._disk():
-            self._folder.mkdir(parents=True)
+            self._partial.make()
         return self
 
     def __exit__(
@@ -109,7 +110,7 @@ class StoreWriter:
         finally:
             for stream in self._streams.values():
                 stream.abandon()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._partial.remove()
         return False
 
     def add_video(self, split: str, video_id: str, frames: np.ndarray) -> None:

@@ -1,8 +1,10 @@
 """`prvr-sweep data`: results on stdout, the rest on stderr, errors with their exit codes."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from orchestrator.commands.data import data
 from prvr_model.errors import PrvrError, SettingsError
 from prvr_model.feature_store import FeatureStore
 from prvr_model.store_writer import StoreWriter
+from tests.cli.commands import TIMEOUT_S, command, environment
 from tests.data.corpora import tiny_corpus
 
 SMALL = ["--set", "train_videos=3", "--set", "val_videos=2", "--set", "test_videos=2"]
@@ -93,6 +96,26 @@ def test_an_existing_store_needs_overwrite(tmp_path: Path) -> None:
     assert run("synth", *SMALL, tmp_path / "a").exit_code == 0
     assert error_of("synth", *SMALL, tmp_path / "a").exit_code == 3
     assert run("synth", *SMALL, "--overwrite", tmp_path / "a").exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    sizes = ("--set", "train_videos=1000000")
+    process = subprocess.Popen(
+        command("data", "synth", *sizes, "a.store"),
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        # A shell lets what runs in its background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not any(tmp_path.rglob("*.arrow")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, shown = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, shown.split()) == (130, [b"interrupted"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_inspect_is_one_line_of_json(tmp_path: Path) -> None:

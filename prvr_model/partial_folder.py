@@ -1,0 +1,71 @@
+"""A hidden folder beside its target in which something is made: it becomes the target, or goes.
+
+A process that is killed leaves its folder behind, perhaps as large as a corpus. Folders are locked
+while their makers live, so whoever makes the same target next knows leftovers and removes them.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+# Between its making and its lock a folder looks like a leftover.
+_YOUNG_S = 60.0
+
+
+class PartialFolder:
+    """The folder of one maker.
+
+    Args:
+        target: What it is to become, by a rename of `path`.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+        self._target = target
+        self._lock: int | None = None
+
+    def make(self) -> None:
+        """Make the folder, and remove those that killed makers of the target have left.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        _remove_leftovers(self._target)
+        self.path.mkdir(parents=True)
+        self._lock = _locked(self.path)
+
+    def remove(self) -> None:
+        """Remove the folder if it did not become the target."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _remove_leftovers(target: Path) -> None:
+    for folder in target.parent.glob(f".{_literal(target.name)}.*.partial"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime < _YOUNG_S:
+                continue
+            if (lock := _locked(folder)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """Descriptor that holds the folder's lock; None: another has it, or there are no locks here."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
