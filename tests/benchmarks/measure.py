@@ -1,0 +1,103 @@
+"""What the benchmarks share: seconds, peak memory, the machine's rate of products, output."""
+
+import argparse
+import ctypes
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+# The product whose rate is the yardstick of all figures, and how often it is taken.
+_GEMM_SHAPE = (4096, 384, 1536)
+_GEMM_REPEATS, _GEMM_WARM_UPS = 20, 3
+# Written to clear_refs it resets the kernel's mark of peak memory.
+_RESET_PEAK = "5"
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse with the options that every benchmark has, and set the threads."""
+    parser.add_argument("--json", action="store_true", help="one JSON object on one line")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cores, help="threads (default: all cores)")
+    parsed = parser.parse_args()
+    torch.set_num_threads(parsed.threads)
+    torch.manual_seed(0)
+    return parsed
+
+
+def show(result: dict[str, Any], options: argparse.Namespace) -> None:
+    """Print a result with its workload and what it was measured on."""
+    sizes = {name: value for name, value in vars(options).items() if name != "json"}
+    load = round(os.getloadavg()[0], 2)
+    whole = {**result, **sizes, "torch": torch.__version__, "load_average": load}
+    if options.json:
+        print(json.dumps(whole))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in whole.items()))
+
+
+def seconds(work: Callable[[], object], repeats: int = 1) -> float:
+    """Median time of some runs."""
+    return statistics.median(_once(work) for _ in range(repeats))
+
+
+def _once(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def gemm_gflops() -> float:
+    """Rate of a float32 product of the published model's shape, in 10^9 operations a second."""
+    rows, inner, columns = _GEMM_SHAPE
+    left, right = torch.randn(rows, inner), torch.randn(inner, columns)
+
+    def work() -> None:
+        left @ right
+
+    for _ in range(_GEMM_WARM_UPS):
+        work()
+    return 2 * rows * inner * columns / seconds(work, _GEMM_REPEATS) / 1e9
+
+
+class PeakMemory:
+    """Largest resident memory of this process inside a `with` block, in MB (10^6 bytes).
+
+    Where the kernel does not let its mark be reset, earlier peaks count too: then the figures are
+    upper bounds.
+    """
+
+    def __enter__(self) -> Self:
+        # What was freed before must be asked for anew, or it would not count.
+        ctypes.CDLL(None).malloc_trim(0)
+        try:
+            Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+        except OSError:
+            self.is_bound = True
+        else:
+            self.is_bound = False
+        self._before = _status_mb("VmRSS")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.peak_mb = _status_mb("VmHWM")
+        self.extra_mb = self.peak_mb - self._before
+
+
+def _status_mb(name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0]) * 1024 / 1e6
+    raise LookupError(f"/proc/self/status has no {name}")

@@ -1,0 +1,110 @@
+"""Time and peak memory of a training step: forward, losses, backward, optimizer, with dropout.
+
+Run `python -m tests.benchmarks.train_step --json`. `gemm_fraction` counts 17.3 GFLOP a video,
+whatever is really executed, against the peak rate measured in the same run.
+"""
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from prvr_model.batching import Batch
+from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.model import MscModel
+from prvr_model.objective import BranchDraws, compute_losses
+from prvr_model.resampling import normalise_rows
+from prvr_model.settings import Settings, build_settings
+from prvr_model.token_merging import choose_levels, merge_neighbours, segment_plans
+from prvr_model.token_merging import spanning_tree_weights as tree_of
+from prvr_model.train_loop import build_optimizer, gradient_norm
+from tests.benchmarks.measure import PeakMemory, arguments, gemm_gflops, seconds, show
+
+GFLOP_PER_VIDEO = 17.3
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--videos", type=int, default=128)
+    parser.add_argument("--captions", type=int, default=640, help="captions of all videos")
+    parser.add_argument("--min-tokens", type=int, default=8)
+    parser.add_argument("--max-tokens", type=int, default=24)
+    parser.add_argument("--dim", type=int, default=768, help="of frames and tokens")
+    parser.add_argument("--hidden", type=int, default=384)
+    parser.add_argument("--hard", action="store_true", help="hard negatives, as from epoch 20")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = arguments(parser)
+    settings = build_settings(None, {"model.hidden_size": options.hidden})
+    step = build_step(settings, random_batch(settings, options), options)
+    before = gemm_gflops()
+    with PeakMemory() as memory:
+        step()
+        step_s = seconds(step, options.repeats)
+    # The machine may be shared: its rate before and after, not at one moment.
+    peak = (before + gemm_gflops()) / 2
+    result = {
+        "step_s": step_s,
+        "peak_rss_mb": memory.peak_mb,
+        "extra_mb": memory.extra_mb,
+        "gemm_gflops": peak,
+        "gemm_fraction": options.videos * GFLOP_PER_VIDEO / step_s / peak,
+        "videos_per_s": options.videos / step_s,
+        "frames": settings.model.num_frames,
+        "dropout": settings.model.dropout,
+    }
+    show(result, options)
+
+
+def build_step(
+    settings: Settings, batch: Batch, options: argparse.Namespace
+) -> Callable[[], object]:
+    """One training step, as `train_loop` makes it."""
+    model = MscModel(settings.model, options.dim, options.dim).train()
+    optimizer = build_optimizer(model, settings, options.videos)
+    sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
+    drawn = [torch.rand(size) for size in sizes]
+    draws = BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
+
+    def step() -> None:
+        terms = compute_losses(model, batch, settings.losses, draws, options.hard)
+        optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()
+        gradient_norm(model)
+        optimizer.step()
+
+    return step
+
+
+def random_batch(settings: Settings, options: argparse.Namespace) -> Batch:
+    """Videos of random features and captions spread evenly over them, lengths at random."""
+    generator = np.random.default_rng(0)
+    shape = (options.videos, settings.model.num_frames, options.dim)
+    frames = generator.standard_normal(shape, np.float32)
+    merged = merge_neighbours(frames, settings.model.merge_targets)
+    clips = normalise_rows(merged.features)
+    levels = settings.segment_levels
+    chosen = choose_levels(tree_of(clips), settings.losses.tau, len(levels))
+    plans = segment_plans(clips, merged.sizes, levels)
+    lengths = generator.integers(options.min_tokens, options.max_tokens + 1, options.captions)
+    valid = np.arange(lengths.max()) < lengths[:, None]
+    tokens = generator.standard_normal((*valid.shape, options.dim), np.float32)
+    tokens = normalise_rows(tokens) * valid[:, :, None]
+    owners = np.arange(options.captions) * options.videos // options.captions
+    arrays = {
+        "frames": normalise_rows(frames),
+        "clips": clips,
+        "clip_sizes": merged.sizes,
+        "frame_to_clip": merged.frame_to_clip,
+        "segment_of_clip": plans[np.arange(options.videos), chosen],
+        "tokens": tokens.astype(np.float32, copy=False),
+        "tokens_valid": valid,
+        "teacher": tokens[np.arange(options.captions), lengths - 1],
+        "video_of_caption": owners,
+    }
+    return Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+
+
+if __name__ == "__main__":
+    main()
