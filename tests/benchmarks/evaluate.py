@@ -6,6 +6,8 @@ than products of all at once, whose results must be allocated.
 """
 
 import argparse
+import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -39,22 +41,15 @@ def main() -> None:
     queries = unit_rows(torch.randn(options.queries, options.hidden))
     gallery = EncodedVideos(_rows(options, options.clips), _rows(options, options.frames))
     # A first small one: threads and libraries start.
-    measure_ranks(queries[: options.block], _few(gallery), options)
+    measure(queries[: options.block], _few(gallery), options)
     gemm_before = gemm_gflops()
-    matmul_s, matmul_again_s, total_s, extra_mb = [], [], [], []
-    for _ in range(options.repeats):
-        matmul_s.append(seconds(lambda: bare_products(queries, gallery, options.block)))
-        ranked_s, ranked_mb = measure_ranks(queries, gallery, options)
-        total_s.append(ranked_s)
-        extra_mb.append(ranked_mb)
-        matmul_again_s.append(seconds(lambda: bare_products(queries, gallery, options.block)))
-    # Products before and after: the machine may be shared.
-    bare_s = float(np.median([(a + b) / 2 for a, b in zip(matmul_s, matmul_again_s, strict=True)]))
+    runs = [measure(queries, gallery, options) for _ in range(options.repeats)]
+    matmul_s, total_s, extra_mb = (float(np.median(values)) for values in zip(*runs, strict=True))
     result = {
-        "total_s": float(np.median(total_s)),
-        "matmul_s": bare_s,
-        "ratio": float(np.median(total_s)) / bare_s,
-        "extra_mb": max(extra_mb),
+        "total_s": total_s,
+        "matmul_s": matmul_s,
+        "ratio": total_s / matmul_s,
+        "extra_mb": extra_mb,
         "gemm_gflops": (gemm_before + gemm_gflops()) / 2,
         **measure_collapse(queries, gallery, options),
     }
@@ -71,31 +66,38 @@ def _few(gallery: EncodedVideos) -> EncodedVideos:
     return EncodedVideos(gallery.clips[:16], gallery.frames[:16])
 
 
-def measure_ranks(
+def measure(
     queries: Tensor, gallery: EncodedVideos, options: argparse.Namespace
-) -> tuple[float, float]:
-    """Seconds and extra memory of scores, ranks and metrics."""
-    correct = torch.randint(len(gallery.clips), (len(queries), options.correct))
+) -> tuple[float, float, float]:
+    """Seconds of the bare products, then of scores, ranks and metrics, and the memory of these.
+
+    Both take turns, some queries at a time: the machine may be shared, and both see the same of it.
+    """
+    relevance = Relevance(torch.randint(len(gallery.clips), (len(queries), options.correct)))
     settings = ModelSettings()
-
-    def work() -> None:
-        rank_metrics(rank_gallery(queries, gallery, Relevance(correct), settings, options.block))
-
+    buffer = torch.ones(_BLOCK_ELEMENTS)
+    bare_s, total_s, parts = 0.0, 0.0, []
     with PeakMemory() as memory:
-        elapsed = seconds(work)
-    return elapsed, memory.extra_mb
+        for start in range(0, len(queries), options.block):
+            rows = slice(start, start + options.block)
+            bare_s += seconds(partial(bare_products, queries[rows], gallery, buffer))
+            began = time.perf_counter()
+            correct = relevance.block(rows)
+            parts.append(rank_gallery(queries[rows], gallery, correct, settings, options.block))
+            total_s += time.perf_counter() - began
+        began = time.perf_counter()
+        rank_metrics({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        total_s += time.perf_counter() - began
+    return bare_s, total_s, memory.extra_mb
 
 
-def bare_products(queries: Tensor, gallery: EncodedVideos, block: int) -> None:
-    """Products of all queries with all rows of the gallery, and nothing else."""
-    num_rows = max(1, _BLOCK_ELEMENTS // min(block, len(queries)))
-    buffer = torch.empty(min(block, len(queries)) * num_rows)
-    for some_queries in queries.split(block):
-        for videos in (gallery.clips, gallery.frames):
-            for rows in videos.flatten(0, 1).split(num_rows):
-                shape = (len(some_queries), len(rows))
-                out = buffer[: shape[0] * shape[1]].view(shape)
-                torch.mm(some_queries, rows.T, out=out)
+def bare_products(queries: Tensor, gallery: EncodedVideos, buffer: Tensor) -> None:
+    """Products of queries with all rows of the gallery, and nothing else."""
+    num_rows = max(1, len(buffer) // len(queries))
+    for videos in (gallery.clips, gallery.frames):
+        for rows in videos.flatten(0, 1).split(num_rows):
+            shape = (len(queries), len(rows))
+            torch.mm(queries, rows.T, out=buffer[: shape[0] * shape[1]].view(shape))
 
 
 def measure_collapse(
