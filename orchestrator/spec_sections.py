@@ -28,7 +28,7 @@ OBJECTIVES: tuple[str, ...] = tuple(
     for branch in ("", "clip/", "frame/")
     for name in ("SumR", "R1", "R5", "R10", "R100")
 )
-"""Metrics that training reports on validation, the only ones that may select (DESIGN 11)."""
+"""Metrics that training reports on validation, the only ones that may select."""
 
 
 class SpecSection(Section):

@@ -1,6 +1,6 @@
 """Attention blocks: multi-head attention without output projection, post-norm, feed-forward.
 
-Source: METHOD, encoders. Blocks that read the same rows are projected by one matrix product, and
+Source: MSC, encoders. Blocks that read the same rows are projected by one matrix product, and
 their attention is one operation with a gradient of its own: scores, softmax and dropout work in
 place, and of each only what the gradient needs is kept.
 """

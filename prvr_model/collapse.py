@@ -1,6 +1,6 @@
 """Diagnostics of semantic collapse: how alike the rows of one video are, and all rows together.
 
-Source: METHOD, the task and published numbers (collapse statistics). Similarities are cosines.
+Source: MSC, the task and published numbers (collapse statistics). Similarities are cosines.
 A row's similarity with itself never counts. Means over all pairs come from sums of vectors:
 `sum of <x, y> over ordered pairs = |sum of x|^2 - sum of |x|^2`, so they cost O(N D).
 """

@@ -1,6 +1,6 @@
 """A split prepared for the model: resampled frames, clips, segments and caption tokens.
 
-Source: METHOD, inputs, OP-ToMe and CBVA's plans. All arrays are mapped from `frozen_cache`.
+Source: the MSC paper, inputs, OP-ToMe and CBVA's plans. All arrays are mapped from `frozen_cache`.
 """
 
 from collections.abc import Iterator

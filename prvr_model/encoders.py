@@ -1,6 +1,6 @@
 """Encoders of videos and captions.
 
-Source: METHOD, encoders. Parameters are named for what they are; `released_checkpoint` knows the
+Source: MSC, encoders. Parameters are named for what they are; `released_checkpoint` knows the
 names of the published implementation.
 """
 

@@ -1,6 +1,6 @@
 """Evaluation of a model on a split: scores of both branches, ranks, recalls, collapse.
 
-Source: METHOD, scores and the task.
+Source: the MSC paper, scores and the task.
 """
 
 from collections.abc import Iterator, Mapping

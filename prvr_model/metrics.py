@@ -1,6 +1,6 @@
 """Retrieval metrics from a score matrix: ranks by counting, recalls, SumR.
 
-Source: METHOD, the task.
+Source: the MSC paper, the task.
 """
 
 from dataclasses import dataclass

@@ -103,7 +103,7 @@ class MscModel(nn.Module):
     def decayed_parameters(self) -> list[nn.Parameter]:
         """Parameters under weight decay.
 
-        Source: METHOD, training. Biases and the norms of the input projections are not decayed;
+        Source: MSC, training. Biases and the norms of the input projections are not decayed;
         the weights of the blocks' own norms are.
         """
         free = {

@@ -1,6 +1,6 @@
 """The training objective: every loss term of a batch, weighted.
 
-Source: METHOD, losses.
+Source: the MSC paper, losses.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """BertAdam and its learning-rate schedule.
 
-Source: METHOD, training as published.
+Source: the MSC paper, training as published.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,6 +1,6 @@
 """Resampling of a video's rows to a fixed number, on the host, once per store.
 
-Source: METHOD, inputs 1 and 3, and uniform clips.
+Source: the MSC paper, inputs; uniform clips are its baseline.
 """
 
 from collections.abc import Sequence

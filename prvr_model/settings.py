@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from prvr_model.errors import SettingsError
 
-# Order in which scales are added; None is the block without a Gaussian. Source: METHOD, encoders.
+# Order in which scales are added; None is the block without a Gaussian. Source: MSC, encoders.
 PUBLISHED_WIDTHS: tuple[float | None, ...] = (None, 0.5, 1.0, 5.0, 10.0, 3.0, 0.1, 8.0)
 PUBLISHED_MERGE_SCHEDULE = (80, 52, 32)
 PUBLISHED_LEVELS = (32, 20, 12, 8, 5)
@@ -79,7 +79,7 @@ class ModelSettings(Section):
     def merge_targets(self) -> tuple[int, ...]:
         """Number of tokens after each round of OP-ToMe.
 
-        Source: METHOD, order-preserving token merging. `merge_ratio`, where given, derives the
+        Source: MSC, order-preserving token merging. `merge_ratio`, where given, derives the
         rounds from the ratio and `num_clips`; else `merge_schedule` names them.
         """
         if self.merge_ratio is not None:
@@ -125,7 +125,7 @@ class LossSettings(Section):
     def segment_levels(self, num_clips: int) -> tuple[int, ...]:
         """Numbers of segments from least to most connected video, e.g. (32, 20, 12, 8, 5).
 
-        Source: METHOD, CBVA. `fixed` always has one segment a clip.
+        Source: the MSC paper, CBVA. `fixed` always has one segment a clip.
 
         Raises:
             ValueError: The levels do not start at `num_clips` or do not descend.
@@ -294,7 +294,7 @@ def setting_paths() -> tuple[str, ...]:
 def ratio_targets(num_frames: int, num_clips: int, ratio: float) -> tuple[int, ...]:
     """Tokens after each round when a share `ratio` of the possible merges is made each round.
 
-    Source: METHOD, order-preserving token merging ("Ours").
+    Source: MSC, order-preserving token merging; the published schedule is near ratio 0.75.
     """
     targets = []
     tokens = num_frames
@@ -307,7 +307,7 @@ def ratio_targets(num_frames: int, num_clips: int, ratio: float) -> tuple[int, .
 def spaced_levels(num_clips: int, num_levels: int, smallest: int) -> tuple[int, ...]:
     """`num_levels` segment counts from `num_clips` to `smallest`, geometrically spaced.
 
-    Source: METHOD, CBVA; the published (32, 20, 12, 8, 5) is a named exception to the rounding.
+    Source: MSC, CBVA; the published (32, 20, 12, 8, 5) is a named exception to the rounding.
     """
     if num_levels == 1:
         return (num_clips,)

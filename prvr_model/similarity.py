@@ -1,6 +1,6 @@
 """Scores of captions against videos: the best matching row of a video counts.
 
-Source: METHOD, scores.
+Source: the MSC paper, scores.
 """
 
 from dataclasses import dataclass

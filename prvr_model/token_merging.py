@@ -3,7 +3,7 @@
 All of it depends on frozen features only, is done on the host once per store, and is vectorised
 over videos. Ties are broken the same way everywhere: the earlier pair first.
 
-Source: METHOD, order-preserving token merging (OP-ToMe) and CBVA.
+Source: the MSC paper, order-preserving token merging (OP-ToMe) and CBVA.
 """
 
 from collections.abc import Sequence

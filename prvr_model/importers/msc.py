@@ -5,7 +5,7 @@
     <root>/[<collection>/]TextData/<collection>{train,val,test}.caption.txt
 
 QVHighlights has feature files of its own names. ActivityNet's captions have `v_` before the video
-id where its features have not. Source: METHOD, files that users have today.
+id where its features have not. Source: files as its authors released them.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Cross-branch video alignment (CBVA): frames agree with the segment that holds them.
 
-Source: METHOD, losses, CBVA. Everything is taken in logarithms, where the released form divides
+Source: MSC, losses, CBVA. Everything is taken in logarithms, where the released form divides
 exponentials without a guard.
 """
 

@@ -1,6 +1,6 @@
 """InfoNCE over the batch, both directions, several captions per video.
 
-Source: METHOD, losses, first item. No temperature.
+Source: the MSC paper, losses. No temperature.
 """
 
 import torch

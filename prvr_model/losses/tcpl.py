@@ -1,6 +1,6 @@
 """Text correlation preservation (TCPL): queries keep the foundation model's relations.
 
-Source: METHOD, losses, TCPL. The student is the learned query vector, the teacher the
+Source: the MSC paper, losses, TCPL. The student is the learned query vector, the teacher the
 foundation model's sentence vector; the teacher gets no gradient.
 """
 

@@ -1,6 +1,6 @@
 """Hinge losses against one negative per caption and per video.
 
-Source: METHOD, losses, second item.
+Source: the MSC paper, losses.
 """
 
 from dataclasses import dataclass
