@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Pairs that the rank correlation is taken over: its standard error is about 0.006 (1 / sqrt(pairs)).
+# Pairs that the rank correlation is taken over: standard error about 0.006, 1 / sqrt(pairs).
 NUM_SAMPLED_PAIRS = 1 << 15
 # The sample must be the same in every epoch and trial.
 _SAMPLE_SEED = 20251
