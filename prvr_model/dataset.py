@@ -22,7 +22,7 @@ from prvr_model.token_merging import (
 
 # Videos or captions prepared at once: large enough to vectorise over, and few enough that their
 # arrays (0.4 MB a video) stay in the processor's cache from step to step.
-_CHUNK = 8
+_CHUNK = 16
 # The losses, and so CBVA's segments, are for this split; others are only evaluated.
 _TRAINED = "train"
 

@@ -211,46 +211,60 @@ def segment_plans(
     num_videos, num_clips, _ = clips.shape
     segment = np.tile(np.arange(num_clips), (num_videos, 1))
     plans = np.empty((num_videos, len(levels), num_clips), np.int64)
-    tokens, weights = clips.astype(np.float64), sizes.astype(np.float64)
-    unit = _unit(tokens)
+    exact, weights = clips.astype(np.float64), sizes.astype(np.float64)
+    # A mean's products are means of products: the tokens themselves are not needed any more.
+    products = exact @ exact.transpose(0, 2, 1)
     for level, target in enumerate(levels):
-        while tokens.shape[1] > target:
-            num_merges = min(tokens.shape[1] - target, tokens.shape[1] // 2)
-            tokens, unit, weights, new_index = _match_and_merge(tokens, unit, weights, num_merges)
+        while weights.shape[1] > target:
+            num_merges = min(weights.shape[1] - target, weights.shape[1] // 2)
+            products, weights, new_index = _match_and_merge(products, weights, num_merges)
             segment = np.take_along_axis(new_index, segment, axis=1)
         plans[:, level] = segment
     return plans
 
 
 def _match_and_merge(
-    tokens: Float[np.ndarray, "videos tokens dim"],
-    unit: Float[np.ndarray, "videos tokens dim"],
+    products: Float[np.ndarray, "videos tokens tokens"],
     weights: Float[np.ndarray, "videos tokens"],
     num_merges: int,
 ) -> tuple[
-    Float[np.ndarray, "videos kept dim"],
-    Float[np.ndarray, "videos kept dim"],
+    Float[np.ndarray, "videos kept kept"],
     Float[np.ndarray, "videos kept"],
     Int[np.ndarray, "videos tokens"],
 ]:
     """One round: merge the best even-odd pairs into the even token's place.
 
-    `unit` holds the tokens at norm 1; those of tokens that stay alone are not made anew.
+    `products` are the inner products of all tokens; merging mixes their rows, then their columns.
+    A mean of opposite tokens, next to zero, would have lost its direction to rounding; features
+    of neighbouring clips are never opposite.
     """
-    partner = _greedy_matching(_cosines(unit[:, 0::2], unit[:, 1::2]), num_merges)
-    videos = np.arange(len(tokens))[:, None]
+    partner = _greedy_matching(_even_odd_cosines(products), num_merges)
+    videos = np.arange(len(weights))[:, None]
     evens, odds = 2 * partner[0], 2 * partner[1] + 1
     kept = np.ones(weights.shape, bool)
     kept[videos, odds] = False
     new_index = np.cumsum(kept, axis=1) - 1
-    places = new_index[videos, evens]
-    new_index[videos, odds] = places
-    even_weight, odd_weight = weights[videos, evens, None], weights[videos, odds, None]
-    means = _weighted_mean(tokens[videos, evens], tokens[videos, odds], even_weight, odd_weight)
-    tokens, unit, weights = _keep(tokens, kept), _keep(unit, kept), _keep(weights, kept)
-    tokens[videos, places], unit[videos, places] = means, _unit(means)
-    weights[videos, places] = (even_weight + odd_weight)[:, :, 0]
-    return tokens, unit, weights, new_index
+    new_index[videos, odds] = new_index[videos, evens]
+    even_weight, odd_weight = weights[videos, evens], weights[videos, odds]
+    for _ in range(2):
+        left, right = products[videos, evens], products[videos, odds]
+        mixed = _weighted_mean(left, right, even_weight[:, :, None], odd_weight[:, :, None])
+        products = _keep(products, kept)
+        products[videos, new_index[videos, evens]] = mixed
+        products = products.transpose(0, 2, 1)
+    weights = _keep(weights, kept)
+    weights[videos, new_index[videos, evens]] = even_weight + odd_weight
+    return products, weights, new_index
+
+
+def _even_odd_cosines(
+    products: Float[np.ndarray, "videos tokens tokens"],
+) -> Float[np.ndarray, "videos evens odds"]:
+    norms = np.sqrt(np.maximum(np.diagonal(products, axis1=1, axis2=2), 0))
+    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    cosines = products[:, 0::2, 1::2] * inverse[:, 0::2, None] * inverse[:, None, 1::2]
+    rounded: np.ndarray = np.round(cosines, _COSINE_DECIMALS)
+    return rounded
 
 
 def _greedy_matching(
