@@ -30,9 +30,6 @@ class RunWriter(Protocol):
     def knows_sweep(self) -> bool:
         """Whether the sweep was written there before."""
 
-    def forget(self) -> None:
-        """Trust nothing remembered about what is there."""
-
     def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
         """Write changes, repeated ones included."""
 

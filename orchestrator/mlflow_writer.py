@@ -117,11 +117,6 @@ class MlflowWriter:
         self._find()
         return None in self._runs
 
-    def forget(self) -> None:
-        """Look runs up again: after an error nobody knows whether a run was made."""
-        self._experiment_id = None
-        self._runs = {}
-
     def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
         """Bring runs up to date, made where they are missing.
 

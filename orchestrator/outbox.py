@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from prvr_model.durable import sync_folder
+
 _HEADER_KIND = "outbox"
 _FORMAT = 1
 
@@ -102,7 +104,7 @@ class Outbox:
         line = json.dumps(header).encode() + b"\n"
         _write_all(self._file, line)
         os.fsync(self._file.fileno())
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         self._size = len(line)
         return identity
 
@@ -230,11 +232,3 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) or 0 :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

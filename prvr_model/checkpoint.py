@@ -41,14 +41,12 @@ class TrainingState:
         best_epoch: Epoch of the best validation SumR, from 1; 0 before the first.
         best_value: That SumR.
         reports: Every epoch's row, in order.
-        stopped: Whether training ended by itself: `epochs`, `patience`, or None.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = -float("inf")
     reports: tuple[EpochReport, ...] = ()
-    stopped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +229,6 @@ def _parse_state(content: dict[str, Any]) -> TrainingState:
         best_epoch=content["best_epoch"],
         best_value=-float("inf") if best_value is None else best_value,
         reports=_parse_reports(content["reports"]),
-        stopped=content["stopped"],
     )
 
 

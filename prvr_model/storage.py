@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from prvr_model.durable import sync_folder
 from prvr_model.errors import PrvrError
 
 
@@ -102,6 +103,7 @@ def _write_local(target: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)
+        sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from prvr_model.durable import sync_folder
 from prvr_model.errors import DataError, StoreError
 from prvr_model.partial_folder import PartialFolder
 from prvr_model.store_format import (
@@ -188,9 +189,9 @@ class StoreWriter:
             with (self._folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
                 file.write(content)
                 _sync(file.fileno())
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
             self._put_in_place()
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _check_complete(self) -> None:
         if not self._video_rows:
@@ -368,11 +369,3 @@ def _list_array(items: list[np.ndarray], kind: pa.DataType) -> pa.Array:
 
 def _sync(descriptor: int) -> None:
     os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

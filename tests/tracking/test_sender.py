@@ -38,8 +38,6 @@ class Store:
     def knows_sweep(self) -> bool:
         return None in self.tags
 
-    def forget(self) -> None: ...
-
     def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
         self.calls += 1
         for change in changes:
