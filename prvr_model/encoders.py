@@ -4,25 +4,24 @@ Source: MSC, encoders. Parameters are named for what they are; `released_checkpo
 names of the published implementation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from prvr_model.attention import (
-    NORM_EPSILON,
-    AttentionBlock,
-    gaussian_prior,
-    padding_bias,
-    self_attention,
-)
+from prvr_model.attention import NORM_EPSILON, AttentionBlock, gaussian_prior, padding_bias
 from prvr_model.dropout import dropout
+from prvr_model.fused_blocks import parallel_blocks
+from prvr_model.scale_mixing import ScaleMixing
 
 # Score of padding in the pooling over a caption's tokens, as released.
 POOLING_PADDING_SCORE = -1e10
 # The feed-forward layer of a self-attention block is this many times as wide as its input.
 _EXPANSION = 4
+# Rows encoded at once. On a processor a step's arrays (3 MB at hidden size 384) stay in its cache
+# and their memory is used again and again; an accelerator wants everything at once.
+_ROWS_AT_ONCE = {"cpu": 2048}
 
 
 class InputProjection(nn.Module):
@@ -52,41 +51,9 @@ class InputProjection(nn.Module):
     ) -> Float[Tensor, "batch length hidden"]:
         """Project rows whose norm is 1 (or 0 for padding)."""
         normal = dropout(self.feature_norm(features), self.input_dropout, self.training)
-        projected = self.linear(normal.flatten(0, 1)).relu_().unflatten(0, normal.shape[:2])
+        projected = self.linear(normal.flatten(0, 1)).relu().unflatten(0, normal.shape[:2])
         rows: Tensor = self.position_norm(projected + self.positions.weight[: features.shape[1]])
         return dropout(rows, self.dropout_rate, self.training)
-
-
-class ScaleMixing(nn.Module):
-    """Convex mixture of the blocks' outputs, position by position, with learned weights.
-
-    A learned token asks each block's output for a summary; the summaries give one weight per
-    position and block.
-    """
-
-    def __init__(
-        self, hidden_size: int, num_heads: int, length: int, temperature: float, dropout_rate: float
-    ) -> None:
-        super().__init__()
-        self.temperature = temperature
-        self.dropout_rate = dropout_rate
-        self.summary = AttentionBlock(hidden_size, num_heads, hidden_size, dropout_rate)
-        self.hidden = nn.Linear(hidden_size, hidden_size)
-        self.weights = nn.Linear(hidden_size, length)
-
-    def forward(
-        self,
-        outputs: Float[Tensor, "batch scales length hidden"],
-        token: Float[Tensor, "1 1 hidden"],
-    ) -> Float[Tensor, "batch length hidden"]:
-        """Mix the outputs of all scales."""
-        attended = self.summary.attention.summarise(token[0, 0], outputs.flatten(0, 1))
-        summaries = self.summary(token[0].expand_as(attended), attended)
-        hidden = dropout(self.hidden(summaries).relu_(), self.dropout_rate, self.training)
-        logits = self.weights(hidden).unflatten(0, outputs.shape[:2])
-        weights = (logits / self.temperature).softmax(dim=1)
-        mixed: Tensor = (weights.unsqueeze(-1) * outputs).sum(dim=1)
-        return mixed
 
 
 class VideoBranch(nn.Module):
@@ -132,17 +99,22 @@ class VideoBranch(nn.Module):
             token: The learned token of the mixing, shared by both branches.
             sizes: Frames in each clip: a merged clip counts for the frames that it holds.
         """
-        rows = self.projection(features)
-        size_bias = None if sizes is None else sizes.log()[:, None]
-        blocks = [block for block in self.blocks if isinstance(block, AttentionBlock)]
-        layers = [block.attention for block in blocks]
-        attended = self_attention(rows, layers, self.priors, size_bias)
-        flat = rows.flatten(0, 1)
-        outputs = [
-            block(flat, one.flatten(0, 1)).view_as(rows)
-            for block, one in zip(blocks, attended, strict=True)
+        biases = None if sizes is None else sizes.log()[:, None]
+        parts = [
+            self._encode(features[part], token, None if biases is None else biases[part])
+            for part in _parts(features)
         ]
-        mixed: Tensor = self.mixing(torch.stack(outputs, dim=1), token)
+        return torch.cat(parts)
+
+    def _encode(
+        self,
+        features: Float[Tensor, "videos length features"],
+        token: Float[Tensor, "1 1 hidden"],
+        size_bias: Float[Tensor, "videos 1 length"] | None,
+    ) -> Float[Tensor, "videos length hidden"]:
+        rows = self.projection(features)
+        blocks = [block for block in self.blocks if isinstance(block, AttentionBlock)]
+        mixed: Tensor = self.mixing(parallel_blocks(rows, blocks, self.priors, size_bias), token)
         return mixed
 
 
@@ -171,10 +143,25 @@ class CaptionEncoder(nn.Module):
         tokens_valid: Bool[Tensor, "captions length"],
     ) -> Float[Tensor, "captions hidden"]:
         """Encode captions; padding rows may hold anything finite."""
+        parts = [self._encode(tokens[part], tokens_valid[part]) for part in _parts(tokens)]
+        return torch.cat(parts)
+
+    def _encode(
+        self,
+        tokens: Float[Tensor, "captions length features"],
+        tokens_valid: Bool[Tensor, "captions length"],
+    ) -> Float[Tensor, "captions hidden"]:
         rows = self.projection(tokens)
-        bias = padding_bias(tokens_valid)
-        (attended,) = self_attention(rows, [self.block.attention], score_bias=bias)
-        rows = self.block(rows.flatten(0, 1), attended.flatten(0, 1)).view_as(rows)
+        (rows,) = parallel_blocks(rows, [self.block], score_bias=padding_bias(tokens_valid))
         logits = self.pooling(rows).masked_fill(~tokens_valid.unsqueeze(-1), POOLING_PADDING_SCORE)
         pooled: Tensor = (logits.softmax(dim=1) * rows).sum(dim=1)
         return pooled
+
+
+def _parts(features: Float[Tensor, "batch length features"]) -> Iterator[slice]:
+    """Slices of a batch that are encoded at once; one for an empty batch."""
+    num_rows = _ROWS_AT_ONCE.get(features.device.type)
+    if num_rows is None or torch.compiler.is_compiling():
+        return iter([slice(None)])
+    step = max(1, num_rows // features.shape[1])
+    return (slice(start, start + step) for start in range(0, max(len(features), 1), step))

@@ -27,7 +27,7 @@ from prvr_model.dataset import PreparedSplit, prepare_split
 from prvr_model.errors import NonFiniteError, StoreError
 from prvr_model.evaluation import Evaluation, build_relevance, evaluate
 from prvr_model.feature_store import FeatureStore
-from prvr_model.host_memory import return_large_blocks
+from prvr_model.host_memory import keep_freed_blocks, release_freed_blocks
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.metrics import Relevance
 from prvr_model.model import MscModel
@@ -81,11 +81,13 @@ def train(
     """
     speed = speed or SpeedSettings()
     torch.set_num_threads(speed.threads)
-    return_large_blocks()
+    keep_freed_blocks()
     # Training uses the process's generators; a host in the same process keeps its own.
-    with torch.random.fork_rng():
-        run = _Run(settings, store, folder, speed)
-        return run.execute(report)
+    try:
+        with torch.random.fork_rng():
+            return _Run(settings, store, folder, speed).execute(report)
+    finally:
+        release_freed_blocks()
 
 
 class _Run:

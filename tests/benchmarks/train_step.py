@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from prvr_model.batching import Batch
-from prvr_model.host_memory import return_large_blocks
+from prvr_model.host_memory import keep_freed_blocks
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.model import MscModel
 from prvr_model.objective import BranchDraws, compute_losses
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = arguments(parser)
     settings = build_settings(None, {"model.hidden_size": options.hidden})
-    return_large_blocks()
+    keep_freed_blocks()
     step = build_step(settings, random_batch(settings, options), options)
     before = gemm_gflops()
     with PeakMemory() as memory:

@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prvr_model.attention import (
-    AttentionBlock,
-    gaussian_prior,
-    padding_bias,
-    self_attention,
-)
-from prvr_model.encoders import CaptionEncoder, ScaleMixing, VideoBranch
+from prvr_model import fused_blocks, scale_mixing
+from prvr_model.attention import AttentionBlock, gaussian_prior, padding_bias
+from prvr_model.encoders import CaptionEncoder, VideoBranch
+from prvr_model.fused_blocks import parallel_blocks
+from prvr_model.scale_mixing import ScaleMixing
 from prvr_model.settings import PUBLISHED_WIDTHS
 
 
@@ -80,13 +78,9 @@ def randomised(module: nn.Module) -> nn.Module:
 def whole_block(
     block: AttentionBlock, rows: Tensor, factor: Tensor | None, bias: Tensor | None
 ) -> Tensor:
-    (attended,) = self_attention(
-        rows,
-        [block.attention],
-        None if factor is None else factor[None],
-        None if bias is None else bias[:, None],
-    )
-    return block(rows.flatten(0, 1), attended.flatten(0, 1)).view_as(rows)
+    factors = None if factor is None else factor[None]
+    (found,) = parallel_blocks(rows, [block], factors, None if bias is None else bias[:, None])
+    return found
 
 
 def slow_summary(block: AttentionBlock, token: Tensor, source: Tensor) -> Tensor:
@@ -104,26 +98,63 @@ def slow_summary(block: AttentionBlock, token: Tensor, source: Tensor) -> Tensor
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_gradient_of_attention_is_right(with_bias: bool) -> None:
-    blocks = [randomised(AttentionBlock(4, 2, 8, dropout_rate=0.0)) for _ in range(2)]
-    layers = [block.attention for block in blocks]
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_gradient_of_fused_blocks_is_right(with_bias: bool, rate: float) -> None:
+    blocks = [randomised(AttentionBlock(4, 2, 8, rate)).train() for _ in range(2)]
     rows = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     factors = torch.stack([gaussian_prior(3, width).double() for width in (0.5, 5.0)])
     bias = torch.randn(2, 1, 3, dtype=torch.float64) if with_bias else None
-    assert torch.autograd.gradcheck(lambda x: self_attention(x, layers, factors, bias), rows)
+    parameters = [one for block in blocks for one in block.parameters()]
 
-
-def test_gradient_of_attention_is_right_under_dropout() -> None:
-    block = randomised(AttentionBlock(4, 2, 8, dropout_rate=0.4)).train()
-    rows = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
-
-    def attend(x: Tensor) -> Tensor:
+    def outputs(x: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         torch.manual_seed(3)
-        return self_attention(x, [block.attention])[0]
+        return parallel_blocks(x, blocks, factors, bias)
 
-    assert not torch.equal(attend(rows), self_attention(rows, [block.eval().attention])[0])
-    block.train()
-    assert torch.autograd.gradcheck(attend, rows)
+    assert torch.autograd.gradcheck(outputs, (rows, *parameters))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_gradient_of_mixing_is_right(rate: float) -> None:
+    mixing = randomised(ScaleMixing(4, 2, length=3, temperature=0.6, dropout_rate=rate)).train()
+    outputs = [torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    token = torch.randn(1, 1, 4, dtype=torch.float64, requires_grad=True)
+
+    def mixed(token: Tensor, *values: Tensor) -> Tensor:
+        torch.manual_seed(3)
+        return mixing(values[:3], token)
+
+    assert torch.autograd.gradcheck(mixed, (token, *outputs, *mixing.parameters()))
+
+
+def test_fused_and_plain_form_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output and gradients of a whole branch."""
+    torch.manual_seed(0)
+    branch = VideoBranch(6, 8, 2, 5, 5, PUBLISHED_WIDTHS[:3], 0.6, 0.0, 0.0).double()
+    features = torch.randn(3, 5, 6, dtype=torch.float64)
+    token = torch.randn(1, 1, 8, dtype=torch.float64)
+    sizes = torch.randint(1, 9, (3, 5)).double()
+    found = {}
+    for fused in (True, False):
+        for module in (fused_blocks, scale_mixing):
+            monkeypatch.setattr(module, "can_fuse", lambda _, fused=fused: fused)
+        branch.zero_grad()
+        output = branch(features, token, sizes)
+        output.square().sum().backward()
+        found[fused] = [output.detach(), *(one.grad.clone() for one in branch.parameters())]
+    for one, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_fused_dropout_has_the_plain_form_s_mean() -> None:
+    """Masks differ, so the two forms agree on average over many draws only."""
+    block = randomised(AttentionBlock(4, 2, 8, 0.3)).train()
+    rows = torch.randn(1, 3, 4, dtype=torch.float64).expand(20_000, 3, 4)
+    with torch.no_grad():
+        fused, plain = parallel_blocks(rows, [block])[0], block(rows)
+    spread = (fused.var(dim=0) / len(rows) * 2).sqrt()
+    assert ((fused.mean(dim=0) - plain.mean(dim=0)).abs() < 5 * spread).all()
+    torch.testing.assert_close(fused.var(dim=0), plain.var(dim=0), rtol=0.05, atol=0)
+    assert not torch.allclose(fused.mean(dim=0), block.eval()(rows[:1])[0], atol=1e-3)
 
 
 def test_block_equals_the_formula_with_factor_and_sizes() -> None:
@@ -156,7 +187,7 @@ def test_mixture_is_convex_at_every_position() -> None:
     mixing = randomised(ScaleMixing(8, 2, length=5, temperature=0.6, dropout_rate=0.2))
     outputs = torch.randn(2, 3, 5, 8, dtype=torch.float64)
     token = torch.randn(1, 1, 8, dtype=torch.float64)
-    found = mixing(outputs, token)
+    found = mixing(outputs.unbind(1), token)
     for video in range(2):
         summaries = torch.stack(
             [slow_summary(mixing.summary, token[0, 0], scale) for scale in outputs[video]]
