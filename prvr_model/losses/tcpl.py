@@ -4,6 +4,8 @@ Source: the MSC paper, losses, TCPL. The student is the learned query vector, th
 foundation model's sentence vector; the teacher gets no gradient.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,11 +20,10 @@ _SMALLEST_SQUARE = 1e-12
 _EQUAL_SHARE = 1e-12
 # Elements of one block of angles. On a processor a few such arrays should stay in its cache; an
 # accelerator wants few large steps.
-_BLOCK_ELEMENTS = {"cpu": 1 << 18}
+_BLOCK_ELEMENTS = {"cpu": 1 << 19}
 _ACCELERATOR_BLOCK_ELEMENTS = 1 << 24
-# More strips save more of the mirrored half of the pairs, and cost more calls.
-_NUM_STRIPS = 4
-_SMALLEST_STRIP = 32
+# Smaller tiles save more of the mirrored half of the pairs, and cost more calls.
+_TILE_ROWS = 64
 
 
 def distance_loss(
@@ -85,8 +86,7 @@ def angle_loss(
 class _AngleLoss(torch.autograd.Function):
     """Angle loss as a function of squared distances; the gradient is made with the loss.
 
-    `A_ijk = A_ikj`, so of the pairs (j, k) only strips are taken: captions j of a strip with all k
-    from its first caption on, those behind the strip counting twice.
+    `A_ijk = A_ikj`, so of the pairs (j, k) only tiles on the diagonal and to its right are taken.
     """
 
     @staticmethod
@@ -95,14 +95,14 @@ class _AngleLoss(torch.autograd.Function):
         student: Float[Tensor, "captions captions"],
         teacher: Float[Tensor, "captions captions"],
     ) -> Float[Tensor, ""]:
-        sides = _Side(student), _Side(teacher)
+        sides = _Side.of(student), _Side.of(teacher)
         total = student.new_zeros(())
         gradient = torch.zeros_like(student)
-        for strip in _strips(len(student)):
-            block = max(1, _block_elements(student.device) // strip.size)
+        for tile in _tiles(len(student)):
+            block = max(1, _block_elements(student.device) // tile.size)
             for start in range(0, len(student), block):
                 anchors = slice(start, min(start + block, len(student)))
-                total += _add_block(gradient, *sides, strip, anchors)
+                total += _add_block(gradient, *sides, tile, anchors)
         ctx.save_for_backward(gradient / len(student) ** 3)
         return total / len(student) ** 3
 
@@ -112,102 +112,111 @@ class _AngleLoss(torch.autograd.Function):
         return gradient * outputs[0], None
 
 
+@dataclass(frozen=True)
 class _Side:
-    """Student or teacher: half the squared distances, and their inverse distances."""
+    """Student or teacher, by anchor i and caption j.
 
-    def __init__(self, squares: Float[Tensor, "captions captions"]) -> None:
-        self.halves = squares / 2
-        self.inverse = _inverse_distances(squares)
-        self.scaled = self.halves * self.inverse
+    Args:
+        halves: Half the squared distances, h.
+        inverse: Inverse distances r; 0 where captions are equal.
+        scaled: Their product, `c = r h`.
+    """
 
-    def partial(self, strip: "_Strip", anchors: slice) -> Float[Tensor, "anchors strip rest"]:
-        """`r_j r_k (h_k - H_jk)`: the angles less their part of rank one, `r_j h_j r_k`."""
-        inverse = self.inverse[anchors]
-        rows = torch.addcmul(
-            self.scaled[anchors, None, strip.rest],
-            self.halves[None, strip.rows, strip.rest],
-            inverse[:, None, strip.rest],
+    halves: Float[Tensor, "captions captions"]
+    inverse: Float[Tensor, "captions captions"]
+    scaled: Float[Tensor, "captions captions"]
+
+    @classmethod
+    def of(cls, squares: Float[Tensor, "captions captions"]) -> "_Side":
+        """From squared distances."""
+        halves, inverse = squares / 2, _inverse_distances(squares)
+        return cls(halves, inverse, halves * inverse)
+
+    def columns(self, tile: "_Tile", anchors: slice) -> Float[Tensor, "anchors rows columns"]:
+        """`r_k (h_k - H_jk)`: the angles over r_j, less `r_k h_j`."""
+        return torch.addcmul(
+            self.scaled[anchors, None, tile.columns],
+            self.halves[None, tile.rows, tile.columns],
+            self.inverse[anchors, None, tile.columns],
             value=-1,
         )
-        return rows.mul_(inverse[:, strip.rows, None])
 
 
-class _Strip:
-    """Rows j of a strip and the columns k from its first row on."""
+@dataclass(frozen=True)
+class _Tile:
+    """Captions j and k of some pairs; off the diagonal the mirror image counts as well."""
 
-    def __init__(self, start: int, stop: int, num_captions: int) -> None:
-        self.rows = slice(start, stop)
-        self.rest = slice(start, num_captions)
-        self.beyond = slice(stop, num_captions)
-        self.width = stop - start
-        self.size = self.width * (num_captions - start)
+    rows: slice
+    columns: slice
+    weight: int
+
+    @property
+    def size(self) -> int:
+        """Number of pairs."""
+        return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
 
 
-def _strips(num_captions: int) -> list[_Strip]:
-    width = max(_SMALLEST_STRIP, -(-num_captions // _NUM_STRIPS))
-    return [
-        _Strip(start, min(start + width, num_captions), num_captions)
-        for start in range(0, num_captions, width)
-    ]
+def _tiles(num_captions: int) -> Iterator[_Tile]:
+    for start in range(0, num_captions, _TILE_ROWS):
+        rows = slice(start, min(start + _TILE_ROWS, num_captions))
+        yield _Tile(rows, rows, weight=1)
+        if rows.stop < num_captions:
+            yield _Tile(rows, slice(rows.stop, num_captions), weight=2)
 
 
 def _add_block(
     gradient: Float[Tensor, "captions captions"],
     student: _Side,
     teacher: _Side,
-    strip: _Strip,
+    tile: _Tile,
     anchors: slice,
 ) -> Float[Tensor, ""]:
-    """Loss of a strip for some anchors; its derivative by the student's squares is added."""
-    inverse, scaled = student.inverse[anchors], student.scaled[anchors]
-    partial = student.partial(strip, anchors)
-    difference = partial - teacher.partial(strip, anchors)
-    left = torch.stack((scaled[:, strip.rows], -teacher.scaled[anchors, strip.rows]), dim=2)
-    right = torch.stack((inverse[:, strip.rest], teacher.inverse[anchors, strip.rest]), dim=1)
-    difference.baddbmm_(left, right)
-    slope = difference.clamp(-1, 1)
-    # smooth-L1 is slope * (difference - slope / 2) on both of its branches. A pair beyond the
-    # strip stands for its mirror image too.
-    twice = slope[:, :, strip.width :]
-    loss = _product(slope, difference) - _product(slope, slope) / 2
-    loss += _product(twice, difference[:, :, strip.width :]) - _product(twice, twice) / 2
-    _add_anchor_terms(gradient[anchors], slope, partial, inverse, scaled, strip)
-    slope.mul_(inverse[:, strip.rows, None]).mul_(inverse[:, None, strip.rest])
-    slope[:, :, strip.width :] *= 2
-    gradient[strip.rows, strip.rest].sub_(slope.sum(dim=0), alpha=0.5)
-    return loss
+    """Loss of a tile for some anchors; its derivative by the student's squares is added."""
+    row_inverse = student.inverse[anchors, tile.rows, None]
+    difference = student.columns(tile, anchors).mul_(row_inverse)
+    scratch = teacher.columns(tile, anchors)
+    difference.addcmul_(scratch, teacher.inverse[anchors, tile.rows, None], value=-1)
+    rows, columns = (anchors, tile.rows), (anchors, tile.columns)
+    scaled = torch.stack((student.scaled[rows], -teacher.scaled[rows]), dim=2)
+    difference.baddbmm_(
+        scaled, torch.stack((student.inverse[columns], teacher.inverse[columns]), 1)
+    )
+    slope = torch.clamp(difference, -1, 1, out=scratch)
+    # smooth-L1 is slope * (difference - slope / 2) on both of its branches.
+    flat = slope.flatten()
+    loss = torch.dot(flat, difference.flatten()) - torch.dot(flat, flat) / 2
+    _add_gradient(gradient, student, tile, anchors, slope.mul_(row_inverse), scratch=difference)
+    return loss * tile.weight
 
 
-def _add_anchor_terms(
-    gradient: Float[Tensor, "anchors captions"],
-    slope: Float[Tensor, "anchors strip rest"],
-    partial: Float[Tensor, "anchors strip rest"],
-    inverse: Float[Tensor, "anchors captions"],
-    scaled: Float[Tensor, "anchors captions"],
-    strip: _Strip,
+def _add_gradient(
+    gradient: Float[Tensor, "captions captions"],
+    student: _Side,
+    tile: _Tile,
+    anchors: slice,
+    slope: Float[Tensor, "anchors rows columns"],
+    scratch: Float[Tensor, "anchors rows columns"],
 ) -> None:
-    """Add the derivative by the anchors' own squares S_ij.
+    """Add the derivative by the squares, given the slopes W times r_j.
 
-    With slopes W: `r_ij sum_k W_jk r_ik` by the inner product, and by the distance in both
-    factors `-r_ij^2 sum_k W_jk A_jk`, where `A_jk = partial_jk + c_j r_k`, c the scaled halves.
+    With `V = W r_j r_k`: by `H_jk` it is -V summed over anchors, and by an anchor's own
+    `S_ij`, from the inner product and from the distance in both factors,
+    `sum_k V - r_j^2 sum_k W A_jk`, where `sum_k W A_jk = sum_k V (h_j + h_k - H_jk)`.
     """
-    weighted = partial.mul_(slope)
-    rows, rest, beyond = strip.rows, strip.rest, strip.beyond
-    by_row = (slope @ inverse[:, rest, None])[:, :, 0]
-    angle_sums = weighted.sum(dim=2) + scaled[:, rows] * by_row
-    gradient[:, rows] += inverse[:, rows] * by_row - inverse[:, rows] ** 2 * angle_sums
-    # The mirror images: rows k beyond the strip, columns j in it.
-    far_slope = slope[:, :, strip.width :]
-    far = torch.stack((inverse[:, rows], scaled[:, rows]), dim=1) @ far_slope
-    far_sums = weighted[:, :, strip.width :].sum(dim=1) + inverse[:, beyond] * far[:, 1]
-    gradient[:, beyond] += inverse[:, beyond] * far[:, 0] - inverse[:, beyond] ** 2 * far_sums
-
-
-def _product(
-    left: Float[Tensor, "anchors strip rest"], right: Float[Tensor, "anchors strip rest"]
-) -> Float[Tensor, ""]:
-    """Sum of the products of all entries, in one pass."""
-    return torch.einsum("ajk,ajk->", left, right)
+    rows, columns = tile.rows, tile.columns
+    halves, inverse = student.halves[anchors], student.inverse[anchors]
+    by_row = slope @ torch.stack((inverse[:, columns], student.scaled[anchors, columns]), dim=2)
+    pulled = slope.mul_(inverse[:, None, columns])
+    by_pair = torch.mul(pulled, student.halves[rows, columns], out=scratch)
+    angles = halves[:, rows] * by_row[:, :, 0] + by_row[:, :, 1] - by_pair.sum(dim=2)
+    gradient[anchors, rows] += by_row[:, :, 0] - inverse[:, rows] ** 2 * angles
+    if tile.weight > 1:
+        # The mirror images: k takes the part of j.
+        own = halves[:, rows]
+        sums = torch.stack((torch.ones_like(own), own), dim=1) @ pulled
+        angles = halves[:, columns] * sums[:, 0] + sums[:, 1] - by_pair.sum(dim=1)
+        gradient[anchors, columns] += sums[:, 0] - inverse[:, columns] ** 2 * angles
+    gradient[rows, columns].sub_(pulled.sum(dim=0), alpha=tile.weight / 2)
 
 
 def _block_elements(device: torch.device) -> int:
