@@ -7,6 +7,7 @@ that of the rounded rate, so the mean is exact.
 
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -31,8 +32,10 @@ def keep_mask(shape: tuple[int, ...], rate: float, device: torch.device) -> Bool
     if device.type != "cpu":
         return torch.rand(size, device=device) < kept_share(rate)
     draws = -(-size.numel() // _PER_DRAW)
-    bits = torch.empty(draws, dtype=torch.int64).random_(-(2**63), None)
-    values = bits.view(torch.int16)[: size.numel()]
+    # numpy's generator, seeded by torch's, gives bits in less than half the time.
+    seed = int(torch.randint(2**63 - 1, ()))
+    bits = torch.from_numpy(np.random.SFC64(seed).random_raw(draws).view(np.int16))
+    values = bits[: size.numel()]
     return (values < _kept_values(rate) - _VALUES // 2).view(size)
 
 
@@ -60,7 +63,7 @@ def dropout(rows: Float[Tensor, "*shape"], rate: float, training: bool) -> Float
     """Zero a share `rate` of the elements and scale up the rest; the rows as they are otherwise."""
     if not training or rate == 0:
         return rows
-    if rows.device.type != "cpu":
+    if rows.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(rows, rate)
     mask = keep_mask(tuple(rows.shape), rate, rows.device)
     dropped: Tensor = _Dropout.apply(rows, mask, 1 / kept_share(rate))  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ Source: the MSC paper, losses, TCPL. The student is the learned query vector, th
 foundation model's sentence vector; the teacher gets no gradient.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -153,7 +154,8 @@ class _Tile:
     @property
     def size(self) -> int:
         """Number of pairs."""
-        return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
+        sides = (self.rows, self.columns)
+        return math.prod(side.stop - side.start for side in sides)
 
 
 def _tiles(num_captions: int) -> Iterator[_Tile]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prvr_model import fused_blocks, scale_mixing
+from prvr_model import encoders, fused_blocks, scale_mixing
 from prvr_model.attention import AttentionBlock, gaussian_prior, padding_bias
 from prvr_model.encoders import CaptionEncoder, VideoBranch
 from prvr_model.fused_blocks import parallel_blocks
@@ -229,3 +229,22 @@ def test_one_scale_is_its_own_mixture() -> None:
     rows = branch.projection(features)
     found = branch(features, torch.zeros(1, 1, 8, dtype=torch.float64))
     torch.testing.assert_close(found, slow_block(branch.blocks[0], rows, None, None))
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 7, 12])
+def test_parts_of_a_batch_do_not_change_its_encoding(
+    rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branch = randomised(VideoBranch(6, 8, 2, 5, 5, PUBLISHED_WIDTHS[:2], 0.6, 0.0, 0.0))
+    encoder = randomised(CaptionEncoder(6, 8, 2, 12, 0.0, 0.0))
+    features = torch.randn(5, 5, 6, dtype=torch.float64)
+    sizes = torch.randint(1, 9, (5, 5)).double()
+    token = torch.randn(1, 1, 8, dtype=torch.float64)
+    lengths = torch.tensor([3, 1, 4, 4, 2])
+    valid = torch.arange(4) < lengths[:, None]
+    tokens = torch.randn(5, 4, 6, dtype=torch.float64) * valid[:, :, None]
+    whole = branch(features, token, sizes), encoder(tokens, valid)
+    monkeypatch.setattr(encoders, "_ROWS_AT_ONCE", {"cpu": rows_at_once})
+    parts = branch(features, token, sizes), encoder(tokens, valid)
+    for one, other in zip(parts, whole, strict=True):
+        torch.testing.assert_close(one, other)
