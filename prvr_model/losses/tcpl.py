@@ -66,7 +66,9 @@ def _squared_distances(
 
 
 def angle_loss(
-    student: Float[Tensor, "captions hidden"], teacher: Float[Tensor, "captions text"]
+    student: Float[Tensor, "captions hidden"],
+    teacher: Float[Tensor, "captions text"],
+    anchors: slice | None = None,
 ) -> Float[Tensor, ""]:
     """Smooth-L1 between the angles of all triples of captions.
 
@@ -75,11 +77,17 @@ def angle_loss(
     law of cosines), taken in blocks of anchors i, loss and gradient in one pass, so memory is
     O(Q^2). Equal captions have no direction: their angles are 0.
 
+    Args:
+        student: Query vectors.
+        teacher: The foundation model's sentence vectors.
+        anchors: Captions i whose angles are taken; None: all. Losses of parts add up.
+
     Returns:
-        Mean over all Q^3 entries.
+        Sum over the anchors' entries, divided by all Q^3.
     """
+    taken = range(*(anchors or slice(None)).indices(len(student)))
     loss: Tensor = _AngleLoss.apply(  # type: ignore[no-untyped-call]
-        _squared_distances(student), _squared_distances(teacher.detach()).to(student.dtype)
+        _squared_distances(student), _squared_distances(teacher.detach()).to(student.dtype), taken
     )
     return loss
 
@@ -95,22 +103,23 @@ class _AngleLoss(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         student: Float[Tensor, "captions captions"],
         teacher: Float[Tensor, "captions captions"],
+        taken: range,
     ) -> Float[Tensor, ""]:
         sides = _Side.of(student), _Side.of(teacher)
         total = student.new_zeros(())
         gradient = torch.zeros_like(student)
         for tile in _tiles(len(student)):
             block = max(1, _block_elements(student.device) // tile.size)
-            for start in range(0, len(student), block):
-                anchors = slice(start, min(start + block, len(student)))
+            for start in range(taken.start, taken.stop, block):
+                anchors = slice(start, min(start + block, taken.stop))
                 total += _add_block(gradient, *sides, tile, anchors)
         ctx.save_for_backward(gradient / len(student) ** 3)
         return total / len(student) ** 3
 
     @staticmethod
-    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
         (gradient,) = ctx.saved_tensors
-        return gradient * outputs[0], None
+        return gradient * outputs[0], None, None
 
 
 @dataclass(frozen=True)

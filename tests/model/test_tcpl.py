@@ -109,6 +109,17 @@ def test_blocks_do_not_change_the_numbers(elements: int, monkeypatch: pytest.Mon
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+def test_losses_of_parts_of_the_anchors_add_up() -> None:
+    student, teacher = captions(11, 6), captions(11, 4, seed=1)
+    whole = rows_and_gradient(angle_loss, student, teacher)
+    parts = [
+        rows_and_gradient(lambda s, t, part=part: angle_loss(s, t, part), student, teacher)
+        for part in (slice(0, 3), slice(3, 3), slice(3, 11))
+    ]
+    for one, others in zip(whole, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(sum(others), one)
+
+
 @pytest.mark.parametrize(("apart", "tolerance"), [(1e-2, 1e-4), (1e-3, 1e-3), (1e-4, 1e-2)])
 def test_float32_keeps_the_angles_of_nearly_equal_captions(apart: float, tolerance: float) -> None:
     student, teacher = captions(40, 16), captions(40, 12, seed=1)
