@@ -128,7 +128,7 @@ class _Sizes:
 
     def by_head(self, rows: Float[Tensor, "rows hidden"]) -> Float[Tensor, "heads batch length _"]:
         """A view of rows, head by head."""
-        shape = (self.batch, self.length, self.num_heads, -1)
+        shape = (self.batch, self.length, self.num_heads, self.hidden // self.num_heads)
         return rows.view(shape).permute(2, 0, 1, 3)
 
     def new(self, like: Tensor, inner: int) -> Float[Tensor, "heads batch length inner"]:

@@ -1,0 +1,171 @@
+"""The processes that train one trial together, and what they exchange.
+
+The loss is that of the global batch: negatives and relations between captions come from all
+workers. Each worker encodes its own videos with their captions. Query vectors go to everyone (a
+megabyte), scores too; encoded videos, the bulk, stay where they are. Of the loss each worker
+computes what depends on its own videos and its share of the rest, so that the gradients of all
+workers add up to those of one process.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, distributed, nn
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How the rows of a global batch are spread: worker w has `counts[w]` rows, in order."""
+
+    counts: tuple[int, ...]
+
+    @classmethod
+    def even(cls, total: int, num_workers: int) -> "Shards":
+        """Shards whose sizes differ by one at most, the larger ones first."""
+        small, more = divmod(total, num_workers)
+        return cls(tuple(small + (worker < more) for worker in range(num_workers)))
+
+    @property
+    def total(self) -> int:
+        """Rows of all workers."""
+        return sum(self.counts)
+
+    def rows(self, worker: int) -> slice:
+        """A worker's rows of the global batch."""
+        stops = list(accumulate(self.counts))
+        return slice(stops[worker] - self.counts[worker], stops[worker])
+
+
+class Workers:
+    """One process that trains alone: everything is its own, nothing is exchanged."""
+
+    rank = 0
+    size = 1
+    exchanged_bytes = 0
+
+    def gather_rows(
+        self, rows: Float[Tensor, "own dim"], shards: Shards
+    ) -> Float[Tensor, "all dim"]:
+        """Rows of all workers; the gradient is the sum of all workers' gradients."""
+        return rows
+
+    def gather_columns(
+        self, values: Float[Tensor, "rows own"], shards: Shards
+    ) -> Float[Tensor, "rows all"]:
+        """Columns of all workers; the gradient is that of one's own columns alone.
+
+        For values from which every worker computes the same: each would find the same gradient.
+        """
+        return values
+
+    def sum(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """Sum over all workers, element by element, without gradient."""
+        return values
+
+    def largest(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """Maximum over all workers, element by element, without gradient."""
+        return values
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its sum over all workers."""
+
+    def first_decides(self, value: int) -> int:
+        """The first worker's value."""
+        return value
+
+
+ALONE = Workers()
+
+
+class GroupWorkers(Workers):
+    """Workers of a `torch.distributed` process group, NCCL on GPUs and gloo on CPUs.
+
+    Args:
+        group: The group; None: the default one, which must be initialised.
+    """
+
+    def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
+        self._group = group
+        self.rank = distributed.get_rank(group)
+        self.size = distributed.get_world_size(group)
+        self.exchanged_bytes = 0
+
+    def gather_rows(
+        self, rows: Float[Tensor, "own dim"], shards: Shards
+    ) -> Float[Tensor, "all dim"]:
+        gathered: Tensor = _GatherRows.apply(rows, shards, self)  # type: ignore[no-untyped-call]
+        return gathered
+
+    def gather_columns(
+        self, values: Float[Tensor, "rows own"], shards: Shards
+    ) -> Float[Tensor, "rows all"]:
+        others = self.all_rows(values.detach().T, shards)
+        parts = [part.T for part in others.split(shards.counts)]
+        parts[self.rank] = values
+        return torch.cat(parts, dim=1)
+
+    def sum(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        return self._reduced(values, distributed.ReduceOp.SUM)
+
+    def largest(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        return self._reduced(values, distributed.ReduceOp.MAX)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        # One exchange instead of hundreds of small ones.
+        flat = torch.cat([one.flatten() for one in gradients])
+        parts = self.sum(flat).split([one.numel() for one in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def first_decides(self, value: int) -> int:
+        device = "cuda" if distributed.get_backend(self._group) == "nccl" else "cpu"
+        decided = torch.tensor(value, device=device)
+        distributed.broadcast(decided, group=self._group, group_src=0)
+        return int(decided)
+
+    def all_rows(
+        self, rows: Shaped[Tensor, "own dim"], shards: Shards
+    ) -> Shaped[Tensor, "all dim"]:
+        """Rows of all workers, without gradient. Padded to the longest: sizes must be equal."""
+        longest = max(shards.counts)
+        padded = rows.new_zeros((longest, *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        gathered = rows.new_empty((self.size * longest, *rows.shape[1:]))
+        distributed.all_gather_into_tensor(gathered, padded, group=self._group)
+        self._count(gathered)
+        parts = gathered.split(longest)
+        return torch.cat([part[:count] for part, count in zip(parts, shards.counts, strict=True)])
+
+    def _reduced(self, values: Tensor, operation: Any) -> Tensor:  # noqa: ANN401
+        reduced = values.detach().clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(reduced, operation, group=self._group)
+        self._count(reduced)
+        return reduced
+
+    def _count(self, values: Tensor) -> None:
+        """Add the bytes of a result that came from other workers, once each."""
+        self.exchanged_bytes += values.numel() * values.element_size()
+
+
+class _GatherRows(torch.autograd.Function):
+    """Rows of all workers in order; every worker's gradient goes to the rows' owner."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401  (torch gives the context no type)
+        rows: Float[Tensor, "own dim"],
+        shards: Shards,
+        workers: GroupWorkers,
+    ) -> Float[Tensor, "all dim"]:
+        ctx.shards, ctx.workers = shards, workers
+        return workers.all_rows(rows, shards)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        own: Tensor = ctx.workers.sum(gradients[0])[ctx.shards.rows(ctx.workers.rank)]
+        return own, None, None
