@@ -62,6 +62,12 @@ class Workers:
         """
         return values
 
+    def all_rows(
+        self, rows: Shaped[Tensor, "own *dims"], shards: Shards
+    ) -> Shaped[Tensor, "all *dims"]:
+        """Rows of all workers, without gradient."""
+        return rows
+
     def sum(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
         """Sum over all workers, element by element, without gradient."""
         return values
@@ -97,24 +103,29 @@ class GroupWorkers(Workers):
     def gather_rows(
         self, rows: Float[Tensor, "own dim"], shards: Shards
     ) -> Float[Tensor, "all dim"]:
+        """See `Workers.gather_rows`."""
         gathered: Tensor = _GatherRows.apply(rows, shards, self)  # type: ignore[no-untyped-call]
         return gathered
 
     def gather_columns(
         self, values: Float[Tensor, "rows own"], shards: Shards
     ) -> Float[Tensor, "rows all"]:
+        """See `Workers.gather_columns`."""
         others = self.all_rows(values.detach().T, shards)
         parts = [part.T for part in others.split(shards.counts)]
         parts[self.rank] = values
         return torch.cat(parts, dim=1)
 
     def sum(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """See `Workers.sum`."""
         return self._reduced(values, distributed.ReduceOp.SUM)
 
     def largest(self, values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """See `Workers.largest`."""
         return self._reduced(values, distributed.ReduceOp.MAX)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """See `Workers.sum_gradients`."""
         gradients = [one.grad for one in parameters if one.grad is not None]
         # One exchange instead of hundreds of small ones.
         flat = torch.cat([one.flatten() for one in gradients])
@@ -123,15 +134,16 @@ class GroupWorkers(Workers):
             gradient.copy_(part.view_as(gradient))
 
     def first_decides(self, value: int) -> int:
+        """See `Workers.first_decides`."""
         device = "cuda" if distributed.get_backend(self._group) == "nccl" else "cpu"
         decided = torch.tensor(value, device=device)
         distributed.broadcast(decided, group=self._group, group_src=0)
         return int(decided)
 
     def all_rows(
-        self, rows: Shaped[Tensor, "own dim"], shards: Shards
-    ) -> Shaped[Tensor, "all dim"]:
-        """Rows of all workers, without gradient. Padded to the longest: sizes must be equal."""
+        self, rows: Shaped[Tensor, "own *dims"], shards: Shards
+    ) -> Shaped[Tensor, "all *dims"]:
+        """See `Workers.all_rows`. Rows travel padded to the longest shard: sizes must be equal."""
         longest = max(shards.counts)
         padded = rows.new_zeros((longest, *rows.shape[1:]))
         padded[: len(rows)] = rows
