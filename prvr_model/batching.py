@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prvr_model.dataset import PreparedSplit
+from prvr_model.workers import Shards, Spread
 
 # Tells apart the streams of random numbers that one seed gives.
 _ORDER_STREAM, _NEGATIVES_STREAM, _DROPOUT_STREAM, _WEIGHTS_STREAM = range(4)
@@ -18,6 +19,9 @@ _ORDER_STREAM, _NEGATIVES_STREAM, _DROPOUT_STREAM, _WEIGHTS_STREAM = range(4)
 class Batch:
     """Videos and all their captions; captions follow their videos' order.
 
+    With several workers each holds its own videos and captions, and of all captions the little
+    that the loss needs.
+
     Args:
         frames: Resampled frames, rows of norm 1.
         clips: Clips, rows of norm 1.
@@ -26,8 +30,10 @@ class Batch:
         segment_of_clip: CBVA segment of each clip.
         tokens: Caption tokens, rows of norm 1, zero where padding.
         tokens_valid: Where a token is.
-        teacher: The foundation model's sentence vector: each caption's last valid token.
-        video_of_caption: Row of each caption's video.
+        teacher: The foundation model's sentence vector of every caption of all workers: its last
+            valid token.
+        video_of_caption: Row of each caption's video, both counted over all workers.
+        given_spread: How the global batch is spread over workers; None: this is all of it.
     """
 
     frames: Float[Tensor, "videos frames dim"]
@@ -37,8 +43,15 @@ class Batch:
     segment_of_clip: Int[Tensor, "videos clips"]
     tokens: Float[Tensor, "captions length text_dim"]
     tokens_valid: Bool[Tensor, "captions length"]
-    teacher: Float[Tensor, "captions text_dim"]
-    video_of_caption: Int[Tensor, "captions"]
+    teacher: Float[Tensor, "all_captions text_dim"]
+    video_of_caption: Int[Tensor, "all_captions"]
+    given_spread: Spread | None = None
+
+    @property
+    def spread(self) -> Spread:
+        """How the global batch is spread over workers."""
+        alone = Spread(Shards((len(self.frames),)), Shards((len(self.tokens),)))
+        return self.given_spread or alone
 
 
 @dataclass(frozen=True)

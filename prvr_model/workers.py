@@ -40,11 +40,20 @@ class Shards:
         return slice(stops[worker] - self.counts[worker], stops[worker])
 
 
+@dataclass(frozen=True)
+class Spread:
+    """How a global batch is spread over workers; captions are where their video is."""
+
+    videos: Shards
+    captions: Shards
+
+
 class Workers:
     """One process that trains alone: everything is its own, nothing is exchanged."""
 
     rank = 0
     size = 1
+    # What this worker has received from others.
     exchanged_bytes = 0
 
     def gather_rows(
@@ -147,21 +156,21 @@ class GroupWorkers(Workers):
         longest = max(shards.counts)
         padded = rows.new_zeros((longest, *rows.shape[1:]))
         padded[: len(rows)] = rows
-        gathered = rows.new_empty((self.size * longest, *rows.shape[1:]))
-        distributed.all_gather_into_tensor(gathered, padded, group=self._group)
-        self._count(gathered)
-        parts = gathered.split(longest)
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        distributed.all_gather(parts, padded, group=self._group)
+        self._count(padded, times=self.size - 1)
         return torch.cat([part[:count] for part, count in zip(parts, shards.counts, strict=True)])
 
     def _reduced(self, values: Tensor, operation: Any) -> Tensor:  # noqa: ANN401
         reduced = values.detach().clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(reduced, operation, group=self._group)
-        self._count(reduced)
+        # Of a ring each worker receives about two copies, less what is its own.
+        self._count(reduced, times=2 * (self.size - 1) / self.size)
         return reduced
 
-    def _count(self, values: Tensor) -> None:
-        """Add the bytes of a result that came from other workers, once each."""
-        self.exchanged_bytes += values.numel() * values.element_size()
+    def _count(self, values: Tensor, times: float) -> None:
+        """Add what this worker receives."""
+        self.exchanged_bytes += round(times * values.numel() * values.element_size())
 
 
 class _GatherRows(torch.autograd.Function):

@@ -1,0 +1,254 @@
+"""Checks that N workers compute the loss, gradients and steps of one process.
+
+`python -m tests.ddp_parity FILE.npz --world N` takes any file of the reference format, spreads its
+batch unevenly over N gloo processes and prints one line per group with the largest relative error
+against one process (float64) and against the file (float32). Exit code 1 on a miss.
+"""
+
+import json
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor, distributed
+
+from prvr_model.batching import Batch, draws_for_step
+from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.objective import BranchDraws, compute_losses, loss_term_names
+from prvr_model.optimizer import BertAdam
+from prvr_model.released_checkpoint import our_name
+from prvr_model.train_loop import build_optimizer
+from prvr_model.workers import ALONE, GroupWorkers, Shards, Spread, Workers
+from tests.reference_conformance import (
+    GRADIENT_FLOOR,
+    GRADIENT_TOLERANCE,
+    OUTPUT_TOLERANCE,
+    GroupResult,
+    Reference,
+    gradient_error,
+    group,
+    read_reference,
+    relative_error,
+)
+
+EXACT_TOLERANCE = 1e-9
+NUM_STEPS = 10
+_START_TIMEOUT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step, and then ten, come to: values by name."""
+
+    terms: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    exchanged_bytes: int
+
+
+def uneven(total: int, world: int) -> Shards:
+    """Shards as uneven as can be: 1 row, then as many as are left for the others."""
+    if world == 1:
+        return Shards((total,))
+    rest = Shards.even(total - 1, world - 1).counts
+    return Shards((1, *rest)) if total else Shards.even(total, world)
+
+
+def own_part(batch: Batch, videos: Shards, rank: int) -> Batch:
+    """A worker's part of a batch."""
+    per_video = torch.bincount(batch.video_of_caption, minlength=len(batch.frames))
+    counts = tuple(
+        int(per_video[videos.rows(worker)].sum()) for worker in range(len(videos.counts))
+    )
+    captions = Shards(counts)
+    rows, texts = videos.rows(rank), captions.rows(rank)
+    by_video = ("frames", "clips", "clip_sizes", "frame_to_clip", "segment_of_clip")
+    return replace(
+        batch,
+        **{name: getattr(batch, name)[rows] for name in by_video},
+        tokens=batch.tokens[texts],
+        tokens_valid=batch.tokens_valid[texts],
+        given_spread=Spread(videos, captions),
+    )
+
+
+def converted(batch: Batch, dtype: torch.dtype) -> Batch:
+    """The batch with its real numbers in another type."""
+    values = {one.name: getattr(batch, one.name) for one in fields(batch)}
+    return replace(
+        batch,
+        **{
+            name: value.to(dtype)
+            for name, value in values.items()
+            if isinstance(value, Tensor) and value.is_floating_point()
+        },
+    )
+
+
+def compute(
+    reference: Reference, batch: Batch, workers: Workers, dtype: torch.dtype, hard: bool
+) -> Outcome:
+    """Losses, summed gradients and ten optimizer steps, dropout off."""
+    model = reference.model.to(dtype).eval()
+    optimizer = _optimizer(reference)
+    terms, gradients = {}, {}
+    for step in range(NUM_STEPS):
+        draws = _draws(batch, step, hard)
+        found = compute_losses(model, batch, reference.settings.losses, draws, hard, workers)
+        optimizer.zero_grad(set_to_none=True)
+        found.total.backward()
+        workers.sum_gradients(model.parameters())
+        if step == 0:
+            values = found.all_workers(workers)
+            terms = dict(zip(loss_term_names(), values, strict=True)) | {"total": values.sum()}
+            gradients = {
+                name: one.grad.clone()
+                for name, one in model.named_parameters()
+                if one.grad is not None
+            }
+            first = workers.exchanged_bytes
+        optimizer.step()
+    weights = {name: one.detach().clone() for name, one in model.named_parameters()}
+    return Outcome(terms, gradients, weights, first)
+
+
+def _optimizer(reference: Reference) -> BertAdam:
+    settings = reference.settings.optimizer
+    optimizer = build_optimizer(reference.model, reference.settings, num_videos=1)
+    return BertAdam(
+        optimizer.param_groups[0]["params"],
+        optimizer.param_groups[1]["params"],
+        settings,
+        reference.total_steps,
+    )
+
+
+def _draws(batch: Batch, step: int, hard: bool) -> BranchDraws:
+    sizes = (batch.spread.captions.total, batch.spread.videos.total)
+    if hard:  # as the file was made: the hardest
+        zeros = NegativeDraws(*(torch.zeros(size) for size in sizes))
+        return BranchDraws(zeros, zeros)
+    drawn = draws_for_step(1, 0, step, sizes * 2, torch.device("cpu"))
+    return BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
+
+
+def worst(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> float:
+    """Largest relative error over all tensors; infinite where one has no counterpart."""
+    if found.keys() != wanted.keys():
+        return float("inf")
+    return max(relative_error(found[name], wanted[name], GRADIENT_FLOOR) for name in wanted)
+
+
+def check_rank(path: Path) -> Iterator[GroupResult]:
+    """All checks; results are the same on every rank, but gradients are compared by each."""
+    workers = GroupWorkers()
+    for hard in (True, False):
+        kind = "hard" if hard else "random"
+        one = _computed(path, ALONE, torch.float64, hard)
+        many = _computed(path, workers, torch.float64, hard)
+        yield GroupResult(f"float64/{kind}/terms", worst(many.terms, one.terms), EXACT_TOLERANCE)
+        yield GroupResult(
+            f"float64/{kind}/gradients", worst(many.gradients, one.gradients), EXACT_TOLERANCE
+        )
+        yield GroupResult(
+            f"float64/{kind}/weights after {NUM_STEPS} steps",
+            worst(many.weights, one.weights),
+            EXACT_TOLERANCE,
+        )
+    yield from check_against_file(path, workers)
+
+
+def check_against_file(path: Path, workers: Workers) -> Iterator[GroupResult]:
+    """Total loss and gradient norms in float32 against those of the file."""
+    reference = read_reference(path)
+    found = _computed(path, workers, torch.float32, hard=True)
+    error = relative_error(found.terms["total"], reference.values["loss/total"])
+    yield GroupResult("float32/file/total", error, OUTPUT_TOLERANCE)
+    parameters = dict(reference.model.named_parameters())
+    for name, gradient in found.gradients.items():
+        parameters[name].grad = gradient
+    errors = [
+        gradient_error(parameters[our_name(name) or ""], wanted)
+        for name, wanted in group(reference.values, "grad_norm/").items()
+    ]
+    yield GroupResult("float32/file/grad_norm", max(errors), GRADIENT_TOLERANCE)
+
+
+def _computed(path: Path, workers: Workers, dtype: torch.dtype, hard: bool) -> Outcome:
+    reference = read_reference(path)
+    batch = converted(reference.batch, dtype)
+    if workers is not ALONE:
+        shards = uneven(len(batch.frames), workers.size)
+        batch = own_part(batch, shards, workers.rank)
+    return compute(reference, batch, workers, dtype, hard)
+
+
+def run_rank(path: Path, rank: int, world: int, folder: Path) -> None:
+    """One process: its results as JSON in the folder."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=world,
+        timeout=_START_TIMEOUT,
+    )
+    try:
+        results = [[one.group, one.error, one.tolerance] for one in check_rank(path)]
+    finally:
+        distributed.destroy_process_group()
+    (folder / f"rank{rank}.json").write_text(json.dumps(results))
+
+
+def check(path: Path, world: int) -> list[GroupResult]:
+    """Results of all ranks, the worst of each group.
+
+    Raises:
+        RuntimeError: A process failed.
+    """
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        processes = [
+            context.Process(target=run_rank, args=(path, rank, world, folder))
+            for rank in range(world)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        if any(process.exitcode for process in processes):
+            raise RuntimeError(f"exit codes {[process.exitcode for process in processes]}")
+        found = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(world)]
+    return [
+        max((GroupResult(*one) for one in ranks), key=_error) for ranks in zip(*found, strict=True)
+    ]
+
+
+def _error(result: GroupResult) -> float:
+    return result.error
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--world", type=click.IntRange(1), default=2, show_default=True)
+def main(file: Path, world: int) -> None:
+    """Check N workers against one process and against FILE, in the reference format."""
+    failed = 0
+    for result in check(file.resolve(), world):
+        failed += not result.passed
+        verdict = "ok" if result.passed else "MISS"
+        click.echo(
+            f"{result.group:38} {result.error:.2e} (allowed {result.tolerance:.0e}) {verdict}"
+        )
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
