@@ -139,18 +139,10 @@ def pad_tokens(
     return CaptionTokens(_tensor(features, device), _tensor(valid, device))
 
 
-def video_blocks(split: PreparedSplit, block: int) -> Iterator[slice]:
-    """Consecutive videos, `block` at a time."""
-    return _blocks(split.num_videos, block)
-
-
-def caption_blocks(split: PreparedSplit, block: int) -> Iterator[slice]:
-    """Consecutive captions, `block` at a time."""
-    return _blocks(split.num_captions, block)
-
-
-def _blocks(total: int, block: int) -> Iterator[slice]:
-    return (slice(start, min(start + block, total)) for start in range(0, total, block))
+def blocks_of(rows: slice, block: int) -> Iterator[slice]:
+    """Consecutive rows, `block` at a time."""
+    starts = range(rows.start, rows.stop, block)
+    return (slice(start, min(start + block, rows.stop)) for start in starts)
 
 
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:

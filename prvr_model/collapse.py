@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from prvr_model.workers import Shards, Workers
+
 # Pairs that the rank correlation is taken over: standard error about 0.006, 1 / sqrt(pairs).
 NUM_SAMPLED_PAIRS = 1 << 15
 # The sample must be the same in every epoch and trial.
@@ -57,6 +59,15 @@ class GroupSums:
             counts.append(torch.full((len(block),), block.shape[1], device=block.device))
             squares += _sum_of_squares(block)
         return cls(torch.cat(sums), torch.cat(counts), squares)
+
+    def of_all(self, workers: Workers, videos: Shards) -> "GroupSums":
+        """The sums of all workers' videos, given one's own."""
+        squares = workers.sum(self.sums.new_tensor(self.squares))
+        return GroupSums(
+            workers.all_rows(self.sums, videos),
+            workers.all_rows(self.counts, videos),
+            float(squares),
+        )
 
 
 def similarity_metrics(name: str, groups: GroupSums) -> dict[str, float]:

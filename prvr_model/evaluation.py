@@ -3,7 +3,7 @@
 Source: the MSC paper, scores and the task.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from prvr_model.batching import caption_blocks, pad_tokens, video_blocks
+from prvr_model.batching import blocks_of, pad_tokens
 from prvr_model.checkpoint import load_best
 from prvr_model.collapse import GroupSums, rank_correlation, similarity_metrics
 from prvr_model.dataset import PreparedSplit, prepare_split
@@ -19,6 +19,7 @@ from prvr_model.feature_store import FeatureStore, StoreSplit
 from prvr_model.metrics import (
     Relevance,
     best_ranks,
+    best_ranks_of_workers,
     recalls,
     relevance_of_same_text,
     single_relevance,
@@ -27,6 +28,7 @@ from prvr_model.model import EncodedVideos, MscModel
 from prvr_model.settings import EvaluationSettings, ModelSettings, SpeedSettings
 from prvr_model.similarity import unit_rows
 from prvr_model.storage import Folder
+from prvr_model.workers import ALONE, Shards, Workers
 
 # Videos encoded at once.
 _ENCODING_BLOCK = 64
@@ -62,20 +64,52 @@ def build_relevance(split: StoreSplit, settings: EvaluationSettings) -> Relevanc
 
 @torch.no_grad()
 def evaluate(
-    model: MscModel, split: PreparedSplit, relevance: Relevance, speed: SpeedSettings
+    model: MscModel,
+    split: PreparedSplit,
+    relevance: Relevance,
+    speed: SpeedSettings,
+    workers: Workers = ALONE,
 ) -> Evaluation:
     """Rank all videos of the split for each of its captions.
 
     Gallery and captions are encoded once; scores pass in blocks, and only ranks are kept of them.
+    Several workers encode a part each and score all captions against their own videos; all of
+    them return the same.
     """
+    part = _Part.of(split, workers)
     was_training = model.training
     model.eval()
-    gallery = _encode_gallery(model, split)
-    queries = _encode_captions(model, split, speed.evaluation_block)
+    gallery = _encode_gallery(model, split, part.own_videos)
+    own = _encode_captions(model, split, part.own_captions, speed.evaluation_block)
     model.train(was_training)
-    ranks = rank_gallery(queries, gallery, relevance, model.settings, speed.evaluation_block)
-    metrics = {**rank_metrics(ranks), **collapse_metrics(split, queries, gallery)}
+    queries = workers.all_rows(own, part.captions)
+    ranks = rank_gallery(
+        queries, gallery, relevance, model.settings, speed.evaluation_block, workers, part.videos
+    )
+    metrics = {**rank_metrics(ranks), **collapse_metrics(split, queries, gallery, part)}
     return Evaluation(metrics, ranks["fused"].numpy().astype(np.int32))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one worker evaluates."""
+
+    workers: Workers
+    videos: Shards
+    captions: Shards
+
+    @classmethod
+    def of(cls, split: PreparedSplit, workers: Workers) -> "_Part":
+        sizes = (split.num_videos, split.num_captions)
+        return cls(workers, *(Shards.even(size, workers.size) for size in sizes))
+
+    @property
+    def own_videos(self) -> slice:
+        return self.videos.rows(self.workers.rank)
+
+    @property
+    def own_captions(self) -> slice:
+        return self.captions.rows(self.workers.rank)
 
 
 def evaluate_checkpoint(
@@ -93,29 +127,30 @@ def evaluate_checkpoint(
     )
 
 
-def _encode_gallery(model: MscModel, split: PreparedSplit) -> EncodedVideos:
-    """Both encodings of every video, rows of norm 1."""
+def _encode_gallery(model: MscModel, split: PreparedSplit, videos: slice) -> EncodedVideos:
+    """Both encodings of some videos, rows of norm 1."""
     device, settings = model.mixing_token.device, model.settings
     # Filled in place: joining parts at the end would hold the gallery twice.
     clips, frames = (
-        model.mixing_token.new_empty((split.num_videos, rows, settings.hidden_size))
+        model.mixing_token.new_empty((videos.stop - videos.start, rows, settings.hidden_size))
         for rows in (settings.num_clips, settings.num_frames)
     )
-    for rows in video_blocks(split, _ENCODING_BLOCK):
+    for rows in blocks_of(videos, _ENCODING_BLOCK):
         parts = (split.frames[rows], split.clips[rows], split.clip_sizes[rows])
         encoded = model.encode_videos(*(_on_device(part, device) for part in parts))
-        clips[rows] = unit_rows(encoded.clips)
-        frames[rows] = unit_rows(encoded.frames)
+        places = slice(rows.start - videos.start, rows.stop - videos.start)
+        clips[places] = unit_rows(encoded.clips)
+        frames[places] = unit_rows(encoded.frames)
     return EncodedVideos(clips, frames)
 
 
 def _encode_captions(
-    model: MscModel, split: PreparedSplit, block: int
+    model: MscModel, split: PreparedSplit, captions: slice, block: int
 ) -> Float[Tensor, "captions hidden"]:
-    """Query vectors of every caption, of norm 1."""
+    """Query vectors of some captions, of norm 1."""
     device = model.mixing_token.device
-    parts = []
-    for rows in caption_blocks(split, block):
+    parts = [model.mixing_token.new_empty((0, model.settings.hidden_size))]
+    for rows in blocks_of(captions, block):
         tokens = pad_tokens(split, np.arange(rows.start, rows.stop), device)
         parts.append(unit_rows(model.encode_captions(tokens.features, tokens.valid)))
     return torch.cat(parts)
@@ -133,6 +168,8 @@ def rank_gallery(
     relevance: Relevance,
     settings: ModelSettings,
     block: int,
+    workers: Workers = ALONE,
+    videos: Shards | None = None,
 ) -> dict[str, Int[Tensor, "captions"]]:
     """Rank of each caption's best correct video by clip, frame and fused scores, on the host.
 
@@ -142,13 +179,20 @@ def rank_gallery(
         relevance: Correct videos of each caption.
         settings: Weights of the fused score.
         block: Captions scored at once.
+        workers: Who ranks together, each with its own part of the gallery.
+        videos: How the gallery is spread over them; None: `gallery` is all of it.
     """
     ranks: dict[str, list[Tensor]] = {"clip": [], "frame": [], "fused": []}
     for start in range(0, len(unit_queries), block):
         rows = slice(start, start + block)
         correct = Relevance(relevance.block(rows).videos.to(unit_queries.device))
         for name, scores in gallery_scores(unit_queries[rows], gallery, settings).items():
-            ranks[name].append(best_ranks(scores, correct))
+            found = (
+                best_ranks(scores, correct)
+                if videos is None or workers.size == 1
+                else best_ranks_of_workers(scores, correct, workers, videos)
+            )
+            ranks[name].append(found)
     return {name: torch.cat(parts).cpu() for name, parts in ranks.items()}
 
 
@@ -200,23 +244,28 @@ def _block_elements(device: torch.device) -> int:
 
 @torch.no_grad()
 def collapse_metrics(
-    split: PreparedSplit, unit_queries: Float[Tensor, "captions hidden"], gallery: EncodedVideos
+    split: PreparedSplit,
+    unit_queries: Float[Tensor, "captions hidden"],
+    gallery: EncodedVideos,
+    part: "_Part | None" = None,
 ) -> dict[str, float]:
     """Collapse diagnostics, in names below `collapse/`.
 
     `query_*` and `clip_*` are mean similarities of learned vectors (see `similarity_metrics`),
     `teacher_query_*` and `teacher_clip_*` those of the foundation model's sentence vectors and
     input clips, which no training changes; `query_spearman` is the rank correlation of the
-    learned with the teacher's query similarities. What a split cannot define is left out.
+    learned with the teacher's query similarities. What a split cannot define is left out. The
+    gallery is that of one's own part; None: all of it.
     """
+    part = part or _Part.of(split, ALONE)
     device = unit_queries.device
     teacher = unit_rows(_on_device(split.tokens[split.token_offsets[1:] - 1], device))
     owners = _on_device(split.caption_video, device)
     kinds = {
         "query": GroupSums.of_rows(unit_queries, owners, split.num_videos),
-        "clip": GroupSums.of_blocks(gallery.clips.split(_ENCODING_BLOCK)),
+        "clip": _all(gallery.clips.split(_ENCODING_BLOCK), part),
         "teacher_query": GroupSums.of_rows(teacher, owners, split.num_videos),
-        "teacher_clip": GroupSums.of_blocks(_input_clips(split, device)),
+        "teacher_clip": _all(_input_clips(split, part.own_videos, device), part),
     }
     found: dict[str, float] = {}
     for kind, sums in kinds.items():
@@ -227,9 +276,14 @@ def collapse_metrics(
     return {f"collapse/{name}": value for name, value in found.items()}
 
 
+def _all(blocks: Iterable[Float[Tensor, "_ rows dim"]], part: _Part) -> GroupSums:
+    """Sums of all workers' videos, given one's own in blocks."""
+    return GroupSums.of_blocks(blocks).of_all(part.workers, part.videos)
+
+
 def _input_clips(
-    split: PreparedSplit, device: torch.device
+    split: PreparedSplit, videos: slice, device: torch.device
 ) -> Iterator[Float[Tensor, "videos clips dim"]]:
-    """The model's input clips, rows of norm 1, some videos at a time."""
-    for rows in video_blocks(split, _ENCODING_BLOCK):
+    """The model's input clips, rows of norm 1, some videos at a time; once none for none."""
+    for rows in [*blocks_of(videos, _ENCODING_BLOCK)] or [videos]:
         yield unit_rows(_on_device(split.clips[rows], device))

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from prvr_model.workers import Shards, Workers
+
 RECALL_DEPTHS = (1, 5, 10, 100)
 
 
@@ -41,11 +43,40 @@ def best_ranks(
     video one score is at the end. NaN counts against the model too. Other correct videos never
     count as ranked before.
     """
-    correct_scores = scores.gather(1, relevance.videos)
-    best = correct_scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).amax(1)
+    best = _usable(scores.gather(1, relevance.videos)).amax(dim=1)
     before = ~(scores < best[:, None])
     before.scatter_(1, relevance.videos, value=False)
     return before.sum(dim=1) + 1
+
+
+def best_ranks_of_workers(
+    scores: Float[Tensor, "captions own_videos"],
+    relevance: Relevance,
+    workers: Workers,
+    videos: Shards,
+) -> Int[Tensor, "captions"]:
+    """`best_ranks` over the videos of all workers, each of which knows the scores of its own.
+
+    Args:
+        scores: Scores of all captions against one's own videos; there may be none.
+        relevance: Correct videos, counted over all workers.
+        workers: Who ranks together.
+        videos: How the videos are spread over them.
+    """
+    own = videos.rows(workers.rank)
+    is_own = (relevance.videos >= own.start) & (relevance.videos < own.stop)
+    captions, places = is_own.nonzero(as_tuple=True)
+    columns = relevance.videos[captions, places] - own.start
+    best = scores.new_full((len(scores),), -torch.inf)
+    best.scatter_reduce_(0, captions, _usable(scores[captions, columns]), "amax")
+    before = ~(scores < workers.largest(best)[:, None])
+    before[captions, columns] = False
+    return workers.sum(before.sum(dim=1)) + 1
+
+
+def _usable(scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Scores with NaN as the worst."""
+    return scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
 
 
 def recalls(ranks: Int[Tensor, "captions"]) -> dict[str, float]:
