@@ -189,7 +189,7 @@ class _FusedBlocks(torch.autograd.Function):
             by_parts = _attend_backward(ctx.sizes, by_summed, saved, factor)
             by_parameters += _projections_backward(flat, by_parts, weights, by_rows)
             by_parameters += by_later
-        by_input = by_rows.view(ctx.sizes.batch, ctx.sizes.length, -1)
+        by_input = by_rows.view(ctx.sizes.batch, ctx.sizes.length, ctx.sizes.hidden)
         return by_input, None, None, None, None, *by_parameters
 
 

@@ -5,18 +5,14 @@ batch unevenly over N gloo processes and prints one line per group with the larg
 against one process (float64) and against the file (float32). Exit code 1 on a miss.
 """
 
-import json
-import multiprocessing
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
 from pathlib import Path
 
 import click
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
 from prvr_model.batching import Batch, draws_for_step
 from prvr_model.losses.triplet import NegativeDraws
@@ -25,6 +21,7 @@ from prvr_model.optimizer import BertAdam
 from prvr_model.released_checkpoint import our_name
 from prvr_model.train_loop import build_optimizer
 from prvr_model.workers import ALONE, GroupWorkers, Shards, Spread, Workers
+from tests.gloo_processes import run_in_group
 from tests.reference_conformance import (
     GRADIENT_FLOOR,
     GRADIENT_TOLERANCE,
@@ -39,7 +36,6 @@ from tests.reference_conformance import (
 
 EXACT_TOLERANCE = 1e-9
 NUM_STEPS = 10
-_START_TIMEOUT = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -189,21 +185,9 @@ def _computed(path: Path, workers: Workers, dtype: torch.dtype, hard: bool) -> O
     return compute(reference, batch, workers, dtype, hard)
 
 
-def run_rank(path: Path, rank: int, world: int, folder: Path) -> None:
-    """One process: its results as JSON in the folder."""
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=rank,
-        world_size=world,
-        timeout=_START_TIMEOUT,
-    )
-    try:
-        results = [[one.group, one.error, one.tolerance] for one in check_rank(path)]
-    finally:
-        distributed.destroy_process_group()
-    (folder / f"rank{rank}.json").write_text(json.dumps(results))
+def run_rank(path: Path) -> list[tuple[str, float, float]]:
+    """Results of this process."""
+    return [(one.group, one.error, one.tolerance) for one in check_rank(path)]
 
 
 def check(path: Path, world: int) -> list[GroupResult]:
@@ -212,23 +196,9 @@ def check(path: Path, world: int) -> list[GroupResult]:
     Raises:
         RuntimeError: A process failed.
     """
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        processes = [
-            context.Process(target=run_rank, args=(path, rank, world, folder))
-            for rank in range(world)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            raise RuntimeError(f"exit codes {[process.exitcode for process in processes]}")
-        found = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(world)]
-    return [
-        max((GroupResult(*one) for one in ranks), key=_error) for ranks in zip(*found, strict=True)
-    ]
+    found = run_in_group(world, run_rank, path)
+    by_group = zip(*found, strict=True)
+    return [max((GroupResult(*one) for one in ranks), key=_error) for ranks in by_group]
 
 
 def _error(result: GroupResult) -> float:

@@ -1,0 +1,134 @@
+"""Several workers against one process: losses, gradients, evaluation, uneven and empty shards."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from prvr_model.batching import Batch
+from prvr_model.dataset import PreparedSplit
+from prvr_model.evaluation import evaluate
+from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.metrics import Relevance, best_ranks, best_ranks_of_workers
+from prvr_model.model import MscModel
+from prvr_model.objective import BranchDraws, compute_losses
+from prvr_model.settings import SpeedSettings
+from prvr_model.workers import ALONE, GroupWorkers, Shards, Workers
+from tests.ddp_parity import own_part
+from tests.gloo_processes import run_in_group
+from tests.model.tiny import TEXT_DIM, VIDEO_DIM, random_batch, tiny_model, tiny_settings
+
+SETTINGS = tiny_settings(model__dropout=0.0, model__input_dropout=0.0)
+CAPTIONS = [3, 1, 4, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("total", "workers", "counts"), [(5, 2, (3, 2)), (2, 3, (1, 1, 0)), (6, 3, (2, 2, 2))]
+)
+def test_even_shards(total: int, workers: int, counts: tuple[int, ...]) -> None:
+    shards = Shards.even(total, workers)
+    assert shards.counts == counts
+    assert shards.total == total
+    rows = [range(total)[shards.rows(worker)] for worker in range(workers)]
+    assert [row for part in rows for row in part] == list(range(total))
+
+
+def losses_and_gradients(batch: Batch, workers: Workers, hard: bool) -> list[Tensor]:
+    torch.manual_seed(1)
+    model = tiny_model(SETTINGS, torch.float64).eval()
+    generator = np.random.default_rng(0)
+    spread = batch.spread
+    sizes = (spread.captions.total, spread.videos.total) * 2
+    drawn = [torch.from_numpy(generator.random(size)) for size in sizes]
+    draws = BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
+    terms = compute_losses(model, batch, SETTINGS.losses, draws, hard, workers)
+    terms.total.backward()
+    workers.sum_gradients(model.parameters())
+    gradients = [one.grad for one in model.parameters()]
+    assert all(one is not None for one in gradients)
+    return [terms.all_workers(workers), *gradients]
+
+
+def largest_errors(captions: list[int], counts: tuple[int, ...]) -> list[float]:
+    batch = random_batch(SETTINGS, captions, dtype=torch.float64)
+    workers = GroupWorkers()
+    errors = []
+    for hard in (False, True):
+        wanted = losses_and_gradients(batch, ALONE, hard)
+        part = own_part(batch, Shards(counts), workers.rank)
+        found = losses_and_gradients(part, workers, hard)
+        largest = max(float(one.abs().max()) for one in wanted)
+        errors += [
+            float((a - b).abs().max()) / max(float(b.abs().max()), 1e-6 * largest)
+            for a, b in zip(found, wanted, strict=True)
+        ]
+    assert workers.exchanged_bytes > 0
+    return errors
+
+
+def random_split(num_videos: int, num_captions: int) -> PreparedSplit:
+    generator = np.random.default_rng(2)
+    settings = SETTINGS.model
+
+    def rows(*shape: int) -> np.ndarray:
+        values = generator.standard_normal(shape).astype(np.float32)
+        return values / np.linalg.norm(values, axis=-1, keepdims=True)
+
+    owners = np.sort(generator.integers(num_videos, size=num_captions))
+    counts = np.bincount(owners, minlength=num_videos)
+    lengths = generator.integers(1, 5, num_captions)
+    frames, clips = settings.num_frames, settings.num_clips
+    return PreparedSplit(
+        frames=rows(num_videos, frames, VIDEO_DIM),
+        clips=rows(num_videos, clips, VIDEO_DIM),
+        clip_sizes=np.full((num_videos, clips), frames / clips, np.float32),
+        frame_to_clip=np.tile(np.repeat(np.arange(clips), frames // clips), (num_videos, 1)),
+        segment_of_clip=np.tile(np.arange(clips), (num_videos, 1)),
+        tokens=rows(int(lengths.sum()), TEXT_DIM),
+        token_offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        caption_video=owners,
+        caption_order=np.arange(num_captions),
+        caption_starts=np.concatenate([[0], np.cumsum(counts)]),
+    )
+
+
+def evaluations(num_videos: int) -> list[Any]:
+    split = random_split(num_videos, 30)
+    torch.manual_seed(3)
+    model = MscModel(SETTINGS.model, VIDEO_DIM, TEXT_DIM)
+    other = (split.caption_video + 1) % num_videos
+    relevance = Relevance(torch.from_numpy(np.stack([split.caption_video, other], axis=1)))
+    speed = SpeedSettings(evaluation_block=7)
+    found = evaluate(model, split, relevance, speed, GroupWorkers())
+    wanted = evaluate(model, split, relevance, speed)
+    return [found.metrics, wanted.metrics, found.ranks.tolist(), wanted.ranks.tolist()]
+
+
+def everything(cases: list[tuple[list[int], tuple[int, ...]]]) -> list[Any]:
+    """All that one start of the processes can show."""
+    errors = [largest_errors(*case) for case in cases]
+    return [errors, [evaluations(num_videos) for num_videos in (11, 2)]]
+
+
+@pytest.mark.parametrize(
+    "cases", [[(CAPTIONS, (1, 4))], [(CAPTIONS, (2, 2, 1)), ([2, 3], (1, 1, 0))]]
+)
+def test_workers_do_as_one_process(cases: list[tuple[list[int], tuple[int, ...]]]) -> None:
+    for errors, evaluated in run_in_group(len(cases[0][1]), everything, cases):
+        assert max(error for case in errors for error in case) < 1e-9
+        for metrics, wanted, ranks, wanted_ranks in evaluated:
+            assert ranks == wanted_ranks
+            assert metrics == pytest.approx(wanted, rel=1e-6)
+            recalls = [name for name in wanted if "R" in name]
+            assert [metrics[name] for name in recalls] == [wanted[name] for name in recalls]
+
+
+def test_one_worker_ranks_as_nobody_else_does() -> None:
+    torch.manual_seed(0)
+    scores = torch.randint(4, (20, 6)).float()
+    scores[3, 2] = torch.nan
+    relevance = Relevance(torch.randint(6, (20, 3)))
+    found = best_ranks_of_workers(scores, relevance, ALONE, Shards((6,)))
+    assert torch.equal(found, best_ranks(scores, relevance))
