@@ -15,6 +15,7 @@ from prvr_model.batching import caption_blocks, pad_tokens, video_blocks
 from prvr_model.checkpoint import load_best
 from prvr_model.collapse import GroupSums, rank_correlation, similarity_metrics
 from prvr_model.dataset import PreparedSplit, prepare_split
+from prvr_model.encoding import Encoders
 from prvr_model.feature_store import FeatureStore, StoreSplit
 from prvr_model.metrics import (
     Relevance,
@@ -62,16 +63,28 @@ def build_relevance(split: StoreSplit, settings: EvaluationSettings) -> Relevanc
 
 @torch.no_grad()
 def evaluate(
-    model: MscModel, split: PreparedSplit, relevance: Relevance, speed: SpeedSettings
+    model: MscModel,
+    split: PreparedSplit,
+    relevance: Relevance,
+    speed: SpeedSettings,
+    encoders: Encoders | None = None,
 ) -> Evaluation:
     """Rank all videos of the split for each of its captions.
 
     Gallery and captions are encoded once; scores pass in blocks, and only ranks are kept of them.
+
+    Args:
+        model: The model; its mode is the same afterwards.
+        split: Videos and captions.
+        relevance: Correct videos of each caption.
+        speed: Block of captions, and how the model encodes where `encoders` is None.
+        encoders: The model's encoders where they were made before.
     """
+    encoders = encoders or Encoders(model, speed)
     was_training = model.training
     model.eval()
-    gallery = _encode_gallery(model, split)
-    queries = _encode_captions(model, split, speed.evaluation_block)
+    gallery = _encode_gallery(encoders, split)
+    queries = _encode_captions(encoders, split, speed.evaluation_block)
     model.train(was_training)
     ranks = rank_gallery(queries, gallery, relevance, model.settings, speed.evaluation_block)
     metrics = {**rank_metrics(ranks), **collapse_metrics(split, queries, gallery)}
@@ -93,31 +106,30 @@ def evaluate_checkpoint(
     )
 
 
-def _encode_gallery(model: MscModel, split: PreparedSplit) -> EncodedVideos:
+def _encode_gallery(encoders: Encoders, split: PreparedSplit) -> EncodedVideos:
     """Both encodings of every video, rows of norm 1."""
-    device, settings = model.mixing_token.device, model.settings
+    token, settings = encoders.model.mixing_token, encoders.model.settings
     # Filled in place: joining parts at the end would hold the gallery twice.
     clips, frames = (
-        model.mixing_token.new_empty((split.num_videos, rows, settings.hidden_size))
+        token.new_empty((split.num_videos, rows, settings.hidden_size))
         for rows in (settings.num_clips, settings.num_frames)
     )
     for rows in video_blocks(split, _ENCODING_BLOCK):
         parts = (split.frames[rows], split.clips[rows], split.clip_sizes[rows])
-        encoded = model.encode_videos(*(_on_device(part, device) for part in parts))
+        encoded = encoders.videos(*(_on_device(part, token.device) for part in parts))
         clips[rows] = unit_rows(encoded.clips)
         frames[rows] = unit_rows(encoded.frames)
     return EncodedVideos(clips, frames)
 
 
 def _encode_captions(
-    model: MscModel, split: PreparedSplit, block: int
+    encoders: Encoders, split: PreparedSplit, block: int
 ) -> Float[Tensor, "captions hidden"]:
     """Query vectors of every caption, of norm 1."""
-    device = model.mixing_token.device
     parts = []
     for rows in caption_blocks(split, block):
-        tokens = pad_tokens(split, np.arange(rows.start, rows.stop), device)
-        parts.append(unit_rows(model.encode_captions(tokens.features, tokens.valid)))
+        tokens = pad_tokens(split, np.arange(rows.start, rows.stop), encoders.device)
+        parts.append(unit_rows(encoders.captions(tokens.features, tokens.valid)))
     return torch.cat(parts)
 
 

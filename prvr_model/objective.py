@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from prvr_model.batching import Batch
+from prvr_model.encoding import Encoders
 from prvr_model.losses.cbva import cbva
 from prvr_model.losses.infonce import infonce
 from prvr_model.losses.tcpl import angle_loss, distance_loss
@@ -61,6 +62,7 @@ def compute_losses(
     settings: LossSettings,
     draws: BranchDraws,
     hard_negatives: bool,
+    encoders: Encoders | None = None,
 ) -> LossTerms:
     """Encode a batch and compute its loss terms.
 
@@ -70,9 +72,11 @@ def compute_losses(
         settings: Weights and parameters; a term of weight 0 is not computed.
         draws: Choice of the triplets' negatives.
         hard_negatives: Whether the epoch draws hard negatives.
+        encoders: How the model encodes; None: in the precision of its weights, not compiled.
     """
-    videos = model.encode_videos(batch.frames, batch.clips, batch.clip_sizes)
-    queries = model.encode_captions(batch.tokens, batch.tokens_valid)
+    encoders = encoders or Encoders(model)
+    videos = encoders.videos(batch.frames, batch.clips, batch.clip_sizes)
+    queries = encoders.captions(batch.tokens, batch.tokens_valid)
     hard_pool = settings.hard_negative_pool if hard_negatives else None
     clip_infonce, clip_triplet = _retrieval(
         queries, videos.clips, batch, settings, draws.clip, hard_pool
