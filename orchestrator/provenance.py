@@ -38,9 +38,10 @@ def trial_key(settings: Settings, data_fingerprint: str, speed: SpeedSettings) -
     """Hash of everything that changes a trial's result; equal keys need no second training.
 
     The seed is one of the settings. Of what is meant to change only speed, threads and the kind
-    of device enter, since sums are split by them; which GPU, how often a checkpoint is written
-    and the evaluation's blocks change no number. The git commit does not enter either: most
-    commits change no number, and those that do raise RESULTS_VERSION.
+    of device enter, since sums are split by them, and precision and compilation; which GPU, how
+    often a checkpoint is written, the evaluation's blocks and batches made ahead change no
+    number. The git commit does not enter either: most commits change no number, and those that do
+    raise RESULTS_VERSION.
 
     Returns:
         16 hexadecimal digits.
@@ -51,9 +52,18 @@ def trial_key(settings: Settings, data_fingerprint: str, speed: SpeedSettings) -
         "data": data_fingerprint,
         "device": speed.device.partition(":")[0],
         "threads": speed.threads,
+        **_unlike_default(speed, "precision", "compile"),
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def _unlike_default(speed: SpeedSettings, *names: str) -> dict[str, Any]:
+    """Settings that are not at their default: keys made before there were these stay valid."""
+    fields = SpeedSettings.model_fields
+    return {
+        name: value for name in names if (value := getattr(speed, name)) != fields[name].default
+    }
 
 
 @functools.cache

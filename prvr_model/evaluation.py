@@ -15,6 +15,7 @@ from prvr_model.batching import blocks_of, pad_tokens
 from prvr_model.checkpoint import load_best
 from prvr_model.collapse import GroupSums, rank_correlation, similarity_metrics
 from prvr_model.dataset import PreparedSplit, prepare_split
+from prvr_model.encoding import Encoders
 from prvr_model.feature_store import FeatureStore, StoreSplit
 from prvr_model.metrics import (
     Relevance,
@@ -68,6 +69,7 @@ def evaluate(
     split: PreparedSplit,
     relevance: Relevance,
     speed: SpeedSettings,
+    encoders: Encoders | None = None,
     workers: Workers = ALONE,
 ) -> Evaluation:
     """Rank all videos of the split for each of its captions.
@@ -75,12 +77,21 @@ def evaluate(
     Gallery and captions are encoded once; scores pass in blocks, and only ranks are kept of them.
     Several workers encode a part each and score all captions against their own videos; all of
     them return the same.
+
+    Args:
+        model: The model; its mode is the same afterwards.
+        split: Videos and captions.
+        relevance: Correct videos of each caption.
+        speed: Block of captions, and how the model encodes where `encoders` is None.
+        encoders: The model's encoders where they were made before.
+        workers: Who evaluates together.
     """
     part = _Part.of(split, workers)
+    encoders = encoders or Encoders(model, speed)
     was_training = model.training
     model.eval()
-    gallery = _encode_gallery(model, split, part.own_videos)
-    own = _encode_captions(model, split, part.own_captions, speed.evaluation_block)
+    gallery = _encode_gallery(encoders, split, part.own_videos)
+    own = _encode_captions(encoders, split, part.own_captions, speed.evaluation_block)
     model.train(was_training)
     queries = workers.all_rows(own, part.captions)
     ranks = rank_gallery(
@@ -127,17 +138,17 @@ def evaluate_checkpoint(
     )
 
 
-def _encode_gallery(model: MscModel, split: PreparedSplit, videos: slice) -> EncodedVideos:
+def _encode_gallery(encoders: Encoders, split: PreparedSplit, videos: slice) -> EncodedVideos:
     """Both encodings of some videos, rows of norm 1."""
-    device, settings = model.mixing_token.device, model.settings
+    token, settings = encoders.model.mixing_token, encoders.model.settings
     # Filled in place: joining parts at the end would hold the gallery twice.
     clips, frames = (
-        model.mixing_token.new_empty((videos.stop - videos.start, rows, settings.hidden_size))
+        token.new_empty((videos.stop - videos.start, rows, settings.hidden_size))
         for rows in (settings.num_clips, settings.num_frames)
     )
     for rows in blocks_of(videos, _ENCODING_BLOCK):
         parts = (split.frames[rows], split.clips[rows], split.clip_sizes[rows])
-        encoded = model.encode_videos(*(_on_device(part, device) for part in parts))
+        encoded = encoders.videos(*(_on_device(part, token.device) for part in parts))
         places = slice(rows.start - videos.start, rows.stop - videos.start)
         clips[places] = unit_rows(encoded.clips)
         frames[places] = unit_rows(encoded.frames)
@@ -145,14 +156,14 @@ def _encode_gallery(model: MscModel, split: PreparedSplit, videos: slice) -> Enc
 
 
 def _encode_captions(
-    model: MscModel, split: PreparedSplit, captions: slice, block: int
+    encoders: Encoders, split: PreparedSplit, captions: slice, block: int
 ) -> Float[Tensor, "captions hidden"]:
     """Query vectors of some captions, of norm 1."""
-    device = model.mixing_token.device
-    parts = [model.mixing_token.new_empty((0, model.settings.hidden_size))]
+    token, settings = encoders.model.mixing_token, encoders.model.settings
+    parts = [token.new_empty((0, settings.hidden_size))]
     for rows in blocks_of(captions, block):
-        tokens = pad_tokens(split, np.arange(rows.start, rows.stop), device)
-        parts.append(unit_rows(model.encode_captions(tokens.features, tokens.valid)))
+        tokens = pad_tokens(split, np.arange(rows.start, rows.stop), encoders.device)
+        parts.append(unit_rows(encoders.captions(tokens.features, tokens.valid)))
     return torch.cat(parts)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from prvr_model.batching import Batch
+from prvr_model.encoding import Encoders
 from prvr_model.losses.cbva import cbva
 from prvr_model.losses.infonce import infonce
 from prvr_model.losses.tcpl import angle_loss, distance_loss
@@ -73,6 +74,7 @@ def compute_losses(
     settings: LossSettings,
     draws: BranchDraws,
     hard_negatives: bool,
+    encoders: Encoders | None = None,
     workers: Workers = ALONE,
 ) -> LossTerms:
     """Encode a batch and compute its loss terms.
@@ -83,11 +85,13 @@ def compute_losses(
         settings: Weights and parameters; a term of weight 0 is not computed.
         draws: Choice of the triplets' negatives, for the global batch.
         hard_negatives: Whether the epoch draws hard negatives.
+        encoders: How the model encodes; None: in the precision of its weights, not compiled.
         workers: Who trains together; the batch says how it is spread over them.
     """
-    videos = model.encode_videos(batch.frames, batch.clips, batch.clip_sizes)
-    queries = model.encode_captions(batch.tokens, batch.tokens_valid)
-    queries = workers.gather_rows(queries, batch.spread.captions)
+    encoders = encoders or Encoders(model)
+    videos = encoders.videos(batch.frames, batch.clips, batch.clip_sizes)
+    own_queries = encoders.captions(batch.tokens, batch.tokens_valid)
+    queries = workers.gather_rows(own_queries, batch.spread.captions)
     hard_pool = settings.hard_negative_pool if hard_negatives else None
     clip_infonce, clip_triplet = _retrieval(
         queries, videos.clips, batch, settings, draws.clip, hard_pool, workers

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from prvr_model.settings import OptimizerSettings
@@ -61,16 +62,38 @@ class BertAdam(torch.optim.Optimizer):
         return self.settings.learning_rate * schedule_factor(progress, self.settings.warmup_share)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
+    def step(  # type: ignore[override]
+        self,
+        closure: Callable[[], float] | None = None,
+        *,
+        applied: Bool[Tensor, ""] | None = None,
+    ) -> None:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: Not taken; part of torch's interface.
+            applied: Flag on the parameters' device: where it is False, parameters and moments
+                stay as they are to the last bit, whatever the gradients hold. The host does not
+                learn its value. None: the update is applied.
+        """
         if closure is not None:
             raise ValueError("BertAdam takes no closure: it never evaluates the loss itself")
         learning_rate = self.learning_rate
+        changed = [] if applied is None else self._changed()
+        before = None if applied is None else _joined(changed)
         for group in self.param_groups:
             used = [parameter for parameter in group["params"] if parameter.grad is not None]
             if used:
                 self._update(used, group["weight_decay"], learning_rate)
+        if applied is not None and before is not None:
+            _restore_unless(applied, changed, before)
         self.steps_done += 1
+
+    def _changed(self) -> list[Tensor]:
+        """Everything that a step changes."""
+        parameters = [one for group in self.param_groups for one in group["params"]]
+        used = [one for one in parameters if one.grad is not None]
+        return [*used, *(self._moment(one, name) for one in used for name in ("mean", "square"))]
 
     def _update(self, parameters: list[Tensor], weight_decay: float, learning_rate: float) -> None:
         beta1, beta2 = self.settings.beta1, self.settings.beta2
@@ -104,3 +127,19 @@ class BertAdam(torch.optim.Optimizer):
             state[name] = torch.zeros_like(parameter)
         moment: Tensor = state[name]
         return moment
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    """A copy of all elements in one vector: few operations, however many tensors there are."""
+    return torch.cat([one.flatten() for one in tensors])
+
+
+def _restore_unless(applied: Tensor, tensors: list[Tensor], before: Tensor) -> None:
+    """Give tensors back their elements of `before` where the flag is False."""
+    after = _joined(tensors)
+    # A choice, not a product: NaN times zero is NaN.
+    torch.where(applied, after, before, out=after)
+    parts = after.split([one.numel() for one in tensors])
+    torch._foreach_copy_(
+        tensors, [part.view_as(one) for part, one in zip(parts, tensors, strict=True)]
+    )

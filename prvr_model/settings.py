@@ -214,6 +214,13 @@ class SpeedSettings(Section):
     checkpoint_every_epochs: int = Field(1, ge=1)
     # Captions scored at once in evaluation; bounds its memory.
     evaluation_block: int = Field(1024, ge=1)
+    # Of the encoders alone, where nearly all the work is: losses, scores and metrics stay float32.
+    # bfloat16 rounds to 8 bits, so every number changes in its third digit.
+    precision: Literal["float32", "bfloat16"] = "float32"
+    # Encoders through torch.compile: minutes at the start of a trial, and other last bits.
+    compile: bool = False
+    # Batches that are made while the device works on the one before; 0: none.
+    prefetch_batches: int = Field(0, ge=0)
 
 
 PRESETS: Mapping[PresetName, Mapping[str, Any]] = {

@@ -7,10 +7,13 @@ between epochs, at the same number of threads.
 
 import resource
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from prvr_model import checkpoint
@@ -24,7 +27,8 @@ from prvr_model.batching import (
     weights_seed,
 )
 from prvr_model.dataset import PreparedSplit, prepare_split
-from prvr_model.errors import NonFiniteError, StoreError
+from prvr_model.encoding import Encoders
+from prvr_model.errors import StoreError
 from prvr_model.evaluation import Evaluation, build_relevance, evaluate
 from prvr_model.feature_store import FeatureStore
 from prvr_model.host_memory import keep_freed_blocks, release_freed_blocks
@@ -35,6 +39,7 @@ from prvr_model.objective import BranchDraws, compute_losses, loss_term_names
 from prvr_model.optimizer import BertAdam
 from prvr_model.reporting import Decision, EpochReport, Report
 from prvr_model.settings import Settings, SpeedSettings
+from prvr_model.step_numbers import StepNumbers, reader_for
 from prvr_model.storage import Folder
 
 StopReason = Literal["epochs", "patience", "stopped"]
@@ -82,6 +87,10 @@ def train(
     speed = speed or SpeedSettings()
     torch.set_num_threads(speed.threads)
     keep_freed_blocks()
+    if speed.compile:
+        # What earlier trials of this process compiled would count against torch's limit, beyond
+        # which it silently compiles no more.
+        torch.compiler.reset()
     # Training uses the process's generators; a host in the same process keeps its own.
     try:
         with torch.random.fork_rng():
@@ -108,6 +117,7 @@ class _Run:
         manifest = store.manifest
         self.model = MscModel(settings.model, manifest.video_dim, manifest.text_dim)
         self.model.to(self.device)
+        self.encoders = Encoders(self.model, speed)
         self.optimizer = build_optimizer(self.model, settings, self.train_split.num_videos)
         self.state = checkpoint.load_last(
             folder, self.model, self.optimizer, settings, self.fingerprint
@@ -138,7 +148,7 @@ class _Run:
         start = time.monotonic()
         metrics = self._train_epoch(self.state.epoch)
         trained = time.monotonic()
-        evaluation = evaluate(self.model, self.val_split, self.relevance, self.speed)
+        evaluation = evaluate(self.model, self.val_split, self.relevance, self.speed, self.encoders)
         evaluated = time.monotonic()
         metrics.update({f"val/{name}": value for name, value in evaluation.metrics.items()})
         metrics["time/epoch_s"] = evaluated - start
@@ -169,39 +179,45 @@ class _Run:
         order = epoch_order(
             self.train_split.num_videos, training.batch_videos, training.seed, epoch
         )
-        sums: dict[str, float] = {}
-        for step, videos in enumerate(order):
-            batch = make_batch(self.train_split, videos, self.device)
-            for name, value in self._step(batch, epoch, step).items():
-                sums[name] = sums.get(name, 0.0) + value
-        means = {name: value / len(order) for name, value in sums.items()}
-        return {**means, "train/learning_rate": self.optimizer.learning_rate}
+        names = step_number_names()
+        reader = reader_for(self.device, len(order), len(names))
+        numbers = StepNumbers(names, epoch + 1, reader)
+        for step, batch in enumerate(self._batches(order)):
+            self._step(batch, epoch, step, numbers)
+        return {**numbers.means(), "train/learning_rate": self.optimizer.learning_rate}
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
-        """One optimizer step; the host waits for the device once, to find non-finite numbers."""
+    def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Iterator[Batch]:
+        # With the prefetcher: prefetched(split, order, device, self.speed.prefetch_batches).
+        return (make_batch(self.train_split, videos, self.device) for videos in order)
+
+    def _step(self, batch: Batch, epoch: int, step: int, numbers: StepNumbers) -> None:
+        """One optimizer step; only `numbers` may wait for the device."""
         switch = self.settings.losses.hard_negative_epoch
         hard = switch is not None and epoch >= switch
         draws = self._draws(batch, epoch, step)
-        terms = compute_losses(self.model, batch, self.settings.losses, draws, hard)
+        # Before the forward pass, which needs their memory.
         self.optimizer.zero_grad(set_to_none=True)
+        terms = compute_losses(self.model, batch, self.settings.losses, draws, hard, self.encoders)
         terms.total.backward()
         segments = (batch.segment_of_clip.amax(dim=1) + 1).to(terms.total.dtype).mean()
         others = torch.stack([terms.total.detach(), gradient_norm(self.model), segments])
-        numbers = torch.cat([terms.stacked().detach(), others]).tolist()
-        last_names = ("total", "gradient_norm", "mean_segments")
-        names = [f"train/{name}" for name in (*loss_term_names(), *last_names)]
-        values = dict(zip(names, numbers, strict=True))
-        for name, value in values.items():
-            # NaN and infinities alone differ from themselves less themselves.
-            if value - value != 0:
-                raise NonFiniteError(name, epoch + 1, step + 1)
-        self.optimizer.step()
-        return values
+        applied = numbers.add(torch.cat([terms.stacked().detach(), others]))
+        self.optimizer.step(applied=applied)
 
     def _draws(self, batch: Batch, epoch: int, step: int) -> BranchDraws:
         sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
-        drawn = draws_for_step(self.settings.training.seed, epoch, step, sizes, self.device)
+        host = torch.device("cpu")
+        drawn = [
+            one.to(self.device, non_blocking=True)
+            for one in draws_for_step(self.settings.training.seed, epoch, step, sizes, host)
+        ]
         return BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
+
+
+def step_number_names() -> tuple[str, ...]:
+    """Names of a training step's numbers, in the order of its row."""
+    names = (*loss_term_names(), "total", "gradient_norm", "mean_segments")
+    return tuple(f"train/{name}" for name in names)
 
 
 def build_optimizer(model: MscModel, settings: Settings, num_videos: int) -> BertAdam:

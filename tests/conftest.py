@@ -12,6 +12,7 @@ _TENSOR_MODULES = (
     "dataset",
     "dropout",
     "encoders",
+    "encoding",
     "evaluation",
     "losses",
     "metrics",
@@ -19,6 +20,7 @@ _TENSOR_MODULES = (
     "objective",
     "resampling",
     "similarity",
+    "step_numbers",
     "token_merging",
 )
 jaxtyping.install_import_hook(

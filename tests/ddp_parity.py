@@ -96,7 +96,9 @@ def compute(
     terms, gradients = {}, {}
     for step in range(NUM_STEPS):
         draws = _draws(batch, step, hard)
-        found = compute_losses(model, batch, reference.settings.losses, draws, hard, workers)
+        found = compute_losses(
+            model, batch, reference.settings.losses, draws, hard, workers=workers
+        )
         optimizer.zero_grad(set_to_none=True)
         found.total.backward()
         workers.sum_gradients(model.parameters())

@@ -12,12 +12,14 @@ KEYS = {
     "angle_loss": ("ours_s", "differences_s", "speedup", "extra_mb", "gemm_gflops"),
     "input_pipeline": ("warm_ms_per_video", "cold_ms_per_video", "gemm_gflops"),
     "evaluate": ("total_s", "matmul_s", "ratio", "extra_mb", "gemm_gflops", "collapse_s"),
+    "step_memory": ("predicted_peak_mb", "saved_mb", "parameters_mb", "gradients_mb", "moments_mb"),
 }
 TINY = {
     "train_step": "--videos 2 --captions 3 --dim 6 --hidden 8 --repeats 1",
     "angle_loss": "--captions 9 --teacher-dim 5 --student-dim 4 --repeats 1",
     "input_pipeline": "--videos 5 --max-frames 70 --dim 4 --captions 1 --batch 2 --epochs 1",
     "evaluate": "--queries 9 --videos 4 --clips 2 --frames 3 --hidden 8 --dim 6 --block 4",
+    "step_memory": "--videos 2 --captions 3 --dim 6 --hidden 8",
     "growth": "--batches 2 3 --galleries 2 4 --queries 3 --hidden 8 --dim 6 --repeats 1",
 }
 
@@ -55,3 +57,18 @@ def test_growth_fits_an_exponent_to_every_figure() -> None:
     assert [row["videos"] for row in found["evaluate"]] == [2, 4]
     assert set(found["train_step_exponents"]) == {"step_s", "extra_mb"}
     assert set(found["evaluate_exponents"]) == {"total_s", "extra_mb"}
+
+
+def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
+    found = run("step_memory")
+    assert sum(found["at_peak_mb"].values()) == pytest.approx(found["predicted_peak_mb"])
+    assert sum(found["saved_by_part_mb"].values()) == pytest.approx(found["saved_mb"])
+    assert set(found["saved_by_part_mb"]) == {
+        "clip_branch",
+        "frame_branch",
+        "caption_encoder",
+        "losses",
+    }
+    # Two moments a parameter; priors lie beside the parameters and are not trained.
+    assert found["moments_mb"] == pytest.approx(2 * found["gradients_mb"], rel=0.01)
+    assert found["fits"]

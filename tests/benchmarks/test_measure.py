@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.benchmarks.growth import exponents
+from tests.benchmarks.live_bytes import LiveBytes
 from tests.benchmarks.measure import PeakMemory
 
 
@@ -23,3 +25,50 @@ def test_peak_memory_counts_what_is_freed_before_the_end() -> None:
         pass
     if not nothing.is_bound:
         assert nothing.extra_mb < 20
+
+
+KILOBYTE = 1024
+
+
+def kilobyte(device: str) -> torch.Tensor:
+    return torch.ones(KILOBYTE // 4, device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_live_bytes_count_storages_while_they_live(device: str) -> None:
+    before = kilobyte(device)
+    with LiveBytes() as memory:
+        memory.hold([before], "before")
+        memory.hold([before], "again")
+        assert memory.now == KILOBYTE
+        a = kilobyte(device) * 2 + before
+        # The result alone: neither the ones nor their double is left.
+        assert memory.now == 2 * KILOBYTE
+        views = [a[3:], a.view(2, -1), a.detach()]
+        a += 1
+        assert memory.now == 2 * KILOBYTE
+        del a
+        assert memory.now == 2 * KILOBYTE
+        views.clear()
+        assert memory.now == KILOBYTE
+    assert memory.peak == 3 * KILOBYTE
+    assert [one.num_bytes for one in memory.at_peak] == [KILOBYTE] * 3
+    # An allocator rounds up.
+    with memory:
+        small = torch.ones(1, device=device)
+        assert memory.now == KILOBYTE + 512
+    del small
+    assert memory.now == KILOBYTE
+
+
+def test_live_bytes_see_what_the_backward_pass_holds() -> None:
+    leaf = kilobyte("meta").requires_grad_()
+    with LiveBytes() as memory:
+        memory.hold([leaf], "leaf")
+        # exp saves its result, and the sum saves nothing.
+        total = leaf.exp().exp().sum()
+        assert memory.now == 3 * KILOBYTE + 512
+        total.backward()
+        assert leaf.grad is not None
+        del total
+        assert memory.now == 2 * KILOBYTE

@@ -112,6 +112,60 @@ def test_every_parameter_is_in_one_group_and_the_horizon_counts_batches() -> Non
     assert optimizer.total_steps == 7 * 3
 
 
+def copies(optimizer: BertAdam, parameters: list[torch.Tensor]) -> list[torch.Tensor]:
+    moments = [optimizer.state[one][name] for one in parameters for name in ("mean", "square")]
+    return [one.detach().clone() for one in (*parameters, *moments)]
+
+
+def two_optimizers() -> list[tuple[BertAdam, list[torch.Tensor]]]:
+    """Twice the same after two steps, parameters with and without decay, some without gradient."""
+    made = []
+    for _ in range(2):
+        generator = torch.Generator().manual_seed(1)
+        shapes = [(3, 4), (5,), (), (2, 2)]
+        parameters = [torch.randn(one, generator=generator).requires_grad_() for one in shapes]
+        optimizer = BertAdam(parameters[:2], parameters[2:], SETTINGS, total_steps=9)
+        for _ in range(2):
+            for one in parameters[:3]:
+                one.grad = torch.randn(one.shape, generator=generator)
+            optimizer.step()
+        made.append((optimizer, parameters[:3]))
+    return made
+
+
+def test_a_step_under_a_flag_that_is_true_is_the_step_to_the_last_bit() -> None:
+    (plain, parameters), (flagged, others) = two_optimizers()
+    plain.step()
+    flagged.step(applied=torch.tensor(True))
+    after = zip(copies(plain, parameters), copies(flagged, others), strict=True)
+    assert all(torch.equal(one, other) for one, other in after)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_step_under_a_flag_that_is_false_changes_nothing_whatever_the_gradients(
+    bad: float,
+) -> None:
+    optimizer, parameters = two_optimizers()[0]
+    before = copies(optimizer, parameters)
+    for one in parameters:
+        one.grad = torch.full_like(one, bad)
+    optimizer.step(applied=torch.tensor(False))
+    after = copies(optimizer, parameters)
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    # Without the flag the same gradients spoil everything.
+    optimizer.step()
+    assert not any(one.isfinite().any() for one in copies(optimizer, parameters))
+
+
+def test_a_first_step_under_a_flag_that_is_false_leaves_moments_of_zero() -> None:
+    parameter = torch.ones(3, requires_grad=True)
+    optimizer = BertAdam([parameter], [], SETTINGS, total_steps=10)
+    parameter.grad = torch.full((3,), math.nan)
+    optimizer.step(applied=torch.tensor(False))
+    assert (parameter == 1).all()
+    assert all((moment == 0).all() for moment in optimizer.state[parameter].values())
+
+
 def test_a_closure_is_refused() -> None:
     optimizer = BertAdam([torch.ones(1, requires_grad=True)], [], SETTINGS, total_steps=1)
     with pytest.raises(ValueError, match="closure"):

@@ -10,6 +10,7 @@ import torch
 from safetensors.numpy import load as load_numpy
 
 from prvr_model import train_loop
+from prvr_model.batching import epoch_order
 from prvr_model.checkpoint import BEST, LAST, read_state
 from prvr_model.errors import CheckpointError, NonFiniteError, StoreError
 from prvr_model.evaluation import evaluate_checkpoint
@@ -18,9 +19,12 @@ from prvr_model.metrics import recalls
 from prvr_model.objective import LossTerms, compute_losses, loss_term_names
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import Settings, SpeedSettings
+from prvr_model.step_numbers import StepNumbers, reader_for
 from prvr_model.storage import Folder
 from prvr_model.synthetic import write_synthetic
-from prvr_model.train_loop import TrainResult, train
+from prvr_model.train_loop import TrainResult, step_number_names, train
+from tests.model.slow_reader import DeafReader, SlowReader
+from tests.model.sync_detector import META, SyncDetector
 from tests.model.tiny import TINY_DATA, tiny_settings
 
 Row = tuple[int, dict[str, float]]
@@ -285,38 +289,67 @@ def test_patience_survives_an_interruption(
     assert (result.stop_reason, result.best_epoch, len(result.reports)) == ("patience", 1, 3)
 
 
+def read_late(monkeypatch: pytest.MonkeyPatch, delay: int) -> None:
+    """Let the host know of a step's numbers `delay` steps later, as beside a GPU."""
+    monkeypatch.setattr(train_loop, "reader_for", lambda *_: SlowReader(delay))
+
+
+@pytest.mark.parametrize("delay", [1, 9])
+def test_numbers_that_come_late_change_nothing(
+    tiny_store: FeatureStore,
+    folder: Folder,
+    uninterrupted: TrainResult,
+    delay: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_late(monkeypatch, delay)
+    assert rows(train(tiny_settings(), tiny_store, folder, go_on)) == rows(uninterrupted)
+
+
+@pytest.mark.parametrize("delay", [0, 9])
 @pytest.mark.parametrize("term", [*loss_term_names(), "gradient_norm"])
 def test_a_number_that_is_not_finite_stops_before_the_step(
-    tiny_store: FeatureStore, folder: Folder, term: str, monkeypatch: pytest.MonkeyPatch
+    tiny_store: FeatureStore,
+    folder: Folder,
+    term: str,
+    delay: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train(tiny_settings(training__epochs=1), tiny_store, folder, go_on)
     before = {name: folder.read_bytes(name) for name in (LAST, BEST)}
-    steps, weights = 0, []
+    weights: list[torch.Tensor] = []
+    models: list[torch.nn.Module] = []
 
     def spoil(model: torch.nn.Module, *args: object) -> LossTerms:
-        nonlocal steps
-        steps += 1
-        weights.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
+        models.append(model)
+        weights.append(all_weights(model))
         terms = compute_losses(model, *args)  # type: ignore[arg-type]
-        if steps < 2:
+        # The second step of three; that of the third has finite numbers again.
+        if len(weights) != 2:
             return terms
         # The seed of a term's gradient, too, is not finite; a finite term can have one as well.
         bad = terms.cbva * float("inf") if term != "gradient_norm" else infinite_slope(model)
         values = {name: getattr(terms, name) for name in loss_term_names()}
         values["cbva" if term == "gradient_norm" else term] = bad
-        models.append(model)
         return LossTerms(**values)
 
-    models: list[torch.nn.Module] = []
     monkeypatch.setattr(train_loop, "compute_losses", spoil)
+    if delay:
+        read_late(monkeypatch, delay)
     with pytest.raises(NonFiniteError) as caught:
         train(tiny_settings(), tiny_store, folder, go_on)
     error = caught.value
     assert (error.term, error.epoch, error.step) == (f"train/{term}", 2, 2)
-    # Nothing of the step was applied, and the checkpoint is that of the epoch before.
-    after = torch.cat([one.detach().flatten() for one in models[0].parameters()])
-    assert torch.equal(after, weights[-1])
+    # Nothing of the step was applied, nor of one after it, and the checkpoint is that of the
+    # epoch before.
+    assert len(weights) == (3 if delay else 2)
+    assert torch.equal(all_weights(models[0]), weights[1])
+    assert not torch.equal(weights[0], weights[1])
     assert {name: folder.read_bytes(name) for name in (LAST, BEST)} == before
+
+
+def all_weights(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([one.detach().flatten() for one in model.parameters()])
 
 
 def infinite_slope(model: torch.nn.Module) -> torch.Tensor:
@@ -338,7 +371,7 @@ def test_hard_negatives_begin_at_their_epoch(
     seen: list[bool] = []
 
     def spy(*args: object) -> LossTerms:
-        seen.append(bool(args[-1]))
+        seen.append(bool(args[4]))
         return compute_losses(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(train_loop, "compute_losses", spy)
@@ -413,3 +446,60 @@ def test_too_few_videos_are_refused(tmp_path: Path, folder: Folder) -> None:
     write_synthetic(tmp_path / "one.store", TINY_DATA.model_copy(update={"train_videos": 1}))
     with pytest.raises(StoreError, match="train needs two videos or more"):
         train(tiny_settings(), FeatureStore.open(tmp_path / "one.store"), folder, go_on)
+
+
+def train_steps(run: train_loop._Run, numbers: StepNumbers) -> None:
+    """The steps of the first epoch, batches included, without its end."""
+    training = run.settings.training
+    order = epoch_order(run.train_split.num_videos, training.batch_videos, training.seed, 0)
+    run.model.train()
+    for step, batch in enumerate(run._batches(order)):
+        run._step(batch, 0, step, numbers)
+
+
+@pytest.mark.parametrize("switch", [None, 0], ids=["random negatives", "hard negatives"])
+def test_no_step_waits_for_the_device(
+    tiny_store: FeatureStore, folder: Folder, switch: int | None
+) -> None:
+    # From the batch to the weights, on tensors without content: any number that is read raises.
+    settings = tiny_settings(losses__hard_negative_epoch=switch)
+    run = train_loop._Run(settings, tiny_store, folder, SpeedSettings(device="meta"))
+    with SyncDetector() as detector:
+        train_steps(run, StepNumbers(step_number_names(), 1, DeafReader()))
+    assert detector.found == []
+    assert run.optimizer.steps_done == 3
+    assert {one.device for one in run.model.parameters()} == {META}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("switch", [None, 0], ids=["random negatives", "hard negatives"])
+def test_no_step_waits_for_a_gpu(
+    tiny_store: FeatureStore, folder: Folder, switch: int | None
+) -> None:
+    settings = tiny_settings(losses__hard_negative_epoch=switch)
+    device, names = torch.device("cuda"), step_number_names()
+    run = train_loop._Run(settings, tiny_store, folder, SpeedSettings(device="cuda"))
+    # Libraries and caches are set up by the first steps.
+    train_steps(run, StepNumbers(names, 1, reader_for(device, 3, len(names))))
+    torch.cuda.synchronize()
+    numbers = StepNumbers(names, 1, reader_for(device, 3, len(names)))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        train_steps(run, numbers)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert np.isfinite(list(numbers.means().values())).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_stops_at_a_number_that_is_not_finite(
+    tiny_store: FeatureStore, folder: Folder
+) -> None:
+    speed = SpeedSettings(device="cuda")
+    result = train(tiny_settings(), tiny_store, folder.child("fine"), go_on, speed)
+    assert result.stop_reason == "epochs"
+    settings = tiny_settings(losses__infonce_clip_weight=3e38)
+    with pytest.raises(NonFiniteError, match="train/clip_infonce is not finite in epoch 1, step 1"):
+        train(settings, tiny_store, folder.child("bad"), go_on, speed)

@@ -43,7 +43,7 @@ def losses_and_gradients(batch: Batch, workers: Workers, hard: bool) -> list[Ten
     sizes = (spread.captions.total, spread.videos.total) * 2
     drawn = [torch.from_numpy(generator.random(size)) for size in sizes]
     draws = BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
-    terms = compute_losses(model, batch, SETTINGS.losses, draws, hard, workers)
+    terms = compute_losses(model, batch, SETTINGS.losses, draws, hard, workers=workers)
     terms.total.backward()
     workers.sum_gradients(model.parameters())
     gradients = [one.grad for one in model.parameters()]
@@ -101,7 +101,7 @@ def evaluations(num_videos: int) -> list[Any]:
     other = (split.caption_video + 1) % num_videos
     relevance = Relevance(torch.from_numpy(np.stack([split.caption_video, other], axis=1)))
     speed = SpeedSettings(evaluation_block=7)
-    found = evaluate(model, split, relevance, speed, GroupWorkers())
+    found = evaluate(model, split, relevance, speed, workers=GroupWorkers())
     wanted = evaluate(model, split, relevance, speed)
     return [found.metrics, wanted.metrics, found.ranks.tolist(), wanted.ranks.tolist()]
 

@@ -58,11 +58,22 @@ def key(data: str = "data", **speed: Any) -> str:  # noqa: ANN401
     return provenance.trial_key(build_settings("tvr", {}), data, SpeedSettings(**speed))
 
 
+def test_keys_of_speeds_that_change_numbers_are_all_different() -> None:
+    speeds = [
+        {"precision": precision, "compile": compiled}
+        for precision in ("float32", "bfloat16")
+        for compiled in (False, True)
+    ]
+    assert len({key(**speed) for speed in speeds}) == 4
+
+
 def test_the_data_changes_the_key() -> None:
     assert key("one") != key("other")
 
 
-@pytest.mark.parametrize("speed", [{"threads": 2}, {"device": "cuda"}])
+@pytest.mark.parametrize(
+    "speed", [{"threads": 2}, {"device": "cuda"}, {"precision": "bfloat16"}, {"compile": True}]
+)
 def test_speed_that_changes_numbers_changes_the_key(speed: dict[str, Any]) -> None:
     assert key(**speed) != key()
 
@@ -72,6 +83,9 @@ def test_speed_that_changes_numbers_changes_the_key(speed: dict[str, Any]) -> No
     [
         ({"checkpoint_every_epochs": 5}, {}),
         ({"evaluation_block": 7}, {}),
+        ({"prefetch_batches": 2}, {}),
+        # Named or left out, a default is the same.
+        ({"precision": "float32", "compile": False}, {}),
         ({"device": "cuda:1"}, {"device": "cuda"}),
     ],
 )

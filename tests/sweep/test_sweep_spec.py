@@ -52,6 +52,14 @@ def test_threads_and_device_follow_the_resources() -> None:
     assert (spec.speed.device, spec.speed.threads, spec.speed.evaluation_block) == ("cuda", 2, 64)
 
 
+def test_speed_is_read_and_written() -> None:
+    text = f"{SPEC}speed: {{precision: bfloat16, compile: true, prefetch_batches: 2}}\n"
+    spec = spec_of(text=text)
+    speed = (spec.speed.precision, spec.speed.compile, spec.speed.prefetch_batches)
+    assert speed == ("bfloat16", True, 2)
+    assert read_spec(spec.dump_yaml()) == spec
+
+
 def test_builtin_is_the_generator_with_its_defaults() -> None:
     assert spec_of() == spec_of("data={synthetic: {}}")
 
@@ -104,6 +112,17 @@ def test_every_field_is_described() -> None:
         ("resources.cpu=2", "unknown key 'cpu'; allowed: workers, cpus, gpus; did you mean cpus?"),
         ("speed.device=cuda", "found 'cuda'; needs resources.gpus above 0"),
         ("speed.threads=0", "found 0; allowed: a whole number >= 1"),
+        ("speed.precision=float16", "found 'float16'; allowed: one of float32, bfloat16; did you "
+         "mean bfloat16?"),
+        ("speed.precision=16", "found 16; allowed: one of float32, bfloat16"),
+        ("speed.compile=1", "found 1; allowed: true or false"),
+        ("speed.prefetch_batches=-1", "found -1; allowed: a whole number >= 0"),
+        ("speed.prefetch=2", "unknown key 'prefetch'; allowed: device, threads, "
+         "checkpoint_every_epochs, evaluation_block, precision, compile, prefetch_batches; did you "
+         "mean prefetch_batches?"),
+        ("speed.presicion=bfloat16", "unknown key 'presicion'; allowed: device, threads, "
+         "checkpoint_every_epochs, evaluation_block, precision, compile, prefetch_batches; did you "
+         "mean precision?"),
         ("register.top=-1", "found -1; allowed: a whole number >= 0"),
         ("protocol=paper", "found 'paper'; allowed: validation"),
         ("settings=3", "found 3; allowed: a mapping (key: value)"),
