@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prvr_model.dataset import PreparedSplit
-from prvr_model.workers import Shards, Spread
+from prvr_model.workers import ALONE, Shards, Spread, Workers
 
 # Tells apart the streams of random numbers that one seed gives.
 _ORDER_STREAM, _NEGATIVES_STREAM, _DROPOUT_STREAM, _WEIGHTS_STREAM = range(4)
@@ -106,24 +106,44 @@ def weights_seed(seed: int) -> int:
 
 
 def make_batch(
-    split: PreparedSplit, videos: Int[np.ndarray, "batch"], device: torch.device
+    split: PreparedSplit,
+    videos: Int[np.ndarray, "batch"],
+    device: torch.device,
+    workers: Workers = ALONE,
 ) -> Batch:
-    """Tensors of some videos and all their captions."""
+    """Tensors of some videos and all their captions; of a worker's part of them.
+
+    Args:
+        split: Where they are taken from.
+        videos: Rows of the split, for all workers.
+        device: Where the tensors shall be.
+        workers: Who shares the batch.
+    """
     captions = split.captions_of(videos)
-    tokens = pad_tokens(split, captions, device)
-    last_tokens = split.tokens[split.token_offsets[captions + 1] - 1]
     counts = split.caption_starts[videos + 1] - split.caption_starts[videos]
+    spread = _spread(counts, workers)
+    own = videos[spread.videos.rows(workers.rank)]
+    tokens = pad_tokens(split, captions[spread.captions.rows(workers.rank)], device)
+    last_tokens = split.tokens[split.token_offsets[captions + 1] - 1]
     return Batch(
-        frames=_tensor(split.frames[videos], device),
-        clips=_tensor(split.clips[videos], device),
-        clip_sizes=_tensor(split.clip_sizes[videos], device),
-        frame_to_clip=_tensor(split.frame_to_clip[videos], device),
-        segment_of_clip=_tensor(split.segment_of_clip[videos], device),
+        frames=_tensor(split.frames[own], device),
+        clips=_tensor(split.clips[own], device),
+        clip_sizes=_tensor(split.clip_sizes[own], device),
+        frame_to_clip=_tensor(split.frame_to_clip[own], device),
+        segment_of_clip=_tensor(split.segment_of_clip[own], device),
         tokens=tokens.features,
         tokens_valid=tokens.valid,
         teacher=_tensor(last_tokens, device),
         video_of_caption=_tensor(np.repeat(np.arange(len(videos)), counts), device),
+        given_spread=spread,
     )
+
+
+def _spread(num_captions: Int[np.ndarray, "batch"], workers: Workers) -> Spread:
+    """Even shards of the videos, given each one's number of captions."""
+    videos = Shards.even(len(num_captions), workers.size)
+    rows = (videos.rows(worker) for worker in range(workers.size))
+    return Spread(videos, Shards(tuple(int(num_captions[part].sum()) for part in rows)))
 
 
 def pad_tokens(
@@ -132,7 +152,7 @@ def pad_tokens(
     """Tokens of some captions, padded with zeros to the longest of them."""
     starts = split.token_offsets[captions]
     lengths = split.token_offsets[captions + 1] - starts
-    columns = np.arange(lengths.max())
+    columns = np.arange(lengths.max(initial=1))
     valid = columns < lengths[:, None]
     features = split.tokens[starts[:, None] + np.minimum(columns, lengths[:, None] - 1)]
     features[~valid] = 0

@@ -25,7 +25,8 @@ def can_fuse(rows: Tensor) -> bool:
 
     A compiler fuses better by itself, and autocast gives every product the precision it wants.
     """
-    is_cast = torch.is_autocast_enabled(rows.device.type)
+    kind = rows.device.type
+    is_cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     return not (is_cast or torch.compiler.is_compiling())
 
 

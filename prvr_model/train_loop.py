@@ -41,6 +41,7 @@ from prvr_model.reporting import Decision, EpochReport, Report
 from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.step_numbers import StepNumbers, reader_for
 from prvr_model.storage import Folder
+from prvr_model.workers import ALONE, Workers
 
 StopReason = Literal["epochs", "patience", "stopped"]
 
@@ -66,6 +67,7 @@ def train(
     folder: Folder,
     report: Report,
     speed: SpeedSettings | None = None,
+    workers: Workers = ALONE,
 ) -> TrainResult:
     """Train a model, or go on from the last checkpoint in the folder.
 
@@ -76,8 +78,10 @@ def train(
         settings: Everything that changes the result.
         store: Features with splits `train` and `val`.
         folder: The trial's folder.
-        report: Takes each epoch's row and decides whether to go on.
+        report: Takes each epoch's row and decides whether to go on; called by the first worker.
         speed: Device, threads and the like.
+        workers: Who trains this model together; each calls this function. The first one writes
+            checkpoints, and its decisions are everyone's.
 
     Raises:
         StoreError: A split is missing or has fewer than two videos to train on.
@@ -94,7 +98,7 @@ def train(
     # Training uses the process's generators; a host in the same process keeps its own.
     try:
         with torch.random.fork_rng():
-            return _Run(settings, store, folder, speed).execute(report)
+            return _Run(settings, store, folder, speed, workers).execute(report)
     finally:
         release_freed_blocks()
 
@@ -103,9 +107,15 @@ class _Run:
     """One call of `train`: the objects that its epochs share."""
 
     def __init__(
-        self, settings: Settings, store: FeatureStore, folder: Folder, speed: SpeedSettings
+        self,
+        settings: Settings,
+        store: FeatureStore,
+        folder: Folder,
+        speed: SpeedSettings,
+        workers: Workers = ALONE,
     ) -> None:
         self.settings = settings
+        self.workers = workers
         self.folder = folder
         self.speed = speed
         self.device = torch.device(speed.device)
@@ -125,13 +135,18 @@ class _Run:
 
     def execute(self, report: Report) -> TrainResult:
         for row in self.state.reports:
-            if report(row) is Decision.STOP:
+            if self._is_stopped(row, report):
                 return self._result("stopped")
         while (reason := self._stop_reason()) is None:
             self._epoch()
-            if report(self.state.reports[-1]) is Decision.STOP:
+            if self._is_stopped(self.state.reports[-1], report):
                 return self._result("stopped")
         return self._result(reason)
+
+    def _is_stopped(self, row: EpochReport, report: Report) -> bool:
+        """Report an epoch; what the host answers the first worker holds for all."""
+        stops = self.workers.rank == 0 and report(row) is Decision.STOP
+        return bool(self.workers.first_decides(int(stops)))
 
     def _stop_reason(self) -> StopReason | None:
         training = self.settings.training
@@ -148,7 +163,9 @@ class _Run:
         start = time.monotonic()
         metrics = self._train_epoch(self.state.epoch)
         trained = time.monotonic()
-        evaluation = evaluate(self.model, self.val_split, self.relevance, self.speed, self.encoders)
+        evaluation = evaluate(
+            self.model, self.val_split, self.relevance, self.speed, self.encoders, self.workers
+        )
         evaluated = time.monotonic()
         metrics.update({f"val/{name}": value for name, value in evaluation.metrics.items()})
         metrics["time/epoch_s"] = evaluated - start
@@ -162,8 +179,15 @@ class _Run:
         row = EpochReport(epoch, metrics, time.time_ns() // 1_000_000)
         self.state = replace(self.state, epoch=epoch, reports=(*self.state.reports, row))
         value = metrics["val/SumR"]
-        if value > self.state.best_value:
+        is_better = value > self.state.best_value
+        if is_better:
             self.state = replace(self.state, best_epoch=epoch, best_value=value)
+        if self.workers.rank == 0:
+            self._save(evaluation, is_better)
+
+    def _save(self, evaluation: Evaluation, is_better: bool) -> None:
+        epoch = self.state.epoch
+        if is_better:
             checkpoint.save_best(self.folder, self.model, self.settings, epoch)
         checkpoint.save_ranks(self.folder, epoch, evaluation.ranks)
         if epoch % self.speed.checkpoint_every_epochs == 0 or self._stop_reason():
@@ -174,7 +198,8 @@ class _Run:
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Train on all batches of an epoch (from 0); mean of each term over its steps."""
         training = self.settings.training
-        torch.manual_seed(dropout_seed(training.seed, epoch))
+        # Workers drop different elements; everything else that is drawn is the same for all.
+        torch.manual_seed(dropout_seed(training.seed, epoch) + self.workers.rank)
         self.model.train()
         order = epoch_order(
             self.train_split.num_videos, training.batch_videos, training.seed, epoch
@@ -188,7 +213,8 @@ class _Run:
 
     def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Iterator[Batch]:
         # With the prefetcher: prefetched(split, order, device, self.speed.prefetch_batches).
-        return (make_batch(self.train_split, videos, self.device) for videos in order)
+        split, device, workers = self.train_split, self.device, self.workers
+        return (make_batch(split, videos, device, workers) for videos in order)
 
     def _step(self, batch: Batch, epoch: int, step: int, numbers: StepNumbers) -> None:
         """One optimizer step; only `numbers` may wait for the device."""
@@ -197,15 +223,23 @@ class _Run:
         draws = self._draws(batch, epoch, step)
         # Before the forward pass, which needs their memory.
         self.optimizer.zero_grad(set_to_none=True)
-        terms = compute_losses(self.model, batch, self.settings.losses, draws, hard, self.encoders)
+        losses = self.settings.losses
+        terms = compute_losses(self.model, batch, losses, draws, hard, self.encoders, self.workers)
         terms.total.backward()
-        segments = (batch.segment_of_clip.amax(dim=1) + 1).to(terms.total.dtype).mean()
-        others = torch.stack([terms.total.detach(), gradient_norm(self.model), segments])
-        applied = numbers.add(torch.cat([terms.stacked().detach(), others]))
+        self.workers.sum_gradients(self.model.parameters())
+        values = terms.all_workers(self.workers)
+        segments = self._mean_segments(batch).to(values.dtype)
+        others = torch.stack([values.sum(), gradient_norm(self.model), segments])
+        applied = numbers.add(torch.cat([values, others]))
         self.optimizer.step(applied=applied)
 
+    def _mean_segments(self, batch: Batch) -> Tensor:
+        """Mean number of CBVA segments of the global batch's videos."""
+        segments = self.workers.sum((batch.segment_of_clip.amax(dim=1) + 1).sum())
+        return segments / batch.spread.videos.total
+
     def _draws(self, batch: Batch, epoch: int, step: int) -> BranchDraws:
-        sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
+        sizes = (batch.spread.captions.total, batch.spread.videos.total) * 2
         host = torch.device("cpu")
         drawn = [
             one.to(self.device, non_blocking=True)

@@ -1,5 +1,6 @@
 """Several workers against one process: losses, gradients, evaluation, uneven and empty shards."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,20 @@ from torch import Tensor
 from prvr_model.batching import Batch
 from prvr_model.dataset import PreparedSplit
 from prvr_model.evaluation import evaluate
+from prvr_model.feature_store import FeatureStore
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.metrics import Relevance, best_ranks, best_ranks_of_workers
 from prvr_model.model import MscModel
 from prvr_model.objective import BranchDraws, compute_losses
+from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import SpeedSettings
+from prvr_model.storage import Folder
+from prvr_model.synthetic import write_synthetic
+from prvr_model.train_loop import train
 from prvr_model.workers import ALONE, GroupWorkers, Shards, Workers
 from tests.ddp_parity import own_part
 from tests.gloo_processes import run_in_group
-from tests.model.tiny import TEXT_DIM, VIDEO_DIM, random_batch, tiny_model, tiny_settings
+from tests.model.tiny import TEXT_DIM, TINY_DATA, VIDEO_DIM, random_batch, tiny_model, tiny_settings
 
 SETTINGS = tiny_settings(model__dropout=0.0, model__input_dropout=0.0)
 CAPTIONS = [3, 1, 4, 2, 2]
@@ -106,23 +112,56 @@ def evaluations(num_videos: int) -> list[Any]:
     return [found.metrics, wanted.metrics, found.ranks.tolist(), wanted.ranks.tolist()]
 
 
-def everything(cases: list[tuple[list[int], tuple[int, ...]]]) -> list[Any]:
+def trained(store: Path, folder: Path, workers: Workers, stop_after: int = 99) -> Any:  # noqa: ANN401
+    """Rows of a trial of three epochs, and how often it was reported to."""
+    calls = []
+
+    def report(row: EpochReport) -> Decision:
+        calls.append(row.epoch)
+        return Decision.STOP if row.epoch >= stop_after else Decision.CONTINUE
+
+    settings = SETTINGS.model_copy(
+        update={"training": SETTINGS.training.model_copy(update={"epochs": 3})}
+    )
+    opened = FeatureStore.open(store)
+    result = train(settings, opened, Folder.open(folder), report, workers=workers)
+    kept = ("train/total", "train/cbva", "train/mean_segments", "val/SumR", "val/clip/R10")
+    rows = [[row.metrics[name] for name in kept] for row in result.reports]
+    return [rows, result.stop_reason, calls]
+
+
+def everything(
+    cases: list[tuple[list[int], tuple[int, ...]]], store: Path, folder: Path
+) -> list[Any]:
     """All that one start of the processes can show."""
     errors = [largest_errors(*case) for case in cases]
-    return [errors, [evaluations(num_videos) for num_videos in (11, 2)]]
+    evaluated = [evaluations(num_videos) for num_videos in (11, 2)]
+    workers = GroupWorkers()
+    stopped = trained(store, folder, workers, stop_after=2)
+    return [errors, evaluated, stopped, trained(store, folder, workers)]
 
 
 @pytest.mark.parametrize(
     "cases", [[(CAPTIONS, (1, 4))], [(CAPTIONS, (2, 2, 1)), ([2, 3], (1, 1, 0))]]
 )
-def test_workers_do_as_one_process(cases: list[tuple[list[int], tuple[int, ...]]]) -> None:
-    for errors, evaluated in run_in_group(len(cases[0][1]), everything, cases):
+def test_workers_do_as_one_process(
+    cases: list[tuple[list[int], tuple[int, ...]]], tmp_path: Path
+) -> None:
+    store = tmp_path / "tiny.store"
+    write_synthetic(store, TINY_DATA)
+    wanted_rows, *_ = trained(store, tmp_path / "alone", ALONE)
+    found = run_in_group(len(cases[0][1]), everything, cases, store, tmp_path / "together")
+    for rank, (errors, evaluated, stopped, resumed) in enumerate(found):
         assert max(error for case in errors for error in case) < 1e-9
         for metrics, wanted, ranks, wanted_ranks in evaluated:
             assert ranks == wanted_ranks
             assert metrics == pytest.approx(wanted, rel=1e-6)
             recalls = [name for name in wanted if "R" in name]
             assert [metrics[name] for name in recalls] == [wanted[name] for name in recalls]
+        # Only the first worker reports, and its decision is everyone's.
+        assert stopped[1:] == ["stopped", [1, 2] if rank == 0 else []]
+        assert resumed[1:] == ["epochs", [1, 2, 3] if rank == 0 else []]
+        np.testing.assert_allclose(resumed[0], wanted_rows, rtol=1e-3)
 
 
 def test_one_worker_ranks_as_nobody_else_does() -> None:
