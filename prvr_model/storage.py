@@ -76,10 +76,7 @@ class Folder:
 
     def locate(self, name: str) -> str:
         """URI of something in the folder, options of the server included."""
-        if "://" not in self.uri:
-            return f"{self.uri.rstrip('/')}/{name}"
-        place, mark, options = self.uri.partition("?")
-        return f"{place.rstrip('/')}/{quote(name)}{mark}{options}"
+        return uri_below(self.uri, name)
 
     def exists(self, name: str) -> bool:
         """Whether a file of this name is in the folder.
@@ -139,6 +136,14 @@ class Folder:
     def _upload(self, name: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
             stream.write(content)
+
+
+def uri_below(place: str, name: str) -> str:
+    """Path or URI of something in a folder; the options of a URI stay at its end."""
+    if "://" not in place:
+        return f"{place.rstrip('/')}/{name}"
+    path, mark, options = place.partition("?")
+    return f"{path.rstrip('/')}/{quote(name)}{mark}{options}"
 
 
 def _write_local(target: Path, content: bytes) -> None:
