@@ -31,6 +31,7 @@ from orchestrator.study import AskedTrial, SweepStudy
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import FailureCause, TrialRequest
 from prvr_model.errors import PrvrError
+from prvr_model.storage import uri_below
 
 # Random trials before TPE has anything to learn from: a third of the sweep, but no fewer than 4
 # (two points make no density) and no more than Optuna's own 10.
@@ -135,7 +136,7 @@ class Searcher:
         except PrvrError as error:
             return self._refuse(asked.number, parameters, error)
         key = trial_key(settings, self._data_fingerprint, self._spec.speed)
-        folder = f"{self._storage.rstrip('/')}/{self._spec.name}/trials/{asked.number:05d}"
+        folder = uri_below(self._storage, f"{self._spec.name}/trials/{asked.number:05d}")
         self._study.describe(
             asked.number,
             parameters=parameters,

@@ -2,17 +2,32 @@
 
 A file appears whole or not at all. Locally it is written beside its place, flushed to disk and
 renamed; an object store shows an object only when its upload is complete.
+
+An S3 folder is `s3://bucket/path`, for servers other than Amazon's with
+`?endpoint_override=host%3Aport&scheme=http&region=...`, or with the variable `AWS_ENDPOINT_URL`,
+which pyarrow reads. Credentials come from where Amazon's tools take them: `AWS_ACCESS_KEY_ID` and
+`AWS_SECRET_ACCESS_KEY`, a profile in `~/.aws`, or the role of the machine. They have no place in
+the URI, which goes into the study, into MLflow and into messages.
+
+pyarrow asks a server that refuses or is overloaded again for 6 s; where nobody answers at all, it
+takes one to two minutes to give up.
 """
 
 import os
+import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from pyarrow import fs
 
 from prvr_model.durable import sync_folder
 from prvr_model.errors import PrvrError
+
+# `user:secret@` before the host; a colon before digits alone is a port.
+_SECRET = re.compile(r"^(\w+)://[^/@:?#]*:(?!\d+/)[^@?#]*@")
 
 
 class StorageError(PrvrError):
@@ -32,9 +47,15 @@ class Folder:
         """Folder of an absolute local path or a URI that pyarrow.fs knows.
 
         Raises:
-            StorageError: The location is relative or of an unknown kind.
+            StorageError: The location is relative, of an unknown kind, or holds a secret.
         """
         text = str(location)
+        if found := _SECRET.match(text):
+            raise StorageError(
+                f"{found[1]}://...: holds a password or secret key, and is shown and kept in many "
+                "places; leave it out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use "
+                "a profile or the machine's role"
+            )
         if "://" not in text and not Path(text).is_absolute():
             raise StorageError(f"{text}: give an absolute path or a URI, not a relative path")
         try:
@@ -51,17 +72,35 @@ class Folder:
 
     def child(self, name: str) -> "Folder":
         """Folder below this one."""
-        return Folder(self.filesystem, f"{self.path}/{name}", f"{self.uri.rstrip('/')}/{name}")
+        return Folder(self.filesystem, f"{self.path}/{name}", self.locate(name))
+
+    def locate(self, name: str) -> str:
+        """URI of something in the folder, options of the server included."""
+        return uri_below(self.uri, name)
 
     def exists(self, name: str) -> bool:
-        """Whether a file of this name is in the folder."""
-        info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        """Whether a file of this name is in the folder.
+
+        Raises:
+            StorageError: It cannot be found out.
+        """
+        try:
+            info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be looked for: {error}") from error
         return bool(info.type == fs.FileType.File)
 
     def names(self) -> list[str]:
-        """Names of the files in the folder, sorted; empty where the folder does not exist."""
+        """Names of the files in the folder, sorted; empty where the folder does not exist.
+
+        Raises:
+            StorageError: It cannot be found out.
+        """
         selector = fs.FileSelector(self.path, allow_not_found=True)
-        infos = self.filesystem.get_file_info(selector)
+        try:
+            infos = self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise StorageError(f"{self.uri}: cannot be listed: {error}") from error
         return sorted(info.base_name for info in infos if info.type == fs.FileType.File)
 
     def read_bytes(self, name: str) -> bytes:
@@ -74,7 +113,7 @@ class Folder:
             with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
                 return bytes(stream.read())
         except OSError as error:
-            raise StorageError(f"{self.uri}/{name}: cannot be read: {error}") from error
+            raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file whole, in place of one of the same name.
@@ -87,10 +126,24 @@ class Folder:
             if self._is_local:
                 _write_local(Path(self.path) / name, content)
             else:
-                with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
-                    stream.write(content)
+                # In a thread of its own: a stream that Ctrl-C drops is closed, and closing it
+                # would show an empty object in place of the old one. So the upload goes on.
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(self._upload, name, content).result()
         except OSError as error:
-            raise StorageError(f"{self.uri}/{name}: cannot be written: {error}") from error
+            raise StorageError(f"{self.locate(name)}: cannot be written: {error}") from error
+
+    def _upload(self, name: str, content: bytes) -> None:
+        with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+            stream.write(content)
+
+
+def uri_below(place: str, name: str) -> str:
+    """Path or URI of something in a folder; the options of a URI stay at its end."""
+    if "://" not in place:
+        return f"{place.rstrip('/')}/{name}"
+    path, mark, options = place.partition("?")
+    return f"{path.rstrip('/')}/{quote(name)}{mark}{options}"
 
 
 def _write_local(target: Path, content: bytes) -> None:

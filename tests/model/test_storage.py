@@ -52,6 +52,26 @@ def test_unknown_kinds_of_storage_are_refused() -> None:
         Folder.open("nowhere://x")
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://AKIAX:tiger@bucket/runs",
+        "s3://AKIAX:ti/ger@bucket/runs",
+        "hdfs://me:tiger@host:8020/x",
+    ],
+)
+def test_secrets_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(StorageError, match=r"^\w+://\.\.\.: holds a password or secret") as caught:
+        Folder.open(uri)
+    assert not any(word in str(caught.value) for word in ("AKIAX", "tiger", "ger@"))
+
+
+@pytest.mark.parametrize("uri", ["nowhere://host:8020/a@b", "nowhere://bucket/a:b@c"])
+def test_ports_and_paths_are_no_secrets(uri: str) -> None:
+    with pytest.raises(StorageError, match="cannot be opened as a storage folder"):
+        Folder.open(uri)
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failing_disk_leaves_the_old_file(
     tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch

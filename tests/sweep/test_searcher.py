@@ -7,7 +7,7 @@ import pytest
 from orchestrator import searcher as searcher_module
 from orchestrator.provenance import trial_key
 from orchestrator.search_space import grid_points
-from orchestrator.searcher import RefusedTrial, sampler_arguments
+from orchestrator.searcher import RefusedTrial, Searcher, sampler_arguments
 from orchestrator.study import SweepStudy
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialRequest, TrialState
@@ -118,6 +118,14 @@ def test_request_carries_what_a_trial_needs(tmp_path: Path) -> None:
     summary = study.summary(0)
     assert (summary.key, summary.folder) == (request.key, request.folder)
     assert summary.parameters == request.parameters
+
+
+def test_options_of_a_storage_stay_at_the_end_of_its_uri(tmp_path: Path) -> None:
+    spec = small_spec()
+    place = "s3://bucket/runs?region=eu-west-1"
+    request = Searcher(new_study(tmp_path, spec), spec, "/store", FINGERPRINT, place).next()
+    assert isinstance(request, TrialRequest)
+    assert request.folder == "s3://bucket/runs/small/trials/00000?region=eu-west-1"
 
 
 def test_combination_without_settings_fails_and_the_next_is_asked(
