@@ -1,66 +1,225 @@
-"""What there is to run on, and how many trials fit on it at once."""
+"""What there is to run on, and how the trials of a sweep are packed onto it, node by node.
 
-from dataclasses import dataclass
+The plan, the launch and the executors all ask here, so that what is shown is what runs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import psutil
 
-from orchestrator.errors import SpecError
 from orchestrator.provenance import available_cpus, hardware
-from orchestrator.spec_sections import TrialResources
 
 # Own memory of a process that imported torch 2.13 (CPU) and ray.tune 2.60 and did nothing yet;
-# measured. A trial needs more, so this bounds the number of trials at once from above only.
+# measured.
 TRIAL_BASE_BYTES = 345 * 2**20
-# Quotients such as 1 / 0.1 may come out just below the whole number.
+DRIVER_RESOURCE = "train_driver"
+"""What the head of a cluster offers to the drivers of trials of several workers."""
+DRIVER_SHARE = 0.01
+"""How much of it one such driver takes; it computes nothing, and Ray refuses to place nothing."""
+# Quotients such as 0.29 / 0.01 may come out just below the whole number.
 _ROUNDING = 1e-9
+# An estimate of memory may be this many times too high: only what lacks more can never fit.
+_MEMORY_DOUBT = 2
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What there is to run on, as plain numbers; `memory_bytes` None: not known."""
+class Node:
+    """One machine, as plain numbers.
 
-    cpus: int
-    gpus: int = 0
+    Args:
+        cpus: CPUs that trials may have.
+        gpus: GPUs, whole ones.
+        memory_bytes: Memory that trials may have; None: not known.
+        name: What it is called, e.g. its IP address.
+        resources: Its other resources, e.g. `train_driver`.
+        labels: What else is known of it, e.g. the kind of its GPUs.
+    """
+
+    cpus: float
+    gpus: float = 0
     memory_bytes: int | None = None
+    name: str = "this machine"
+    resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def here(cls) -> "Resources":
+    def here(cls) -> "Node":
         """What this process may use of this machine."""
         memory = psutil.virtual_memory().available
         return cls(available_cpus(), len(hardware()["gpus"]), memory)
 
 
-def trials_that_fit(trial: TrialResources, available: Resources) -> int:
-    """How many trials can run at once.
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Memory of a worker in bytes: a part that is always there, and one for each video of a batch.
 
-    Raises:
-        SpecError: Not even one.
+    Args:
+        fixed_bytes: Whatever the size of the batch.
+        video_bytes: For each video of the worker's share of a batch; 0: not known.
+        videos: Size of that share.
+        is_estimate: Whether it was estimated; what a user states is taken by its word.
     """
-    problems = []
-    cpus = trial.workers * trial.cpus
-    if cpus > available.cpus:
-        has = count(available.cpus, "CPU")
-        problems.append(
-            f"resources.cpus: a trial asks for {count(cpus, 'CPU')}, there are {has}; "
-            f"allowed: at most {available.cpus // trial.workers}"
-        )
-    if trial.workers * trial.gpus > available.gpus:
-        has = count(available.gpus, "GPU")
-        problems.append(
-            f"resources.gpus: a trial asks for {trial.gpus:g} GPU, there are {has}; "
-            f"allowed: at most {min(1, available.gpus // trial.workers)}"
-        )
-    if problems:
-        raise SpecError(problems)
-    limits = [available.cpus // cpus]
-    if trial.gpus:
-        # A fraction lies on one GPU: 0.4 fits twice on each, never across two.
-        limits.append(int(1 / trial.gpus + _ROUNDING) * available.gpus // trial.workers)
-    if available.memory_bytes is not None:
-        limits.append(max(1, available.memory_bytes // TRIAL_BASE_BYTES))
-    return min(limits)
+
+    fixed_bytes: int
+    video_bytes: int = 0
+    videos: int = 0
+    is_estimate: bool = False
+
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.fixed_bytes + self.video_bytes * self.videos
+
+    @property
+    def least_bytes(self) -> int:
+        """What a worker takes even if the estimate is far too high."""
+        return self.total_bytes // _MEMORY_DOUBT if self.is_estimate else self.total_bytes
+
+    def scaled(self, factor: float) -> "MemoryNeed":
+        """The same need, so many times as much."""
+        fixed, video = (round(factor * one) for one in (self.fixed_bytes, self.video_bytes))
+        return replace(self, fixed_bytes=fixed, video_bytes=video)
 
 
-def count(number: int, what: str) -> str:
-    """A number of things in words, e.g. `2 CPUs`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+@dataclass(frozen=True)
+class TrialNeeds:
+    """What one trial occupies while it runs.
+
+    Args:
+        workers: Processes that train it together. One trains in the trial's own actor. Several
+            have a driver beside them, which takes a little of the cluster's `train_driver` where
+            there is such a thing, and no CPU.
+        cpus: CPUs of each worker.
+        gpus: GPUs of each worker; a fraction for one-worker trials only.
+        memory: Memory of each worker; None: not known.
+    """
+
+    workers: int = 1
+    cpus: int = 1
+    gpus: float = 0.0
+    memory: MemoryNeed | None = None
+
+    def slots_on(self, node: Node) -> int:
+        """How many such workers a node holds at once."""
+        slots = [math.floor(node.cpus / self.cpus + _ROUNDING)]
+        if self.gpus >= 1:
+            slots.append(math.floor(node.gpus / self.gpus + _ROUNDING))
+        elif self.gpus:
+            # A fraction lies on one GPU: 0.4 fits twice on each, never across two.
+            slots.append(math.floor(1 / self.gpus + _ROUNDING) * math.floor(node.gpus))
+        if self.memory is not None and node.memory_bytes is not None:
+            slots.append(node.memory_bytes // max(1, self.memory.total_bytes))
+        return min(slots)
+
+    def drivers_on(self, node: Node) -> int:
+        """How many drivers of such trials a node holds at once."""
+        return math.floor(node.resources.get(DRIVER_RESOURCE, 0.0) / DRIVER_SHARE + _ROUNDING)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How many trials fit at once, and where.
+
+    Args:
+        needs: What each trial occupies.
+        nodes: All nodes, those without room too.
+        placed: For each trial, how many of its workers lie on each node.
+        is_tight: Whether the estimated memory is more than there is: one trial is tried all the
+            same, since the estimate may be too high.
+    """
+
+    needs: TrialNeeds
+    nodes: tuple[Node, ...]
+    placed: tuple[tuple[int, ...], ...]
+    is_tight: bool = False
+
+    @property
+    def trials(self) -> int:
+        """Trials at once."""
+        return len(self.placed)
+
+    @property
+    def workers(self) -> tuple[int, ...]:
+        """Workers on each node."""
+        return tuple(sum(trial[place] for trial in self.placed) for place in range(len(self.nodes)))
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What to ask of Ray for each worker; memory too, or Ray would place by the rest alone."""
+        asked: dict[str, float] = {"CPU": self.needs.cpus, "GPU": self.needs.gpus}
+        memory = self.needs.memory
+        if memory is not None and all(node.memory_bytes is not None for node in self.nodes):
+            asked["memory"] = memory.least_bytes if self.is_tight else memory.total_bytes
+        return {name: amount for name, amount in asked.items() if amount}
+
+
+def pack(needs: TrialNeeds, nodes: Sequence[Node]) -> Packing | None:
+    """Pack as many trials as fit at once.
+
+    Workers of all trials are alike, so each takes a slot and no order of starts strands one: the
+    number is exact, however Ray places them.
+
+    Returns:
+        None where not even one trial fits on empty nodes.
+    """
+    trials = _room(needs, nodes)
+    if trials:
+        return Packing(needs, tuple(nodes), _place(needs, nodes, trials))
+    lighter = _lightest(needs)
+    if _room(lighter, nodes):
+        return Packing(needs, tuple(nodes), _place(lighter, nodes, 1), is_tight=True)
+    return None
+
+
+def needs_driver(needs: TrialNeeds, nodes: Sequence[Node]) -> bool:
+    """Whether a trial's driver takes a resource that some node offers."""
+    return needs.workers > 1 and any(DRIVER_RESOURCE in node.resources for node in nodes)
+
+
+def _room(needs: TrialNeeds, nodes: Sequence[Node]) -> int:
+    trials = sum(needs.slots_on(node) for node in nodes) // needs.workers
+    if needs_driver(needs, nodes):
+        trials = min(trials, sum(needs.drivers_on(node) for node in nodes))
+    return trials
+
+
+def _lightest(needs: TrialNeeds) -> TrialNeeds:
+    """The same needs if the estimate of memory is far too high."""
+    if needs.memory is None:
+        return needs
+    return replace(needs, memory=MemoryNeed(needs.memory.least_bytes))
+
+
+def _place(needs: TrialNeeds, nodes: Sequence[Node], trials: int) -> tuple[tuple[int, ...], ...]:
+    """Workers of each trial on each node: together where a node has room for all, else in few."""
+    free = [needs.slots_on(node) for node in nodes]
+    placed = []
+    for _ in range(trials):
+        taken = [0] * len(nodes)
+        while (left := needs.workers - sum(taken)) > 0:
+            place = _best_place(free, left)
+            assert free[place], "more trials are to be placed than there is room for"
+            taken[place] = min(left, free[place])
+            free[place] -= taken[place]
+        placed.append(tuple(taken))
+    return tuple(placed)
+
+
+def _best_place(free: Sequence[int], wanted: int) -> int:
+    """The least room that is enough, so that larger nodes stay whole; else the most."""
+    enough = [place for place, slots in enumerate(free) if slots >= wanted]
+    if enough:
+        return min(enough, key=lambda place: free[place])
+    return max(range(len(free)), key=lambda place: free[place])
+
+
+def count(number: float, what: str) -> str:
+    """A number of things in words, e.g. `2 CPUs`, `0.5 GPU`."""
+    return f"{number:g} {what}{'s' if number > 1 or number == 0 else ''}"
+
+
+def gib(size_bytes: float) -> str:
+    """A size of memory in words, e.g. `1.5 GiB`."""
+    return f"{size_bytes / 2**30:.1f} GiB"

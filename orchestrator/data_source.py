@@ -15,12 +15,14 @@ _GENERATED_NAME = "synthetic"
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much a trial trains on and evaluates, known before any data is made."""
+    """How much a trial trains on and evaluates, known before any data is made; ratios are means."""
 
     train_videos: int
     val_videos: int
     video_dim: int
     text_dim: int
+    captions_per_video: float
+    tokens_per_caption: float
 
 
 def open_data(source: DataSource, home: Path) -> "FeatureStore":
@@ -63,15 +65,30 @@ def data_size(source: DataSource) -> DataSize:
         StoreError: The store is missing or damaged.
     """
     if source.store is None:
-        made = source.synthetic or SyntheticSettings()
-        return DataSize(made.train_videos, made.val_videos, made.video_dim, made.text_dim)
+        return _generated_size(source.synthetic or SyntheticSettings())
     from prvr_model.store_format import read_manifest
 
     manifest = read_manifest(Path(source.store))
     train, val = (manifest.splits.get(name) for name in ("train", "val"))
+    counts = [one for one in (train, val) if one]
+    captions = sum(one.captions for one in counts) or 1
     return DataSize(
         train.videos if train else 0,
         val.videos if val else 0,
         manifest.video_dim,
         manifest.text_dim,
+        captions / (sum(one.videos for one in counts) or 1),
+        sum(one.tokens for one in counts) / captions,
+    )
+
+
+def _generated_size(made: SyntheticSettings) -> DataSize:
+    events, tokens = made.min_events + made.max_events, made.min_tokens + made.max_tokens
+    return DataSize(
+        made.train_videos,
+        made.val_videos,
+        made.video_dim,
+        made.text_dim,
+        made.captions_per_event * events / 2,
+        tokens / 2,
     )

@@ -58,6 +58,16 @@ class PlaceError(PrvrError):
     exit_code = 2
 
 
+class ClusterError(PrvrError):
+    """The running cluster that was named cannot be attached to, or not in this way."""
+
+    exit_code = 2
+
+
+class ProbeError(PrvrError):
+    """The training step could not be timed; a plan goes on without."""
+
+
 class RayChangedError(PrvrError):
     """The installed Ray lacks something private that the executor relies on."""
 

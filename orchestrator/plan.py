@@ -1,168 +1,281 @@
 """What a sweep will do and about what it costs, said before anything starts."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from statistics import fmean
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import floor
+from typing import Any, TypeAlias
 
-from orchestrator.capacity import TRIAL_BASE_BYTES, Resources, count, trials_that_fit
-from orchestrator.data_source import data_size
-from orchestrator.estimate import seconds_per_epoch
-from orchestrator.parameters import CategoricalParameter, Parameter
-from orchestrator.problems import shown
+from orchestrator.capacity import MemoryNeed, Node, Packing, count, gib, pack
+from orchestrator.cluster_query import attached_cluster
+from orchestrator.data_source import DataSize, data_size
+from orchestrator.epoch_time import EpochTime, probed_time, rough_time
+from orchestrator.errors import ProbeError
+from orchestrator.estimate import DRAWN_TRIALS, trial_needs, worker_memory
+from orchestrator.expected_epochs import expected_epochs
+from orchestrator.probing import probe_here, probe_request
+from orchestrator.refusal import pack_or_refuse
 from orchestrator.search_space import drawn_settings
-from orchestrator.spec_sections import TrialResources
 from orchestrator.sweep_spec import SweepSpec
+from prvr_model.probe_messages import ProbeRequest, ProbeResult
+from prvr_model.settings import Settings
 
 _PATIENCE = "training.patience_epochs"
-# Points of the space over which the time of an epoch is averaged.
-_ESTIMATED_TRIALS = 32
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's plan; times are estimates and None where no epoch was ever timed.
+    """A sweep's plan.
 
     Args:
         spec: The resolved spec.
-        available: What there is to run on.
+        packing: How many trials fit at once on what there is, and where.
         trials: Number of trials.
         trials_at_once: How many run at the same time.
-        epochs_least: Epochs of all trials together if each ends as early as it may.
-        epochs_most: The same if none ends early.
-        seconds_per_epoch: Time of one epoch of one trial, evaluation included.
+        epochs: Epochs of all trials together: least, expected, most.
+        time: Time of one epoch of one trial; None: not known.
+        probe: What was measured, and where; None: nothing.
         warnings: What is allowed but probably not meant.
     """
 
     spec: SweepSpec
-    available: Resources
+    packing: Packing
     trials: int
     trials_at_once: int
-    epochs_least: int
-    epochs_most: int
-    seconds_per_epoch: float | None
-    warnings: tuple[str, ...]
+    epochs: "Band"
+    time: EpochTime | None = None
+    probe: "Probe | None" = None
+    warnings: tuple[str, ...] = ()
 
     @property
-    def seconds(self) -> tuple[float, float] | None:
-        """Least and most wall time of the training itself, without start-up."""
-        if self.seconds_per_epoch is None:
+    def seconds(self) -> "Band | None":
+        """Wall time of the training itself, without start-up."""
+        if self.time is None:
             return None
         waves = -(-self.trials // self.trials_at_once)
-        least = max(self.epochs_least / self.trials_at_once, shortest_trial_epochs(self.spec))
-        most = waves * self.spec.max_epochs
-        return least * self.seconds_per_epoch, most * self.seconds_per_epoch
+        longest = self.spec.max_epochs
+        epochs = Band(
+            max(self.epochs.least / self.trials_at_once, shortest_trial_epochs(self.spec)),
+            min(max(self.epochs.expected / self.trials_at_once, longest), waves * longest),
+            waves * longest,
+        )
+        return epochs.times(self.time)
+
+    def hours(self, each: float) -> "Band | None":
+        """Device hours where each worker has `each` devices, e.g. GPUs."""
+        if self.time is None:
+            return None
+        share = each * self.spec.resources.workers / 3600
+        seconds = self.epochs.times(self.time)
+        return Band(share * seconds.least, share * seconds.expected, share * seconds.most)
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
-        seconds = self.seconds
+        resources = self.spec.resources
+        memory = self.packing.needs.memory
         return {
             "sweep": self.spec.name,
             "question": self.spec.question,
             "trials": self.trials,
             "trials_at_once": self.trials_at_once,
+            "room": self.packing.trials,
+            "nodes": self._nodes(),
+            "memory_bytes": memory.total_bytes if memory else None,
             "max_epochs": self.spec.max_epochs,
-            "epochs": {"least": self.epochs_least, "most": self.epochs_most},
-            "seconds_per_epoch": self.seconds_per_epoch,
-            "seconds": {"least": seconds[0], "most": seconds[1]} if seconds else None,
-            "available": asdict(self.available),
+            "epochs": asdict(self.epochs),
+            "seconds_per_epoch": self.time.to_dict() if self.time else None,
+            "seconds": _dict_or_none(self.seconds),
+            "cpu_hours": _dict_or_none(self.hours(resources.cpus)),
+            "gpu_hours": _dict_or_none(self.hours(resources.gpus)),
+            "probe": self.probe.to_dict() if self.probe else None,
             "warnings": list(self.warnings),
             "spec": self.spec.model_dump(mode="json", by_alias=True),
         }
 
-    def render(self) -> str:
-        """The plan as lines to read."""
-        lines = [f"sweep {self.spec.name}: {self.spec.question}"]
-        for name, texts in self._parts().items():
-            for number, text in enumerate(texts):
-                lines.append(f"  {'' if number else name:<9}  {text}")
-        lines += [f"warning: {text}" for text in self.warnings]
-        return "\n".join(lines)
+    def _nodes(self) -> list[dict[str, Any]]:
+        pairs = zip(self.packing.nodes, self.packing.workers, strict=True)
+        return [{**asdict(node), "workers": workers} for node, workers in pairs]
 
-    def _parts(self) -> dict[str, list[str]]:
-        spec, space = self.spec, self.spec.search.parameters
-        base = f"preset {spec.preset}" if spec.preset else "published defaults"
-        ranges = [f"{path}: {describe(one)}" for path, one in space.items()]
-        fixed = [f"{path} = {shown(value)}" for path, value in spec.settings.items()]
-        return {
-            "data": [spec.data.store or "synthetic, made on this machine"],
-            "settings": [base, *fixed],
-            "objective": [f"{spec.objective.direction} {spec.objective.metric}"],
-            "search": [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges],
-            "trials": [f"{self.trials}, {self.trials_at_once} at once ({self._machine()})"],
-            "each": [_needs(spec.resources)],
-            "epochs": [self._epochs()],
-            "time": [self._time()],
-        }
 
-    def _machine(self) -> str:
-        texts = [count(self.available.cpus, "CPU"), count(self.available.gpus, "GPU")]
-        if self.available.memory_bytes is not None:
-            texts.append(f"{self.available.memory_bytes / 2**30:.1f} GiB of memory")
-        return ", ".join(texts)
+@dataclass(frozen=True)
+class Band:
+    """Least, expected and most of something."""
 
-    def _epochs(self) -> str:
-        stopping = self.spec.early_stopping
-        most = f"at most {stopping.max_epochs} a trial"
-        if self.epochs_least == self.epochs_most:
-            return f"{most}, {self.epochs_most} in all"
-        span = f"{most}, {self.epochs_least} to {self.epochs_most} in all"
-        if stopping.method == "none":
-            return span
-        return f"{span}; {stopping.method} from {stopping.first_rung}"
+    least: float
+    expected: float
+    most: float
 
-    def _time(self) -> str:
-        if self.seconds is None:
-            return "not known before an epoch was timed"
-        least, most = (duration(one) for one in self.seconds)
-        span = least if least == most else f"{least} to {most}"
-        return f"roughly {span} at {self.seconds_per_epoch:.2g} s an epoch, and the start"
+    def times(self, time: EpochTime) -> "Band":
+        """Seconds of so many epochs."""
+        low, high = time.band_s
+        return Band(self.least * low, self.expected * time.mean_s, self.most * high)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The node that a probe ran on, what it measured, and what it was asked."""
+
+    node: str
+    result: ProbeResult
+    request: ProbeRequest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"node": self.node, **self.result.model_dump(mode="json")}
 
 
 def build_plan(
-    spec: SweepSpec, available: Resources, seconds_per_epoch: float | None = None
+    spec: SweepSpec,
+    packing: Packing,
+    time: EpochTime | None = None,
+    probe: Probe | None = None,
+    warnings: Sequence[str] = (),
 ) -> Plan:
-    """Plan a sweep for the resources that there are; starts nothing.
-
-    Raises:
-        SpecError: A trial can never fit; says what would.
-    """
-    fitting = trials_that_fit(spec.resources, available)
+    """Plan a sweep that is packed; starts nothing."""
+    fitting = packing.trials
     at_once = min(fitting, spec.concurrency or fitting, spec.num_trials)
+    most = spec.num_trials * spec.max_epochs
+    least = _epochs_least(spec)
+    expected = expected_epochs(spec.early_stopping, spec.num_trials)
     return Plan(
         spec=spec,
-        available=available,
+        packing=packing,
         trials=spec.num_trials,
         trials_at_once=at_once,
-        epochs_least=_epochs_least(spec),
-        epochs_most=spec.num_trials * spec.max_epochs,
-        seconds_per_epoch=seconds_per_epoch,
-        warnings=(*spec.warnings, *_fit_warnings(spec, available, fitting)),
+        epochs=Band(least, min(max(expected, least), most), most),
+        time=time,
+        probe=probe,
+        warnings=(*spec.warnings, *_fit_warnings(spec, packing), *warnings),
     )
 
 
-def plan_here(spec: SweepSpec) -> Plan:
-    """Plan for this machine, with the time estimated from the sizes of model and data.
+def plan_here(spec: SweepSpec, *, probe: bool = False) -> Plan:
+    """Plan for this machine.
+
+    Args:
+        spec: The sweep.
+        probe: Time the training step, which takes half a minute; else the sizes of model and
+            data give a rough time.
 
     Raises:
         SpecError: A trial can never fit; says what would.
         StoreError: The store is missing or damaged.
     """
-    size = data_size(spec.data)
-    drawn = drawn_settings(spec, _ESTIMATED_TRIALS)
-    seconds = fmean(seconds_per_epoch(settings, size, spec.speed) for settings in drawn)
-    return build_plan(spec, Resources.here(), seconds)
+    here = Node.here()
+
+    def ask(request: ProbeRequest, _: Packing) -> tuple[str, ProbeResult]:
+        return here.name, probe_here(request)
+
+    return _plan(spec, [here], ask if probe else None)
 
 
-def _fit_warnings(spec: SweepSpec, available: Resources, fitting: int) -> list[str]:
+def plan_on(spec: SweepSpec, address: str, *, probe: bool = True) -> Plan:
+    """Plan for a running cluster, which is left as it is.
+
+    Args:
+        spec: The sweep.
+        address: `auto`, or HOST:PORT of its head.
+        probe: Time the training step on one of its workers.
+
+    Raises:
+        ClusterError: Nothing answers at the address.
+        SpecError: A trial can never fit, even if nothing else ran there; says what would.
+        StoreError: The store is missing or damaged.
+    """
+    # What is wrong with the data is said before anything is waited for.
+    data_size(spec.data)
+    with attached_cluster(address) as cluster:
+
+        def ask(request: ProbeRequest, packing: Packing) -> tuple[str, ProbeResult]:
+            return cluster.probe(request, packing.bundle)
+
+        busy = [f"in use now: {cluster.busy}; trials wait for them"] if cluster.busy else []
+        return _plan(spec, cluster.nodes, ask if probe else None, busy)
+
+
+_Ask: TypeAlias = Callable[[ProbeRequest, Packing], tuple[str, ProbeResult]]
+"""Runs a probe where the packing has a worker; gives its node and what was measured."""
+
+
+def _plan(
+    spec: SweepSpec, nodes: Sequence[Node], ask: _Ask | None, warnings: Sequence[str] = ()
+) -> Plan:
+    size, drawn = data_size(spec.data), drawn_settings(spec, DRAWN_TRIALS)
+    memory = worker_memory(drawn, size, spec.speed, spec.resources)
+    packing = pack_or_refuse(trial_needs(spec.resources, memory), nodes)
+    rough = build_plan(spec, packing, rough_time(drawn, size, spec.speed), warnings=warnings)
+    return _with_probe(rough, ask, drawn, size, warnings) if ask else rough
+
+
+def _with_probe(
+    rough: Plan, ask: _Ask, drawn: Sequence[Settings], size: DataSize, warnings: Sequence[str]
+) -> Plan:
+    """The plan with what a probe measured in place of estimates; the rough one where it fails."""
+    spec, packing = rough.spec, rough.packing
+    try:
+        request = probe_request(drawn, size, spec.speed, spec.resources.workers)
+        probe = Probe(*ask(request, packing), request)
+    except ProbeError as error:
+        failed = f"the probe failed, so times are rough: {error}"
+        return replace(rough, warnings=(*rough.warnings, failed))
+    memory = _measured_memory(spec, packing.needs.memory, probe)
+    return build_plan(
+        spec,
+        pack_or_refuse(trial_needs(spec.resources, memory), packing.nodes),
+        probed_time(drawn, size, request, probe.result, spec.resources.workers),
+        probe,
+        [*warnings, *_sharing_warnings(spec, probe.result)],
+    )
+
+
+def _measured_memory(spec: SweepSpec, memory: MemoryNeed | None, probe: Probe) -> MemoryNeed | None:
+    """The estimate, corrected by what it was off at the size that was probed."""
+    if memory is None or not memory.is_estimate:
+        return memory
+    stage, request = probe.result.stages[-1], probe.request
+    size = DataSize(
+        stage.videos,
+        stage.val_videos,
+        request.video_dim,
+        request.text_dim,
+        request.captions_per_video,
+        request.tokens_per_caption,
+    )
+    alone = spec.resources.model_copy(update={"workers": 1})
+    estimate = worker_memory([request.settings], size, request.speed, alone)
+    return memory.scaled(probe.result.memory_bytes / estimate.total_bytes)
+
+
+def _sharing_warnings(spec: SweepSpec, result: ProbeResult) -> list[str]:
+    """Trials that share a GPU and together take more of its memory than it has."""
+    gpus, took, total = spec.resources.gpus, result.gpu_memory_bytes, result.gpu_total_bytes
+    if not gpus or took is None or total is None or floor(1 / gpus) * took <= total:
+        return []
+    return [
+        f"{floor(1 / gpus)} trials share a GPU of {gib(total)}, but each takes {gib(took)}; "
+        f"nearest that fits: resources.gpus {1 / max(1, total // took):.2g}"
+    ]
+
+
+def _fit_warnings(spec: SweepSpec, packing: Packing) -> list[str]:
     texts = []
+    fitting, memory = packing.trials, packing.needs.memory
     if spec.concurrency is not None and spec.concurrency > fitting:
-        texts.append(f"concurrency {spec.concurrency}: only {count(fitting, 'trial')} fit at once")
-    unbounded = Resources(available.cpus, available.gpus)
-    if fitting < trials_that_fit(spec.resources, unbounded):
+        fit = "fits" if fitting == 1 else "fit"
+        trials = count(fitting, "trial")
+        texts.append(f"concurrency {spec.concurrency}: only {trials} {fit} at once")
+    if memory is None:
+        return texts
+    each = f"about {gib(memory.total_bytes)}" if memory.is_estimate else gib(memory.total_bytes)
+    unbounded = pack(replace(packing.needs, memory=None), packing.nodes)
+    if packing.is_tight:
         texts.append(
-            f"memory lets only {count(fitting, 'trial')} run at once: each process takes "
-            f"{TRIAL_BASE_BYTES / 2**20:.0f} MiB before it holds any data"
+            f"memory may not be enough for one trial: a worker takes {each}; lower "
+            "training.batch_videos, or say what it takes with resources.memory_gib"
+        )
+    elif unbounded and unbounded.trials > fitting:
+        texts.append(
+            f"memory lets only {count(fitting, 'trial')} fit at once, not {unbounded.trials}: a "
+            f"worker takes {each}"
         )
     return texts
 
@@ -186,28 +299,5 @@ def _epochs_least(spec: SweepSpec) -> int:
     return (spec.num_trials - 1) * shortest_trial_epochs(spec) + _unpruned_epochs(spec)
 
 
-def describe(parameter: Parameter) -> str:
-    """A parameter in a few words, e.g. `0.5 to 0.95 by 0.05`."""
-    if isinstance(parameter, CategoricalParameter):
-        return " | ".join("null" if one is None else str(one) for one in parameter.choices)
-    span = f"{parameter.low:g} to {parameter.high:g}"
-    if parameter.log:
-        return f"{span}, logarithmic"
-    return f"{span} by {parameter.step:g}" if parameter.step else span
-
-
-def _needs(trial: TrialResources) -> str:
-    return f"{count(trial.workers, 'worker')} with {count(trial.cpus, 'CPU')}" + (
-        f" and {trial.gpus:g} GPU" if trial.gpus else ""
-    )
-
-
-# Largest unit first; a time is shown in the largest that it reaches.
-_UNITS: Mapping[str, float] = {"h": 3600.0, "min": 60.0, "s": 1.0}
-
-
-def duration(seconds: float) -> str:
-    """A time in its natural unit, e.g. `1.5 h`, `12 min`, `40 s`."""
-    unit = next((name for name, size in _UNITS.items() if seconds >= size), "s")
-    value = seconds / _UNITS[unit]
-    return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
+def _dict_or_none(band: Band | None) -> dict[str, float] | None:
+    return asdict(band) if band else None

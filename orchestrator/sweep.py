@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
+from orchestrator.errors import SpecError
+from orchestrator.estimate import sweep_memory
 from orchestrator.executor import Executor, Interruption
 from orchestrator.inline_executor import InlineExecutor
 from orchestrator.outbox import EventSink
@@ -197,9 +199,21 @@ def _executor(executor: ExecutorName | Executor, spec: SweepSpec, function: str)
     if executor == "inline":
         return InlineExecutor(function)
     if executor == "tune":
-        # Ray takes more than a second to import; a sweep in this process needs none of it.
-        from orchestrator.tune_executor import TuneExecutor
-
-        resources = spec.resources
-        return TuneExecutor(resources.cpus, resources.gpus, spec.speed.threads, function)
+        return _tune_executor(spec, function)
     return executor
+
+
+def _tune_executor(spec: SweepSpec, function: str) -> Executor:
+    # Ray takes more than a second to import; a sweep in this process needs none of it.
+    from orchestrator.tune_executor import TuneExecutor
+
+    resources = spec.resources
+    if resources.workers > 1:
+        raise SpecError(
+            [
+                f"resources.workers: found {resources.workers}; trials of several workers can be "
+                "planned, but not launched yet; allowed: 1"
+            ]
+        )
+    memory = sweep_memory(spec)
+    return TuneExecutor(resources.cpus, resources.gpus, spec.speed.threads, function, memory)

@@ -23,12 +23,12 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.capacity import Resources, trials_that_fit
+from orchestrator.capacity import MemoryNeed, Node, TrialNeeds
 from orchestrator.errors import RayChangedError
 from orchestrator.executor import Interruption, TrialSource
 from orchestrator.process_guard import ProcessGuard
 from orchestrator.provenance import available_cpus, hardware
-from orchestrator.spec_sections import TrialResources
+from orchestrator.refusal import pack_or_refuse
 from orchestrator.trial import FailureCause
 from orchestrator.trial_runner import (
     TRAIN,
@@ -64,17 +64,25 @@ class TuneExecutor:
         gpus: GPUs of a trial; a fraction lets trials share one.
         threads: Threads of a trial's numerical libraries.
         function: Trial function by name; workers import it.
+        memory: Memory of a trial; None: not known.
 
     Raises:
         SpecError: Not one trial fits on this machine.
     """
 
-    def __init__(self, cpus: int, gpus: float, threads: int, function: str = TRAIN) -> None:
+    def __init__(
+        self,
+        cpus: int,
+        gpus: float,
+        threads: int,
+        function: str = TRAIN,
+        memory: MemoryNeed | None = None,
+    ) -> None:
         self._cpus = cpus
         self._gpus = gpus
         self._threads = threads
         self._function = function
-        self._room = trials_that_fit(TrialResources(cpus=cpus, gpus=gpus), Resources.here())
+        self._room = pack_or_refuse(TrialNeeds(1, cpus, gpus, memory), [Node.here()]).trials
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         """Run all trials, see `Executor.run`."""

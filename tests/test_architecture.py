@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 HOMES = {
     "torch": ("prvr_model/*.py", "prvr_model/losses/*.py"),
-    "ray": ("orchestrator/tune_executor.py",),
+    "ray": ("orchestrator/tune_executor.py", "orchestrator/ray_cluster.py"),
     "optuna": (
         "orchestrator/study.py",
         "orchestrator/searcher.py",

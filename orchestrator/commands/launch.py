@@ -60,13 +60,14 @@ def launch(
     from orchestrator.launch import Places
     from orchestrator.launch import launch as run
     from orchestrator.plan import plan_here
+    from orchestrator.plan_text import render
     from orchestrator.progress import StreamProgress
     from orchestrator.spec_loading import load_spec
     from orchestrator.tracking_store import TrackingStore
 
     spec = load_spec(space, overrides)
     places = Places(home, storage, TrackingStore.of(tracking_uri, home))
-    click.echo(plan_here(spec).render(), err=True)
+    click.echo(render(plan_here(spec)), err=True)
     click.echo(err=True)
     result = run(spec, places, StreamProgress(sys.stderr), executor)
     if as_json:

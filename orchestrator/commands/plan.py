@@ -9,18 +9,44 @@ from orchestrator.commands.options import json_option, set_option, space_argumen
 
 
 @click.command()
+@click.option(
+    "--address",
+    metavar="auto|HOST:PORT",
+    help="Plan for a running Ray cluster: packs the trials onto its nodes and changes nothing.",
+)
+@click.option(
+    "--probe/--no-probe",
+    default=None,
+    help="Time the real training step on one worker, on made-up data of the sweep's sizes, for "
+    "some 20 seconds after its start. Default: only with --address; without a probe times are "
+    "rough, from the sizes alone.",
+)
 @set_option
 @json_option
 @space_argument
-def plan(space: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check SPACE (a YAML file) and say what it will run and about what it costs."""
-    from orchestrator.plan import plan_here
+def plan(
+    space: Path,
+    address: str | None,
+    probe: bool | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check SPACE (a YAML file) and say what it will run, where, and about what it costs.
+
+    Exit code 2: a trial fits nowhere, or no cluster answers at the address.
+    """
+    from orchestrator.plan import plan_here, plan_on
+    from orchestrator.plan_text import render
     from orchestrator.spec_loading import load_spec
 
-    planned = plan_here(load_spec(space, overrides))
+    spec = load_spec(space, overrides)
+    if address is None:
+        planned = plan_here(spec, probe=bool(probe))
+    else:
+        planned = plan_on(spec, address, probe=probe is not False)
     if as_json:
         click.echo(json.dumps(planned.to_dict()))
         return
-    click.echo(planned.render())
+    click.echo(render(planned))
     click.echo()
-    click.echo(planned.spec.dump_yaml(), nl=False)
+    click.echo(spec.dump_yaml(), nl=False)

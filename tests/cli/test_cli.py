@@ -1,6 +1,7 @@
 """The command line by itself: help, errors and exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
+from orchestrator.provenance import available_cpus
 from tests.cli.commands import ROOT, TINY_SPACE, environment, prvr
 
 _HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "pydantic")
@@ -75,8 +77,65 @@ def test_plan_as_json_is_one_line(space: Path, capsys: pytest.CaptureFixture[str
     (line,) = capsys.readouterr().out.splitlines()
     planned = json.loads(line)
     assert planned["trials"] == 2
-    assert planned["epochs"] == {"least": 4, "most": 4}
+    assert planned["epochs"] == {"least": 4, "expected": 4, "most": 4}
     assert planned["seconds"]["least"] > 0
+
+
+def test_plan_loads_neither_torch_nor_ray(space: Path) -> None:
+    heavy = [name for name in _HEAVY if name not in ("pyarrow", "pydantic")]
+    program = (
+        f"import sys; from orchestrator.cli import run; code = run(['plan', {str(space)!r}]); "
+        f"loaded = [one for one in {heavy} if one in sys.modules]; "
+        "sys.exit(f'loaded {loaded}' if loaded else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_plan_with_a_probe_of_this_machine(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["plan", str(space), "--probe"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"measured on this machine \(.+\): \d+ steps? of 6 videos\n", shown)
+    assert "warning" not in shown
+
+
+def test_plan_refuses_what_never_fits_with_the_nearest_that_does(
+    space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["plan", str(space), "--set", "resources.cpus=9999"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    cpus = available_cpus()
+    assert shown.err == (
+        f"error: resources.cpus: a worker asks for 9999 CPUs, this machine has {cpus}; nearest "
+        f"that fits: cpus {cpus}\n"
+    )
+
+
+def test_several_workers_are_planned_and_not_launched(
+    space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if available_cpus() < 2:
+        pytest.skip("one CPU has no room for two workers")
+    workers = ["--set", "resources.workers=2"]
+    assert cli.run(["plan", str(space), *workers]) == 0
+    assert "each       2 workers with 1 CPU" in capsys.readouterr().out
+    assert cli.run(["launch", str(space), "--home", str(tmp_path / "home"), *workers]) == 2
+    assert "resources.workers: found 2; trials of several workers" in capsys.readouterr().err
+
+
+def test_plan_for_a_cluster_that_is_not_there(
+    space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["plan", str(space), "--address", "ray://head:10001"]) == 2
+    assert "prvr-sweep launch SPACE --submit" in capsys.readouterr().err
 
 
 def test_plan_starts_and_writes_nothing(space: Path, tmp_path: Path) -> None:

@@ -107,9 +107,14 @@ def test_every_field_is_described() -> None:
         ("early_stopping.reduction=1", "found 1; allowed: a whole number >= 2"),
         ("early_stopping.first_rung=9", "found 9; allowed: a whole number below max_epochs 9, or "
          "method: none"),
-        ("resources.workers=2", "found 2; allowed: 1"),
+        ("resources.workers=0", "found 0; allowed: a whole number >= 1"),
+        ("resources={workers: 2, gpus: 0.5}", "resources.gpus: found 0.5 with workers 2; "
+         "allowed: 0 or 1 (two workers of a trial on one GPU cannot exchange gradients), or "
+         "workers 1"),
+        ("resources.memory_gib=0", "found 0; allowed: a number > 0, or null"),
         ("resources.gpus=2", "found 2; allowed: a number >= 0 and <= 1"),
-        ("resources.cpu=2", "unknown key 'cpu'; allowed: workers, cpus, gpus; did you mean cpus?"),
+        ("resources.cpu=2", "unknown key 'cpu'; allowed: workers, cpus, gpus, memory_gib; "
+         "did you mean cpus?"),
         ("speed.device=cuda", "found 'cuda'; needs resources.gpus above 0"),
         ("speed.threads=0", "found 0; allowed: a whole number >= 1"),
         ("speed.precision=float16", "found 'float16'; allowed: one of float32, bfloat16; did you "

@@ -50,5 +50,5 @@ def test_a_ray_that_changed_inside_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_room_is_said_before_anything_starts() -> None:
-    with pytest.raises(SpecError, match=r"resources\.cpus: a trial asks for 9999 CPUs"):
+    with pytest.raises(SpecError, match=r"resources\.cpus: a worker asks for 9999 CPUs"):
         TuneExecutor(9999, 0.0, 1)

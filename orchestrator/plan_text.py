@@ -1,0 +1,152 @@
+"""A plan as lines to read."""
+
+from collections.abc import Callable, Mapping
+
+from orchestrator.capacity import Node, count, gib
+from orchestrator.parameters import CategoricalParameter, Parameter
+from orchestrator.plan import Band, Plan
+from orchestrator.problems import shown
+
+_LABEL_WIDTH = 9
+# Largest unit first; a time is shown in the largest that it reaches.
+_UNITS: Mapping[str, float] = {"h": 3600.0, "min": 60.0, "s": 1.0}
+
+
+def render(plan: Plan) -> str:
+    """The plan as lines, warnings last."""
+    lines = [f"sweep {plan.spec.name}: {plan.spec.question}"]
+    for name, texts in _parts(plan).items():
+        for number, text in enumerate(texts):
+            lines.append(f"  {'' if number else name:<{_LABEL_WIDTH}}  {text}")
+    lines += [f"warning: {text}" for text in plan.warnings]
+    return "\n".join(lines)
+
+
+def _parts(plan: Plan) -> dict[str, list[str]]:
+    spec, space = plan.spec, plan.spec.search.parameters
+    base = f"preset {spec.preset}" if spec.preset else "published defaults"
+    ranges = [f"{path}: {describe(one)}" for path, one in space.items()]
+    fixed = [f"{path} = {shown(value)}" for path, value in spec.settings.items()]
+    return {
+        "data": [spec.data.store or "synthetic, made on this machine"],
+        "settings": [base, *fixed],
+        "objective": [f"{spec.objective.direction} {spec.objective.metric}"],
+        "search": [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges],
+        "each": [_needs(plan)],
+        "nodes": _node_lines(plan),
+        "trials": [_trials(plan)],
+        "epochs": [_epochs(plan)],
+        "an epoch": _epoch_time(plan),
+        "time": [_time(plan)],
+        **_hours(plan),
+    }
+
+
+def _needs(plan: Plan) -> str:
+    needs = plan.packing.needs
+    texts = [f"{count(needs.workers, 'worker')} with {count(needs.cpus, 'CPU')}"]
+    if needs.gpus:
+        texts.append(count(needs.gpus, "GPU"))
+    if needs.memory is not None:
+        about = "about " if needs.memory.is_estimate else ""
+        texts.append(f"{about}{gib(needs.memory.total_bytes)} of memory")
+    return ", ".join(texts)
+
+
+def _node_lines(plan: Plan) -> list[str]:
+    """A table of the nodes: what they have, and how much of a full packing lies on each."""
+    packing = plan.packing
+    what = "trials" if packing.needs.workers == 1 else "workers"
+    rows = [("", "CPUs", "GPUs", "memory", what)]
+    for node, workers in zip(packing.nodes, packing.workers, strict=True):
+        size = "?" if node.memory_bytes is None else gib(node.memory_bytes)
+        rows.append((_name(node), f"{node.cpus:g}", f"{node.gpus:g}", size, str(workers)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
+
+
+def _name(node: Node) -> str:
+    kind = node.labels.get("accelerator")
+    return f"{node.name}, {kind}" if kind else node.name
+
+
+def _trials(plan: Plan) -> str:
+    text = f"{plan.trials}, {plan.trials_at_once} at once"
+    if plan.trials_at_once < plan.packing.trials:
+        return f"{text} (there is room for {plan.packing.trials})"
+    return text
+
+
+def _epochs(plan: Plan) -> str:
+    stopping, epochs = plan.spec.early_stopping, plan.epochs
+    most = f"at most {stopping.max_epochs} a trial"
+    if epochs.least == epochs.most:
+        return f"{most}, {epochs.most:.0f} in all"
+    span = f"{most}, {epochs.least:.0f} to {epochs.most:.0f} in all"
+    if stopping.method == "none":
+        return span
+    rung = f"{stopping.method} from {stopping.first_rung}"
+    return f"{span}, about {epochs.expected:.0f} expected; {rung}"
+
+
+def _epoch_time(plan: Plan) -> list[str]:
+    if plan.time is None:
+        return ["not known before one was timed"]
+    low, high = plan.time.range_s
+    text = f"{seconds(plan.time.mean_s)} in the mean, {seconds(low)} to {seconds(high)}"
+    if plan.probe is None:
+        return [f"roughly {text} over the space, by the sizes alone"]
+    stage, request = plan.probe.result.stages[-1], plan.probe.request
+    share = "" if stage.videos == request.batch_videos else f" of {request.batch_videos}"
+    steps = count(len(stage.steps_s), "step")
+    where = f"{plan.probe.node} ({plan.probe.result.hardware})"
+    measured = f"measured on {where}: {steps} of {stage.videos}{share} videos"
+    return [f"{text} over the space", measured]
+
+
+def _time(plan: Plan) -> str:
+    band = plan.seconds
+    if band is None:
+        return "not known before an epoch was timed"
+    rough = "" if plan.probe else "roughly "
+    return f"{rough}{_span(band, duration)}, and the start"
+
+
+def _hours(plan: Plan) -> dict[str, list[str]]:
+    resources = plan.spec.resources
+    name, each = ("GPU", resources.gpus) if resources.gpus else ("CPU", resources.cpus)
+    hours = plan.hours(each)
+    return {f"{name}-hours": [_span(hours, _digits)]} if hours else {}
+
+
+def _span(band: Band, show: Callable[[float], str]) -> str:
+    least, expected, most = (show(one) for one in (band.least, band.expected, band.most))
+    return least if least == most else f"{expected} expected, {least} to {most}"
+
+
+def describe(parameter: Parameter) -> str:
+    """A parameter in a few words, e.g. `0.5 to 0.95 by 0.05`."""
+    if isinstance(parameter, CategoricalParameter):
+        return " | ".join("null" if one is None else str(one) for one in parameter.choices)
+    span = f"{parameter.low:g} to {parameter.high:g}"
+    if parameter.log:
+        return f"{span}, logarithmic"
+    return f"{span} by {parameter.step:g}" if parameter.step else span
+
+
+def duration(seconds: float) -> str:
+    """A time in its natural unit, e.g. `1.5 h`, `12 min`, `40 s`."""
+    unit = next((name for name, size in _UNITS.items() if seconds >= size), "s")
+    value = seconds / _UNITS[unit]
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
+
+
+def seconds(value: float) -> str:
+    """A time in seconds with two digits, e.g. `0.35 s`, `120 s`."""
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

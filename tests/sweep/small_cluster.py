@@ -1,0 +1,36 @@
+"""Starts a Ray cluster of two nodes on loopback, says its address, and ends it with its stdin.
+
+A process of its own: Ray keeps one state a process, and other tests start their own.
+"""
+
+import sys
+
+from ray._private import services
+from ray.cluster_utils import Cluster
+
+OBJECT_STORE_BYTES = 80 * 2**20
+
+
+def main() -> None:
+    """Run until stdin ends."""
+    # Ray takes 127.0.0.1 for a mistake and would listen on the network.
+    services.resolve_ip_for_localhost = str
+    cluster = Cluster()
+    shared = {
+        "node_ip_address": "127.0.0.1",
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "include_dashboard": False,
+        "dashboard_host": "127.0.0.1",
+    }
+    try:
+        cluster.add_node(num_cpus=1, resources={"train_driver": 1}, **shared)
+        cluster.add_node(num_cpus=3, num_gpus=1, **shared)
+        sys.stdout.write(f"{cluster.address}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""`plan --address` on a real cluster of two small nodes."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import ROOT, TIMEOUT_S, TINY_SPACE, Done, command
+
+pytestmark = pytest.mark.integration
+
+
+@dataclass(frozen=True)
+class SmallCluster:
+    """A running cluster: its address, and the environment of those who may use it."""
+
+    address: str
+    environment: Mapping[str, str]
+
+    def plan(self, space: Path, *arguments: str, **changes: str) -> Done:
+        """Run `plan --address` on it."""
+        done = subprocess.run(
+            command("plan", space, "--address", self.address, *arguments),
+            env={**self.environment, **changes},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[SmallCluster]:
+    # Socket paths must be shorter than 108 letters.
+    scratch = Path(tempfile.mkdtemp(prefix="pc-", dir="/tmp"))
+    (scratch / "ray").mkdir()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_TMPDIR": str(scratch),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.sweep.small_cluster"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        lines = (line.strip() for line in process.stdout)
+        address = next(line for line in lines if line.startswith("127.0.0.1:"))
+        yield SmallCluster(address, environment)
+    finally:
+        process.stdin.close()
+        process.wait(TIMEOUT_S)
+        process.stdout.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_SPACE)
+    return path
+
+
+def test_both_nodes_are_packed(cluster: SmallCluster, space: Path) -> None:
+    done = cluster.plan(space, "--no-probe", "--json", "--set", "search.sampler=random",
+                        "--set", "search.trials=9")  # fmt: skip
+    assert done.code == 0, done.err
+    planned = json.loads(done.out)
+    assert [node["name"] for node in planned["nodes"]] == ["127.0.0.1 (head)", "127.0.0.1 #2"]
+    assert [node["cpus"] for node in planned["nodes"]] == [1, 3]
+    assert [node["gpus"] for node in planned["nodes"]] == [0, 1]
+    assert [node["workers"] for node in planned["nodes"]] == [1, 3]
+    assert planned["nodes"][0]["resources"] == {"train_driver": 1}
+    assert planned["trials_at_once"] == planned["room"] == 4
+    assert planned["probe"] is None
+
+
+def test_workers_of_a_trial_lie_on_both_nodes(cluster: SmallCluster, space: Path) -> None:
+    done = cluster.plan(space, "--no-probe", "--set", "resources.workers=4")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  nodes"))
+    table = [line.split()[-1] for line in lines[start : start + 3]]
+    assert table == ["workers", "1", "3"]
+    assert "  trials     2, 1 at once" in lines
+
+
+def test_a_probe_runs_on_a_worker(cluster: SmallCluster, space: Path) -> None:
+    done = cluster.plan(space, "--json", "--set", "resources.cpus=2")
+    assert done.code == 0, done.err
+    planned = json.loads(done.out)
+    assert planned["warnings"] == []
+    assert planned["probe"]["node"] == "127.0.0.1"
+    assert planned["probe"]["stages"][-1]["videos"] == 6
+    assert planned["seconds_per_epoch"]["source"] == "probe"
+    assert planned["trials_at_once"] == 1
+    assert planned["nodes"][1]["workers"] == 1
+
+
+def test_what_never_fits_is_refused(cluster: SmallCluster, space: Path) -> None:
+    done = cluster.plan(space, "--set", "resources.workers=5")
+    assert (done.code, done.out) == (2, "")
+    assert "resources.workers: a trial asks for 5 workers with 1 CPU" in done.err
+    assert "there is room for 4; nearest that fits: workers 4" in done.err
+
+
+def test_a_wrong_token_is_said(cluster: SmallCluster, space: Path) -> None:
+    done = cluster.plan(space, RAY_AUTH_TOKEN="0" * 64)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"error: the cluster at {cluster.address} refuses the token")
