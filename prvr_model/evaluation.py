@@ -126,7 +126,10 @@ class _Part:
 def evaluate_checkpoint(
     folder: Folder, store: FeatureStore, split: str, speed: SpeedSettings
 ) -> Evaluation:
-    """Evaluate a trial's best epoch on any split of its store."""
+    """Evaluate a trial's best epoch on any split of its store, in the trial's precision.
+
+    Never compiled: that takes longer than to encode once.
+    """
     # Sums are split by thread: as many as in training, or the last bits differ.
     torch.set_num_threads(speed.threads)
     saved = load_best(folder)
@@ -134,7 +137,7 @@ def evaluate_checkpoint(
         saved.build(torch.device(speed.device)),
         prepare_split(store, split, saved.settings),
         build_relevance(store.split(split), saved.settings.evaluation),
-        speed,
+        speed.model_copy(update={"compile": False}),
     )
 
 
