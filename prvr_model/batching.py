@@ -1,7 +1,7 @@
 """Batches of videos with all their captions, as tensors on the model's device."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prvr_model.dataset import PreparedSplit
+from prvr_model.reused_memory import ReusedMemory
+from prvr_model.worker_threads import in_parts
 
 # Tells apart the streams of random numbers that one seed gives.
 _ORDER_STREAM, _NEGATIVES_STREAM, _DROPOUT_STREAM, _WEIGHTS_STREAM = range(4)
@@ -39,6 +41,12 @@ class Batch:
     tokens_valid: Bool[Tensor, "captions length"]
     teacher: Float[Tensor, "captions text_dim"]
     video_of_caption: Int[Tensor, "captions"]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device; a copy to a GPU does not wait where memory is pinned."""
+        to_gpu = device.type == "cuda"
+        tensors = {one.name: getattr(self, one.name) for one in fields(self)}
+        return Batch(**{name: one.to(device, non_blocking=to_gpu) for name, one in tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -93,37 +101,116 @@ def weights_seed(seed: int) -> int:
 
 
 def make_batch(
-    split: PreparedSplit, videos: Int[np.ndarray, "batch"], device: torch.device
+    split: PreparedSplit,
+    videos: Int[np.ndarray, "batch"],
+    device: torch.device,
+    memory: ReusedMemory | None = None,
+    threads: int = 1,
 ) -> Batch:
-    """Tensors of some videos and all their captions."""
+    """Tensors of some videos and all their captions.
+
+    Args:
+        split: Where they are taken from.
+        videos: Rows of the split.
+        device: Where the tensors shall be.
+        memory: Memory that the batch is gathered in; without it, new memory. On the CPU the
+            batch's tensors *are* that memory, and hold until it is used for another batch.
+        threads: Threads that copy; a single one is bound by the memory's latency.
+    """
     captions = split.captions_of(videos)
-    tokens = pad_tokens(split, captions, device)
-    last_tokens = split.tokens[split.token_offsets[captions + 1] - 1]
+    index, valid = _token_index(split, captions)
+    last_tokens = split.token_offsets[captions + 1] - 1
     counts = split.caption_starts[videos + 1] - split.caption_starts[videos]
-    return Batch(
-        frames=_tensor(split.frames[videos], device),
-        clips=_tensor(split.clips[videos], device),
-        clip_sizes=_tensor(split.clip_sizes[videos], device),
-        frame_to_clip=_tensor(split.frame_to_clip[videos], device),
-        segment_of_clip=_tensor(split.segment_of_clip[videos], device),
-        tokens=tokens.features,
-        tokens_valid=tokens.valid,
-        teacher=_tensor(last_tokens, device),
-        video_of_caption=_tensor(np.repeat(np.arange(len(videos)), counts), device),
-    )
+    gathering = _Gathering(memory or ReusedMemory())
+    rows = {
+        "frames": gathering.add("frames", split.frames, videos),
+        "clips": gathering.add("clips", split.clips, videos),
+        "clip_sizes": gathering.add("clip_sizes", split.clip_sizes, videos),
+        "frame_to_clip": gathering.add("frame_to_clip", split.frame_to_clip, videos),
+        "segment_of_clip": gathering.add("segment_of_clip", split.segment_of_clip, videos),
+        "tokens": gathering.add("tokens", split.tokens, index, valid),
+        "teacher": gathering.add("teacher", split.tokens, last_tokens),
+    }
+    gathering.run(threads)
+    rows["tokens_valid"] = gathering.copy("tokens_valid", valid)
+    owners = np.repeat(np.arange(len(videos)), counts)
+    rows["video_of_caption"] = gathering.copy("video_of_caption", owners)
+    return Batch(**{name: _tensor(values, device) for name, values in rows.items()})
 
 
 def pad_tokens(
     split: PreparedSplit, captions: Int[np.ndarray, "batch"], device: torch.device
 ) -> CaptionTokens:
     """Tokens of some captions, padded with zeros to the longest of them."""
+    index, valid = _token_index(split, captions)
+    gathering = _Gathering(ReusedMemory())
+    features = gathering.add("tokens", split.tokens, index, valid)
+    gathering.run(threads=1)
+    return CaptionTokens(_tensor(features, device), _tensor(valid, device))
+
+
+def _token_index(
+    split: PreparedSplit, captions: Int[np.ndarray, "batch"]
+) -> tuple[Int[np.ndarray, "batch length"], Bool[np.ndarray, "batch length"]]:
+    """Row of each token, a caption's last one where padding is, and where a token is."""
     starts = split.token_offsets[captions]
     lengths = split.token_offsets[captions + 1] - starts
     columns = np.arange(lengths.max())
-    valid = columns < lengths[:, None]
-    features = split.tokens[starts[:, None] + np.minimum(columns, lengths[:, None] - 1)]
-    features[~valid] = 0
-    return CaptionTokens(_tensor(features, device), _tensor(valid, device))
+    return starts[:, None] + np.minimum(columns, lengths[:, None] - 1), columns < lengths[:, None]
+
+
+class _Gathering:
+    """Rows of several arrays to be taken together."""
+
+    def __init__(self, memory: ReusedMemory) -> None:
+        self._memory = memory
+        self._tasks: list[_Task] = []
+
+    def add(
+        self,
+        name: str,
+        source: np.ndarray,
+        index: Int[np.ndarray, "*rows"],
+        valid: Bool[np.ndarray, "*rows"] | None = None,
+    ) -> np.ndarray:
+        """Where rows of `source` will be after `run`; zeros where they are not valid."""
+        shape = (*index.shape, *source.shape[1:])
+        rows: np.ndarray = self._memory.array(name, shape, source.dtype.type)
+        self._tasks.append(_Task(source, index, valid, rows))
+        return rows
+
+    def copy(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A copy of values in the memory."""
+        copied: np.ndarray = self._memory.array(name, values.shape, values.dtype.type)
+        copied[...] = values
+        return copied
+
+    def run(self, threads: int) -> None:
+        """Take all rows; each thread takes a part of every array."""
+
+        def take(part: slice) -> None:
+            for task in self._tasks:
+                task.take(part.start, threads)
+
+        in_parts(threads, threads, take)
+
+
+@dataclass(frozen=True)
+class _Task:
+    source: np.ndarray
+    index: np.ndarray
+    valid: np.ndarray | None
+    rows: np.ndarray
+
+    def take(self, part: int, parts: int) -> None:
+        """Take one of some equal parts of the rows."""
+        total = len(self.index)
+        here = slice(total * part // parts, total * (part + 1) // parts)
+        rows = self.rows[here]
+        # Any mode but "raise" fills `rows` itself and no copy before it.
+        np.take(self.source, self.index[here], axis=0, out=rows, mode="clip")
+        if self.valid is not None:
+            rows[~self.valid[here]] = 0
 
 
 def video_blocks(split: PreparedSplit, block: int) -> Iterator[slice]:
@@ -143,4 +230,4 @@ def _blocks(total: int, block: int) -> Iterator[slice]:
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     # A slice of a mapped array is read-only and torch wants memory that it may write.
     writable = np.require(array, requirements=["C", "W"])
-    return torch.from_numpy(writable).to(device, non_blocking=True)
+    return torch.from_numpy(writable).to(device)

@@ -17,6 +17,7 @@ _TENSOR_MODULES = (
     "metrics",
     "model",
     "objective",
+    "preparation",
     "resampling",
     "similarity",
     "token_merging",
