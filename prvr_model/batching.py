@@ -1,7 +1,7 @@
 """Batches of videos with all their captions, as tensors on the model's device."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from prvr_model.dataset import PreparedSplit
+from prvr_model.reused_memory import ReusedMemory
+from prvr_model.worker_threads import in_parts
 from prvr_model.workers import ALONE, Shards, Spread, Workers
 
 # Tells apart the streams of random numbers that one seed gives.
@@ -52,6 +54,17 @@ class Batch:
         """How the global batch is spread over workers."""
         alone = Spread(Shards((len(self.frames),)), Shards((len(self.tokens),)))
         return self.given_spread or alone
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device; a copy to a GPU does not wait where memory is pinned."""
+        to_gpu = device.type == "cuda"
+        moved = {name: one.to(device, non_blocking=to_gpu) for name, one in self.tensors().items()}
+        return replace(self, **moved)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: one for name, one in values.items() if isinstance(one, Tensor)}
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,8 @@ def make_batch(
     split: PreparedSplit,
     videos: Int[np.ndarray, "batch"],
     device: torch.device,
+    memory: ReusedMemory | None = None,
+    threads: int = 1,
     workers: Workers = ALONE,
 ) -> Batch:
     """Tensors of some videos and all their captions; of a worker's part of them.
@@ -117,26 +132,33 @@ def make_batch(
         split: Where they are taken from.
         videos: Rows of the split, for all workers.
         device: Where the tensors shall be.
+        memory: Memory that the batch is gathered in; without it, new memory. On the CPU the
+            batch's tensors *are* that memory, and hold until it is used for another batch.
+        threads: Threads that copy; a single one is bound by the memory's latency.
         workers: Who shares the batch.
     """
     captions = split.captions_of(videos)
     counts = split.caption_starts[videos + 1] - split.caption_starts[videos]
     spread = _spread(counts, workers)
     own = videos[spread.videos.rows(workers.rank)]
-    tokens = pad_tokens(split, captions[spread.captions.rows(workers.rank)], device)
-    last_tokens = split.tokens[split.token_offsets[captions + 1] - 1]
-    return Batch(
-        frames=_tensor(split.frames[own], device),
-        clips=_tensor(split.clips[own], device),
-        clip_sizes=_tensor(split.clip_sizes[own], device),
-        frame_to_clip=_tensor(split.frame_to_clip[own], device),
-        segment_of_clip=_tensor(split.segment_of_clip[own], device),
-        tokens=tokens.features,
-        tokens_valid=tokens.valid,
-        teacher=_tensor(last_tokens, device),
-        video_of_caption=_tensor(np.repeat(np.arange(len(videos)), counts), device),
-        given_spread=spread,
-    )
+    index, valid = _token_index(split, captions[spread.captions.rows(workers.rank)])
+    last_tokens = split.token_offsets[captions + 1] - 1
+    gathering = _Gathering(memory or ReusedMemory())
+    rows = {
+        "frames": gathering.add("frames", split.frames, own),
+        "clips": gathering.add("clips", split.clips, own),
+        "clip_sizes": gathering.add("clip_sizes", split.clip_sizes, own),
+        "frame_to_clip": gathering.add("frame_to_clip", split.frame_to_clip, own),
+        "segment_of_clip": gathering.add("segment_of_clip", split.segment_of_clip, own),
+        "tokens": gathering.add("tokens", split.tokens, index, valid),
+        "teacher": gathering.add("teacher", split.tokens, last_tokens),
+    }
+    gathering.run(threads)
+    rows["tokens_valid"] = gathering.copy("tokens_valid", valid)
+    owners = np.repeat(np.arange(len(videos)), counts)
+    rows["video_of_caption"] = gathering.copy("video_of_caption", owners)
+    tensors = {name: _tensor(values, device) for name, values in rows.items()}
+    return Batch(**tensors, given_spread=spread)
 
 
 def _spread(num_captions: Int[np.ndarray, "batch"], workers: Workers) -> Spread:
@@ -150,13 +172,75 @@ def pad_tokens(
     split: PreparedSplit, captions: Int[np.ndarray, "batch"], device: torch.device
 ) -> CaptionTokens:
     """Tokens of some captions, padded with zeros to the longest of them."""
+    index, valid = _token_index(split, captions)
+    gathering = _Gathering(ReusedMemory())
+    features = gathering.add("tokens", split.tokens, index, valid)
+    gathering.run(threads=1)
+    return CaptionTokens(_tensor(features, device), _tensor(valid, device))
+
+
+def _token_index(
+    split: PreparedSplit, captions: Int[np.ndarray, "batch"]
+) -> tuple[Int[np.ndarray, "batch length"], Bool[np.ndarray, "batch length"]]:
+    """Row of each token, a caption's last one where padding is, and where a token is."""
     starts = split.token_offsets[captions]
     lengths = split.token_offsets[captions + 1] - starts
     columns = np.arange(lengths.max(initial=1))
-    valid = columns < lengths[:, None]
-    features = split.tokens[starts[:, None] + np.minimum(columns, lengths[:, None] - 1)]
-    features[~valid] = 0
-    return CaptionTokens(_tensor(features, device), _tensor(valid, device))
+    return starts[:, None] + np.minimum(columns, lengths[:, None] - 1), columns < lengths[:, None]
+
+
+class _Gathering:
+    """Rows of several arrays to be taken together."""
+
+    def __init__(self, memory: ReusedMemory) -> None:
+        self._memory = memory
+        self._tasks: list[_Task] = []
+
+    def add(
+        self,
+        name: str,
+        source: np.ndarray,
+        index: Int[np.ndarray, "*rows"],
+        valid: Bool[np.ndarray, "*rows"] | None = None,
+    ) -> np.ndarray:
+        """Where rows of `source` will be after `run`; zeros where they are not valid."""
+        shape = (*index.shape, *source.shape[1:])
+        rows: np.ndarray = self._memory.array(name, shape, source.dtype.type)
+        self._tasks.append(_Task(source, index, valid, rows))
+        return rows
+
+    def copy(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A copy of values in the memory."""
+        copied: np.ndarray = self._memory.array(name, values.shape, values.dtype.type)
+        copied[...] = values
+        return copied
+
+    def run(self, threads: int) -> None:
+        """Take all rows; each thread takes a part of every array."""
+
+        def take(part: slice) -> None:
+            for task in self._tasks:
+                task.take(part.start, threads)
+
+        in_parts(threads, threads, take)
+
+
+@dataclass(frozen=True)
+class _Task:
+    source: np.ndarray
+    index: np.ndarray
+    valid: np.ndarray | None
+    rows: np.ndarray
+
+    def take(self, part: int, parts: int) -> None:
+        """Take one of some equal parts of the rows."""
+        total = len(self.index)
+        here = slice(total * part // parts, total * (part + 1) // parts)
+        rows = self.rows[here]
+        # Any mode but "raise" fills `rows` itself and no copy before it.
+        np.take(self.source, self.index[here], axis=0, out=rows, mode="clip")
+        if self.valid is not None:
+            rows[~self.valid[here]] = 0
 
 
 def blocks_of(rows: slice, block: int) -> Iterator[slice]:
@@ -168,4 +252,4 @@ def blocks_of(rows: slice, block: int) -> Iterator[slice]:
 def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     # A slice of a mapped array is read-only and torch wants memory that it may write.
     writable = np.require(array, requirements=["C", "W"])
-    return torch.from_numpy(writable).to(device, non_blocking=True)
+    return torch.from_numpy(writable).to(device)

@@ -2,63 +2,37 @@
 
 Each group of arrays is a folder of .npy files named for a hash of what it depends on, the
 store's fingerprint included, so nothing stale is ever read. A folder is built under another
-name and renamed: it is there whole or not at all, and when two processes build the same one,
-the first stays. Readers map the files, so all trials of a machine share one copy in memory.
-Where the store is read-only, what it has is used and what it lacks goes to a temporary folder.
+name and renamed: it is there whole or not at all. One process builds while the others wait for
+it; where the file system has no locks, each builds and the first one's stay. Readers map the
+files, so all trials of a machine share one copy in memory. Where the store is read-only, what it
+has is used and what it lacks goes to a temporary folder.
 """
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from prvr_model.array_files import ArrayWriter, is_whole
 from prvr_model.errors import StoreError
+from prvr_model.file_lock import exclusive
 from prvr_model.partial_folder import PartialFolder
 
-# Raised when the content of any cached array changes for the same key.
-CACHE_VERSION = 2
+# Raised when the content or the layout of any cached array changes for the same key.
+CACHE_VERSION = 3
+
+_LOCK = ".building"
 
 Arrays: TypeAlias = dict[str, np.ndarray]
-
-
-class ArrayWriter:
-    """Makes the arrays of a group in its folder, part by part."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def create(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-        """A mapped array of zeros to be filled in.
-
-        Raises:
-            OSError: The disk has no room for it.
-        """
-        path = self._folder / f"{name}.npy"
-        if 0 in shape:
-            np.save(path, np.zeros(shape, dtype))
-            return np.zeros(shape, dtype)
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        _reserve(path)
-        return array
-
-    def sync(self) -> None:
-        """Bring everything to the disk."""
-        for path in self._folder.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-def _reserve(path: Path) -> None:
-    # A mapped file has holes at first; to fill one on a full disk kills the process (SIGBUS).
-    if not hasattr(os, "posix_fallocate"):  # macOS
-        return
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+# Writes the arrays of some groups; the second are those of the groups that are there already.
+Build: TypeAlias = Callable[[Mapping[str, ArrayWriter], Mapping[str, Arrays]], None]
 
 
 class FrozenCache:
@@ -76,26 +50,28 @@ class FrozenCache:
     def arrays(
         self, group: str, key: Mapping[str, Any], build: Callable[[ArrayWriter], None]
     ) -> Arrays:
-        """Arrays of a group, read-only; built first where they are not there.
+        """Arrays of a single group; see `groups`."""
+        return self.groups({group: key}, lambda writers, _: build(writers[group]))[group]
+
+    def groups(self, keys: Mapping[str, Mapping[str, Any]], build: Build) -> dict[str, Arrays]:
+        """Arrays of some groups, read-only; those that are not there are built first, together.
 
         Args:
-            group: Readable name of the group, part of the folder's name.
-            key: Everything besides the store that the arrays depend on.
-            build: Writes the arrays.
+            keys: For each group's readable name, which is part of its folder's, everything
+                besides the store that its arrays depend on.
+            build: Writes the arrays of the groups that are not there.
 
         Raises:
             StoreError: They cannot be written, e.g. because the disk is full.
         """
-        name = f"{group}-{self._hash(key)}"
-        folder = self._beside / name
-        if not folder.is_dir():
-            folder = self._writable_root() / name
-        if not folder.is_dir():
-            _build(folder, build)
-        return {
-            path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
-            for path in sorted(folder.glob("*.npy"))
-        }
+        names = {group: f"{group}-{self._hash(key)}" for group, key in keys.items()}
+        found = _found(self._beside, names)
+        if found.keys() != names.keys():
+            root = self._writable_root()
+            found |= _found(root, _without(names, found))
+            if found.keys() != names.keys():
+                found |= _built(root, names, found, build)
+        return found
 
     def _writable_root(self) -> Path:
         try:
@@ -116,21 +92,66 @@ class FrozenCache:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _build(folder: Path, build: Callable[[ArrayWriter], None]) -> None:
-    root = folder.parent
-    partial = PartialFolder(folder)
-    try:
-        partial.make()
-        writer = ArrayWriter(partial.path)
-        build(writer)
-        writer.sync()
-        partial.path.rename(folder)
-    except OSError as error:
-        # If the folder is there, another process was first: it holds the same arrays.
-        if not folder.is_dir():
+def _found(root: Path, names: Mapping[str, str]) -> dict[str, Arrays]:
+    return {group: _mapped(root / name) for group, name in names.items() if is_whole(root / name)}
+
+
+def _without(names: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
+    return {group: name for group, name in names.items() if group not in found}
+
+
+def _mapped(folder: Path) -> Arrays:
+    return {
+        path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
+        for path in sorted(folder.glob("*.npy"))
+    }
+
+
+def _built(
+    root: Path, names: Mapping[str, str], found: Mapping[str, Arrays], build: Build
+) -> dict[str, Arrays]:
+    """Arrays of the groups that are not among those found: built, or waited for."""
+    with exclusive(root / _LOCK):
+        theirs = _found(root, _without(names, found))
+        there = {**found, **theirs}
+        missing = _without(names, there)
+        if missing:
+            _build({group: root / name for group, name in missing.items()}, there, build)
+    return {**theirs, **{group: _mapped(root / name) for group, name in missing.items()}}
+
+
+def _build(folders: Mapping[str, Path], found: Mapping[str, Arrays], build: Build) -> None:
+    with ExitStack() as partials:
+        try:
+            made = {group: _partial(folder, partials) for group, folder in folders.items()}
+            writers = {group: ArrayWriter(partial.path) for group, partial in made.items()}
+            for writer in writers.values():
+                partials.callback(writer.close)
+            build(writers, found)
+            for group, folder in folders.items():
+                writers[group].finish()
+                _publish(made[group].path, folder)
+        except OSError as error:
+            root = next(iter(folders.values())).parent
             reason = error.strerror or str(error)
             raise StoreError(
                 f"cannot prepare features in {root}: {reason}; nothing was left behind"
             ) from error
-    finally:
-        partial.remove()
+
+
+def _partial(folder: Path, partials: ExitStack) -> PartialFolder:
+    if not is_whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    partial = PartialFolder(folder)
+    partials.callback(partial.remove)
+    partial.make()
+    return partial
+
+
+def _publish(made: Path, folder: Path) -> None:
+    try:
+        made.rename(folder)
+    except OSError:
+        # If the folder is there, another process was first: it holds the same arrays.
+        if not folder.is_dir():
+            raise

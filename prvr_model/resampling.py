@@ -6,10 +6,18 @@ Source: the MSC paper, inputs; uniform clips are its baseline.
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
+
+from prvr_model.reused_memory import ReusedMemory
 
 # Spans of more rows are summed by numpy, which adds them in another order.
 _FEW_ROWS = 8
+# Rows that are normalised at once: they stay in the processor's cache.
+_BLOCK_ROWS = 128
+# torch shares work on 2^15 values and more among threads: on a busy machine they wait for one
+# another longer than the work takes.
+_PIECE = (1 << 15) - 1
 # Added to a row's norm before the division; published value.
 NORM_FLOOR = 1e-5
 
@@ -25,18 +33,23 @@ def span_boundaries(length: int, num_spans: int) -> Int[np.ndarray, "spans_plus_
 
 
 def resample(
-    videos: Sequence[Float[np.ndarray, "_ dim"]], num_rows: int
+    videos: Sequence[Float[np.ndarray, "_ dim"]],
+    num_rows: int,
+    memory: ReusedMemory | None = None,
 ) -> Float[np.ndarray, "videos rows dim"]:
     """Mean of each of `num_rows` equal spans of every video; an empty span takes its first row.
 
     Args:
         videos: Raw features, any float type, at least one row each.
         num_rows: Rows wanted of each video.
+        memory: Memory for what is returned, which holds until it is used for other videos;
+            without it, new memory.
 
     Returns:
         float32; row i of a video is the mean of its span i.
     """
-    resampled = np.empty((len(videos), num_rows, videos[0].shape[1]), np.float32)
+    shape = (len(videos), num_rows, videos[0].shape[1])
+    resampled = (memory or ReusedMemory()).array("resampled", shape, np.float32)
     # One video at a time: it stays in the processor's cache.
     for video, rows in zip(videos, resampled, strict=True):
         _resample_one(video, rows)
@@ -55,18 +68,21 @@ def _resample_one(video: Float[np.ndarray, "_ dim"], rows: Float[np.ndarray, "ro
         sums = np.add.reduceat(video.astype(np.float32, copy=False), boundaries, axis=0)[:-1]
         np.divide(sums, counts[:, None].astype(np.float32), out=rows)
         return
-    rows[:] = video[boundaries[:-1]]
+    widen(video.take(boundaries[:-1], axis=0), rows)
     longer = np.flatnonzero(counts > 1)
     if not len(longer):
         return
     starts, lengths = boundaries[longer], counts[longer]
     # First the others, then the first row: the order of `reduceat`, so that a video's numbers do
     # not depend on its length in the last bit.
-    others = video[starts + 1].astype(np.float32)
+    others = np.empty((len(longer), rows.shape[1]), np.float32)
+    widen(video.take(starts + 1, axis=0), others)
     for step in range(2, lengths.max()):
         reaching = np.flatnonzero(lengths > step)
         others[reaching] += video[starts[reaching] + step]
-    rows[longer] = (others + rows[longer]) / lengths[:, None].astype(np.float32)
+    others += rows.take(longer, axis=0)
+    others /= lengths[:, None].astype(np.float32)
+    rows[longer] = others
 
 
 def uniform_clips(
@@ -92,10 +108,36 @@ def uniform_clips(
     )
 
 
-def normalise_rows(rows: Float[np.ndarray, "*batch dim"]) -> Float[np.ndarray, "*batch dim"]:
-    """Every row divided by its Euclidean norm plus 1e-5; a zero row stays zero."""
-    # np.linalg.norm gives the same and makes two copies more.
-    norms = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
-    norms += NORM_FLOOR
-    scaled: np.ndarray = rows / norms
+def widen(values: Float[np.ndarray, "*shape"], out: Float[np.ndarray, "*shape"]) -> None:
+    """Copy contiguous values of any float type into a contiguous float32 array.
+
+    numpy converts float16 one value at a time, torch with the processor's own instruction.
+    """
+    if values.dtype != np.float16:
+        out[...] = values
+        return
+    source, target = torch.from_numpy(values).view(-1), torch.from_numpy(out).view(-1)
+    for part, place in zip(source.split(_PIECE), target.split(_PIECE), strict=True):
+        place.copy_(part)
+
+
+def normalise_rows(
+    rows: Float[np.ndarray, "*batch dim"], out: Float[np.ndarray, "*batch dim"] | None = None
+) -> Float[np.ndarray, "*batch dim"]:
+    """Every row divided by its Euclidean norm plus 1e-5; a zero row stays zero.
+
+    Args:
+        rows: Any float type.
+        out: Where the result goes, contiguous, perhaps `rows` itself; without it, new memory.
+    """
+    scaled = np.empty_like(rows) if out is None else out
+    flat, flat_scaled = (one.reshape(-1, rows.shape[-1]) for one in (rows, scaled))
+    squares = np.empty((min(len(flat), _BLOCK_ROWS), rows.shape[-1]), rows.dtype)
+    for start in range(0, len(flat), _BLOCK_ROWS):
+        block = flat[start : start + _BLOCK_ROWS]
+        # np.linalg.norm gives the same and makes two copies more.
+        norms = np.add.reduce(np.multiply(block, block, out=squares[: len(block)]), axis=-1)
+        norms = np.sqrt(norms, out=norms)
+        norms += NORM_FLOOR
+        np.divide(block, norms[:, None], out=flat_scaled[start : start + _BLOCK_ROWS])
     return scaled

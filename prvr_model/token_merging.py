@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
+from prvr_model.reused_memory import ReusedMemory
+
 # Cosines that agree to this many decimals are equal: rounding of a matrix product must not
 # decide a tie between repeated clips.
 _COSINE_DECIMALS = 12
@@ -33,64 +35,89 @@ class MergedClips:
 
 
 def merge_neighbours(
-    frames: Float[np.ndarray, "videos frames dim"], targets: Sequence[int]
+    frames: Float[np.ndarray, "videos frames dim"],
+    targets: Sequence[int],
+    memory: ReusedMemory | None = None,
 ) -> MergedClips:
     """OP-ToMe: in each round merge the most similar pairs (0,1), (2,3), ... down to a target.
 
     Args:
         frames: Raw (not normalised) resampled frames.
         targets: Tokens after each round; each at least half of the tokens before it, rounded up.
+        memory: Memory to work in; without it, new memory. The clips' features are part of it and
+            hold until it is used for other videos.
     """
+    memory = memory or ReusedMemory()
     num_videos, num_frames, _ = frames.shape
-    tokens = frames
-    sizes = np.ones((num_videos, num_frames), np.float32)
-    frame_to_token = np.tile(np.arange(num_frames), (num_videos, 1))
+    tokens, sizes = frames, np.ones((num_videos, num_frames), np.float32)
     for target in targets:
-        merged = _best_pairs(tokens, tokens.shape[1] - target)
-        tokens, sizes, new_index = _merge_pairs(tokens, sizes, merged)
-        frame_to_token = np.take_along_axis(new_index, frame_to_token, axis=1)
-    return MergedClips(tokens, sizes, frame_to_token)
+        left = _best_pairs(tokens, tokens.shape[1] - target, memory)
+        tokens, sizes = _merge_pairs(tokens, sizes, left, memory)
+    # A clip's frames are neighbours: the sizes in their order say which.
+    clips = np.tile(np.arange(tokens.shape[1]), num_videos)
+    frame_to_clip = np.repeat(clips, sizes.astype(np.int64).ravel())
+    return MergedClips(tokens, sizes, frame_to_clip.reshape(num_videos, num_frames))
 
 
 def _best_pairs(
-    tokens: Float[np.ndarray, "videos tokens dim"], num_merges: int
-) -> Bool[np.ndarray, "videos pairs"]:
-    """Whether each neighbouring pair is among the `num_merges` with the largest dot product."""
-    paired = tokens[:, : tokens.shape[1] // 2 * 2].astype(np.float64)
-    scores = np.einsum("vpd,vpd->vp", paired[:, 0::2], paired[:, 1::2])
-    order = np.argsort(-scores, axis=1, kind="stable")
-    merged = np.zeros(scores.shape, bool)
-    np.put_along_axis(merged, order[:, :num_merges], True, axis=1)
-    return merged
+    tokens: Float[np.ndarray, "videos tokens dim"], num_merges: int, memory: ReusedMemory
+) -> Int[np.ndarray, "videos merges"]:
+    """Left tokens of the `num_merges` neighbouring pairs with the largest dot products."""
+    num_videos, num_tokens, dim = tokens.shape
+    scores = np.empty((num_videos, num_tokens // 2))
+    exact = memory.array("exact", (num_tokens // 2 * 2, dim), np.float64)
+    # One video at a time: it stays in the processor's cache.
+    for rows, row_scores in zip(tokens, scores, strict=True):
+        exact[:] = rows[: len(exact)]
+        np.einsum("pd,pd->p", exact[0::2], exact[1::2], out=row_scores)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :num_merges]
+    return np.sort(best, axis=1) * 2
 
 
 def _merge_pairs(
     tokens: Float[np.ndarray, "videos tokens dim"],
     sizes: Float[np.ndarray, "videos tokens"],
-    merged: Bool[np.ndarray, "videos pairs"],
-) -> tuple[
-    Float[np.ndarray, "videos kept dim"],
-    Float[np.ndarray, "videos kept"],
-    Int[np.ndarray, "videos tokens"],
-]:
-    """Tokens and sizes after a round, in order, and the new index of every old token."""
-    videos, pairs = np.nonzero(merged)
-    left, right = 2 * pairs, 2 * pairs + 1
+    left: Int[np.ndarray, "videos merges"],
+    memory: ReusedMemory,
+) -> tuple[Float[np.ndarray, "videos kept dim"], Float[np.ndarray, "videos kept"]]:
+    """Tokens and sizes after a round, in order."""
+    num_videos, num_merges = left.shape
+    videos = np.arange(num_videos)[:, None]
     kept = np.ones(sizes.shape, bool)
-    kept[videos, right] = False
-    # A merged right token inherits the index of the kept token before it: its partner.
-    new_index = np.cumsum(kept, axis=1) - 1
-    means = _weighted_mean(
-        tokens[videos, left],
-        tokens[videos, right],
-        sizes[videos, left, None],
-        sizes[videos, right, None],
-    )
-    joint_sizes = sizes[videos, left] + sizes[videos, right]
-    tokens, sizes = _keep(tokens, kept), _keep(sizes, kept)
-    places = new_index[videos, left]
-    tokens[videos, places], sizes[videos, places] = means, joint_sizes
-    return tokens, sizes, new_index
+    kept[videos, left + 1] = False
+    # Each pair before has left one token less.
+    places = left - np.arange(num_merges)
+    right_sizes = sizes[videos, left + 1]
+    joint_sizes = sizes[videos, left] + right_sizes
+    kept_rows = np.nonzero(kept)[1].reshape(num_videos, -1)
+    right_share = (right_sizes / joint_sizes)[:, :, None]
+    merged = _merge_rows(tokens, kept_rows, left, places, right_share, memory)
+    sizes = _keep(sizes, kept)
+    sizes[videos, places] = joint_sizes
+    return merged, sizes
+
+
+def _merge_rows(
+    tokens: Float[np.ndarray, "videos tokens dim"],
+    kept: Int[np.ndarray, "videos kept"],
+    left: Int[np.ndarray, "videos merges"],
+    places: Int[np.ndarray, "videos merges"],
+    right_share: Float[np.ndarray, "videos merges 1"],
+    memory: ReusedMemory,
+) -> Float[np.ndarray, "videos kept dim"]:
+    """Kept tokens of every video, and at some of their places the means of merged ones."""
+    num_videos, num_kept = kept.shape
+    dim, dtype = tokens.shape[2], tokens.dtype.type
+    merged = memory.array(f"tokens {num_kept}", (num_videos, num_kept, dim), dtype)
+    first = memory.array("first", (left.shape[1], dim), dtype)
+    second = memory.array("second", (left.shape[1], dim), dtype)
+    # One video at a time: it stays in the processor's cache.
+    for video, rows in enumerate(tokens):
+        rows.take(kept[video], axis=0, out=merged[video], mode="clip")
+        rows.take(left[video], axis=0, out=first, mode="clip")
+        rows.take(left[video] + 1, axis=0, out=second, mode="clip")
+        merged[video, places[video]] = _weighted_mean(first, second, right_share[video], second)
+    return merged
 
 
 def _keep(
@@ -106,33 +133,44 @@ def _keep(
 def _weighted_mean(
     left: Float[np.ndarray, "*pairs dim"],
     right: Float[np.ndarray, "*pairs dim"],
-    left_size: Float[np.ndarray, "*pairs 1"],
-    right_size: Float[np.ndarray, "*pairs 1"],
+    right_share: Float[np.ndarray, "*pairs 1"],
+    out: Float[np.ndarray, "*pairs dim"] | None = None,
 ) -> Float[np.ndarray, "*pairs dim"]:
-    """Size-weighted mean; of equal tokens exactly that token.
+    """Mean with the right one's share of the weight; of equal tokens exactly that token.
 
     Rounding must not part repeated frames, or it would decide the ties of the next round.
     """
-    mean: np.ndarray = right - left
-    mean *= right_size / (left_size + right_size)
+    mean: np.ndarray = np.subtract(right, left, out=out)
+    mean *= right_share
     mean += left
     return mean
 
 
+def inner_products(
+    clips: Float[np.ndarray, "videos clips dim"],
+) -> Float[np.ndarray, "videos clips clips"]:
+    """Inner products of each video's clips, in float64."""
+    num_videos, num_clips, dim = clips.shape
+    products = np.empty((num_videos, num_clips, num_clips))
+    exact = np.empty((num_clips, dim))
+    # One video at a time: it stays in the processor's cache.
+    for rows, product in zip(clips, products, strict=True):
+        exact[:] = rows
+        np.matmul(exact, exact.T, out=product)
+    return products
+
+
 def _cosines(
-    unit_left: Float[np.ndarray, "videos left dim"],
-    unit_right: Float[np.ndarray, "videos right dim"],
-) -> Float[np.ndarray, "videos left right"]:
-    """Cosine similarities of rows of norm 1 in float64; a zero row has cosine 0 to all."""
-    products = unit_left @ unit_right.transpose(0, 2, 1)
-    rounded: np.ndarray = np.round(products, _COSINE_DECIMALS)
+    products: Float[np.ndarray, "videos tokens tokens"],
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> Float[np.ndarray, "videos rows columns"]:
+    """Cosine similarities of some tokens with others; a zero token has cosine 0 to all."""
+    norms = np.sqrt(np.maximum(np.diagonal(products, axis1=1, axis2=2), 0))
+    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    cosines = products[:, rows, columns] * inverse[:, rows, None] * inverse[:, None, columns]
+    rounded: np.ndarray = np.round(cosines, _COSINE_DECIMALS)
     return rounded
-
-
-def _unit(rows: Float[np.ndarray, "*batch dim"]) -> Float[np.ndarray, "*batch dim"]:
-    exact = rows.astype(np.float64, copy=False)
-    norms = np.sqrt(np.add.reduce(exact * exact, axis=-1, keepdims=True))
-    return exact / np.where(norms > 0, norms, 1)
 
 
 def spanning_tree_weights(
@@ -144,8 +182,14 @@ def spanning_tree_weights(
     components at any threshold are runs of this order, parted where a weight does not exceed
     it. These weights give the connectivity for every tau.
     """
-    unit = _unit(clips)
-    similarity = _cosines(unit, unit)
+    return tree_from_products(inner_products(clips))
+
+
+def tree_from_products(
+    products: Float[np.ndarray, "videos clips clips"],
+) -> Float[np.ndarray, "videos clips_less_one"]:
+    """`spanning_tree_weights` of clips whose inner products are there already."""
+    similarity = _cosines(products)
     num_videos, num_clips, _ = similarity.shape
     videos = np.arange(num_videos)
     nearest = similarity[:, 0].copy()
@@ -208,12 +252,22 @@ def segment_plans(
         sizes: Frames in each clip, the weights of the means.
         levels: Numbers of segments, falling from the number of clips.
     """
-    num_videos, num_clips, _ = clips.shape
+    return plans_from_products(inner_products(clips), sizes, levels)
+
+
+def plans_from_products(
+    products: Float[np.ndarray, "videos clips clips"],
+    sizes: Float[np.ndarray, "videos clips"],
+    levels: Sequence[int],
+) -> Int[np.ndarray, "videos levels clips"]:
+    """`segment_plans` of clips whose inner products are there already.
+
+    A mean's products are means of products: the clips themselves are not needed.
+    """
+    num_videos, num_clips, _ = products.shape
     segment = np.tile(np.arange(num_clips), (num_videos, 1))
     plans = np.empty((num_videos, len(levels), num_clips), np.int64)
-    exact, weights = clips.astype(np.float64), sizes.astype(np.float64)
-    # A mean's products are means of products: the tokens themselves are not needed any more.
-    products = exact @ exact.transpose(0, 2, 1)
+    weights = sizes.astype(np.float64)
     for level, target in enumerate(levels):
         while weights.shape[1] > target:
             num_merges = min(weights.shape[1] - target, weights.shape[1] // 2)
@@ -238,33 +292,25 @@ def _match_and_merge(
     A mean of opposite tokens, next to zero, would have lost its direction to rounding; features
     of neighbouring clips are never opposite.
     """
-    partner = _greedy_matching(_even_odd_cosines(products), num_merges)
+    cosines = _cosines(products, slice(0, None, 2), slice(1, None, 2))
+    partner = _greedy_matching(cosines, num_merges)
     videos = np.arange(len(weights))[:, None]
     evens, odds = 2 * partner[0], 2 * partner[1] + 1
     kept = np.ones(weights.shape, bool)
     kept[videos, odds] = False
     new_index = np.cumsum(kept, axis=1) - 1
     new_index[videos, odds] = new_index[videos, evens]
-    even_weight, odd_weight = weights[videos, evens], weights[videos, odds]
+    joint_weight = weights[videos, evens] + weights[videos, odds]
+    odd_share = (weights[videos, odds] / joint_weight)[:, :, None]
     for _ in range(2):
         left, right = products[videos, evens], products[videos, odds]
-        mixed = _weighted_mean(left, right, even_weight[:, :, None], odd_weight[:, :, None])
+        mixed = _weighted_mean(left, right, odd_share)
         products = _keep(products, kept)
         products[videos, new_index[videos, evens]] = mixed
         products = products.transpose(0, 2, 1)
     weights = _keep(weights, kept)
-    weights[videos, new_index[videos, evens]] = even_weight + odd_weight
+    weights[videos, new_index[videos, evens]] = joint_weight
     return products, weights, new_index
-
-
-def _even_odd_cosines(
-    products: Float[np.ndarray, "videos tokens tokens"],
-) -> Float[np.ndarray, "videos evens odds"]:
-    norms = np.sqrt(np.maximum(np.diagonal(products, axis1=1, axis2=2), 0))
-    inverse = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
-    cosines = products[:, 0::2, 1::2] * inverse[:, 0::2, None] * inverse[:, None, 1::2]
-    rounded: np.ndarray = np.round(cosines, _COSINE_DECIMALS)
-    return rounded
 
 
 def _greedy_matching(

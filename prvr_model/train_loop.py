@@ -7,7 +7,8 @@ between epochs, at the same number of threads.
 
 import resource
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,7 +23,6 @@ from prvr_model.batching import (
     draws_for_step,
     dropout_seed,
     epoch_order,
-    make_batch,
     steps_per_epoch,
     weights_seed,
 )
@@ -37,6 +37,7 @@ from prvr_model.metrics import Relevance
 from prvr_model.model import MscModel
 from prvr_model.objective import BranchDraws, compute_losses, loss_term_names
 from prvr_model.optimizer import BertAdam
+from prvr_model.prefetch import BatchMemory, prefetched
 from prvr_model.reporting import Decision, EpochReport, Report
 from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.step_numbers import StepNumbers, reader_for
@@ -128,6 +129,7 @@ class _Run:
         self.model = MscModel(settings.model, manifest.video_dim, manifest.text_dim)
         self.model.to(self.device)
         self.encoders = Encoders(self.model, speed)
+        self.batch_memory = BatchMemory(self.device, speed.prefetch_batches)
         self.optimizer = build_optimizer(self.model, settings, self.train_split.num_videos)
         self.state = checkpoint.load_last(
             folder, self.model, self.optimizer, settings, self.fingerprint
@@ -207,14 +209,20 @@ class _Run:
         names = step_number_names()
         reader = reader_for(self.device, len(order), len(names))
         numbers = StepNumbers(names, epoch + 1, reader)
-        for step, batch in enumerate(self._batches(order)):
-            self._step(batch, epoch, step, numbers)
+        with closing(self._batches(order)) as batches:
+            for step, batch in enumerate(batches):
+                self._step(batch, epoch, step, numbers)
         return {**numbers.means(), "train/learning_rate": self.optimizer.learning_rate}
 
-    def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Iterator[Batch]:
-        # With the prefetcher: prefetched(split, order, device, self.speed.prefetch_batches).
-        split, device, workers = self.train_split, self.device, self.workers
-        return (make_batch(split, videos, device, workers) for videos in order)
+    def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Generator[Batch, None, None]:
+        return prefetched(
+            self.train_split,
+            order,
+            self.device,
+            self.speed.prefetch_batches,
+            self.batch_memory,
+            self.workers,
+        )
 
     def _step(self, batch: Batch, epoch: int, step: int, numbers: StepNumbers) -> None:
         """One optimizer step; only `numbers` may wait for the device."""

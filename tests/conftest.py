@@ -18,6 +18,7 @@ _TENSOR_MODULES = (
     "metrics",
     "model",
     "objective",
+    "preparation",
     "resampling",
     "similarity",
     "step_numbers",

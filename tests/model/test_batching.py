@@ -18,6 +18,7 @@ from prvr_model.batching import (
 from prvr_model.dataset import PreparedSplit, prepare_split
 from prvr_model.feature_store import FeatureStore
 from prvr_model.resampling import normalise_rows
+from prvr_model.reused_memory import ReusedMemory
 from prvr_model.store_writer import StoreWriter
 from tests.model.test_resampling import slow_resample
 from tests.model.test_token_merging import slow_op_tome, slow_plan, token_map
@@ -130,6 +131,23 @@ def test_padding_reaches_the_longest_caption_only(split: PreparedSplit) -> None:
     tokens = pad_tokens(split, shortest, CPU)
     assert tokens.features.shape[1] == lengths.min()
     assert tokens.valid.all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_memory_and_threads_do_not_change_a_batch(split: PreparedSplit, threads: int) -> None:
+    memory = ReusedMemory()
+    for videos in (np.array([7, 0, 3]), np.array([2]), np.arange(12), np.array([5, 5])):
+        found = make_batch(split, videos, CPU, memory, threads)
+        wanted = make_batch(split, videos, CPU)
+        for name in vars(wanted):
+            assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+
+
+def test_a_batch_without_memory_is_its_own(split: PreparedSplit) -> None:
+    batch = make_batch(split, np.array([1, 2]), CPU)
+    before = batch.frames.clone()
+    make_batch(split, np.array([3, 4]), CPU)
+    assert torch.equal(batch.frames, before)
 
 
 def test_levels_follow_tau(tiny_store: FeatureStore) -> None:

@@ -4,12 +4,13 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from prvr_model import dataset
+from prvr_model import array_files, file_lock, preparation
 from prvr_model.dataset import PreparedSplit, prepare_split
 from prvr_model.errors import StoreError
 from prvr_model.feature_store import FeatureStore
@@ -18,7 +19,8 @@ from prvr_model.settings import Settings
 from prvr_model.synthetic import write_synthetic
 from tests.model.tiny import TINY_DATA, tiny_settings
 
-BUILDERS = ("resample", "merge_neighbours", "segment_plans", "spanning_tree_weights")
+# All work on features goes through these.
+BUILDERS = ("resample", "merge_neighbours", "inner_products", "widen", "normalise_rows")
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def forbid_building(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("prepared again")
 
-    for name in (*BUILDERS, "normalise_rows"):
-        monkeypatch.setattr(dataset, name, refuse)
+    for name in BUILDERS:
+        monkeypatch.setattr(preparation, name, refuse)
 
 
 def equal(left: PreparedSplit, right: PreparedSplit) -> bool:
@@ -116,26 +118,102 @@ def test_what_a_read_only_store_has_is_used(
     assert list(elsewhere.rglob("*.npy"))
 
 
-def test_builders_at_the_same_time_agree(store: FeatureStore) -> None:
+def in_threads(work: Callable[[], None], count: int = 4) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_one_builds_and_the_others_wait(store: FeatureStore) -> None:
+    cache = FrozenCache(store.path, "f")
+    barrier = threading.Barrier(4)
+    builders: list[int] = []
+    found: list[Arrays] = []
+
+    def build(writer: ArrayWriter) -> None:
+        builders.append(threading.get_ident())
+        writer.create("numbers", (3,), np.int64)[:] = [1, 2, 3]
+
+    def work() -> None:
+        barrier.wait(timeout=30)
+        found.append(cache.arrays("group", {"a": 1}, build))
+
+    in_threads(work)
+    assert len(builders) == 1
+    assert [arrays["numbers"].tolist() for arrays in found] == [[1, 2, 3]] * 4
+    assert len(list((store.path / "prepared").iterdir())) == 1
+
+
+def test_builders_at_the_same_time_agree_where_there_are_no_locks(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = FrozenCache(store.path, "f")
     barrier = threading.Barrier(4)
     found: list[Arrays] = []
+
+    def refuse(*_: object) -> None:
+        raise OSError(37, "No locks available")
 
     def build(writer: ArrayWriter) -> None:
         # All are in the middle of building before the first is done.
         barrier.wait(timeout=30)
         writer.create("numbers", (3,), np.int64)[:] = [1, 2, 3]
 
-    def work() -> None:
-        found.append(cache.arrays("group", {"a": 1}, build))
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    monkeypatch.setattr(file_lock.fcntl, "flock", refuse)
+    in_threads(lambda: found.append(cache.arrays("group", {"a": 1}, build)))
     assert [arrays["numbers"].tolist() for arrays in found] == [[1, 2, 3]] * 4
-    assert len(list((store.path / "prepared").iterdir())) == 1
+    assert [one.name[0] for one in (store.path / "prepared").iterdir()].count("g") == 1
+
+
+def test_a_torn_cache_is_built_anew(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare_split(store, "train", tiny_settings())
+    wanted = {name: np.array(array) for name, array in vars(first).items()}
+    (torn,) = (store.path / "prepared").rglob("frames.npy")
+    # What a power cut may leave: the size is right, the content has not reached the disk.
+    with torn.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)
+        file.write(bytes(4096))
+    monkeypatch.setattr(array_files, "_BOOT_ID", another_boot(store.path.parent))
+    again = prepare_split(store, "train", tiny_settings())
+    assert all(np.array_equal(getattr(again, name), array) for name, array in wanted.items())
+
+
+def test_another_boot_checks_and_does_not_build(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_split(store, "train", tiny_settings())
+    forbid_building(monkeypatch)
+    monkeypatch.setattr(array_files, "_BOOT_ID", another_boot(store.path.parent))
+    prepare_split(store, "train", tiny_settings())
+
+
+def another_boot(folder: Path) -> Path:
+    boot = folder / "boot_id"
+    boot.write_text("another\n")
+    return boot
+
+
+def test_only_what_a_setting_changes_is_built(store: FeatureStore) -> None:
+    def groups() -> dict[str, set[str]]:
+        names = [one.name.split("-") for one in (store.path / "prepared").iterdir()]
+        return {group: {key for name, key in names if name == group} for group, _ in names}
+
+    prepare_split(store, "train", tiny_settings())
+    before = groups()
+    assert {group: len(keys) for group, keys in before.items()} == {
+        "frames": 1,
+        "clips": 1,
+        "segments": 1,
+        "tokens": 1,
+    }
+    prepare_split(store, "train", tiny_settings(losses__num_levels=2))
+    levels = groups()
+    assert {group for group in levels if levels[group] != before[group]} == {"segments"}
+    prepare_split(store, "train", tiny_settings(model__merge_ratio=0.5))
+    merging = groups()
+    assert {group for group in merging if merging[group] != levels[group]} == {"clips", "segments"}
 
 
 def test_a_builder_that_fails_leaves_nothing(store: FeatureStore) -> None:
@@ -199,6 +277,6 @@ def test_chunks_do_not_change_the_numbers(
 ) -> None:
     whole = prepare_split(store, "train", settings)
     shutil.copytree(store.path, tmp_path / "b.store", ignore=shutil.ignore_patterns("prepared"))
-    monkeypatch.setattr(dataset, "_CHUNK", 5)
+    monkeypatch.setattr(preparation, "_CHUNK", 5)
     parts = prepare_split(FeatureStore.open(tmp_path / "b.store"), "train", settings)
     assert equal(whole, parts)

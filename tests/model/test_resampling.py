@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prvr_model.resampling import normalise_rows, resample, span_boundaries, uniform_clips
+from prvr_model.resampling import (
+    normalise_rows,
+    resample,
+    span_boundaries,
+    uniform_clips,
+    widen,
+)
+from prvr_model.reused_memory import ReusedMemory
 
 
 def slow_boundaries(length: int, num_spans: int) -> list[int]:
@@ -86,3 +93,28 @@ def test_normalised_rows_keep_their_direction_and_zero_stays_zero() -> None:
     rows = np.array([[3.0, 4.0], [0.0, 0.0], [3e-5, 4e-5]], np.float32)
     wanted = rows / np.array([[5 + 1e-5], [1e-5], [5e-5 + 1e-5]])
     np.testing.assert_allclose(normalise_rows(rows), wanted, rtol=1e-6)
+
+
+def test_normalising_blocks_and_in_place_changes_nothing() -> None:
+    rows = np.random.default_rng(3).standard_normal((5, 77, 6)).astype(np.float32)
+    norms = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True)) + np.float32(1e-5)
+    wanted = rows / norms
+    assert (normalise_rows(rows) == wanted).all()
+    assert normalise_rows(rows, rows) is rows
+    assert (rows == wanted).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_widening_equals_numpys_conversion(dtype: type[np.floating]) -> None:
+    # Every float16, finite or not, more of them than are converted at once.
+    values = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(dtype).reshape(256, 256)
+    wide = np.empty(values.shape, np.float32)
+    widen(values, wide)
+    assert np.array_equal(wide, values.astype(np.float32), equal_nan=True)
+
+
+def test_reused_memory_gives_the_same_rows() -> None:
+    rng, memory = np.random.default_rng(4), ReusedMemory()
+    for lengths in ((40, 3), (17,), (20, 33, 300)):
+        videos = [rng.standard_normal((length, 4)).astype(np.float16) for length in lengths]
+        assert (resample(videos, 16, memory) == resample(videos, 16)).all()

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prvr_model.resampling import normalise_rows, resample
+from prvr_model.reused_memory import ReusedMemory
 from prvr_model.settings import PUBLISHED_LEVELS, ratio_targets
 from prvr_model.token_merging import (
     choose_levels,
@@ -154,6 +155,17 @@ def test_no_round_leaves_the_frames_alone() -> None:
     merged = merge_neighbours(frames, ())
     assert (merged.features == frames).all()
     assert merged.frame_to_clip.tolist() == [list(range(6))] * 2
+
+
+def test_reused_memory_gives_the_same_clips() -> None:
+    memory = ReusedMemory()
+    for seed, videos in enumerate((3, 1, 2)):
+        frames = random_frames(videos, 128, seed)
+        found = merge_neighbours(frames, (80, 52, 32), memory)
+        wanted = merge_neighbours(frames, (80, 52, 32))
+        assert (found.features == wanted.features).all()
+        assert (found.sizes == wanted.sizes).all()
+        assert (found.frame_to_clip == wanted.frame_to_clip).all()
 
 
 def slow_connectivity(clips: np.ndarray, tau: float) -> Fraction:

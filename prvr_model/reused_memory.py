@@ -1,0 +1,48 @@
+"""Memory of the host that is filled again and again instead of being asked for each time.
+
+Memory new from the system costs a page fault for every 4 KiB, and under virtualisation those cost
+more than the work on it. Training has large blocks given back as soon as they are freed
+(`host_memory`), so whatever is made batch by batch or chunk by chunk would pay each time.
+"""
+
+import math
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Number = TypeVar("Number", bound=np.generic)
+
+# Batches differ a little in their numbers of captions and tokens: a share of the size more than
+# asked for, so that the memory does not grow by a row at a time.
+_SLACK = 8
+
+
+class ReusedMemory:
+    """Named arrays in memory that stays; not for two threads at once.
+
+    Args:
+        pinned: Whether the memory is page-locked, for copies to a GPU that do not wait.
+    """
+
+    def __init__(self, *, pinned: bool = False) -> None:
+        self._pinned = pinned
+        self._blocks: dict[str, Tensor] = {}
+
+    def array(
+        self, name: str, shape: tuple[int, ...], dtype: type[Number]
+    ) -> np.ndarray[tuple[int, ...], np.dtype[Number]]:
+        """An array of any content; the one of this name asked for before is overwritten."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if name not in self._blocks or len(self._blocks[name]) < size:
+            # First the old block goes: both together would be a peak of memory.
+            self._blocks.pop(name, None)
+            self._blocks[name] = self._block(size + size // _SLACK)
+        return self._blocks[name].numpy()[:size].view(dtype).reshape(shape)
+
+    def _block(self, size: int) -> Tensor:
+        if self._pinned:
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        # numpy asks for huge pages where the system has them, torch does not.
+        return torch.from_numpy(np.empty(size, np.uint8))
