@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,9 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same on another device; a copy to a GPU does not wait where memory is pinned."""
         to_gpu = device.type == "cuda"
-        moved = {name: one.to(device, non_blocking=to_gpu) for name, one in self.tensors().items()}
+        moved: dict[str, Any] = {
+            name: one.to(device, non_blocking=to_gpu) for name, one in self.tensors().items()
+        }
         return replace(self, **moved)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ def keep_mask(shape: tuple[int, ...], rate: float, device: torch.device) -> Bool
         return torch.rand(size, device=device) < kept_share(rate)
     draws = -(-size.numel() // _PER_DRAW)
     # numpy's generator, seeded by torch's, gives bits in less than half the time.
-    seed = int(torch.randint(2**63 - 1, ()))
+    seed = torch.randint(2**63 - 1, (1,)).numpy()
     bits = torch.from_numpy(np.random.SFC64(seed).random_raw(draws).view(np.int16))
     values = bits[: size.numel()]
     return (values < _kept_values(rate) - _VALUES // 2).view(size)

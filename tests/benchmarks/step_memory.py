@@ -11,7 +11,6 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -85,7 +84,7 @@ def measure(settings: Settings, batch: Batch, options: argparse.Namespace) -> fl
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """The batch's tensors on another device."""
-    return Batch(**{one.name: getattr(batch, one.name).to(device) for one in fields(Batch)})
+    return batch.to(device)
 
 
 def lasting(owned: Mapping[str, Any]) -> dict[str, list[Tensor]]:
@@ -96,7 +95,7 @@ def lasting(owned: Mapping[str, Any]) -> dict[str, list[Tensor]]:
         "parameters": [*parameters, *model.buffers()],
         "gradients": [one.grad for one in parameters if one.grad is not None],
         "moments": [moment for state in moments for moment in state.values()],
-        "batch": [getattr(owned["batch"], one.name) for one in fields(Batch)],
+        "batch": list(owned["batch"].tensors().values()),
     }
 
 

@@ -110,12 +110,6 @@ class _AutocastOfCuda(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.xfail(
-    reason="attention._SelfAttention keeps CUDA's float32 softmax beside bfloat16 values; it needs "
-    "`.softmax(dim=2).to(scores.dtype)`",
-    raises=RuntimeError,
-    strict=False,
-)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_bfloat16_has_gradients_under_the_autocast_of_cuda(dropout: float) -> None:
     model = tiny_model(tiny_settings(model__dropout=dropout))

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,12 +30,12 @@ def order_of(split: PreparedSplit, epoch: int = 0) -> list[np.ndarray]:
 
 
 def equal(left: Batch, right: Batch) -> bool:
-    names = [one.name for one in fields(Batch)]
-    return all(torch.equal(getattr(left, name), getattr(right, name)) for name in names)
+    others = right.tensors()
+    return all(torch.equal(one, others[name]) for name, one in left.tensors().items())
 
 
 def copied(batch: Batch) -> Batch:
-    return Batch(**{one.name: getattr(batch, one.name).clone() for one in fields(batch)})
+    return replace(batch, **{name: one.clone() for name, one in batch.tensors().items()})
 
 
 def threads() -> list[threading.Thread]:

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load as load_numpy
 
 from prvr_model import train_loop
-from prvr_model.batching import epoch_order
+from prvr_model.batching import epoch_order, make_batch
 from prvr_model.checkpoint import BEST, LAST, read_state
 from prvr_model.errors import CheckpointError, NonFiniteError, StoreError
 from prvr_model.evaluation import evaluate_checkpoint
@@ -450,22 +450,31 @@ def test_too_few_videos_are_refused(tmp_path: Path, folder: Folder) -> None:
 
 def train_steps(run: train_loop._Run, numbers: StepNumbers) -> None:
     """The steps of the first epoch, batches included, without its end."""
-    training = run.settings.training
-    order = epoch_order(run.train_split.num_videos, training.batch_videos, training.seed, 0)
     run.model.train()
-    for step, batch in enumerate(run._batches(order)):
+    for step, batch in enumerate(run._batches(first_order(run))):
         run._step(batch, 0, step, numbers)
+
+
+def first_order(run: train_loop._Run) -> list[np.ndarray]:
+    training = run.settings.training
+    return epoch_order(run.train_split.num_videos, training.batch_videos, training.seed, 0)
 
 
 @pytest.mark.parametrize("switch", [None, 0], ids=["random negatives", "hard negatives"])
 def test_no_step_waits_for_the_device(
     tiny_store: FeatureStore, folder: Folder, switch: int | None
 ) -> None:
-    # From the batch to the weights, on tensors without content: any number that is read raises.
+    # From the losses to the weights, on tensors without content: any number that is read raises.
     settings = tiny_settings(losses__hard_negative_epoch=switch)
     run = train_loop._Run(settings, tiny_store, folder, SpeedSettings(device="meta"))
+    run.model.train()
+    numbers = StepNumbers(step_number_names(), 1, DeafReader())
+    # How batches get to a GPU without waiting is the prefetcher's, and its test's.
+    host = torch.device("cpu")
+    batches = [make_batch(run.train_split, one, host).to(META) for one in first_order(run)]
     with SyncDetector() as detector:
-        train_steps(run, StepNumbers(step_number_names(), 1, DeafReader()))
+        for step, batch in enumerate(batches):
+            run._step(batch, 0, step, numbers)
     assert detector.found == []
     assert run.optimizer.steps_done == 3
     assert {one.device for one in run.model.parameters()} == {META}
