@@ -24,6 +24,7 @@ _COMMANDS = {
     "promote": "promote",
     "ui": "ui",
     "data": "data",
+    "drain-agent": "drain_agent",
 }
 _HELP = {
     "launch": "Run a sweep and register its best model.",
@@ -32,6 +33,7 @@ _HELP = {
     "promote": "Make a version of a model its champion.",
     "ui": "Start the MLflow UI on a home's results.",
     "data": "Make feature stores and look into them.",
+    "drain-agent": "Drain this machine's Ray node before the machine is taken away.",
 }
 
 
@@ -45,7 +47,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"orchestrator.commands.{_COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, _COMMANDS[cmd_name])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -78,6 +78,10 @@ class RayChangedError(PrvrError):
         )
 
 
+class DrainAgentError(PrvrError):
+    """This machine has no Ray node to drain, or several."""
+
+
 class TrackingError(PrvrError):
     """The tracking store cannot be used as it was named."""
 

@@ -1,0 +1,90 @@
+"""`prvr-sweep drain-agent`: runs beside Ray on machines that may be taken away."""
+
+from datetime import datetime
+
+import click
+
+from orchestrator.spot_notices import METADATA_URL
+
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.option(
+    "--source",
+    type=click.Choice(["imds", "signal"]),
+    default="imds",
+    show_default=True,
+    help="Spot notices of EC2's metadata service, or SIGUSR1.",
+)
+@click.option(
+    "--metadata-url",
+    metavar="URL",
+    default=METADATA_URL,
+    show_default=True,
+    help="Where EC2's metadata service answers.",
+)
+@click.option(
+    "--lead-seconds",
+    type=_SECONDS,
+    default=120,
+    show_default=True,
+    help="How long after SIGUSR1 the machine goes.",
+)
+@click.option(
+    "--poll-seconds",
+    type=_SECONDS,
+    default=5,
+    show_default=True,
+    help="Pause between two looks.",
+)
+@click.option(
+    "--try-seconds",
+    type=_SECONDS,
+    default=20,
+    show_default=True,
+    help="Limit of one attempt to reach Ray; it is repeated.",
+)
+@click.option(
+    "--wait-seconds",
+    type=click.FloatRange(min=0),
+    default=120,
+    show_default=True,
+    help="How long this machine's Ray may take to start.",
+)
+@click.option("--address", metavar="HOST:PORT", help="Cluster of the node; default: the only one.")
+@click.option("--node-id", metavar="ID", help="The node; default: the only one of this machine.")
+def drain_agent(
+    source: str,
+    metadata_url: str,
+    lead_seconds: float,
+    poll_seconds: float,
+    try_seconds: float,
+    wait_seconds: float,
+    address: str | None,
+    node_id: str | None,
+) -> int:
+    """Drain this machine's Ray node when the machine is about to be taken away.
+
+    Trials on a draining node save themselves and go on elsewhere. Ends with the node's Ray, or on
+    SIGTERM.
+    """
+    from orchestrator.drain_agent import DrainAgent, find_node
+    from orchestrator.spot_notices import Ec2Notices, NoticeSource, SignalNotices
+
+    notices: NoticeSource
+    try:
+        # First, for until then SIGUSR1 would end this process.
+        notices = (
+            SignalNotices(lead_seconds) if source == "signal" else Ec2Notices(metadata_url, _say)
+        )
+        node = find_node(address, node_id, wait_seconds)
+        DrainAgent(node, notices, poll_seconds, try_seconds, _say).run()
+    except KeyboardInterrupt:
+        # SIGTERM comes as an interrupt; it is how an agent is meant to end.
+        _say("told to end")
+    return 0
+
+
+def _say(line: str) -> None:
+    click.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} {line}", err=True)
