@@ -1,7 +1,7 @@
 """The whole objective: batched, without a look at the device's numbers, in any precision."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
