@@ -59,28 +59,30 @@ class MemoryNeed:
         fixed_bytes: Whatever the size of the batch.
         video_bytes: For each video of the worker's share of a batch; 0: not known.
         videos: Size of that share.
+        floor_bytes: The least whatever the videos, since other moments than a step need memory too.
         is_estimate: Whether it was estimated; what a user states is taken by its word.
     """
 
     fixed_bytes: int
     video_bytes: int = 0
     videos: int = 0
+    floor_bytes: int = 0
     is_estimate: bool = False
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
-        return self.fixed_bytes + self.video_bytes * self.videos
+        """The largest of it at any moment."""
+        return max(self.floor_bytes, self.fixed_bytes + self.video_bytes * self.videos)
 
     @property
     def least_bytes(self) -> int:
         """What a worker takes even if the estimate is far too high."""
         return self.total_bytes // _MEMORY_DOUBT if self.is_estimate else self.total_bytes
 
-    def scaled(self, factor: float) -> "MemoryNeed":
-        """The same need, so many times as much."""
-        fixed, video = (round(factor * one) for one in (self.fixed_bytes, self.video_bytes))
-        return replace(self, fixed_bytes=fixed, video_bytes=video)
+    def shifted(self, extra_bytes: int) -> "MemoryNeed":
+        """The same need, so many bytes larger or smaller at every moment."""
+        fixed, floor = self.fixed_bytes + extra_bytes, self.floor_bytes + extra_bytes
+        return replace(self, fixed_bytes=fixed, floor_bytes=floor)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ _FLOAT_BYTES = 4
 # Weights, gradients and two moments, and what an update holds for a moment; with the two numbers
 # below it gives the peaks of benchmark `train_step` at 8, 32 and 64 videos within 4 %.
 _COPIES_OF_WEIGHTS = 5.5
+# Those four, and weights and moments twice more while a checkpoint is made; measured at 30 million
+# parameters.
+_COPIES_WHILE_SAVING = 9.5
 # Numbers kept for backward: for each row, scale and hidden unit, and for each score of attention.
 _KEPT_A_UNIT = 13.3
 _KEPT_A_SCORE = 2.4
@@ -91,15 +94,16 @@ def _memory(settings: Settings, size: DataSize, speed: SpeedSettings, workers: i
     if speed.device != "cpu":
         # The rest lies on the GPU.
         return MemoryNeed(TRIAL_BASE_BYTES + _CUDA_BYTES, is_estimate=True)
-    weights = _COPIES_OF_WEIGHTS * _num_parameters(model, size)
+    weights = _num_parameters(model, size)
     units = model.num_scales * sum(_lengths(model)) * model.hidden_size
     scores = model.num_scales * model.num_heads * sum(one**2 for one in _lengths(model))
     video = _KEPT_A_UNIT * units + _KEPT_A_SCORE * scores
     batch = min(settings.training.batch_videos, size.train_videos)
     return MemoryNeed(
-        TRIAL_BASE_BYTES + round(_FLOAT_BYTES * (weights + gallery)),
+        TRIAL_BASE_BYTES + round(_FLOAT_BYTES * (_COPIES_OF_WEIGHTS * weights + gallery)),
         round(_FLOAT_BYTES * video),
         -(-batch // workers),
+        TRIAL_BASE_BYTES + round(_FLOAT_BYTES * _COPIES_WHILE_SAVING * weights),
         is_estimate=True,
     )
 

@@ -242,7 +242,7 @@ def _measured_memory(spec: SweepSpec, memory: MemoryNeed | None, probe: Probe) -
     )
     alone = spec.resources.model_copy(update={"workers": 1})
     estimate = worker_memory([request.settings], size, request.speed, alone)
-    return memory.scaled(probe.result.memory_bytes / estimate.total_bytes)
+    return memory.shifted(probe.result.memory_bytes - estimate.total_bytes)
 
 
 def _sharing_warnings(spec: SweepSpec, result: ProbeResult) -> list[str]:

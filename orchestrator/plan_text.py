@@ -8,6 +8,8 @@ from orchestrator.plan import Band, Plan
 from orchestrator.problems import shown
 
 _LABEL_WIDTH = 9
+# Seconds from which minutes are easier to read.
+_LONG_S = 100.0
 # Largest unit first; a time is shown in the largest that it reaches.
 _UNITS: Mapping[str, float] = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
@@ -95,7 +97,7 @@ def _epoch_time(plan: Plan) -> list[str]:
     if plan.time is None:
         return ["not known before one was timed"]
     low, high = plan.time.range_s
-    text = f"{seconds(plan.time.mean_s)} in the mean, {seconds(low)} to {seconds(high)}"
+    text = f"{short(plan.time.mean_s)} in the mean, {short(low)} to {short(high)}"
     if plan.probe is None:
         return [f"roughly {text} over the space, by the sizes alone"]
     stage, request = plan.probe.result.stages[-1], plan.probe.request
@@ -143,9 +145,11 @@ def duration(seconds: float) -> str:
     return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
 
 
-def seconds(value: float) -> str:
-    """A time in seconds with two digits, e.g. `0.35 s`, `120 s`."""
-    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+def short(seconds: float) -> str:
+    """A short time with two digits, e.g. `0.35 s`, `12 s`; a longer one in its natural unit."""
+    if seconds >= _LONG_S:
+        return duration(seconds)
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
 def _digits(value: float) -> str:

@@ -162,7 +162,7 @@ def _clipped_memory(memory: MemoryNeed | None, node: Node) -> MemoryNeed | None:
         # Down to a tenth of a GiB, as it is shown.
         tenths = node.memory_bytes * 10 // 2**30
         return MemoryNeed(tenths * 2**30 // 10) if tenths else None
-    if not memory.video_bytes:
+    if not memory.video_bytes or memory.floor_bytes > node.memory_bytes:
         return None
     videos = (node.memory_bytes - memory.fixed_bytes) // memory.video_bytes
     return replace(memory, videos=videos) if videos >= _LEAST_BATCH else None

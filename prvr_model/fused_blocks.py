@@ -138,8 +138,9 @@ class _Sizes:
 
     def mask(self, like: Tensor) -> Bool[Tensor, "..."]:
         """What dropout keeps of a tensor; empty where nothing is dropped."""
-        shape = tuple(like.shape) if self.rate else (0,)
-        return keep_mask(shape, self.rate, like.device)
+        if not self.rate:
+            return like.new_empty(0, dtype=torch.bool)
+        return keep_mask(tuple(like.shape), self.rate, like.device)
 
     def drop_(self, values: Tensor, mask: Bool[Tensor, "..."]) -> Tensor:
         """Zero in place what the mask does not keep, without scaling up the rest."""

@@ -115,8 +115,10 @@ class _WeightedSums(torch.autograd.Function):
         for rows in outputs:
             scores = torch.addmm(offsets, rows.flatten(0, 1), directions.T)
             weights = scores.unflatten(0, rows.shape[:2]).softmax(dim=1)
-            mask = keep_mask(tuple(weights.shape) if rate else (0,), rate, rows.device)
-            dropped = weights.mul(mask).div_(kept_share(rate)) if rate else weights
+            mask, dropped = rows.new_empty(0, dtype=torch.bool), weights
+            if rate:
+                mask = keep_mask(tuple(weights.shape), rate, rows.device)
+                dropped = weights.mul(mask).div_(kept_share(rate))
             sums.append(dropped.transpose(1, 2) @ rows)
             shares.append(dropped.sum(dim=1))
             kept += [weights, dropped, mask]

@@ -40,10 +40,14 @@ def plan(
     from orchestrator.spec_loading import load_spec
 
     spec = load_spec(space, overrides)
-    if address is None:
-        planned = plan_here(spec, probe=bool(probe))
-    else:
-        planned = plan_on(spec, address, probe=probe is not False)
+    probes = address is not None if probe is None else probe
+    if probes:
+        click.echo("timing the training step of one worker, for about half a minute", err=True)
+    planned = (
+        plan_on(spec, address, probe=probes)
+        if address is not None
+        else plan_here(spec, probe=probes)
+    )
     if as_json:
         click.echo(json.dumps(planned.to_dict()))
         return

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import cluster_query
+from orchestrator import cluster_query, ray_cluster
 from orchestrator.capacity import Node
 from orchestrator.cluster_query import Cluster, attached_cluster
 from orchestrator.errors import ClusterError
@@ -69,6 +69,29 @@ def test_no_cluster_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: object) 
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1")
     assert refusal("auto").startswith("cannot attach to Ray at auto: ")
+
+
+def test_a_node_as_ray_describes_it() -> None:
+    resources = {
+        "CPU": 16.0,
+        "GPU": 2.0,
+        "memory": 3e9,
+        "object_store_memory": 1e9,
+        "node:10.0.0.2": 1.0,
+        "accelerator_type:A10G": 1.0,
+        "train_driver": 1.0,
+    }
+    labels = {"ray.io/node-id": "abc", "ray.io/market-type": "spot"}
+    assert ray_cluster._node("10.0.0.2", resources, labels) == Node(
+        cpus=16,
+        gpus=2,
+        memory_bytes=3 * 10**9,
+        name="10.0.0.2",
+        resources={"train_driver": 1},
+        labels={"ray.io/market-type": "spot", "accelerator": "A10G"},
+    )
+    head = ray_cluster._node("10.0.0.1", {"node:__internal_head__": 1.0}, {})
+    assert head == Node(0, name="10.0.0.1 (head)")
 
 
 def test_what_is_in_use_in_words() -> None:

@@ -7,7 +7,7 @@ from orchestrator.data_source import data_size
 from orchestrator.epoch_time import EpochTime
 from orchestrator.estimate import trial_needs
 from orchestrator.plan import Probe, build_plan
-from orchestrator.plan_text import duration, render, seconds
+from orchestrator.plan_text import duration, render, short
 from orchestrator.probing import probe_request
 from orchestrator.refusal import pack_or_refuse
 from orchestrator.search_space import drawn_settings
@@ -95,7 +95,7 @@ def test_a_plan_for_a_cluster() -> None:
         "             10.0.0.3, T4        8     2          ?        2",
         "  trials     12, 2 at once",
         "  epochs     at most 9 a trial, 42 to 108 in all, about 61 expected; asha from 3",
-        "  an epoch   620 s in the mean, 240 s to 1100 s over the space",
+        "  an epoch   10 min in the mean, 4.0 min to 18 min over the space",
         "             measured on 10.0.0.2 (NVIDIA A10G): 5 steps of 40 of 64 videos",
         "  time       5.3 h expected, 2.8 h to 10 h, and the start",
         "  GPU-hours  21 expected, 11 to 42",
@@ -130,10 +130,6 @@ def test_duration(number: float, text: str) -> None:
     assert duration(number) == text
 
 
-def test_seconds_have_two_digits() -> None:
-    assert [seconds(one) for one in (0.034567, 1.26, 12.6, 1234.0)] == [
-        "0.035 s",
-        "1.3 s",
-        "13 s",
-        "1234 s",
-    ]
+def test_short_times_have_two_digits() -> None:
+    numbers = (0.034567, 1.26, 12.6, 99.0, 101.0)
+    assert [short(one) for one in numbers] == ["0.035 s", "1.3 s", "13 s", "99 s", "1.7 min"]

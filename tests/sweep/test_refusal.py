@@ -12,7 +12,7 @@ from orchestrator.errors import SpecError
 from orchestrator.refusal import pack_or_refuse
 from tests.sweep.test_capacity import GIB, nodes, trials
 
-ESTIMATE = MemoryNeed(GIB, GIB // 8, 128, is_estimate=True)
+ESTIMATE = MemoryNeed(GIB, GIB // 8, 128, 2 * GIB, is_estimate=True)
 
 
 def problems(needs: TrialNeeds, *cluster: Node) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pytest
 from ray._private import utils
 
 from orchestrator import tune_executor
+from orchestrator.capacity import MemoryNeed
 from orchestrator.errors import RayChangedError, SpecError
 from orchestrator.executor import Interruption
 from orchestrator.provenance import available_cpus
@@ -52,3 +53,5 @@ def test_a_ray_that_changed_inside_is_told(monkeypatch: pytest.MonkeyPatch) -> N
 def test_no_room_is_said_before_anything_starts() -> None:
     with pytest.raises(SpecError, match=r"resources\.cpus: a worker asks for 9999 CPUs"):
         TuneExecutor(9999, 0.0, 1)
+    with pytest.raises(SpecError, match=r"resources\.memory_gib: a worker takes 1048576\.0 GiB"):
+        TuneExecutor(1, 0.0, 1, memory=MemoryNeed(2**50))
