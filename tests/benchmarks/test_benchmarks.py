@@ -12,6 +12,7 @@ KEYS = {
     "angle_loss": ("ours_s", "differences_s", "speedup", "extra_mb", "gemm_gflops"),
     "input_pipeline": ("warm_ms_per_video", "cold_ms_per_video", "gemm_gflops"),
     "evaluate": ("total_s", "matmul_s", "ratio", "extra_mb", "gemm_gflops", "collapse_s"),
+    "ddp_step": ("alone_s", "together_s", "speedup", "exchanged_mb_per_step"),
     "step_memory": ("predicted_peak_mb", "saved_mb", "parameters_mb", "gradients_mb", "moments_mb"),
 }
 TINY = {
@@ -19,13 +20,14 @@ TINY = {
     "angle_loss": "--captions 9 --teacher-dim 5 --student-dim 4 --repeats 1",
     "input_pipeline": "--videos 5 --max-frames 70 --dim 4 --captions 1 --batch 2 --epochs 1",
     "evaluate": "--queries 9 --videos 4 --clips 2 --frames 3 --hidden 8 --dim 6 --block 4",
+    "ddp_step": "--videos 3 --captions 4 --dim 6 --hidden 8 --repeats 1",
     "step_memory": "--videos 2 --captions 3 --dim 6 --hidden 8",
     "growth": "--batches 2 3 --galleries 2 4 --queries 3 --hidden 8 --dim 6 --repeats 1",
 }
 
 
-def run(name: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--json", "--threads", "1"]
+def run(name: str, *more: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--json", "--threads", "1", *more]
     done = subprocess.run([*command, *TINY[name].split()], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
@@ -49,6 +51,12 @@ def test_the_baseline_of_the_angle_loss_computes_the_same() -> None:
     found = run("angle_loss")
     assert found["loss_error"] < 1e-5
     assert found["gradient_error"] < 1e-4
+
+
+def test_shares_of_time_add_up() -> None:
+    found = run("train_step", "--profile")["profile"]
+    assert sum(found.values()) == pytest.approx(1, abs=0.01)
+    assert found["products of rows with weights"] > 0
 
 
 def test_growth_fits_an_exponent_to_every_figure() -> None:

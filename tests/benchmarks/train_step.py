@@ -5,6 +5,7 @@ whatever is really executed, against the peak rate measured in the same run.
 """
 
 import argparse
+import statistics
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,7 @@ from prvr_model.token_merging import choose_levels, merge_neighbours, segment_pl
 from prvr_model.token_merging import spanning_tree_weights as tree_of
 from prvr_model.train_loop import build_optimizer, gradient_norm
 from tests.benchmarks.measure import PeakMemory, arguments, gemm_gflops, seconds, show
+from tests.benchmarks.time_shares import shares_of_time
 
 GFLOP_PER_VIDEO = 17.3
 
@@ -36,27 +38,40 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--hard", action="store_true", help="hard negatives, as from epoch 20")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--profile", dest="profiled", action="store_true", help="also say where the time goes"
+    )
     options = arguments(parser)
     settings = build_settings(None, {"model.hidden_size": options.hidden})
     keep_freed_blocks()
     step = build_step(settings, random_batch(settings, options), options)
-    before = gemm_gflops()
     with PeakMemory() as memory:
         step()
-        step_s = seconds(step, options.repeats)
-    # The machine may be shared: its rate before and after, not at one moment.
-    peak = (before + gemm_gflops()) / 2
+        runs = [measure(step) for _ in range(options.repeats)]
+    step_s, peak = (statistics.median(values) for values in zip(*runs, strict=True))
+    gflop = options.videos * GFLOP_PER_VIDEO
     result = {
         "step_s": step_s,
         "peak_rss_mb": memory.peak_mb,
         "extra_mb": memory.extra_mb,
         "gemm_gflops": peak,
-        "gemm_fraction": options.videos * GFLOP_PER_VIDEO / step_s / peak,
+        "gemm_fraction": statistics.median(gflop / took / rate for took, rate in runs),
         "videos_per_s": options.videos / step_s,
         "frames": settings.model.num_frames,
         "dropout": settings.model.dropout,
+        "profile": shares_of_time(step) if options.profiled else None,
     }
     show(result, options)
+
+
+def measure(step: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of a step, and the machine's rate of products beside it.
+
+    The machine may be shared: its rate is taken before and after each step, not at one moment.
+    """
+    before = gemm_gflops()
+    took = seconds(step)
+    return took, (before + gemm_gflops()) / 2
 
 
 def build_step(
