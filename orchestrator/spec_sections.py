@@ -218,12 +218,26 @@ class EarlyStopping(SpecSection):
 class TrialResources(SpecSection):
     """What one trial occupies while it runs."""
 
-    workers: Literal[1] = 1
-    """Processes that train one trial together; more than one comes in a later version."""
+    workers: int = Field(1, ge=1)
+    """Processes that train one trial together, perhaps on several machines."""
     cpus: int = Field(1, ge=1)
     """CPUs of each worker."""
     gpus: float = Field(0.0, ge=0, le=1)
-    """GPUs of each worker; 0.5 lets two trials share one."""
+    """GPUs of each worker; 0.5 lets two trials of one worker share one."""
+
+    @model_validator(mode="after")
+    def _workers_have_whole_gpus(self) -> Self:
+        if self.workers > 1 and self.gpus not in (0, 1):
+            refuse(
+                [
+                    (
+                        ("gpus",),
+                        f"found {self.gpus:g} with workers {self.workers}; allowed: 0 or 1 (two "
+                        "workers of a trial on one GPU cannot exchange gradients), or workers 1",
+                    )
+                ]
+            )
+        return self
 
 
 class Registration(SpecSection):

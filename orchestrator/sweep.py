@@ -201,5 +201,7 @@ def _executor(executor: ExecutorName | Executor, spec: SweepSpec, function: str)
         from orchestrator.tune_executor import TuneExecutor
 
         resources = spec.resources
-        return TuneExecutor(resources.cpus, resources.gpus, spec.speed.threads, function)
+        return TuneExecutor(
+            resources.cpus, resources.gpus, spec.speed.threads, function, resources.workers
+        )
     return executor
