@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
-from orchestrator.errors import SpecError
 from orchestrator.estimate import sweep_memory
 from orchestrator.executor import Executor, Interruption
 from orchestrator.inline_executor import InlineExecutor
@@ -208,12 +207,11 @@ def _tune_executor(spec: SweepSpec, function: str) -> Executor:
     from orchestrator.tune_executor import TuneExecutor
 
     resources = spec.resources
-    if resources.workers > 1:
-        raise SpecError(
-            [
-                f"resources.workers: found {resources.workers}; trials of several workers can be "
-                "planned, but not launched yet; allowed: 1"
-            ]
-        )
-    memory = sweep_memory(spec)
-    return TuneExecutor(resources.cpus, resources.gpus, spec.speed.threads, function, memory)
+    return TuneExecutor(
+        resources.cpus,
+        resources.gpus,
+        spec.speed.threads,
+        function,
+        resources.workers,
+        sweep_memory(spec),
+    )

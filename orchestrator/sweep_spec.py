@@ -28,9 +28,13 @@ from orchestrator.spec_sections import (
 from orchestrator.spec_yaml import dump_yaml
 from prvr_model.settings import PRESETS, PresetName, SpeedSettings
 
+BATCH_VIDEOS = "training.batch_videos"
 EPOCHS = "training.epochs"
 HARD_NEGATIVE_EPOCH = "losses.hard_negative_epoch"
 SCHEDULE_EPOCHS = "optimizer.schedule_epochs"
+
+# A worker with one video has no negatives of its own; splitting further only costs time.
+_LEAST_VIDEOS = 2
 
 # Letters that mean the same in a folder, a URI, a study and a model registry.
 _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
@@ -106,9 +110,28 @@ class SweepSpec(SpecSection):
         if self.speed.device.startswith("cuda") and not self.resources.gpus:
             message = f"found {self.speed.device!r}; needs resources.gpus above 0"
             problems.append((("speed", "device"), message))
+        problems.extend(self._workers_problems())
         if problems:
             refuse(problems)
         return self
+
+    def _workers_problems(self) -> Places:
+        workers = self.resources.workers
+        problems: Places = []
+        if workers == 1:
+            return problems
+        batch = min(self.setting_values(BATCH_VIDEOS))
+        if batch < workers * _LEAST_VIDEOS:
+            most = max(1, batch // _LEAST_VIDEOS)
+            message = (
+                f"found {workers}, but {BATCH_VIDEOS} is {batch} in all and each worker needs "
+                f"{_LEAST_VIDEOS}; allowed: at most {most}"
+            )
+            problems.append((("resources", "workers"), message))
+        if self.speed.device not in ("cpu", "cuda"):
+            message = f"found {self.speed.device!r}; allowed with several workers: cpu, cuda"
+            problems.append((("speed", "device"), message))
+        return problems
 
     def _twice_problems(self) -> Places:
         problems: Places = []

@@ -6,34 +6,75 @@ What a trial needs is imported when it runs: the driver sends requests and loads
 import importlib
 import json
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.executor import TrialFunction
 from orchestrator.trial import FailureCause, TrialRequest
 from prvr_model.reporting import EpochReport, Report
 from prvr_model.settings import SpeedSettings, parse_settings
 
+if TYPE_CHECKING:
+    from prvr_model.workers import Workers
+
+WorkerFunction: TypeAlias = Callable[[TrialRequest, Report, "Workers"], None]
+"""Runs one trial in each of its workers; the first one reports and passes the decision on."""
+
 TRAIN = "orchestrator.trial_runner:train_trial"
 """The trial function that trains; by name, so that a worker process can import it."""
 
 
-def train_trial(request: TrialRequest, report: Report) -> None:
-    """Train a trial in its folder, from its last checkpoint if there is one."""
+def train_trial(request: TrialRequest, report: Report, workers: "Workers | None" = None) -> None:
+    """Train a trial in its folder, from its last checkpoint if there is one.
+
+    Args:
+        request: The trial.
+        report: Takes each epoch's row; of several workers only the first one's is called.
+        workers: The workers that train it together; None: this process alone.
+    """
     from prvr_model.feature_store import FeatureStore
     from prvr_model.storage import Folder
     from prvr_model.train_loop import train
+    from prvr_model.workers import ALONE
 
     store = FeatureStore.open(Path(request.store))
-    train(request.settings, store, Folder.open(request.folder), report, request.speed)
+    folder = Folder.open(request.folder)
+    train(request.settings, store, folder, report, request.speed, workers or ALONE)
 
 
 def load_trial_function(name: str) -> TrialFunction:
     """The function called `module:function`."""
-    module, _, function = name.partition(":")
-    loaded: TrialFunction = getattr(importlib.import_module(module), function)
+    loaded: TrialFunction = _load(name)
     return loaded
+
+
+def run_worker(name: str, request: TrialRequest, report: Report) -> None:
+    """Run the function called `module:function` as one worker of this process's group."""
+    from prvr_model.workers import GroupWorkers
+
+    function: WorkerFunction = _load(name)
+    function(request, report, GroupWorkers())
+
+
+def _load(name: str) -> Any:  # noqa: ANN401
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+class TrialFailedError(Exception):
+    """An error of a trial as JSON of its cause: many errors do not survive pickling."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "TrialFailedError":
+        """The error that another process will see in place of this one."""
+        return cls(json.dumps(asdict(failure_cause(error))))
+
+    @property
+    def cause(self) -> FailureCause:
+        """What the trial raised."""
+        return FailureCause(**json.loads(self.args[0]))
 
 
 def failure_cause(error: BaseException) -> FailureCause:

@@ -1,19 +1,11 @@
-"""Trials on Ray Tune: one-worker trials in reused actors of a Ray that this process starts.
+"""Trials on Ray Tune: in reused actors, or each in a group of workers, on a Ray of our own.
 
 Tune hands out processes and carries rows; it decides nothing. Its searcher and scheduler here only
 ask the source, its own state is scratch, and what it would print is turned off.
 """
 
-import json
-import logging
-import os
-import secrets
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import ray
@@ -24,14 +16,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.capacity import MemoryNeed, Node, TrialNeeds
-from orchestrator.errors import RayChangedError
+from orchestrator.ddp_host import START_LIMIT_S, GroupCollector, GroupShape, group_trainable
 from orchestrator.executor import Interruption, TrialSource
-from orchestrator.process_guard import ProcessGuard
-from orchestrator.provenance import available_cpus, hardware
+from orchestrator.own_ray import own_ray
 from orchestrator.refusal import pack_or_refuse
 from orchestrator.trial import FailureCause
 from orchestrator.trial_runner import (
     TRAIN,
+    TrialFailedError,
     failure_cause,
     load_trial_function,
     report_from_json,
@@ -41,30 +33,22 @@ from orchestrator.trial_runner import (
 )
 from prvr_model.reporting import Decision, EpochReport
 
-try:
-    from ray._private import services, utils, worker
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-except ImportError as error:
-    raise RayChangedError(str(error)) from error
-
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-
-# Ray's smallest: rows and requests are a few kilobytes, and features come from the page cache.
-_OBJECT_STORE_BYTES = 80 * 2**20
-# A trial that is told to stop may be writing its checkpoint to a slow storage.
-_CLEAN_UP_S = 600
 
 
 class TuneExecutor:
     """Runs trials in worker processes on this machine.
 
     Args:
-        cpus: CPUs of a trial.
-        gpus: GPUs of a trial; a fraction lets trials share one.
-        threads: Threads of a trial's numerical libraries.
-        function: Trial function by name; workers import it.
-        memory: Memory of a trial; None: not known.
+        cpus: CPUs of each worker.
+        gpus: GPUs of each worker; a fraction lets trials of one worker share one.
+        threads: Threads of a worker's numerical libraries.
+        function: Trial function by name; workers import it. With several workers it takes them
+            as its third argument.
+        workers: Workers that train one trial together.
+        memory: Memory of a worker; None: not known.
+        start_limit_s: Seconds in which the workers of a trial must find their place; else it
+            fails. Does nothing for one worker.
 
     Raises:
         SpecError: Not one trial fits on this machine.
@@ -76,18 +60,20 @@ class TuneExecutor:
         gpus: float,
         threads: int,
         function: str = TRAIN,
+        workers: int = 1,
         memory: MemoryNeed | None = None,
+        start_limit_s: float = START_LIMIT_S,
     ) -> None:
-        self._cpus = cpus
-        self._gpus = gpus
+        self._shape = GroupShape(workers, cpus, gpus, start_limit_s)
         self._threads = threads
         self._function = function
-        self._room = pack_or_refuse(TrialNeeds(1, cpus, gpus, memory), [Node.here()]).trials
+        needs = TrialNeeds(workers, cpus, gpus, memory)
+        self._room = pack_or_refuse(needs, [Node.here()]).trials
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         """Run all trials, see `Executor.run`."""
         bridge = _Bridge(source, min(concurrency or self._room, self._room), interruption)
-        with _own_ray(self._threads, interruption) as scratch:
+        with own_ray(self._threads, interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
             except _SourceBrokenError:
@@ -96,16 +82,15 @@ class TuneExecutor:
         interruption.check()
 
     def _fit(self, bridge: "_Bridge", scratch: Path) -> None:
-        trainable = tune.with_resources(
-            _trainable(self._function), {"cpu": self._cpus, "gpu": self._gpus}
-        )
+        several = self._shape.workers > 1
+        collector = GroupCollector()
         tuner = tune.Tuner(
-            trainable,
+            self._group_trainable(scratch) if several else self._alone(),
             tune_config=tune.TuneConfig(
                 search_alg=_Searcher(bridge),
                 scheduler=_Scheduler(bridge),
                 num_samples=-1,  # the searcher says when it is enough
-                reuse_actors=True,
+                reuse_actors=not several,  # an idle one would keep its last group waiting
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
@@ -113,18 +98,27 @@ class TuneExecutor:
                 name="sweep",
                 storage_path=str(scratch / "tune"),
                 verbose=0,
-                callbacks=[_Watcher(bridge)],
+                # A trial's folder is its checkpoint; Tune would ask for one of its own.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[_Watcher(bridge, collector if several else None)],
             ),
         )
         tuner.fit()
+        collector.collect()
+
+    def _alone(self) -> Callable[[Mapping[str, Any]], None]:
+        needs = {"cpu": self._shape.cpus, "gpu": self._shape.gpus}
+        trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
+            _trainable(self._function), needs
+        )
+        return trainable
+
+    def _group_trainable(self, scratch: Path) -> type[tune.Trainable]:
+        return group_trainable(self._function, self._shape, scratch / "train")
 
 
 class _SourceBrokenError(BaseException):
     """Leaves Tune, which would take an Exception for a trial's; the error is in the bridge."""
-
-
-class _TrialFailedError(Exception):
-    """An error of a trial as JSON of its cause: many errors do not survive pickling."""
 
 
 class _Bridge:
@@ -219,12 +213,15 @@ class _Watcher(TrialProgressCallback):  # type: ignore[misc]
     It takes the place of Tune's own reporter, which prints whatever it is told.
     """
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: _Bridge, collector: GroupCollector | None) -> None:
         super().__init__()
         self._bridge = bridge
+        self._collector = collector
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
         self._bridge.check()
+        if self._collector is not None:
+            self._collector.collect_now_and_then()
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
@@ -245,8 +242,8 @@ def _cause(trial: Trial) -> FailureCause:
         return FailureCause("UnknownError", "Ray knows no cause; see its logs", "")
     error = ray.cloudpickle.loads(Path(path).read_bytes())
     cause = getattr(error, "cause", None)
-    if isinstance(cause, _TrialFailedError):
-        return FailureCause(**json.loads(cause.args[0]))
+    if isinstance(cause, TrialFailedError):
+        return cause.cause
     return failure_cause(error)
 
 
@@ -262,7 +259,7 @@ def _trainable(function: str) -> Callable[[Mapping[str, Any]], None]:
         try:
             load_trial_function(function)(request, _report)
         except Exception as error:  # noqa: BLE001 - goes to the source with its cause
-            raise _TrialFailedError(json.dumps(asdict(failure_cause(error)))) from None
+            raise TrialFailedError.of(error) from None
 
     return run
 
@@ -271,140 +268,3 @@ def _report(report: EpochReport) -> Decision:
     # To stop, Ray raises SystemExit in here.
     tune.report({"row": report_to_json(report)})
     return Decision.CONTINUE
-
-
-@contextmanager
-def _own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
-    """A Ray of our own for as long as the block runs; gives its scratch folder.
-
-    Its socket paths must be shorter than 108 letters, hence /tmp whatever TMPDIR says.
-    """
-    scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
-    guard = ProcessGuard(scratch)
-    has_started = False
-    with _environment(_variables(threads)), _quiet(), _loopback(), _own_signals():
-        try:
-            _start_interruptibly(scratch, interruption)
-            has_started = True
-            yield scratch
-        finally:
-            ray.shutdown()
-            # Of a start that was broken off nothing is worth waiting for.
-            guard.finish(at_once=not has_started)
-
-
-def _start_interruptibly(scratch: Path, interruption: Interruption) -> None:
-    with interruption.at_once():
-        _start_ray(scratch)
-    interruption.listen_again()
-    # Ray's start may have swallowed the wish.
-    interruption.check()
-
-
-def _start_ray(scratch: Path) -> None:
-    ray.init(
-        address="local",
-        num_cpus=available_cpus(),
-        num_gpus=len(hardware()["gpus"]),
-        object_store_memory=_OBJECT_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(scratch / "ray"),
-    )
-
-
-def _variables(threads: int) -> dict[str, str]:
-    """Environment of Ray's processes, and of this one while they run."""
-    return {
-        # Ray runs whatever it is sent, and other users of this machine reach 127.0.0.1 as well.
-        # A token of our own keeps them out; by default Ray would write one to the user's home.
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-        "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
-        "TUNE_FUNCTION_THREAD_TIMEOUT_S": str(_CLEAN_UP_S),
-        # Each trial is a thread of its actor, and by default each thread a heap with holes of its
-        # own: an actor's memory doubled over seven trials.
-        "MALLOC_ARENA_MAX": "1",
-        # Sums are split by thread: numbers repeat only where these are fixed.
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-    }
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    _reread_environment()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        _reread_environment()
-
-
-def _reread_environment() -> None:
-    # Ray reads mode and token once, when it is imported; its own start does the same as this.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Tune logs each failed trial and how to restore the experiment; both are ours to say.
-
-    Ray prints what happens to its processes on stdout, which is for the result.
-    """
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.CRITICAL)
-    try:
-        with _replaced(worker, "print_to_stdstream", _to_log):
-            yield
-    finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
-
-
-def _to_log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
-    _log.info("%s: %s", data["pid"], " ".join(data["lines"]))
-
-
-def _loopback() -> AbstractContextManager[None]:
-    """Ray takes 127.0.0.1 for a mistake and listens on the network instead."""
-    return _replaced(services, "resolve_ip_for_localhost", str)
-
-
-def _own_signals() -> AbstractContextManager[None]:
-    """Ray's start takes SIGTERM over with an exit that Ray's own code can swallow."""
-    return _replaced(utils, "set_sigterm_handler", lambda _: None)
-
-
-@contextmanager
-def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    """Another value in a module of Ray for as long as the block runs."""
-    if not hasattr(module, name):
-        raise RayChangedError(f"{module.__name__}.{name}")
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)

@@ -10,7 +10,14 @@ ROOT = Path(__file__).parents[1]
 
 HOMES = {
     "torch": ("prvr_model/*.py", "prvr_model/losses/*.py"),
-    "ray": ("orchestrator/tune_executor.py", "orchestrator/ray_cluster.py"),
+    "ray": (
+        "orchestrator/tune_executor.py",
+        "orchestrator/own_ray.py",
+        "orchestrator/ddp_host.py",
+        "orchestrator/ddp_group.py",
+        "orchestrator/placement_groups.py",
+        "orchestrator/ray_cluster.py",
+    ),
     "optuna": (
         "orchestrator/study.py",
         "orchestrator/searcher.py",

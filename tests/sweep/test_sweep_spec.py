@@ -112,6 +112,8 @@ def test_every_field_is_described() -> None:
          "allowed: 0 or 1 (two workers of a trial on one GPU cannot exchange gradients), or "
          "workers 1"),
         ("resources.memory_gib=0", "found 0; allowed: a number > 0, or null"),
+        ("resources.workers=99", "found 99, but training.batch_videos is 128 in all and each "
+         "worker needs 2; allowed: at most 64"),
         ("resources.gpus=2", "found 2; allowed: a number >= 0 and <= 1"),
         ("resources.cpu=2", "unknown key 'cpu'; allowed: workers, cpus, gpus, memory_gib; "
          "did you mean cpus?"),
@@ -143,6 +145,12 @@ def test_every_field_is_described() -> None:
 )  # fmt: skip
 def test_what_a_field_refuses(override: str, message: str) -> None:
     assert problem_of(override).startswith(f"--set {override}: {message}")
+
+
+def test_workers_choose_their_gpus_themselves() -> None:
+    overrides = ("resources={workers: 2, gpus: 1}", "speed.device=cuda:1")
+    assert "found 'cuda:1'; allowed with several workers: cpu, cuda" in problem_of(*overrides)
+    assert spec_of(overrides[0]).speed.device == "cuda"
 
 
 def test_selection_on_test_is_refused() -> None:

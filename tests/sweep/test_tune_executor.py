@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from ray._private import utils
 
-from orchestrator import tune_executor
+from orchestrator import own_ray
 from orchestrator.capacity import MemoryNeed
 from orchestrator.errors import RayChangedError, SpecError
 from orchestrator.executor import Interruption
@@ -34,7 +34,7 @@ def test_sigterm_while_ray_starts_is_an_interrupt(monkeypatch: pytest.MonkeyPatc
         with suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(tune_executor, "_start_ray", start)
+    monkeypatch.setattr(own_ray, "_start_ray", start)
     source = RecordingSource([1])
     with Interruption().listening() as interruption, pytest.raises(KeyboardInterrupt):
         TuneExecutor(1, 0.0, 1).run(source, 1, interruption)

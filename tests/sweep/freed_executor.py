@@ -1,0 +1,46 @@
+"""Runs trials of two workers on Ray and looks, before Ray goes, at what they left occupied."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from orchestrator.tune_executor import TuneExecutor
+
+# Ray tells nodes of freed resources within a second or two; longer means never.
+_LIMIT_S = 20
+
+
+class FreedExecutor(TuneExecutor):
+    """Notes what is occupied and which placement groups live after the last trial."""
+
+    def __init__(self, function: str, workers: int = 2, start_limit_s: float = 300) -> None:
+        super().__init__(1, 0.0, 1, function, workers, start_limit_s)
+        self.occupied: dict[str, float] | None = None
+        self.groups: list[str] = []
+        self.num_groups = 0
+
+    def _fit(self, bridge: Any, scratch: Path) -> None:  # noqa: ANN401
+        try:
+            super()._fit(bridge, scratch)
+        finally:
+            limit_s = time.monotonic() + _LIMIT_S
+            while (occupied := _occupied()) and time.monotonic() < limit_s:
+                time.sleep(0.2)
+            states = [one["state"] for one in ray.util.placement_group_table().values()]
+            self.occupied = occupied
+            self.num_groups = len(states)
+            self.groups = [one for one in states if one != "REMOVED"]
+
+
+def _occupied() -> dict[str, float]:
+    available, there = ray.available_resources(), ray.cluster_resources()
+    # Memory of objects is no trial's: this process holds the trainable's arguments.
+    names = set(there) - {"object_store_memory"}
+    return (
+        {name: there[name] - available.get(name, 0.0) for name in names}
+        | {name: -available[name] for name in set(available) - set(there)}
+        if any(available.get(name) != there[name] for name in names)
+        else {}
+    )
