@@ -98,9 +98,11 @@ class Spread:
         )
 
 
-def rough_time(drawn: Sequence[Settings], size: DataSize, speed: SpeedSettings) -> EpochTime:
-    """Time estimated from the sizes alone."""
-    costs = [seconds_per_epoch(settings, size, speed) for settings in drawn]
+def rough_time(
+    drawn: Sequence[Settings], size: DataSize, speed: SpeedSettings, workers: int
+) -> EpochTime:
+    """Time estimated from the sizes alone, for workers that lose nothing to each other."""
+    costs = [seconds_per_epoch(settings, size, speed) / workers for settings in drawn]
     return EpochTime.over_space(costs, Spread(1.0, 1.0, 1.0), "sizes")
 
 

@@ -16,8 +16,9 @@ DRAWN_TRIALS = 32
 # models do better. The GPU's is a guess at a recent card: GPUs differ by more than that.
 _CPU_THREAD_RATE = 18e9
 _GPU_RATE = 8e12
-# A step on a CPU takes this long however small it is: it calls a few thousand operators.
-_CPU_STEP_S = 0.015
+# A step takes this long however small it is: it calls a few thousand operators. On a CPU it was
+# measured; for a GPU it is a guess at what starting as many kernels takes.
+_CPU_STEP_S, _GPU_STEP_S = 0.015, 0.03
 # Backward costs twice the forward pass.
 _TRAINING_PASSES = 3
 # Memory of a process on a GPU beyond that on a CPU, for CUDA's libraries; a guess.
@@ -45,7 +46,7 @@ def seconds_per_epoch(settings: Settings, size: DataSize, speed: SpeedSettings) 
     on_cpu = speed.device == "cpu"
     rate = _CPU_THREAD_RATE * speed.threads if on_cpu else _GPU_RATE
     steps = -(-size.train_videos // settings.training.batch_videos)
-    return videos * per_video / rate + steps * _CPU_STEP_S * on_cpu
+    return videos * per_video / rate + steps * (_CPU_STEP_S if on_cpu else _GPU_STEP_S)
 
 
 def forward_operations(model: ModelSettings, size: DataSize) -> float:

@@ -148,13 +148,14 @@ def build_plan(
     )
 
 
-def plan_here(spec: SweepSpec, *, probe: bool = False) -> Plan:
+def plan_here(spec: SweepSpec, *, probe: bool = False, tell: "_Tell | None" = None) -> Plan:
     """Plan for this machine.
 
     Args:
         spec: The sweep.
         probe: Time the training step, which takes half a minute; else the sizes of model and
             data give a rough time.
+        tell: Takes a line for the user when something takes its time.
 
     Raises:
         SpecError: A trial can never fit; says what would.
@@ -163,18 +164,22 @@ def plan_here(spec: SweepSpec, *, probe: bool = False) -> Plan:
     here = Node.here()
 
     def ask(request: ProbeRequest, _: Packing) -> tuple[str, ProbeResult]:
+        _say(tell, here.name)
         return here.name, probe_here(request)
 
     return _plan(spec, [here], ask if probe else None)
 
 
-def plan_on(spec: SweepSpec, address: str, *, probe: bool = True) -> Plan:
+def plan_on(
+    spec: SweepSpec, address: str, *, probe: bool = True, tell: "_Tell | None" = None
+) -> Plan:
     """Plan for a running cluster, which is left as it is.
 
     Args:
         spec: The sweep.
         address: `auto`, or HOST:PORT of its head.
         probe: Time the training step on one of its workers.
+        tell: Takes a line for the user when something takes its time.
 
     Raises:
         ClusterError: Nothing answers at the address.
@@ -186,14 +191,21 @@ def plan_on(spec: SweepSpec, address: str, *, probe: bool = True) -> Plan:
     with attached_cluster(address) as cluster:
 
         def ask(request: ProbeRequest, packing: Packing) -> tuple[str, ProbeResult]:
+            _say(tell, f"one worker of the cluster at {address}")
             return cluster.probe(request, packing.bundle)
 
         busy = [f"in use now: {cluster.busy}; trials wait for them"] if cluster.busy else []
         return _plan(spec, cluster.nodes, ask if probe else None, busy)
 
 
+_Tell: TypeAlias = Callable[[str], None]
 _Ask: TypeAlias = Callable[[ProbeRequest, Packing], tuple[str, ProbeResult]]
 """Runs a probe where the packing has a worker; gives its node and what was measured."""
+
+
+def _say(tell: _Tell | None, where: str) -> None:
+    if tell is not None:
+        tell(f"timing the training step on {where}, for about half a minute")
 
 
 def _plan(
@@ -202,7 +214,8 @@ def _plan(
     size, drawn = data_size(spec.data), drawn_settings(spec, DRAWN_TRIALS)
     memory = worker_memory(drawn, size, spec.speed, spec.resources)
     packing = pack_or_refuse(trial_needs(spec.resources, memory), nodes)
-    rough = build_plan(spec, packing, rough_time(drawn, size, spec.speed), warnings=warnings)
+    time = rough_time(drawn, size, spec.speed, spec.resources.workers)
+    rough = build_plan(spec, packing, time, warnings=warnings)
     return _with_probe(rough, ask, drawn, size, warnings) if ask else rough
 
 

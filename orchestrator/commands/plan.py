@@ -1,6 +1,7 @@
 """`prvr-sweep plan`: what a sweep will do, before anything starts."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -40,14 +41,11 @@ def plan(
     from orchestrator.spec_loading import load_spec
 
     spec = load_spec(space, overrides)
-    probes = address is not None if probe is None else probe
-    if probes:
-        click.echo("timing the training step of one worker, for about half a minute", err=True)
-    planned = (
-        plan_on(spec, address, probe=probes)
-        if address is not None
-        else plan_here(spec, probe=probes)
-    )
+    tell = partial(click.echo, err=True)
+    if address is None:
+        planned = plan_here(spec, probe=bool(probe), tell=tell)
+    else:
+        planned = plan_on(spec, address, probe=probe is not False, tell=tell)
     if as_json:
         click.echo(json.dumps(planned.to_dict()))
         return

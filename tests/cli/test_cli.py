@@ -101,7 +101,8 @@ def test_plan_loads_neither_torch_nor_ray(space: Path) -> None:
 
 def test_plan_with_a_probe_of_this_machine(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["plan", str(space), "--probe"]) == 0
-    shown = capsys.readouterr().out
+    shown, told = capsys.readouterr()
+    assert told == "timing the training step on this machine, for about half a minute\n"
     assert re.search(r"measured on this machine \(.+\): \d+ steps? of 6 videos\n", shown)
     assert "warning" not in shown
 

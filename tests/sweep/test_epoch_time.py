@@ -94,8 +94,9 @@ def test_other_points_cost_more_or_less_by_the_sizes() -> None:
     assert time.range_s[0] == pytest.approx(single.low_s * cheap / middle)
     assert time.range_s[1] == pytest.approx(single.high_s * dear / middle)
     assert time.mean_s == pytest.approx(single.mean_s * (cheap + middle + dear) / 3 / middle)
-    rough = rough_time(drawn, SIZE, SPEED)
+    rough, shared = (rough_time(drawn, SIZE, SPEED, workers) for workers in (1, 2))
     assert rough.mean_s == pytest.approx((cheap + middle + dear) / 3)
+    assert shared.mean_s == pytest.approx(rough.mean_s / 2)
 
 
 def test_the_trial_nearest_to_the_mean_is_probed_with_a_workers_share() -> None:
