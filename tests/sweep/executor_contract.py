@@ -87,13 +87,15 @@ class ExecutorContract:
     make: ClassVar[Callable[[str], Executor]]
     concurrency: ClassVar[int] = 1
     exit_kind: ClassVar[str]
+    # Module of trial functions: those for several workers take them as an argument more.
+    fakes: ClassVar[str] = "tests.sweep.fake_trials"
 
     @pytest.fixture(scope="class")
     @classmethod
     def told(cls) -> RecordingSource:
         """What a source was told in one run of nine trials of every kind."""
         source = RecordingSource(list(range(9)))
-        executor = cls.make("tests.sweep.fake_trials:mixed")
+        executor = cls.make(f"{cls.fakes}:mixed")
         executor.run(source, cls.concurrency, Interruption())
         return source
 
@@ -121,7 +123,7 @@ class ExecutorContract:
         cause = told.causes[ERROR_NUMBER]
         assert cause.kind == "UnpicklableError"
         assert cause.message == "tau of trial 1 cannot be used"
-        assert "fake_trials.py" in cause.traceback
+        assert f"{self.fakes.rpartition('.')[2]}.py" in cause.traceback
 
     def test_trial_that_leaves_the_process_fails(self, told: RecordingSource) -> None:
         assert told.causes[EXIT_NUMBER].kind == self.exit_kind
@@ -139,7 +141,7 @@ class ExecutorContract:
 
     def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
         before = {one.pid for one in psutil.Process().children(recursive=True)}
-        executor = type(self).make("tests.sweep.fake_trials:rising")
+        executor = type(self).make(f"{self.fakes}:rising")
         source = BrokenSource([0, 1])
         with pytest.raises(BrokenSourceError, match="cannot be written"):
             executor.run(source, 1, Interruption())

@@ -90,6 +90,7 @@ def test_workers_that_can_never_fit_are_refused_before_anything_starts() -> None
 @pytest.mark.soak
 class TestGroupContract(ExecutorContract):
     make = FreedExecutor
+    fakes = FAKES
     exit_kind = "ActorDiedError"
 
 
@@ -116,7 +117,7 @@ class TestLongRuns:
         assert executor.groups == []
         assert {one.pid for one in psutil.Process().children(recursive=True)} <= before
 
-    @pytest.mark.parametrize("victim", ["TrainController", "GroupTrial"])
+    @pytest.mark.parametrize("victim", ["TrainController", "ResourceTrainable"])
     def test_killed_keeper_fails_the_trial_and_everything_is_freed(
         self, victim: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
