@@ -152,7 +152,7 @@ def _finish(
     if sender.problem:
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
     sender.flush(_FLUSH_S)
-    if result.best is None:
+    if result.best is None or not spec.registration.top:
         return LaunchResult(result, (), None, sender.problem)
     trials = StudyReader.open(study_url(places.home), spec.name).best(spec.registration.top)
     with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:

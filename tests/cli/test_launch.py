@@ -143,6 +143,15 @@ def test_promote_moves_the_champion_and_says_what_it_replaces(folder: Path, laun
     assert "has no version '99'" in wrong.err
 
 
+def test_nothing_is_registered_where_none_is_wanted(folder: Path) -> None:
+    options = ("--set", "name=kept", "--set", "register.top=0", "--executor", "inline", "--json")
+    done = prvr("launch", "tiny.yaml", *options, cwd=folder)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["best_trial"] is not None
+    assert found["version"] is found["problem"] is found["test"] is None
+
+
 def test_home_takes_one_driver_at_a_time(folder: Path, launched: Done) -> None:
     with locked_home(folder / "prvr-runs"):
         done = prvr("launch", "tiny.yaml", "--set", "name=other", cwd=folder)
