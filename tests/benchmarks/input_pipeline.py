@@ -19,7 +19,7 @@ import torch
 from prvr_model.batching import epoch_order
 from prvr_model.dataset import PreparedSplit, prepare_split
 from prvr_model.feature_store import FeatureStore
-from prvr_model.host_memory import return_large_blocks
+from prvr_model.host_memory import keep_freed_blocks
 from prvr_model.prefetch import BatchMemory, prefetched
 from prvr_model.settings import Settings
 from prvr_model.store_writer import StoreWriter
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=0, help="batches made ahead by a thread")
     options = arguments(parser)
     # As training does: new memory costs more then.
-    return_large_blocks()
+    keep_freed_blocks()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "random.store"
         write_store(path, options)
