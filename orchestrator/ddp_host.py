@@ -16,6 +16,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.capacity import DRIVER_RESOURCE, DRIVER_SHARE
 from orchestrator.ddp_group import START_TRIES, GroupJob, GroupShape, GroupTrainer, root_cause
 from orchestrator.placement_groups import free_groups_of, free_orphaned_groups
 from orchestrator.trial_mailbox import Mailbox
@@ -49,7 +50,7 @@ def group_trainable(function: str, shape: GroupShape, scratch: Path) -> type[tun
         GroupTrial, function=function, shape=shape, scratch=scratch, mailbox=_start_mailbox()
     )
     # Tune counts the watching process only; the workers' places are Train's to reserve.
-    watched: type[tune.Trainable] = tune.with_resources(trainable, {"train_driver": 0.01})
+    watched: type[tune.Trainable] = tune.with_resources(trainable, {DRIVER_RESOURCE: DRIVER_SHARE})
     return watched
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 
+from orchestrator.capacity import DRIVER_RESOURCE
 from orchestrator.errors import RayChangedError
 from orchestrator.executor import Interruption
 from orchestrator.process_guard import ProcessGuard
@@ -28,9 +29,6 @@ except ImportError as error:
     raise RayChangedError(str(error)) from error
 
 _log = logging.getLogger(__name__)
-
-DRIVER_RESOURCE = "train_driver"
-"""What the process that watches over a group of workers occupies instead of a CPU."""
 
 # Ray's smallest: rows and requests are a few kilobytes, and features come from the page cache.
 _OBJECT_STORE_BYTES = 80 * 2**20

@@ -16,7 +16,7 @@ class FreedExecutor(TuneExecutor):
     """Notes what is occupied and which placement groups live after the last trial."""
 
     def __init__(self, function: str, workers: int = 2, start_limit_s: float = 300) -> None:
-        super().__init__(1, 0.0, 1, function, workers, start_limit_s)
+        super().__init__(1, 0.0, 1, function, workers, start_limit_s=start_limit_s)
         self.occupied: dict[str, float] | None = None
         self.groups: list[str] = []
         self.num_groups = 0
@@ -35,12 +35,10 @@ class FreedExecutor(TuneExecutor):
 
 
 def _occupied() -> dict[str, float]:
+    """What is there but not available, by name."""
     available, there = ray.available_resources(), ray.cluster_resources()
-    # Memory of objects is no trial's: this process holds the trainable's arguments.
-    names = set(there) - {"object_store_memory"}
-    return (
-        {name: there[name] - available.get(name, 0.0) for name in names}
-        | {name: -available[name] for name in set(available) - set(there)}
-        if any(available.get(name) != there[name] for name in names)
-        else {}
-    )
+    # Memory of objects is no trial's: this process holds the trainable's arguments. Names that
+    # only one side has are of placement groups.
+    names = {*available, *there} - {"object_store_memory"}
+    left = {name: there.get(name, 0.0) - available.get(name, 0.0) for name in names}
+    return {name: amount for name, amount in left.items() if amount}
