@@ -68,6 +68,12 @@ class RayChangedError(PrvrError):
         )
 
 
+class ClusterFileError(PrvrError):
+    """A file for `ray up` is wrong; one line for each problem."""
+
+    exit_code = 2
+
+
 class DrainAgentError(PrvrError):
     """This machine has no Ray node to drain, or several."""
 

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 HOMES = {
     "torch": ("prvr_model/*.py", "prvr_model/losses/*.py"),
-    "ray": ("orchestrator/tune_executor.py",),
+    "ray": ("orchestrator/tune_executor.py", "orchestrator/ray_validation.py"),
+    "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (
         "orchestrator/study.py",
         "orchestrator/searcher.py",
