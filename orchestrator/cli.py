@@ -24,6 +24,7 @@ _COMMANDS = {
     "promote": "promote",
     "ui": "ui",
     "data": "data",
+    "cluster": "cluster",
     "drain-agent": "drain_agent",
 }
 _HELP = {
@@ -33,6 +34,7 @@ _HELP = {
     "promote": "Make a version of a model its champion.",
     "ui": "Start the MLflow UI on a home's results.",
     "data": "Make feature stores and look into them.",
+    "cluster": "Check files for `ray up`.",
     "drain-agent": "Drain this machine's Ray node before the machine is taken away.",
 }
 

@@ -89,6 +89,12 @@ class NoPlaceError(PrvrError):
         )
 
 
+class ClusterFileError(PrvrError):
+    """A file for `ray up` is wrong; one line for each problem."""
+
+    exit_code = 2
+
+
 class DrainAgentError(PrvrError):
     """This machine has no Ray node to drain, or several."""
 

@@ -17,7 +17,9 @@ HOMES = {
         "orchestrator/ddp_group.py",
         "orchestrator/placement_groups.py",
         "orchestrator/ray_cluster.py",
+        "orchestrator/ray_validation.py",
     ),
+    "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (
         "orchestrator/study.py",
         "orchestrator/searcher.py",
