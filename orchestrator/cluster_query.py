@@ -174,8 +174,8 @@ def _check_address(address: str) -> None:
     for one in (address, os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""):
         if one.startswith(_CLIENT_SCHEME):
             raise ClusterError(
-                f"found {one}: through Ray Client a sweep would end with the connection; submit "
-                "it as a job instead: prvr-sweep launch SPACE --submit http://HOST:8265"
+                f"found {one}: through Ray Client work ends with the connection; run this on a "
+                "node of the cluster instead, with --address auto"
             )
     if address == "auto":
         return

@@ -132,7 +132,7 @@ def test_plan_for_a_cluster_that_is_not_there(
     space: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["plan", str(space), "--address", "ray://head:10001"]) == 2
-    assert "prvr-sweep launch SPACE --submit" in capsys.readouterr().err
+    assert "run this on a node of the cluster" in capsys.readouterr().err
 
 
 def test_plan_starts_and_writes_nothing(space: Path, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def listener() -> Iterator[socket.socket]:
         yield listening
 
 
-def test_ray_client_is_refused_with_the_way_to_submit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_client_is_refused_with_the_way_to_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (
-        "found ray://head:10001: through Ray Client a sweep would end with the connection; submit "
-        "it as a job instead: prvr-sweep launch SPACE --submit http://HOST:8265"
+        "found ray://head:10001: through Ray Client work ends with the connection; run this on a "
+        "node of the cluster instead, with --address auto"
     )
     assert refusal("ray://head:10001") == expected
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
