@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup sweep lint test check wheel clean
+.PHONY: setup sweep lint test soak check wheel clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ lint: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# The tests that take minutes.
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak
 
 check: lint test
 

@@ -178,7 +178,7 @@ def test_compiling_renames_no_weight() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--quick"], pytest.param([], marks=pytest.mark.slow)],
+    [["--quick"], pytest.param([], marks=pytest.mark.soak)],
     ids=["captured", "compiled"],
 )
 def test_compiled_encoders_compute_the_same(options: list[str]) -> None:
