@@ -93,8 +93,12 @@ def test_both_nodes_are_packed(cluster: SmallCluster, space: Path) -> None:
     assert planned["probe"] is None
 
 
+# Each worker needs two videos of a batch.
+LARGE_BATCH = ("--set", "settings.training.batch_videos=10")
+
+
 def test_workers_of_a_trial_lie_on_both_nodes(cluster: SmallCluster, space: Path) -> None:
-    done = cluster.plan(space, "--no-probe", "--set", "resources.workers=4")
+    done = cluster.plan(space, "--no-probe", "--set", "resources.workers=4", *LARGE_BATCH)
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  nodes"))
@@ -116,7 +120,7 @@ def test_a_probe_runs_on_a_worker(cluster: SmallCluster, space: Path) -> None:
 
 
 def test_what_never_fits_is_refused(cluster: SmallCluster, space: Path) -> None:
-    done = cluster.plan(space, "--set", "resources.workers=5")
+    done = cluster.plan(space, "--set", "resources.workers=5", *LARGE_BATCH)
     assert (done.code, done.out) == (2, "")
     assert "resources.workers: a trial asks for 5 workers with 1 CPU" in done.err
     assert "there is room for 4; nearest that fits: workers 4" in done.err
