@@ -69,6 +69,10 @@ class GroupShape:
     gpus: float
     start_limit_s: float
 
+    def no_place(self) -> NoPlaceError:
+        """The error of workers that did not start in time."""
+        return NoPlaceError(self.workers, self.cpus, self.gpus, self.start_limit_s)
+
 
 @dataclass(frozen=True)
 class GroupJob:
@@ -162,7 +166,7 @@ def root_cause(error: BaseException, shape: GroupShape) -> BaseException:
     """What made a group fail: a lost worker, the trial's own error, or no place to be."""
     inner: BaseException = getattr(error, "controller_failure", error)
     if isinstance(inner, WorkerGroupStartupTimeoutError):
-        return NoPlaceError(shape.workers, shape.cpus, shape.gpus, shape.start_limit_s)
+        return shape.no_place()
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     in_order = [failures[rank] for rank in sorted(failures)]
     lost = [one for one in in_order if isinstance(one, WorkerHealthCheckFailedError)]
@@ -175,6 +179,8 @@ def root_cause(error: BaseException, shape: GroupShape) -> BaseException:
 def _work(config: Mapping[str, Any]) -> None:
     """What each worker runs."""
     request = request_from_json(config["request"])
+    # Here the process group is complete.
+    ray.get(config["mailbox"].begin.remote(config["key"]))
     try:
         run_worker(config["function"], request, _reporter(config["key"], config["mailbox"]))
     except Exception as error:  # noqa: BLE001 - goes to the host with its cause

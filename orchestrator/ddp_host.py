@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import DRIVER_RESOURCE, DRIVER_SHARE
@@ -30,6 +30,8 @@ START_LIMIT_S = 300.0
 # Workers that are told to stop return between two epochs, which takes a second. Tune kills the
 # last trials' processes after 10 s.
 _SOFT_STOP_S = 7.0
+# Processes import torch and meet, on a busy machine and after Train's own limit has passed.
+_START_SLACK_S = 120.0
 # Calls to the mailbox and to Ray answer within milliseconds, unless they are gone.
 _CALL_LIMIT_S = 5.0
 # Train looks at its workers in these intervals, and so sees their end; its default is 2 s.
@@ -93,18 +95,31 @@ class _GroupRun:
         self._error: BaseException | None = None
         self._thread = Thread(target=self._fit, name="fit", daemon=True)
         self._thread.start()
+        self._has_begun = False
 
     def next_row(self) -> str | None:
         """Let the workers go on and wait for a row; None: they have returned.
 
         Raises:
-            TrialFailedError: The trial failed, or too many workers were lost.
+            TrialFailedError: The trial failed, too many workers were lost or never started.
         """
+        self._wait_for_begin()
         row: str | None = ray.get(self._mailbox.next_row.remote(self._job.key))
         if row is None and self._error is not None:
             cause = root_cause(self._error, self._job.shape)
             raise cause if isinstance(cause, TrialFailedError) else TrialFailedError.of(cause)
         return row
+
+    def _wait_for_begin(self) -> None:
+        """Train limits the wait for a place, not that for processes that hang as they start."""
+        if self._has_begun:
+            return
+        limit_s = self._job.shape.start_limit_s + _START_SLACK_S
+        try:
+            ray.get(self._mailbox.has_begun.remote(self._job.key), timeout=limit_s)
+        except GetTimeoutError:
+            raise TrialFailedError.of(self._job.shape.no_place()) from None
+        self._has_begun = True
 
     def end(self) -> None:
         """End the workers and free their places, within seconds."""

@@ -79,13 +79,14 @@ class RayChangedError(PrvrError):
 
 
 class NoPlaceError(PrvrError):
-    """The workers of a trial could not be placed in time."""
+    """The workers of a trial could not be placed and started in time."""
 
     def __init__(self, workers: int, cpus: int, gpus: float, limit_s: float) -> None:
         each = f"{cpus} CPU" + (f" and {gpus:g} GPU" if gpus else "")
         super().__init__(
-            f"{workers} workers with {each} each found no place within {limit_s:.0f} s; look with "
-            "`ray status` for what occupies the nodes or is missing, or lower resources.workers"
+            f"{workers} workers with {each} each found no place within {limit_s:.0f} s, or did not "
+            "start there; look with `ray status` for what occupies the nodes or is missing, or "
+            "lower resources.workers"
         )
 
 

@@ -21,6 +21,7 @@ class _Box:
 
     rows: "asyncio.Queue[tuple[str, _Answer] | None]" = field(default_factory=asyncio.Queue)
     unanswered: list[_Answer] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: bool = False
     controller: Any = None
 
@@ -38,9 +39,18 @@ class Mailbox:
     def __init__(self) -> None:
         self._boxes: defaultdict[str, _Box] = defaultdict(_Box)
 
+    async def begin(self, key: str) -> None:
+        """All workers have started; worker's side."""
+        self._boxes[key].begun.set()
+
+    async def has_begun(self, key: str) -> None:
+        """Wait until the workers have started, or never will."""
+        await self._boxes[key].begun.wait()
+
     async def report(self, key: str, row: str) -> str:
         """Hand in a row and wait for the decision; worker's side."""
         box = self._boxes[key]
+        box.begun.set()
         if box.stopped:
             return str(Decision.STOP.value)
         answer: _Answer = asyncio.get_running_loop().create_future()
@@ -62,6 +72,7 @@ class Mailbox:
 
     async def close(self, key: str) -> None:
         """There will be no more rows, whether the workers returned or failed."""
+        self._boxes[key].begun.set()
         self._boxes[key].rows.put_nowait(None)
 
     async def stop(self, key: str) -> None:

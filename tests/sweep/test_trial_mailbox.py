@@ -89,3 +89,16 @@ def test_trials_are_apart_and_forgotten() -> None:
         assert await box.controller("a") is None
 
     asyncio.run(run())
+
+
+def test_the_watcher_hears_when_the_workers_began_or_never_will() -> None:
+    async def run() -> None:
+        box = Mailbox()
+        waiting = [asyncio.create_task(box.has_begun(key)) for key in "ab"]
+        await asyncio.sleep(0)
+        assert not any(one.done() for one in waiting)
+        await box.begin("a")
+        await box.close("b")
+        await soon(asyncio.gather(*waiting))
+
+    asyncio.run(run())
