@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--depth", type=int, default=0, help="batches made ahead by a thread")
     options = arguments(parser)
-    # As training does: new memory costs more then.
+    # As training does.
     keep_freed_blocks()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "random.store"
