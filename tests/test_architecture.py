@@ -17,6 +17,7 @@ HOMES = {
         "orchestrator/ddp_group.py",
         "orchestrator/placement_groups.py",
         "orchestrator/ray_cluster.py",
+        "orchestrator/ray_environment.py",
     ),
     "optuna": (
         "orchestrator/study.py",
