@@ -52,6 +52,19 @@ class Node:
 
 
 @dataclass(frozen=True)
+class RunningCluster:
+    """A Ray that was running before us.
+
+    Args:
+        address: `auto`, or HOST:PORT of its head.
+        nodes: Its living nodes, as if nothing ran there.
+    """
+
+    address: str
+    nodes: Sequence[Node]
+
+
+@dataclass(frozen=True)
 class MemoryNeed:
     """Memory of a worker in bytes: a part that is always there, and one for each video of a batch.
 

@@ -13,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from orchestrator.capacity import Node, count
-from orchestrator.errors import ClusterError, ProbeError
+from orchestrator.errors import ClusterError, PlaceError, ProbeError
 from orchestrator.probing import START_LIMIT_S
+from orchestrator.shared_places import SharedPlaces
 from prvr_model.probe_messages import ProbeRequest, ProbeResult
 
 _MODULE = "orchestrator.ray_cluster"
@@ -29,6 +31,8 @@ _CONNECT_S = 5.0
 # A cluster answers within a second; importing Ray on a busy machine takes more.
 _ATTACH_S = 25.0
 _LEAVE_S = 10.0
+# A worker starts and imports; a storage where nobody answers is given up after two minutes.
+_PLACES_S = 180.0
 # The cluster's answer is late by this at most after Ray's own limit.
 _MARGIN_S = 5.0
 # What Ray writes where it is refused; it tries on all the same.
@@ -62,13 +66,33 @@ class Cluster:
             ProbeError: The probe failed, or no worker was free in time.
         """
         limit_s = START_LIMIT_S + 2 * request.limit_s
-        asked = {"request": request.model_dump_json(), "bundle": dict(bundle), "limit_s": limit_s}
+        asked = {
+            "what": "probe",
+            "request": request.model_dump_json(),
+            "bundle": dict(bundle),
+            "limit_s": limit_s,
+        }
         answer = self._line.ask(asked, limit_s + _MARGIN_S)
         if answer is None:
             raise ProbeError(f"the cluster gave no answer within {limit_s:.0f} s")
         if "error" in answer:
             raise ProbeError(answer["error"])
         return answer["node"], ProbeResult.model_validate_json(answer["result"])
+
+    def check_places(self, places: SharedPlaces) -> None:
+        """Look from a worker of each node whether it finds data and storage.
+
+        Raises:
+            PlaceError: A node does not; says which, what it found and what to do.
+            ClusterError: The cluster gave no answer.
+        """
+        asked = {"what": "places", "places": asdict(places), "limit_s": _PLACES_S}
+        answer = self._line.ask(asked, _PLACES_S + _MARGIN_S)
+        if answer is None:
+            raise ClusterError(f"the cluster gave no answer within {_PLACES_S:.0f} s")
+        if answer["problems"]:
+            found = "\n".join(f"  {one}" for one in answer["problems"])
+            raise PlaceError(f"not every node can run trials; nothing was started:\n{found}")
 
 
 @contextmanager
@@ -174,8 +198,8 @@ def _check_address(address: str) -> None:
     for one in (address, os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""):
         if one.startswith(_CLIENT_SCHEME):
             raise ClusterError(
-                f"found {one}: through Ray Client work ends with the connection; run this on a "
-                "node of the cluster instead, with --address auto"
+                f"found {one}: through Ray Client a sweep would end with the connection; run the "
+                "command on a node of the cluster, with --address HOST:PORT of its head"
             )
     if address == "auto":
         return

@@ -38,21 +38,28 @@ _CALL_LIMIT_S = 5.0
 _LOOK_INTERVAL_S = 0.2
 # A table of a few groups is read; what it frees was lost by an accident.
 _COLLECT_INTERVAL_S = 5.0
+# Ray refuses to place what takes nothing; every node has a byte of memory.
+_ALMOST_NOTHING = {"memory": 1}
 
 
-def group_trainable(function: str, shape: GroupShape, scratch: Path) -> type[tune.Trainable]:
+def group_trainable(
+    function: str, shape: GroupShape, scratch: Path, has_driver_resource: bool = True
+) -> type[tune.Trainable]:
     """A Tune trainable whose trials run in groups of workers; Ray must run already.
 
     Args:
         function: Name of the function that each worker runs.
         shape: The workers of a trial.
         scratch: Folder for Train's files, absolute.
+        has_driver_resource: Whether some node offers it to the watching processes.
     """
     trainable = tune.with_parameters(
         GroupTrial, function=function, shape=shape, scratch=scratch, mailbox=_start_mailbox()
     )
     # Tune counts the watching process only; the workers' places are Train's to reserve.
-    watched: type[tune.Trainable] = tune.with_resources(trainable, {DRIVER_RESOURCE: DRIVER_SHARE})
+    watched: type[tune.Trainable] = tune.with_resources(
+        trainable, {DRIVER_RESOURCE: DRIVER_SHARE} if has_driver_resource else _ALMOST_NOTHING
+    )
     return watched
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.capacity import RunningCluster
+from orchestrator.cluster_query import attached_cluster
 from orchestrator.data_source import open_data
 from orchestrator.errors import (
     PlaceError,
@@ -23,6 +25,7 @@ from orchestrator.outbox import Outbox
 from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
 from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
+from orchestrator.shared_places import marked_places
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
 from orchestrator.sweep_spec import SweepSpec
@@ -75,20 +78,33 @@ class LaunchResult:
 
 
 def launch(
-    spec: SweepSpec, places: Places, progress: Progress, executor: ExecutorName = "tune"
+    spec: SweepSpec,
+    places: Places,
+    progress: Progress,
+    executor: ExecutorName = "tune",
+    address: str | None = None,
 ) -> LaunchResult:
     """Run a new sweep, bring it to MLflow and register its best.
 
+    Args:
+        spec: The sweep.
+        places: Where it keeps things.
+        progress: Shows what happens.
+        executor: Where trials run.
+        address: Of a running Ray cluster: `auto` or HOST:PORT; None: a Ray of our own.
+
     Raises:
+        ClusterError: Nothing answers at the address.
         SweepExistsError: There is a sweep of this name in the home.
         HomeLockedError: Another driver runs a sweep in the home.
-        PlaceError: Home or storage cannot be written.
+        PlaceError: Home or storage cannot be written, or a node of the cluster lacks them.
         DataError: The data is missing or damaged.
     """
     _refuse_existing(spec, places.home)
     with locked_home(places.home):
         store = open_data(spec.data, places.home)
         _keep_spec(spec, places)
+        cluster = _ready_cluster(address, spec, places, store) if address else None
         outbox = Outbox(places.home / "outbox" / f"{spec.name}.jsonl")
         sender = mlflow_sender(outbox, places.tracking, store.manifest.name, progress.warn)
         sender.start()
@@ -103,6 +119,7 @@ def launch(
                 progress,
                 executor,
                 tags={f"version.{name}": one for name, one in package_versions().items()},
+                cluster=cluster,
             )
             return _finish(spec, places, store, outbox, sender, result, progress)
         except BaseException:
@@ -135,6 +152,21 @@ def _keep_spec(spec: SweepSpec, places: Places) -> None:
         folder.write_bytes(SPEC_FILE, spec.dump_yaml().encode())
     except StorageError as error:
         raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
+
+
+def _ready_cluster(
+    address: str, spec: SweepSpec, places: Places, store: "FeatureStore"
+) -> RunningCluster:
+    """The cluster, after a worker of each node has seen the data and written to the storage."""
+    from prvr_model.storage import uri_below
+
+    storage = uri_below(places.storage or str(places.home), spec.name)
+    with (
+        marked_places(store.path, store.manifest.fingerprint, storage) as shared,
+        attached_cluster(address) as cluster,
+    ):
+        cluster.check_places(shared)
+        return RunningCluster(address, cluster.nodes)
 
 
 def _finish(

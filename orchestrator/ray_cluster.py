@@ -11,13 +11,14 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import Node
 from orchestrator.errors import ClusterError, RayChangedError
@@ -36,29 +37,42 @@ _CONNECT_S = 2.0
 
 
 @contextmanager
-def attached(address: str) -> Iterator[None]:
+def attached(
+    address: str, namespace: str | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """This process as a driver of a running cluster for as long as the block runs.
 
     The package goes along with what is run there. Authentication is the environment's.
 
     Args:
         address: `auto` or HOST:PORT.
+        namespace: Of named actors; None: one that nobody else has.
+        variables: Environment of what is run there.
 
     Raises:
         ClusterError: There is no cluster, or it refuses.
     """
-    packages = {"py_modules": [str(_ROOT / name) for name in ("orchestrator", "prvr_model")]}
+    environment = {
+        "py_modules": [str(_ROOT / name) for name in ("orchestrator", "prvr_model")],
+        "excludes": ["**/__pycache__"],
+        "env_vars": dict(variables or {}),
+    }
     try:
         found = services.get_ray_address_from_environment(address, None)
         with _loopback_where_it_is(found):
             ray.init(
                 address=found,
-                runtime_env={**packages, "excludes": ["**/__pycache__"]},
+                namespace=namespace,
+                runtime_env=environment,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(str(error)) from error
+    except BaseException:
+        # Broken off by Ctrl-C: what is half attached would stay.
+        ray.shutdown()
+        raise
     try:
         yield
     finally:
@@ -67,6 +81,10 @@ def attached(address: str) -> Iterator[None]:
 
 def cluster_nodes() -> list[Node]:
     """The living nodes of the cluster that this process is attached to, as if nothing ran there."""
+    return [node for _, node in _nodes_by_id()]
+
+
+def _nodes_by_id() -> list[tuple[str, Node]]:
     entries = sorted((entry for entry in ray.nodes() if entry["Alive"]), key=_head_first)
     # Several nodes on one machine, as in tests, share its address.
     seen: Counter[str] = Counter()
@@ -75,7 +93,8 @@ def cluster_nodes() -> list[Node]:
         address = entry["NodeManagerAddress"]
         seen[address] += 1
         number = f" #{seen[address]}" if seen[address] > 1 else ""
-        nodes.append(_node(f"{address}{number}", entry["Resources"], entry.get("Labels") or {}))
+        node = _node(f"{address}{number}", entry["Resources"], entry.get("Labels") or {})
+        nodes.append((entry["NodeID"], node))
     return nodes
 
 
@@ -124,6 +143,54 @@ def _probe(request: str) -> tuple[str, str]:
     return ray.util.get_node_ip_address(), probe_json(request)
 
 
+def check_places(places: Mapping[str, str], limit_s: float) -> dict[str, Any]:
+    """Look from every node that trials can run on whether it finds what the driver has.
+
+    Args:
+        places: Fields of `SharedPlaces`.
+        limit_s: Seconds to wait for all nodes together.
+
+    Returns:
+        `problems`: a line for each node that has one.
+    """
+    asked = {
+        # No CPU: a node that is busy is looked at as well.
+        ray.remote(_problem)
+        .options(
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(key, False),
+        )
+        .remote(dict(places)): node.name
+        for key, node in _nodes_by_id()
+        if node.cpus
+    }
+    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=limit_s)
+    problems = {asked[one]: f"no answer within {limit_s:.0f} s" for one in late}
+    for one in late:
+        ray.cancel(one, force=True)
+    for one in done:
+        if found := _answer_or_error(one):
+            problems[asked[one]] = found
+    return {"problems": [f"node {name}: {problems[name]}" for name in sorted(problems)]}
+
+
+def _answer_or_error(answer: Any) -> str | None:  # noqa: ANN401
+    try:
+        found: str | None = ray.get(answer)
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        return f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+    return found
+
+
+def _problem(places: Mapping[str, str]) -> str | None:
+    """Runs on a worker; what it imports comes with `attached`."""
+    from orchestrator.shared_places import SharedPlaces, problem_here
+
+    return problem_here(SharedPlaces(**places))
+
+
 def _head_first(entry: Mapping[str, Any]) -> tuple[bool, str, int]:
     return _HEAD not in entry["Resources"], entry["NodeManagerAddress"], entry["NodeManagerPort"]
 
@@ -166,14 +233,19 @@ def _loopback_where_it_is(address: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Answer requests until there are no more: first the address, then perhaps a probe."""
+    """Answer requests until there are no more: first the address, then what is to be done."""
+    handlers: dict[str, Callable[..., dict[str, Any]]] = {
+        "probe": probe_worker,
+        "places": check_places,
+    }
     answers = _answers()
     try:
         with attached(json.loads(sys.stdin.readline())["address"]):
             nodes = [asdict(node) for node in cluster_nodes()]
             _answer(answers, {"nodes": nodes, "in_use": resources_in_use()})
             for line in sys.stdin:
-                _answer(answers, probe_worker(**json.loads(line)))
+                asked = json.loads(line)
+                _answer(answers, handlers[asked.pop("what")](**asked))
     except ClusterError as error:
         _answer(answers, {"error": str(error)})
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.capacity import RunningCluster
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
 from orchestrator.estimate import sweep_memory
@@ -60,6 +61,7 @@ def run_sweep(
     url: str | None = None,
     function: str = TRAIN,
     tags: Mapping[str, str] | None = None,
+    cluster: RunningCluster | None = None,
 ) -> SweepResult:
     """Run a new sweep until its trials are done or the user ends it.
 
@@ -75,14 +77,15 @@ def run_sweep(
         url: Optuna storage; None: SQLite in the home.
         function: Trial function by name.
         tags: Tags for the tracker, beside code version and data fingerprint.
+        cluster: Where Ray Tune runs trials; None: on this machine.
 
     Raises:
         SweepExistsError: There is a sweep of this name.
-        SpecError: A trial asks for more than the machine has; the sweep is not started.
+        SpecError: A trial asks for more than there is; the sweep is not started.
     """
     shown = progress or SilentProgress()
     safe = SafeSink(sink, shown.warn)
-    runner = _executor(executor, spec, function)
+    runner = _executor(executor, spec, function, cluster)
     home.mkdir(parents=True, exist_ok=True)
     study = SweepStudy.create(
         url or study_url(home),
@@ -194,15 +197,20 @@ def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
     }
 
 
-def _executor(executor: ExecutorName | Executor, spec: SweepSpec, function: str) -> Executor:
+def _executor(
+    executor: ExecutorName | Executor,
+    spec: SweepSpec,
+    function: str,
+    cluster: RunningCluster | None,
+) -> Executor:
     if executor == "inline":
         return InlineExecutor(function)
     if executor == "tune":
-        return _tune_executor(spec, function)
+        return _tune_executor(spec, function, cluster)
     return executor
 
 
-def _tune_executor(spec: SweepSpec, function: str) -> Executor:
+def _tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None) -> Executor:
     # Ray takes more than a second to import; a sweep in this process needs none of it.
     from orchestrator.tune_executor import TuneExecutor
 
@@ -214,4 +222,5 @@ def _tune_executor(spec: SweepSpec, function: str) -> Executor:
         function,
         resources.workers,
         sweep_memory(spec),
+        cluster=cluster,
     )

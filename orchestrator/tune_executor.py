@@ -1,10 +1,11 @@
-"""Trials on Ray Tune: in reused actors, or each in a group of workers, on a Ray of our own.
+"""Trials on Ray Tune: in reused actors, or each in a group of workers, on our own Ray or another.
 
 Tune hands out processes and carries rows; it decides nothing. Its searcher and scheduler here only
 ask the source, its own state is scratch, and what it would print is turned off.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,8 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.capacity import MemoryNeed, Node, TrialNeeds
+from orchestrator.attached_ray import attached_ray
+from orchestrator.capacity import MemoryNeed, Node, RunningCluster, TrialNeeds, needs_driver
 from orchestrator.ddp_host import START_LIMIT_S, GroupCollector, GroupShape, group_trainable
 from orchestrator.executor import Interruption, TrialSource
 from orchestrator.own_ray import own_ray
@@ -37,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class TuneExecutor:
-    """Runs trials in worker processes on this machine.
+    """Runs trials in worker processes, on this machine or on a running cluster.
 
     Args:
         cpus: CPUs of each worker.
@@ -49,9 +51,10 @@ class TuneExecutor:
         memory: Memory of a worker; None: not known.
         start_limit_s: Seconds in which the workers of a trial must find their place; else it
             fails. Does nothing for one worker.
+        cluster: Where trials run; None: on a Ray of our own on this machine.
 
     Raises:
-        SpecError: Not one trial fits on this machine.
+        SpecError: Not one trial fits there.
     """
 
     def __init__(
@@ -63,23 +66,31 @@ class TuneExecutor:
         workers: int = 1,
         memory: MemoryNeed | None = None,
         start_limit_s: float = START_LIMIT_S,
+        cluster: RunningCluster | None = None,
     ) -> None:
         self._shape = GroupShape(workers, cpus, gpus, start_limit_s)
         self._threads = threads
         self._function = function
         needs = TrialNeeds(workers, cpus, gpus, memory)
-        self._room = pack_or_refuse(needs, [Node.here()]).trials
+        self._cluster = cluster
+        self._packing = pack_or_refuse(needs, cluster.nodes if cluster else [Node.here()])
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         """Run all trials, see `Executor.run`."""
-        bridge = _Bridge(source, min(concurrency or self._room, self._room), interruption)
-        with own_ray(self._threads, interruption) as scratch:
+        room = self._packing.trials
+        bridge = _Bridge(source, min(concurrency or room, room), interruption)
+        with self._ray(interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
             except _SourceBrokenError:
                 assert bridge.error is not None
                 raise bridge.error from None
         interruption.check()
+
+    def _ray(self, interruption: Interruption) -> AbstractContextManager[Path]:
+        if self._cluster is None:
+            return own_ray(self._threads, interruption)
+        return attached_ray(self._cluster.address, self._threads, interruption)
 
     def _fit(self, bridge: "_Bridge", scratch: Path) -> None:
         several = self._shape.workers > 1
@@ -107,14 +118,18 @@ class TuneExecutor:
         collector.collect()
 
     def _alone(self) -> Callable[[Mapping[str, Any]], None]:
-        needs = {"cpu": self._shape.cpus, "gpu": self._shape.gpus}
+        bundle = self._packing.bundle
+        if self._cluster is None:
+            # Nobody else places anything there, and Ray counts memory in another way than we do.
+            bundle.pop("memory", None)
         trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
-            _trainable(self._function), needs
+            _trainable(self._function), tune.PlacementGroupFactory([bundle])
         )
         return trainable
 
     def _group_trainable(self, scratch: Path) -> type[tune.Trainable]:
-        return group_trainable(self._function, self._shape, scratch / "train")
+        has_driver = self._cluster is None or needs_driver(self._packing.needs, self._packing.nodes)
+        return group_trainable(self._function, self._shape, scratch / "train", has_driver)
 
 
 class _SourceBrokenError(BaseException):

@@ -133,6 +133,17 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{self.locate(name)}: cannot be written: {error}") from error
 
+    def delete(self, name: str) -> None:
+        """Delete a file.
+
+        Raises:
+            StorageError: The file is missing or cannot be deleted.
+        """
+        try:
+            self.filesystem.delete_file(f"{self.path}/{name}")
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be deleted: {error}") from error
+
     def _upload(self, name: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
             stream.write(content)

@@ -18,6 +18,7 @@ HOMES = {
         "orchestrator/placement_groups.py",
         "orchestrator/ray_cluster.py",
         "orchestrator/ray_validation.py",
+        "orchestrator/ray_environment.py",
     ),
     "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (

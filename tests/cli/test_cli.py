@@ -132,7 +132,20 @@ def test_plan_for_a_cluster_that_is_not_there(
     space: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(["plan", str(space), "--address", "ray://head:10001"]) == 2
-    assert "run this on a node of the cluster" in capsys.readouterr().err
+    assert "--address HOST:PORT of its head" in capsys.readouterr().err
+
+
+def test_launch_on_a_cluster_that_is_not_there(
+    space: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch = ["launch", str(space), "--home", str(tmp_path / "home"), "--address"]
+    assert cli.run([*launch, "ray://head:10001"]) == 2
+    assert "--address HOST:PORT of its head" in capsys.readouterr().err
+    assert cli.run([*launch, "127.0.0.1:99999"]) == 2
+    assert "nothing answers at 127.0.0.1:99999" in capsys.readouterr().err
+    assert cli.run([*launch, "auto", "--executor", "inline"]) == 2
+    assert "--executor inline runs in this process" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
 
 
 def test_plan_starts_and_writes_nothing(space: Path, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 A process of its own: Ray keeps one state a process, and other tests start their own.
 """
 
+import json
 import sys
 
 from ray._private import services
 from ray.cluster_utils import Cluster
 
 OBJECT_STORE_BYTES = 80 * 2**20
+_NODES = ('{"num_cpus": 1, "resources": {"train_driver": 1}}', '{"num_cpus": 3, "num_gpus": 1}')
 
 
 def main() -> None:
@@ -23,8 +25,8 @@ def main() -> None:
         "dashboard_host": "127.0.0.1",
     }
     try:
-        cluster.add_node(num_cpus=1, resources={"train_driver": 1}, **shared)
-        cluster.add_node(num_cpus=3, num_gpus=1, **shared)
+        for options in map(json.loads, sys.argv[1:] or _NODES):
+            cluster.add_node(**options, **shared)
         sys.stdout.write(f"{cluster.address}\n")
         sys.stdout.flush()
         sys.stdin.read()

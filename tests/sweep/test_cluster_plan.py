@@ -1,75 +1,21 @@
 """`plan --address` on a real cluster of two small nodes."""
 
 import json
-import os
-import secrets
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commands import ROOT, TIMEOUT_S, TINY_SPACE, Done, command
+from tests.cli.commands import TINY_SPACE
+from tests.sweep.cluster_process import SmallCluster, small_cluster
 
 pytestmark = pytest.mark.integration
 
 
-@dataclass(frozen=True)
-class SmallCluster:
-    """A running cluster: its address, and the environment of those who may use it."""
-
-    address: str
-    environment: Mapping[str, str]
-
-    def plan(self, space: Path, *arguments: str, **changes: str) -> Done:
-        """Run `plan --address` on it."""
-        done = subprocess.run(
-            command("plan", space, "--address", self.address, *arguments),
-            env={**self.environment, **changes},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SmallCluster]:
-    # Socket paths must be shorter than 108 letters.
-    scratch = Path(tempfile.mkdtemp(prefix="pc-", dir="/tmp"))
-    (scratch / "ray").mkdir()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_TMPDIR": str(scratch),
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.sweep.small_cluster"],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        lines = (line.strip() for line in process.stdout)
-        address = next(line for line in lines if line.startswith("127.0.0.1:"))
-        yield SmallCluster(address, environment)
-    finally:
-        process.stdin.close()
-        process.wait(TIMEOUT_S)
-        process.stdout.close()
-        shutil.rmtree(scratch, ignore_errors=True)
+    with small_cluster() as running:
+        yield running
 
 
 @pytest.fixture
@@ -80,7 +26,7 @@ def space(tmp_path: Path) -> Path:
 
 
 def test_both_nodes_are_packed(cluster: SmallCluster, space: Path) -> None:
-    done = cluster.plan(space, "--no-probe", "--json", "--set", "search.sampler=random",
+    done = cluster.run("plan", space, "--no-probe", "--json", "--set", "search.sampler=random",
                         "--set", "search.trials=9")  # fmt: skip
     assert done.code == 0, done.err
     planned = json.loads(done.out)
@@ -98,7 +44,7 @@ LARGE_BATCH = ("--set", "settings.training.batch_videos=10")
 
 
 def test_workers_of_a_trial_lie_on_both_nodes(cluster: SmallCluster, space: Path) -> None:
-    done = cluster.plan(space, "--no-probe", "--set", "resources.workers=4", *LARGE_BATCH)
+    done = cluster.run("plan", space, "--no-probe", "--set", "resources.workers=4", *LARGE_BATCH)
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  nodes"))
@@ -108,7 +54,7 @@ def test_workers_of_a_trial_lie_on_both_nodes(cluster: SmallCluster, space: Path
 
 
 def test_a_probe_runs_on_a_worker(cluster: SmallCluster, space: Path) -> None:
-    done = cluster.plan(space, "--json", "--set", "resources.cpus=2")
+    done = cluster.run("plan", space, "--json", "--set", "resources.cpus=2")
     assert done.code == 0, done.err
     planned = json.loads(done.out)
     assert planned["warnings"] == []
@@ -120,13 +66,13 @@ def test_a_probe_runs_on_a_worker(cluster: SmallCluster, space: Path) -> None:
 
 
 def test_what_never_fits_is_refused(cluster: SmallCluster, space: Path) -> None:
-    done = cluster.plan(space, "--set", "resources.workers=5", *LARGE_BATCH)
+    done = cluster.run("plan", space, "--set", "resources.workers=5", *LARGE_BATCH)
     assert (done.code, done.out) == (2, "")
     assert "resources.workers: a trial asks for 5 workers with 1 CPU" in done.err
     assert "there is room for 4; nearest that fits: workers 4" in done.err
 
 
 def test_a_wrong_token_is_said(cluster: SmallCluster, space: Path) -> None:
-    done = cluster.plan(space, RAY_AUTH_TOKEN="0" * 64)
+    done = cluster.run("plan", space, RAY_AUTH_TOKEN="0" * 64)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"error: the cluster at {cluster.address} refuses the token")

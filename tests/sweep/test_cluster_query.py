@@ -27,10 +27,10 @@ def listener() -> Iterator[socket.socket]:
         yield listening
 
 
-def test_ray_client_is_refused_with_the_way_to_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_client_is_refused_with_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (
-        "found ray://head:10001: through Ray Client work ends with the connection; run this on a "
-        "node of the cluster instead, with --address auto"
+        "found ray://head:10001: through Ray Client a sweep would end with the connection; run the "
+        "command on a node of the cluster, with --address HOST:PORT of its head"
     )
     assert refusal("ray://head:10001") == expected
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
