@@ -60,8 +60,9 @@ clean_up() {
   for pid in $sweep "${steps[@]}"; do
     stop "$pid"
   done
+  # A job that was cancelled gets no more steps: the other nodes then keep their logs in /tmp.
   timeout "$stop_limit_s" srun --overlap --ntasks-per-node=1 rm -rf "$scratch" || true
-  rm -rf "$folder"
+  rm -rf "$scratch" "$folder"
 }
 
 # The time is nearly up: trials save themselves, then the sweep is told to end.
