@@ -25,6 +25,7 @@ _COMMANDS = {
     "ui": "ui",
     "data": "data",
     "cluster": "cluster",
+    "doctor": "doctor",
     "drain-agent": "drain_agent",
 }
 _HELP = {
@@ -35,6 +36,7 @@ _HELP = {
     "ui": "Start the MLflow UI on a home's results.",
     "data": "Make feature stores and look into them.",
     "cluster": "Check files for `ray up`.",
+    "doctor": "Check what usually goes wrong, before it does.",
     "drain-agent": "Drain this machine's Ray node before the machine is taken away.",
 }
 
