@@ -19,6 +19,7 @@ HOMES = {
         "orchestrator/ray_cluster.py",
         "orchestrator/ray_validation.py",
         "orchestrator/ray_environment.py",
+        "orchestrator/ray_nodes.py",
     ),
     "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (
