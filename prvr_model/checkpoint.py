@@ -257,9 +257,7 @@ def _resumable(settings: dict[str, Any]) -> dict[str, Any]:
 def _state_json(state: TrainingState) -> dict[str, Any]:
     whole = asdict(replace(state, part=None))
     if state.part:
-        part = state.part
-        numbers = (part.rows, part.spent_s, part.exchanged_bytes)
-        whole["part"] = dict(zip(_PART_NUMBERS, numbers, strict=True))
+        whole["part"] = {name: getattr(state.part, name) for name in _PART_NUMBERS}
     return {**whole, "best_value": _json_number(state.best_value)}
 
 
@@ -271,7 +269,7 @@ def _parse_state(content: dict[str, Any], random: Mapping[str, Tensor]) -> Train
         best_epoch=content["best_epoch"],
         best_value=-float("inf") if best_value is None else best_value,
         reports=_parse_reports(content["reports"]),
-        part=PartOfEpoch(*(part[name] for name in _PART_NUMBERS), random) if part else None,
+        part=PartOfEpoch(**part, random=random) if part else None,
     )
 
 
