@@ -15,6 +15,7 @@ HOMES = {
         "orchestrator/own_ray.py",
         "orchestrator/ddp_host.py",
         "orchestrator/ddp_group.py",
+        "orchestrator/node_watch.py",
         "orchestrator/placement_groups.py",
         "orchestrator/ray_cluster.py",
         "orchestrator/ray_validation.py",
