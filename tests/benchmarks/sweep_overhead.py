@@ -3,11 +3,15 @@
 Run `python -m tests.benchmarks.sweep_overhead --trials N --recipe-trials K --json`. The sweep goes
 through the real executor, study, outbox and MLflow writer; seconds are wall time from the first
 trial's start to the last one's end over the number of trials, as many at once as there are CPUs.
-Ray's own start is apart (`start_s`). The recipe is the documented one: a Tune function that builds
-a `TorchTrainer` with one worker.
+Ray's own start is apart (`start_s`); the first hundred hold the start of the trial actors. For the
+recipe see `ray_recipe`.
 """
 
 import argparse
+import os
+import secrets
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -113,43 +117,19 @@ def _status_s(home: Path) -> float:
 
 
 def measure_recipe(trials: int) -> float | None:
-    """Seconds of a trial by Ray's documented recipe; None: not asked for."""
+    """Seconds of a trial by Ray's documented recipe; None: not asked for.
+
+    In a process of its own: Ray reads some of its settings once a process.
+    """
     if not trials:
         return None
-    import ray
-    from ray import tune
-
-    with tempfile.TemporaryDirectory(prefix="recipe-", dir="/tmp") as folder:
-        ray.init(address="local", include_dashboard=False, log_to_driver=False)
-        try:
-            start = time.perf_counter()
-            tune.Tuner(
-                tune.with_resources(_recipe_trial, {"cpu": 1}),
-                param_space={"storage": folder, "x": tune.grid_search(list(range(trials)))},
-                tune_config=tune.TuneConfig(max_concurrent_trials=1),
-                run_config=tune.RunConfig(storage_path=folder, verbose=0),
-            ).fit()
-            return (time.perf_counter() - start) / trials
-        finally:
-            ray.shutdown()
-
-
-def _recipe_trial(config: dict[str, Any]) -> None:
-    import ray.train
-    from ray.train.torch import TorchTrainer
-
-    TorchTrainer(
-        _recipe_worker,
-        scaling_config=ray.train.ScalingConfig(num_workers=1),
-        run_config=ray.train.RunConfig(storage_path=config["storage"], name=f"x{config['x']}"),
-    ).fit()
-
-
-def _recipe_worker() -> None:
-    import ray.train
-
-    for epoch in range(1, 4):
-        ray.train.report({"epoch": epoch, "val/SumR": float(epoch)})
+    command = [sys.executable, "-m", "tests.benchmarks.ray_recipe", str(trials)]
+    # A token that it need not keep; else it would write one to the user's home.
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    done = subprocess.run(
+        command, env={**os.environ, **token}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return float(done.stdout)
 
 
 if __name__ == "__main__":
