@@ -16,7 +16,7 @@ class FreedExecutor(TuneExecutor):
     """Notes what is occupied and which placement groups live after the last trial."""
 
     def __init__(self, function: str, workers: int = 2, start_limit_s: float = 300) -> None:
-        super().__init__(1, 0.0, 1, function, workers, start_limit_s=start_limit_s)
+        super().__init__(1, 0.0, 1, function, workers, start_limit_s=start_limit_s, max_losses=1)
         self.occupied: dict[str, float] | None = None
         self.groups: list[str] = []
         self.num_groups = 0
