@@ -16,6 +16,7 @@ from orchestrator.ray_environment import environment, quiet
 try:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
+    from requests import ReadTimeout  # with which Ray's client asks
 except ImportError as error:
     raise RayChangedError(str(error)) from error
 
@@ -139,6 +140,11 @@ def _as_ours(address: str) -> Iterator[None]:
             f"the cluster at {address} refuses the token, or there is none; set "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what the cluster "
             "was started with"
+        ) from error
+    except ReadTimeout as error:
+        raise ClusterError(
+            f"{address} gave no answer within {_ANSWER_S:.0f} s; what was asked may still be done "
+            "there: ask again"
         ) from error
     except OSError as error:  # what the HTTP library raises is one, too
         raise ClusterError(
