@@ -94,7 +94,7 @@ def _earlier_lines(sent: Submitted) -> list[str]:
     ]
     if (resume := _resume(sent)) is not None:
         lines += [
-            "             trials had begun, and a launch refuses a study that has some; on the head",
+            "             trials had begun, and a launch refuses a study with trials; on the head",
             f"             {resume}",
             "             goes on with them",
         ]
