@@ -212,8 +212,10 @@ def _check_address(address: str) -> None:
     for one in (address, os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""):
         if one.startswith(_CLIENT_SCHEME):
             raise ClusterError(
-                f"found {one}: through Ray Client a sweep would end with the connection; run the "
-                "command on a node of the cluster, with --address HOST:PORT of its head"
+                f"found {one}: through Ray Client a sweep would end with the connection; send it "
+                "with `prvr-sweep launch SPACE --submit http://127.0.0.1:8265` (the head's "
+                "dashboard, through a tunnel), or run the command on a node of the cluster with "
+                "--address HOST:PORT of its head"
             )
     if address == "auto":
         return

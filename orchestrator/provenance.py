@@ -16,6 +16,9 @@ import psutil
 from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.settings import Settings, SpeedSettings, flat_settings
 
+VERSION_FILE = "code_version.txt"
+"""Beside packages that were sent somewhere: the version of the checkout they come from."""
+
 # 64 bits: among a million trials two share a key with a chance of 3 in 100 million.
 _KEY_DIGITS = 16
 _PACKAGES = (
@@ -70,6 +73,8 @@ def _unlike_default(speed: SpeedSettings, *names: str) -> dict[str, Any]:
 def code_version() -> str:
     """Version of the package and, in a checkout, the commit, e.g. `0.1.0+g1a2b3c4d5e6f.dirty`."""
     root = Path(__file__).resolve().parent.parent
+    if (root / VERSION_FILE).exists():
+        return (root / VERSION_FILE).read_text(encoding="utf-8")
     version = _installed_version("prvr-sweep") or _project_version(root / "pyproject.toml")
     if not (root / ".git").exists():
         return version

@@ -21,19 +21,24 @@ _WORD = re.compile(r"[A-Za-z_][\w.]*\w")
 _TOP_LEVEL = "a mapping with name, question, data, search and, where wanted, more"
 
 
-def load_spec(path: Path, overrides: Sequence[str] = ()) -> SweepSpec:
+def load_spec(
+    path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
+) -> SweepSpec:
     """Read, check and resolve a sweep's YAML file.
 
     Args:
         path: The file. A store in it is relative to the file's folder.
         overrides: `path=value` texts, see `overrides.apply_override`; the last one wins. A store
             in one is relative to the working directory.
+        runs_elsewhere: The sweep runs on machines that do not have this one's folders: a relative
+            store is refused.
 
     Raises:
         SpecError: Everything that is wrong, a line each:
             `FILE:LINE: path: what was found; what is allowed; did you mean X?`.
     """
-    return read_spec(_file_text(path), overrides, str(path), path.resolve().parent)
+    draft = _draft(_file_text(path), overrides, str(path))
+    return draft.checked(path.resolve().parent, runs_elsewhere)
 
 
 def read_spec(
@@ -50,10 +55,14 @@ def read_spec(
     Raises:
         SpecError: Everything that is wrong.
     """
+    return _draft(text, overrides, source).checked(folder or Path.cwd())
+
+
+def _draft(text: str, overrides: Sequence[str], source: str) -> "_Draft":
     draft = _Draft(source, text)
     for override in overrides:
         draft.override(override)
-    return draft.checked(folder or Path.cwd())
+    return draft
 
 
 def _file_text(path: Path) -> str:
@@ -129,7 +138,7 @@ class _Draft:
         self._lines = {p: line for p, line in self._lines.items() if p[:depth] != path}
         self._sets = {p: text for p, text in self._sets.items() if p[:depth] != path}
 
-    def checked(self, folder: Path) -> SweepSpec:
+    def checked(self, folder: Path, runs_elsewhere: bool = False) -> SweepSpec:
         """The finished spec.
 
         Raises:
@@ -138,7 +147,7 @@ class _Draft:
         spec: SweepSpec | None = None
         try:
             spec = SweepSpec.model_validate(self._raw)
-            problems = space_problems(spec)
+            problems = [*space_problems(spec), *(_foreign_problems(spec) if runs_elsewhere else ())]
         except ValidationError as error:
             problems = explain(error, SweepSpec)
         self._found.extend(self._placed(problem) for problem in problems)
@@ -178,6 +187,18 @@ class _Draft:
         # An override first: what it says is new, so it is more likely the cause.
         below = (one for one in (*self._sets, *self._lines) if one and one[:-1] == path)
         return next((one for one in below if _named(one[-1], words)), path)
+
+
+def _foreign_problems(spec: SweepSpec) -> list[Problem]:
+    store = spec.data.store
+    if store is None or "://" in store or Path(store).is_absolute():
+        return []
+    message = (
+        f"found {shown(store)}, a path relative to this machine, which the cluster does not have; "
+        "allowed with --submit: the absolute path of a store on the cluster, builtin, or "
+        "synthetic: {...}"
+    )
+    return [Problem(("data", "store"), message)]
 
 
 # Overrides come after the file, as they were given.

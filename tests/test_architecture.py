@@ -13,6 +13,7 @@ HOMES = {
     "ray": (
         "orchestrator/tune_executor.py",
         "orchestrator/own_ray.py",
+        "orchestrator/job_server.py",
         "orchestrator/ddp_host.py",
         "orchestrator/ddp_group.py",
         "orchestrator/node_watch.py",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.options import (
-    home_option,
+    DEFAULT_HOME,
+    home_as_given_option,
     json_option,
     set_option,
     space_argument,
@@ -26,10 +27,12 @@ _INTERRUPTED = 130
 
 
 @click.command()
-@home_option
+@home_as_given_option
 @click.option(
     "--storage",
     metavar="URI",
+    envvar="PRVR_STORAGE",
+    show_envvar=True,
     help="Where trial folders go: an absolute path or a URI such as s3://...; default: the home.",
 )
 @tracking_option
@@ -46,10 +49,69 @@ _INTERRUPTED = 130
     help="Run on a Ray cluster that is running, from one of its nodes; data, home or storage must "
     "be the same place on all of them. Default: a Ray of our own on this machine.",
 )
+@click.option(
+    "--submit",
+    metavar="URL",
+    help="Send the sweep as a job to the cluster whose dashboard is at http://HOST:PORT, and say "
+    "how to follow it; it goes on when this machine is gone. Paths are the cluster's.",
+)
 @set_option
 @json_option
 @space_argument
 def launch(
+    space: Path,
+    home: str | None,
+    storage: str | None,
+    tracking_uri: str | None,
+    executor: Any,  # noqa: ANN401  (click checks the choice)
+    address: str | None,
+    submit: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Run the sweep of SPACE (a YAML file) and register its best model.
+
+    The plan and the progress go to stderr, the winner to stdout. Exit code 2: a trial fits
+    nowhere, or the cluster cannot be used; 4: finished, but trials failed.
+    """
+    if (address is not None or submit is not None) and executor == "inline":
+        raise click.UsageError(
+            "--executor inline runs in this process; leave out --address and --submit"
+        )
+    if submit is not None:
+        if address is not None:
+            raise click.UsageError("a job finds its own cluster; leave out --address or --submit")
+        return _submit(submit, space, home, storage, tracking_uri, overrides, as_json)
+    here = Path(home or DEFAULT_HOME).resolve()
+    return _launch(space, here, storage, tracking_uri, executor, address, overrides, as_json)
+
+
+def _submit(
+    url: str,
+    space: Path,
+    home: str | None,
+    storage: str | None,
+    tracking_uri: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    from orchestrator import submission_text
+    from orchestrator.spec_loading import load_spec
+    from orchestrator.submission import DEFAULT_HOME as REMOTE_HOME
+    from orchestrator.submission import RemotePlaces
+    from orchestrator.submission import submit as send
+
+    spec = load_spec(space, overrides, runs_elsewhere=True)
+    places = RemotePlaces(home or REMOTE_HOME, storage, tracking_uri)
+    sent = send(url, spec, places, as_json)
+    if as_json:
+        click.echo(json.dumps(submission_text.summary(sent)))
+    else:
+        click.echo(submission_text.render(sent))
+    return sent.job.exit_code if sent.job.exit_code == _FINISHED_WITH_FAILURES else 0
+
+
+def _launch(
     space: Path,
     home: Path,
     storage: str | None,
@@ -59,11 +121,6 @@ def launch(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Run the sweep of SPACE (a YAML file) and register its best model.
-
-    The plan and the progress go to stderr, the winner to stdout. Exit code 2: a trial fits
-    nowhere, or the cluster cannot be used; 4: finished, but trials failed.
-    """
     from orchestrator.launch import Places
     from orchestrator.launch import launch as run
     from orchestrator.plan import plan_here, plan_on
@@ -72,8 +129,6 @@ def launch(
     from orchestrator.spec_loading import load_spec
     from orchestrator.tracking_store import TrackingStore
 
-    if address is not None and executor == "inline":
-        raise click.UsageError("--executor inline runs in this process; leave out --address")
     spec = load_spec(space, overrides)
     places = Places(home, storage, TrackingStore.of(tracking_uri, home))
     planned = plan_here(spec) if address is None else plan_on(spec, address, probe=False)
@@ -141,7 +196,7 @@ def _ui_command(places: "Places") -> str:
 
 def _home_option(home: Path) -> str:
     """The option that names the home, unless it is the default."""
-    return "" if home == Path("prvr-runs").resolve() else f" --home {shlex.quote(str(home))}"
+    return "" if home == Path(DEFAULT_HOME).resolve() else f" --home {shlex.quote(str(home))}"
 
 
 def _short(value: object) -> str:

@@ -4,13 +4,21 @@ from pathlib import Path
 
 import click
 
+DEFAULT_HOME = "prvr-runs"
+_HOME_HELP = "Folder of studies, MLflow's database and generated data."
+
 home_option = click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("prvr-runs"),
+    default=Path(DEFAULT_HOME),
     show_default=True,
     callback=lambda _context, _parameter, value: value.resolve(),
-    help="Folder of studies, MLflow's database and generated data.",
+    help=_HOME_HELP,
+)
+home_as_given_option = click.option(
+    "--home",
+    metavar="DIRECTORY",
+    help=f"{_HOME_HELP} Default: {DEFAULT_HOME}; with --submit: ~/{DEFAULT_HOME} on the head.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 set_option = click.option(
@@ -24,5 +32,7 @@ space_argument = click.argument("space", type=click.Path(path_type=Path))
 tracking_option = click.option(
     "--tracking-uri",
     metavar="URI",
+    envvar="PRVR_TRACKING_URI",
+    show_envvar=True,
     help="An MLflow server or database; default: mlflow.db in the home.",
 )

@@ -16,10 +16,14 @@ from tests.cli.commands import ROOT, TIMEOUT_S, Done, command
 
 @dataclass(frozen=True)
 class SmallCluster:
-    """A running cluster: its address, and the environment of those who may use it."""
+    """A running cluster: its address, and the environment of those who may use it.
+
+    `dashboard` is the dashboard's URL; empty: there is none.
+    """
 
     address: str
     environment: Mapping[str, str]
+    dashboard: str = ""
 
     def run(self, name: str, space: Path, *arguments: str | Path, **changes: str) -> Done:
         """Run a command with `--address` on it."""
@@ -35,22 +39,34 @@ class SmallCluster:
 
 
 @contextmanager
-def small_cluster(*nodes: str) -> Iterator[SmallCluster]:
-    """Two nodes of 1 and 3 CPUs, or these, each as JSON of its options."""
+def small_cluster(
+    *nodes: str,
+    python: str | Path = sys.executable,
+    environment: Mapping[str, str | None] | None = None,
+) -> Iterator[SmallCluster]:
+    """A cluster that ends with the block.
+
+    Args:
+        nodes: Options of each node as JSON; none: two nodes of 1 and 3 CPUs.
+        python: Interpreter of the nodes.
+        environment: What the nodes' processes have in theirs beside what users have; None: not.
+    """
     # Socket paths must be shorter than 108 letters.
     scratch = Path(tempfile.mkdtemp(prefix="pc-", dir="/tmp"))
     (scratch / "ray").mkdir()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
+    secret = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_TMPDIR": str(scratch),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
+    users = {**os.environ, "PYTHONPATH": str(ROOT), **secret}
+    changed = {**users, **(environment or {})}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.sweep.small_cluster", *nodes],
-        env=environment,
+        # By its file and elsewhere: from this folder the nodes would import this checkout.
+        [python, str(ROOT / "tests" / "sweep" / "small_cluster.py"), *nodes],
+        cwd=scratch,
+        env={name: value for name, value in changed.items() if value is not None},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -60,8 +76,8 @@ def small_cluster(*nodes: str) -> Iterator[SmallCluster]:
     assert process.stdout is not None
     try:
         lines = (line.strip() for line in process.stdout)
-        address = next(line for line in lines if line.startswith("127.0.0.1:"))
-        yield SmallCluster(address, environment)
+        address, dashboard = next(line for line in lines if line.startswith("127.")).split()
+        yield SmallCluster(address, users, "" if dashboard == "-" else f"http://{dashboard}")
     finally:
         process.stdin.close()
         process.wait(TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Starts a Ray cluster of two nodes on loopback, says its address, and ends it with its stdin.
+"""Starts a Ray cluster of two nodes on loopback, says its addresses, and ends it with its stdin.
 
 A process of its own: Ray keeps one state a process, and other tests start their own.
 """
@@ -26,8 +26,8 @@ def main() -> None:
     }
     try:
         for options in map(json.loads, sys.argv[1:] or _NODES):
-            cluster.add_node(**options, **shared)
-        sys.stdout.write(f"{cluster.address}\n")
+            cluster.add_node(**{**shared, **options})
+        sys.stdout.write(f"{cluster.address} {cluster.webui_url or '-'}\n")
         sys.stdout.flush()
         sys.stdin.read()
     finally:
