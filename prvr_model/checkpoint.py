@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from prvr_model.errors import CheckpointError
+from prvr_model.errors import CheckpointError, SettingsError
 from prvr_model.model import MscModel
 from prvr_model.optimizer import BertAdam
 from prvr_model.reporting import EpochReport
@@ -174,7 +174,7 @@ def load_best(folder: Folder) -> ModelFile:
     if not folder.exists(BEST):
         raise CheckpointError(f"{folder.uri}: has no {BEST}; no epoch of this trial ended")
     tensors, header = _read(folder, BEST)
-    return _model_file(tensors, header)
+    return _model_file(tensors, header, folder.locate(BEST))
 
 
 def export_model(folder: Folder, target: Path) -> None:
@@ -193,12 +193,16 @@ def load_exported(source: Path) -> ModelFile:
     Raises:
         CheckpointError: Files are missing or damaged.
     """
+    file = source / "config.json"
     try:
-        header = json.loads((source / "config.json").read_text(encoding="utf-8"))
-        weights = load((source / "model.safetensors").read_bytes())
+        header = json.loads(file.read_text(encoding="utf-8"))
+        file = source / "model.safetensors"
+        weights = load(file.read_bytes())
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{source}: is not an exported model: {error}") from error
-    return _model_file(_prefixed(_WEIGHT, weights), header)
+        raise CheckpointError(
+            f"{source}: is not an exported model: {file.name} cannot be read: {error}"
+        ) from error
+    return _model_file(_prefixed(_WEIGHT, weights), header, str(source))
 
 
 def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
@@ -216,14 +220,17 @@ def _model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _model_file(tensors: dict[str, Tensor], header: dict[str, Any]) -> ModelFile:
-    return ModelFile(
-        settings=parse_settings(header["settings"]),
-        video_dim=header["video_dim"],
-        text_dim=header["text_dim"],
-        epoch=header["epoch"],
-        weights=_without(_WEIGHT, tensors),
-    )
+def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) -> ModelFile:
+    try:
+        return ModelFile(
+            settings=parse_settings(header["settings"]),
+            video_dim=header["video_dim"],
+            text_dim=header["text_dim"],
+            epoch=header["epoch"],
+            weights=_without(_WEIGHT, tensors),
+        )
+    except (KeyError, TypeError, SettingsError) as error:
+        raise CheckpointError(f"{place}: does not say what model it holds: {error!r}") from error
 
 
 def _check_same(

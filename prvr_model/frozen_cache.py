@@ -81,9 +81,17 @@ class FrozenCache:
         return self._beside if os.access(self._beside, os.W_OK) else self._elsewhere()
 
     def _elsewhere(self) -> Path:
-        user = f"prvr-prepared-{os.getuid()}"
-        root = Path(tempfile.gettempdir()) / user / self._fingerprint
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """A folder of this user's; one that another user may write to is not taken."""
+        place = Path(tempfile.gettempdir()) / f"prvr-prepared-{os.getuid()}"
+        place.mkdir(exist_ok=True, mode=0o700)
+        there = place.lstat()
+        if place.is_symlink() or there.st_uid != os.getuid() or there.st_mode & 0o022:
+            raise StoreError(
+                f"{place} is not yours alone, so what lies there cannot be trusted; remove it, "
+                "or set TMPDIR to a folder of your own"
+            )
+        root = place / self._fingerprint
+        root.mkdir(exist_ok=True)
         return root
 
     def _hash(self, key: Mapping[str, Any]) -> str:
@@ -101,10 +109,18 @@ def _without(names: Mapping[str, str], found: Iterable[str]) -> dict[str, str]:
 
 
 def _mapped(folder: Path) -> Arrays:
-    return {
-        path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
-        for path in sorted(folder.glob("*.npy"))
-    }
+    return {path.stem: _mapped_file(path) for path in sorted(folder.glob("*.npy"))}
+
+
+def _mapped_file(path: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is not an array of numbers ({error}); remove the folder {path.parent}, it "
+            "will be computed again"
+        ) from error
+    return array
 
 
 def _built(

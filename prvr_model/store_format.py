@@ -11,13 +11,14 @@ The reader and the writer both follow this page, so that neither has to import t
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from prvr_model.errors import StoreError
 from prvr_model.settings import Section
@@ -63,7 +64,27 @@ class Manifest(Section):
     splits: dict[str, SplitCounts]
     files: dict[str, FileRecord]
     source: dict[str, Any]
-    fingerprint: str
+    # Names folders of prepared features: nothing but what we write can lead elsewhere.
+    fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @field_validator("splits")
+    @classmethod
+    def _known_splits(cls, splits: dict[str, SplitCounts]) -> dict[str, SplitCounts]:
+        """Splits name files: one called `../other/train` would be read outside of the store."""
+        _refuse_others(splits, SPLIT_NAMES, "splits")
+        return splits
+
+    @field_validator("files")
+    @classmethod
+    def _own_files(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        ours = [file_name(split, kind) for split in SPLIT_NAMES for kind in KINDS]
+        _refuse_others(files, ours, "files")
+        return files
+
+
+def _refuse_others(found: Iterable[str], allowed: Sequence[str], what: str) -> None:
+    if others := [name for name in found if name not in allowed]:
+        raise ValueError(f"{what} {others} are not a store's; those are {', '.join(allowed)}")
 
 
 def file_name(split: str, kind: Kind) -> str:
@@ -132,10 +153,16 @@ def read_manifest(store: Path) -> Manifest:
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
-        places = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+        places = ", ".join(map(_place, error.errors()))
         raise StoreError(
             f"{store / MANIFEST_NAME} is damaged (at {places}); import the data again"
         ) from error
+
+
+def _place(problem: ErrorDetails) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    # What our own validators say; pydantic's words for the rest mean nothing to a user.
+    return f"{place}: {problem['ctx']['error']}" if problem["type"] == "value_error" else place
 
 
 def is_store(path: Path) -> bool:

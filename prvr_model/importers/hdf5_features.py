@@ -72,6 +72,7 @@ class Hdf5Features:
         with _readable(self.label, key):
             dataset = self._file[key]
             if isinstance(dataset, h5py.Dataset):
+                self._check_own(key, dataset)
                 return Header(dataset.shape, dataset.dtype)
         raise DataError(f"{self.label}: {key!r} is a group, expected a dataset")
 
@@ -82,8 +83,19 @@ class Hdf5Features:
             DataError: The item is damaged.
         """
         with _readable(self.label, key):
-            array: np.ndarray = self._file[key][()]
+            dataset = self._file[key]
+            self._check_own(key, dataset)
+            array: np.ndarray = dataset[()]
         return array.reshape(array.shape[-2:])
+
+    def _check_own(self, key: str, dataset: h5py.Dataset) -> None:
+        """HDF5 can take an item's bytes from any file on this machine; we import none of those."""
+        is_linked = h5py.h5i.get_file_id(dataset.id).name != self._file.id.name
+        if is_linked or dataset.external or dataset.is_virtual:
+            raise DataError(
+                f"{self.label}: {key!r} lies in another file, which is not followed; copy its "
+                "data into this one (h5repack, or h5py)"
+            )
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What is made to harm: refused by name, and without effect."""
