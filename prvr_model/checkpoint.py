@@ -30,6 +30,7 @@ FORMAT_VERSION = 1
 
 _WEIGHT, _MOMENT, _RANDOM = "model.", "optimizer.", "random."
 _HEADER = "prvr_sweep"
+_RANKS = "ranks"
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,12 @@ def load_last(
     return _parse_state(header["state"])
 
 
+def remove_partial_files(folder: Folder) -> None:
+    """Remove what a trial's killed process left half written; nobody else may write there."""
+    folder.remove_partial_files()
+    folder.child(_RANKS).remove_partial_files()
+
+
 def read_state(folder: Folder) -> TrainingState:
     """Where training stood when the last checkpoint was written; the initial state without one."""
     return _parse_state(_read(folder, LAST)[1]["state"]) if folder.exists(LAST) else TrainingState()
@@ -172,7 +179,7 @@ def load_exported(source: Path) -> ModelFile:
 def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
     """Keep the rank of every validation query of an epoch, int32, as a safetensors file."""
     content = save({"ranks": torch.from_numpy(ranks.astype(np.int32))})
-    folder.child("ranks").write_bytes(f"epoch-{epoch:04d}.safetensors", content)
+    folder.child(_RANKS).write_bytes(f"epoch-{epoch:04d}.safetensors", content)
 
 
 def _model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
