@@ -33,6 +33,7 @@ _WEIGHT, _MOMENT, _RANDOM = "model.", "optimizer.", "random."
 _PART_RANDOM = "part.random."
 _PART_NUMBERS = ("rows", "spent_s", "exchanged_bytes")
 _HEADER = "prvr_sweep"
+_RANKS = "ranks"
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,12 @@ def load_last(
     return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
 
 
+def remove_partial_files(folder: Folder) -> None:
+    """Remove what a trial's killed process left half written; nobody else may write there."""
+    folder.remove_partial_files()
+    folder.child(_RANKS).remove_partial_files()
+
+
 def read_state(folder: Folder) -> TrainingState:
     """Where training stood when the last checkpoint was written; the initial state without one."""
     if not folder.exists(LAST):
@@ -208,7 +215,7 @@ def load_exported(source: Path) -> ModelFile:
 def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
     """Keep the rank of every validation query of an epoch, int32, as a safetensors file."""
     content = save({"ranks": torch.from_numpy(ranks.astype(np.int32))})
-    folder.child("ranks").write_bytes(f"epoch-{epoch:04d}.safetensors", content)
+    folder.child(_RANKS).write_bytes(f"epoch-{epoch:04d}.safetensors", content)
 
 
 def _model_header(model: MscModel, settings: Settings) -> dict[str, Any]:

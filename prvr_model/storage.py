@@ -144,6 +144,15 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{self.locate(name)}: cannot be deleted: {error}") from error
 
+    def remove_partial_files(self) -> None:
+        """Remove what a process that was killed while it wrote here has left.
+
+        Only where nobody else writes into the folder. Object stores keep nothing that can be seen.
+        """
+        if self._is_local and Path(self.path).is_dir():
+            for one in Path(self.path).glob(".*.partial"):
+                one.unlink(missing_ok=True)
+
     def _upload(self, name: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
             stream.write(content)

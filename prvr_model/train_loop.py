@@ -138,6 +138,8 @@ class _Run:
         self.encoders = Encoders(self.model, speed)
         self.batch_memory = BatchMemory(self.device, speed.prefetch_batches)
         self.optimizer = build_optimizer(self.model, settings, self.train_split.num_videos)
+        if workers.rank == 0:
+            checkpoint.remove_partial_files(folder)
         self.state = checkpoint.load_last(
             folder, self.model, self.optimizer, settings, self.fingerprint
         )

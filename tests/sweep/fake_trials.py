@@ -29,6 +29,18 @@ def failing_third(request: TrialRequest, report: Report) -> None:
     rising(request, report)
 
 
+def failing_at_four(request: TrialRequest, report: Report) -> None:
+    """As `rising`, but trial 1 raises after its fourth epoch."""
+
+    def until_four(row: EpochReport) -> Decision:
+        decision = report(row)
+        if request.number == 1 and row.epoch == 4:
+            raise UnpicklableError("tau", request.number)
+        return decision
+
+    rising(request, until_four)
+
+
 def mixed(request: TrialRequest, report: Report) -> None:
     """A little of everything that can happen to a trial, by its number."""
     kind = ("good", "error", "exit", "empty", "nan", "missing", "again", "good")[request.number % 8]
