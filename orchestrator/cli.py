@@ -22,9 +22,11 @@ _COMMANDS = {
     "plan": "plan",
     "status": "status",
     "promote": "promote",
+    "sync": "sync",
     "ui": "ui",
     "data": "data",
     "cluster": "cluster",
+    "doctor": "doctor",
     "drain-agent": "drain_agent",
 }
 _HELP = {
@@ -32,9 +34,11 @@ _HELP = {
     "plan": "Say what a sweep will do and cost; start nothing.",
     "status": "Show a sweep, also while it runs.",
     "promote": "Make a version of a model its champion.",
+    "sync": "Send to MLflow what it missed of a sweep.",
     "ui": "Start the MLflow UI on a home's results.",
     "data": "Make feature stores and look into them.",
     "cluster": "Check files for `ray up`.",
+    "doctor": "Check what usually goes wrong, before it does.",
     "drain-agent": "Drain this machine's Ray node before the machine is taken away.",
 }
 

@@ -33,6 +33,8 @@ _ATTACH_S = 25.0
 _LEAVE_S = 10.0
 # A worker starts and imports; a storage where nobody answers is given up after two minutes.
 _PLACES_S = 180.0
+# A worker starts and imports torch, on each node at once.
+_LOOK_S = 180.0
 # The cluster's answer is late by this at most after Ray's own limit.
 _MARGIN_S = 5.0
 # What Ray writes where it is refused; it tries on all the same.
@@ -93,6 +95,18 @@ class Cluster:
         if answer["problems"]:
             found = "\n".join(f"  {one}" for one in answer["problems"])
             raise PlaceError(f"not every node can run trials; nothing was started:\n{found}")
+
+    def look_at_nodes(self) -> list[dict[str, Any]]:
+        """Look at each node from a worker on it: see `ray_nodes.look_at_nodes`.
+
+        Raises:
+            ClusterError: The cluster gave no answer.
+        """
+        answer = self._line.ask({"what": "look", "limit_s": _LOOK_S}, _LOOK_S + _MARGIN_S)
+        if answer is None:
+            raise ClusterError(f"the cluster gave no answer within {_LOOK_S:.0f} s")
+        nodes: list[dict[str, Any]] = answer["nodes"]
+        return nodes
 
 
 @contextmanager

@@ -15,7 +15,8 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from orchestrator.errors import NoPlaceError, RayChangedError
+from orchestrator.errors import NodeLeavingError, NoPlaceError, RayChangedError
+from orchestrator.node_watch import watch_this_node
 from orchestrator.trial_runner import (
     TrialFailedError,
     report_to_json,
@@ -85,6 +86,7 @@ class GroupJob:
         shape: The workers.
         scratch: Folder for Train's files.
         mailbox: Actor handle of a `Mailbox`.
+        drains: Whether the workers' nodes may be drained.
     """
 
     key: str
@@ -93,6 +95,7 @@ class GroupJob:
     shape: GroupShape
     scratch: Path
     mailbox: Any
+    drains: bool = False
 
 
 class GroupTrainer(TorchTrainer):  # type: ignore[misc]
@@ -111,6 +114,7 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
                 "request": job.request,
                 "function": job.function,
                 "mailbox": job.mailbox,
+                "drains": job.drains,
             },
             scaling_config=ScalingConfig(
                 num_workers=job.shape.workers,
@@ -152,13 +156,14 @@ class _Introduction(ControllerCallback):  # type: ignore[misc]
 
 
 class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
-    """Starts lost workers again, but not a trial that raised an error."""
+    """Starts workers again that were lost or left their node, but not a trial that failed."""
 
     def make_decision(self, training_failed_error: Exception) -> FailureDecision:
         failures = getattr(training_failed_error, "worker_failures", {}).values()
         # Where a worker is lost, what the others raise is its consequence.
         if failures and all(isinstance(one, TrialFailedError) for one in failures):
-            return FailureDecision.RAISE
+            left = any(one.cause.kind == NodeLeavingError.__name__ for one in failures)
+            return FailureDecision.RETRY if left else FailureDecision.RAISE
         return super().make_decision(training_failed_error)
 
 
@@ -179,6 +184,8 @@ def root_cause(error: BaseException, shape: GroupShape) -> BaseException:
 def _work(config: Mapping[str, Any]) -> None:
     """What each worker runs."""
     request = request_from_json(config["request"])
+    if config["drains"]:
+        watch_this_node()
     # Here the process group is complete.
     ray.get(config["mailbox"].begin.remote(config["key"]))
     try:

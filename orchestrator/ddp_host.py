@@ -43,7 +43,11 @@ _ALMOST_NOTHING = {"memory": 1}
 
 
 def group_trainable(
-    function: str, shape: GroupShape, scratch: Path, has_driver_resource: bool = True
+    function: str,
+    shape: GroupShape,
+    scratch: Path,
+    has_driver_resource: bool = True,
+    drains: bool = False,
 ) -> type[tune.Trainable]:
     """A Tune trainable whose trials run in groups of workers; Ray must run already.
 
@@ -52,9 +56,15 @@ def group_trainable(
         shape: The workers of a trial.
         scratch: Folder for Train's files, absolute.
         has_driver_resource: Whether some node offers it to the watching processes.
+        drains: Whether somebody may drain a node.
     """
     trainable = tune.with_parameters(
-        GroupTrial, function=function, shape=shape, scratch=scratch, mailbox=_start_mailbox()
+        GroupTrial,
+        function=function,
+        shape=shape,
+        scratch=scratch,
+        mailbox=_start_mailbox(),
+        drains=drains,
     )
     # Tune counts the watching process only; the workers' places are Train's to reserve.
     watched: type[tune.Trainable] = tune.with_resources(
@@ -79,10 +89,12 @@ class GroupTrial(tune.Trainable):  # type: ignore[misc]
         shape: GroupShape,
         scratch: Path,
         mailbox: Any,  # noqa: ANN401
+        drains: bool,
     ) -> None:
         os.environ.update(_train_variables(shape))
-        key = f"trial-{config['number']}"
-        job = GroupJob(key, config["request"], function, shape, scratch, mailbox)
+        # Not the number alone: what a lost process had under way is nobody's any more.
+        key = f"trial-{config['number']}-{self.trial_id}"
+        job = GroupJob(key, config["request"], function, shape, scratch, mailbox, drains)
         self._run = _GroupRun(job)
 
     def step(self) -> dict[str, Any]:

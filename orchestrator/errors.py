@@ -78,6 +78,13 @@ class RayChangedError(PrvrError):
         )
 
 
+class NodeLeavingError(PrvrError):
+    """The node of a trial is being drained; the trial has saved itself and goes on elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__("the node is being drained; the trial saved itself and left")
+
+
 class NoPlaceError(PrvrError):
     """The workers of a trial could not be placed and started in time."""
 

@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.capacity import Node
 from orchestrator.errors import ClusterError, RayChangedError
+from orchestrator.ray_nodes import look_at_nodes
 
 try:
     from ray._private import services
@@ -175,6 +176,16 @@ def check_places(places: Mapping[str, str], limit_s: float) -> dict[str, Any]:
     return {"problems": [f"node {name}: {problems[name]}" for name in sorted(problems)]}
 
 
+def look_at_all_nodes(limit_s: float) -> dict[str, Any]:
+    """Look at each node from a worker on it.
+
+    Returns:
+        `nodes`: see `ray_nodes.look_at_nodes`.
+    """
+    nodes = [(key, node.name) for key, node in _nodes_by_id()]
+    return {"nodes": look_at_nodes(nodes, limit_s)}
+
+
 def _answer_or_error(answer: Any) -> str | None:  # noqa: ANN401
     try:
         found: str | None = ray.get(answer)
@@ -237,6 +248,7 @@ def main() -> None:
     handlers: dict[str, Callable[..., dict[str, Any]]] = {
         "probe": probe_worker,
         "places": check_places,
+        "look": look_at_all_nodes,
     }
     answers = _answers()
     try:

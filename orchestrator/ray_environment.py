@@ -38,7 +38,7 @@ def ray_variables(threads: int) -> dict[str, str]:
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": str(_CLEAN_UP_S),
-        # Nobody drains a node here, and the watcher is one more process for each trial.
+        # A process more for each trial; `node_watch` does its work in both hosts of trials.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         # A process group whose worker failed need not end in good order.
         "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import psutil
 
+from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_failures
 from orchestrator.study import StudyReader, study_url
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -17,16 +18,6 @@ SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
 
 # Two clocks of one machine tell a process's start this far apart.
 _START_TOLERANCE_S = 2.0
-
-
-@dataclass(frozen=True)
-class FailureGroup:
-    """Failed trials with one cause: same class and message."""
-
-    kind: str
-    message: str
-    numbers: tuple[int, ...]
-    traceback: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +59,7 @@ class SweepStatus:
             + (f", {done} to come" if done > 0 else ""),
             self.question,
             *self._best_lines(),
-            *self._failure_lines(),
+            *failure_lines(self.failures),
             *self._hints(),
         ]
         return "\n".join(line for line in lines if line)
@@ -82,13 +73,6 @@ class SweepStatus:
             f"best {self.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
             f"epoch {best.best_epoch} of {best.epochs})",
             *parameters,
-        ]
-
-    def _failure_lines(self) -> list[str]:
-        return [
-            f"{len(one.numbers)} failed ({', '.join(map(str, one.numbers))}): "
-            f"{one.kind}: {one.message.partition(chr(10))[0]}"
-            for one in self.failures
         ]
 
     def _hints(self) -> list[str]:
@@ -127,7 +111,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         metric=attributes.get("metric", "objective"),
         best=_best(study, [one for one in trials if one.state is TrialState.COMPLETE]),
         best_so_far=_best(study, [one for one in trials if one.state is not TrialState.FAILED]),
-        failures=_grouped(trials),
+        failures=grouped_failures(trials),
         trials=trials,
     )
 
@@ -163,24 +147,6 @@ def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None
         if one.value is not None and study.is_better(one.value, best.value if best else None):
             best = one
     return best
-
-
-def _grouped(trials: tuple[TrialSummary, ...]) -> tuple[FailureGroup, ...]:
-    """Failures by cause, the most frequent first, each with the first trial's traceback."""
-    groups: dict[tuple[str, str], list[TrialSummary]] = {}
-    for one in trials:
-        if one.cause is not None:
-            groups.setdefault((one.cause.kind, one.cause.message), []).append(one)
-    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
-    return tuple(
-        FailureGroup(
-            kind,
-            message,
-            tuple(one.number for one in failed),
-            failed[0].cause.traceback if failed[0].cause else "",
-        )
-        for (kind, message), failed in ordered
-    )
 
 
 def _short(value: object) -> str:

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from orchestrator.errors import NodeLeavingError
 from orchestrator.executor import TrialFunction
+from orchestrator.leaving import is_leaving
 from orchestrator.trial import FailureCause, TrialRequest
 from prvr_model.reporting import EpochReport, Report
 from prvr_model.settings import SpeedSettings, parse_settings
@@ -33,6 +35,9 @@ def train_trial(request: TrialRequest, report: Report, workers: "Workers | None"
         request: The trial.
         report: Takes each epoch's row; of several workers only the first one's is called.
         workers: The workers that train it together; None: this process alone.
+
+    Raises:
+        NodeLeavingError: The node is being drained; a checkpoint of the last step is written.
     """
     from prvr_model.feature_store import FeatureStore
     from prvr_model.storage import Folder
@@ -41,7 +46,10 @@ def train_trial(request: TrialRequest, report: Report, workers: "Workers | None"
 
     store = FeatureStore.open(Path(request.store))
     folder = Folder.open(request.folder)
-    train(request.settings, store, folder, report, request.speed, workers or ALONE)
+    group = workers or ALONE
+    result = train(request.settings, store, folder, report, request.speed, group, is_leaving)
+    if result.stop_reason == "left":
+        raise NodeLeavingError
 
 
 def load_trial_function(name: str) -> TrialFunction:

@@ -20,9 +20,11 @@ from orchestrator.attached_ray import attached_ray
 from orchestrator.capacity import MemoryNeed, Node, RunningCluster, TrialNeeds, needs_driver
 from orchestrator.ddp_host import START_LIMIT_S, GroupCollector, GroupShape, group_trainable
 from orchestrator.executor import Interruption, TrialSource
+from orchestrator.lost_trials import MAX_LOSSES, LostTrials
+from orchestrator.node_watch import watch_this_node
 from orchestrator.own_ray import own_ray
 from orchestrator.refusal import pack_or_refuse
-from orchestrator.trial import FailureCause
+from orchestrator.trial import FailureCause, TrialRequest
 from orchestrator.trial_runner import (
     TRAIN,
     TrialFailedError,
@@ -52,6 +54,8 @@ class TuneExecutor:
         start_limit_s: Seconds in which the workers of a trial must find their place; else it
             fails. Does nothing for one worker.
         cluster: Where trials run; None: on a Ray of our own on this machine.
+        max_losses: Times that a trial may lose its process or node between two epochs that it
+            completes; it goes on from its checkpoint each time, and then has failed.
 
     Raises:
         SpecError: Not one trial fits there.
@@ -67,7 +71,9 @@ class TuneExecutor:
         memory: MemoryNeed | None = None,
         start_limit_s: float = START_LIMIT_S,
         cluster: RunningCluster | None = None,
+        max_losses: int = MAX_LOSSES,
     ) -> None:
+        self._max_losses = max_losses
         self._shape = GroupShape(workers, cpus, gpus, start_limit_s)
         self._threads = threads
         self._function = function
@@ -78,7 +84,8 @@ class TuneExecutor:
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         """Run all trials, see `Executor.run`."""
         room = self._packing.trials
-        bridge = _Bridge(source, min(concurrency or room, room), interruption)
+        lost = LostTrials(self._max_losses)
+        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost)
         with self._ray(interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
@@ -103,7 +110,7 @@ class TuneExecutor:
                 num_samples=-1,  # the searcher says when it is enough
                 reuse_actors=not several,  # an idle one would keep its last group waiting
                 trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
+                trial_dirname_creator=_attempt_name,
             ),
             run_config=tune.RunConfig(
                 name="sweep",
@@ -123,13 +130,20 @@ class TuneExecutor:
             # Nobody else places anything there, and Ray counts memory in another way than we do.
             bundle.pop("memory", None)
         trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
-            _trainable(self._function), tune.PlacementGroupFactory([bundle])
+            _trainable(self._function, self._drains), tune.PlacementGroupFactory([bundle])
         )
         return trainable
 
+    @property
+    def _drains(self) -> bool:
+        """Whether somebody may drain a node; on a Ray of our own nobody does."""
+        return self._cluster is not None
+
     def _group_trainable(self, scratch: Path) -> type[tune.Trainable]:
         has_driver = self._cluster is None or needs_driver(self._packing.needs, self._packing.nodes)
-        return group_trainable(self._function, self._shape, scratch / "train", has_driver)
+        return group_trainable(
+            self._function, self._shape, scratch / "train", has_driver, self._drains
+        )
 
 
 class _SourceBrokenError(BaseException):
@@ -139,11 +153,15 @@ class _SourceBrokenError(BaseException):
 class _Bridge:
     """The source as Tune's parts see it; all of them are called by one thread."""
 
-    def __init__(self, source: TrialSource, room: int, interruption: Interruption) -> None:
+    def __init__(
+        self, source: TrialSource, room: int, interruption: Interruption, lost: LostTrials
+    ) -> None:
         self._source = source
         self._room = room
         self._interruption = interruption
-        self._live: dict[str, int] = {}
+        self._lost = lost
+        self._live: dict[str, TrialRequest] = {}
+        self._has_more = True
         self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
@@ -154,25 +172,33 @@ class _Bridge:
         """Configuration of a new Tune trial; None: wait; FINISHED: there is no more."""
         if len(self._live) >= self._room:
             return None
-        request = self._guard(self._source.next_trial)
+        request = self._lost.next() or self._new()
         if request is None:
-            return str(Searcher.FINISHED)
-        self._live[trial_id] = request.number
+            # One that runs may be lost and come again; after FINISHED Tune asks no more.
+            return None if self._live else str(Searcher.FINISHED)
+        self._live[trial_id] = request
         return {"number": request.number, "request": request_to_json(request)}
 
+    def _new(self) -> TrialRequest | None:
+        request = self._guard(self._source.next_trial) if self._has_more else None
+        self._has_more = request is not None
+        return request
+
     def report(self, trial_id: str, report: EpochReport) -> Decision:
-        number = self._live[trial_id]
+        number = self._live[trial_id].number
+        self._lost.reported(number, report.epoch)
         return self._guard(lambda: self._source.on_report(number, report))
 
     def end(self, trial_id: str) -> None:
-        number = self._live.pop(trial_id, None)
-        if number is not None:
-            self._guard(lambda: self._source.on_end(number))
+        request = self._live.pop(trial_id, None)
+        if request is not None:
+            self._guard(lambda: self._source.on_end(request.number))
 
     def fail(self, trial_id: str, cause: FailureCause) -> None:
-        number = self._live.pop(trial_id, None)
-        if number is not None:
-            self._guard(lambda: self._source.on_failure(number, cause))
+        """A trial has failed, or was lost and will be suggested again."""
+        request = self._live.pop(trial_id, None)
+        if request is not None and not self._lost.take_back(request, cause):
+            self._guard(lambda: self._source.on_failure(request.number, cause))
 
     def check(self) -> None:
         """Leave Tune if the user wants it."""
@@ -266,10 +292,22 @@ def _trial_name(trial: Trial) -> str:
     return f"trial-{trial.config['number']}"
 
 
-def _trainable(function: str) -> Callable[[Mapping[str, Any]], None]:
-    """A Tune function that runs the trial function of this name."""
+def _attempt_name(trial: Trial) -> str:
+    """One trial may be several of Tune's, after each other."""
+    return f"{_trial_name(trial)}-{trial.trial_id}"
+
+
+def _trainable(function: str, drains: bool) -> Callable[[Mapping[str, Any]], None]:
+    """A Tune function that runs the trial function of this name.
+
+    Args:
+        function: The name.
+        drains: Whether its node may be drained.
+    """
 
     def run(config: Mapping[str, Any]) -> None:
+        if drains:
+            watch_this_node()
         request = request_from_json(config["request"])
         try:
             load_trial_function(function)(request, _report)

@@ -5,13 +5,14 @@ A trial's folder holds `last.safetensors` (all that training needs to go on), an
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -29,24 +30,51 @@ BEST = "best.safetensors"
 FORMAT_VERSION = 1
 
 _WEIGHT, _MOMENT, _RANDOM = "model.", "optimizer.", "random."
+_PART_RANDOM = "part.random."
+_PART_NUMBERS = ("rows", "spent_s", "exchanged_bytes")
 _HEADER = "prvr_sweep"
 
 
 @dataclass(frozen=True)
+class PartOfEpoch:
+    """How far training is in an epoch that it left before its end.
+
+    Args:
+        rows: Numbers of its steps so far, a row each.
+        spent_s: Seconds that they took.
+        exchanged_bytes: What the first worker received from others in them.
+        random: State of each worker's random generator of the CPU, and of its device where that
+            has one of its own; from the file's tensors.
+    """
+
+    rows: Sequence[list[float]]
+    spent_s: float
+    exchanged_bytes: int
+    random: Mapping[str, Shaped[Tensor, "workers bytes"]]
+
+    @property
+    def steps(self) -> int:
+        """Steps completed."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
 class TrainingState:
-    """Where training stands between two epochs.
+    """Where training stands, between two epochs or within one.
 
     Args:
         epoch: Epochs completed.
         best_epoch: Epoch of the best validation SumR, from 1; 0 before the first.
         best_value: That SumR.
         reports: Every epoch's row, in order.
+        part: What is done of the next epoch; None: nothing.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = -float("inf")
     reports: tuple[EpochReport, ...] = ()
+    part: PartOfEpoch | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +108,7 @@ def save_last(
     state: TrainingState,
     store_fingerprint: str,
 ) -> None:
-    """Write all that training needs to go on after `state.epoch`."""
+    """Write all that training needs to go on from `state`."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     moments = {
         f"{moment}.{names[id(parameter)]}": tensor
@@ -91,12 +119,13 @@ def save_last(
         **_prefixed(_WEIGHT, model.state_dict()),
         **_prefixed(_MOMENT, moments),
         f"{_RANDOM}cpu": torch.get_rng_state(),
+        **_prefixed(_PART_RANDOM, dict(state.part.random) if state.part else {}),
     }
     header = {
         **_model_header(model, settings),
         "store_fingerprint": store_fingerprint,
         "steps_done": optimizer.steps_done,
-        "state": {**asdict(state), "best_value": _json_number(state.best_value)},
+        "state": _state_json(state),
     }
     _write(folder, LAST, tensors, header)
 
@@ -125,12 +154,15 @@ def load_last(
         optimizer.state[place][moment] = tensor.to(place.device)
     optimizer.steps_done = header["steps_done"]
     torch.set_rng_state(tensors[f"{_RANDOM}cpu"])
-    return _parse_state(header["state"])
+    return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
 
 
 def read_state(folder: Folder) -> TrainingState:
     """Where training stood when the last checkpoint was written; the initial state without one."""
-    return _parse_state(_read(folder, LAST)[1]["state"]) if folder.exists(LAST) else TrainingState()
+    if not folder.exists(LAST):
+        return TrainingState()
+    tensors, header = _read(folder, LAST)
+    return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
 
 
 def load_best(folder: Folder) -> ModelFile:
@@ -222,13 +254,22 @@ def _resumable(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "training": training}
 
 
-def _parse_state(content: dict[str, Any]) -> TrainingState:
+def _state_json(state: TrainingState) -> dict[str, Any]:
+    whole = asdict(replace(state, part=None))
+    if state.part:
+        whole["part"] = {name: getattr(state.part, name) for name in _PART_NUMBERS}
+    return {**whole, "best_value": _json_number(state.best_value)}
+
+
+def _parse_state(content: dict[str, Any], random: Mapping[str, Tensor]) -> TrainingState:
     best_value = content["best_value"]
+    part = content.get("part")  # older files have no word for it
     return TrainingState(
         epoch=content["epoch"],
         best_epoch=content["best_epoch"],
         best_value=-float("inf") if best_value is None else best_value,
         reports=_parse_reports(content["reports"]),
+        part=PartOfEpoch(**part, random=random) if part else None,
     )
 
 

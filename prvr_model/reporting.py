@@ -30,3 +30,11 @@ class EpochReport:
 
 
 Report: TypeAlias = Callable[[EpochReport], Decision]
+
+Leave: TypeAlias = Callable[[], bool]
+"""Whether the host wants training to save itself and end now; asked at every step, so cheap."""
+
+
+def stay() -> bool:
+    """The answer of a host that lets training run to its end."""
+    return False

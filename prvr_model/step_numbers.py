@@ -89,14 +89,17 @@ class StepNumbers:
         names: Names of a step's numbers.
         epoch: Number of the epoch, from 1.
         reader: Brings them to the host.
+        earlier: Rows of the epoch's steps before an interruption.
     """
 
-    def __init__(self, names: Sequence[str], epoch: int, reader: Reader) -> None:
+    def __init__(
+        self, names: Sequence[str], epoch: int, reader: Reader, earlier: Iterable[Row] = ()
+    ) -> None:
         self._names = tuple(names)
         self._epoch = epoch
         self._reader = reader
-        self._rows: list[Row] = []
-        self._num_added = 0
+        self._rows: list[Row] = list(earlier)
+        self._num_added = len(self._rows)
         self._finite: Bool[Tensor, ""] | None = None
 
     def add(self, row: Float[Tensor, "numbers"]) -> Bool[Tensor, ""] | None:
@@ -117,18 +120,27 @@ class StepNumbers:
         self._read(wait=False)
         return None if len(self._rows) == self._num_added else self._finite
 
+    def so_far(self) -> tuple[Row, ...]:
+        """Rows of all steps up to now; waits for the device.
+
+        Raises:
+            NonFiniteError: A number is not finite.
+        """
+        self._read(wait=True)
+        return tuple(self._rows)
+
     def means(self) -> dict[str, float]:
         """Mean of each number over the steps; waits for the device.
 
         Raises:
             NonFiniteError: A number is not finite.
         """
-        self._read(wait=True)
+        rows = self.so_far()
         sums = dict.fromkeys(self._names, 0.0)
-        for row in self._rows:
+        for row in rows:
             for name, value in zip(self._names, row, strict=True):
                 sums[name] += value
-        return {name: value / len(self._rows) for name, value in sums.items()}
+        return {name: value / len(rows) for name, value in sums.items()}
 
     def _read(self, wait: bool) -> None:
         for row in self._reader.arrived(wait):

@@ -1,8 +1,8 @@
 """The training loop of a trial: epochs, evaluation, early stop, checkpoints, reports.
 
-It knows no host: the folder is its resume point and a callback takes its reports. The same
-settings and seed give the same metrics bit for bit on the CPU, also after an interruption
-between epochs, at the same number of threads.
+It knows no host: the folder is its resume point and callbacks take its reports and say when to
+leave. The same settings and seed give the same metrics bit for bit on the CPU, also after an
+interruption between epochs or a leave within one, at the same number of threads.
 """
 
 import resource
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from prvr_model import checkpoint
+from prvr_model import checkpoint, random_states
 from prvr_model.batching import (
     Batch,
     draws_for_step,
@@ -26,6 +26,7 @@ from prvr_model.batching import (
     steps_per_epoch,
     weights_seed,
 )
+from prvr_model.checkpoint import PartOfEpoch
 from prvr_model.dataset import PreparedSplit, prepare_split
 from prvr_model.encoding import Encoders
 from prvr_model.errors import StoreError
@@ -38,13 +39,13 @@ from prvr_model.model import MscModel
 from prvr_model.objective import BranchDraws, compute_losses, loss_term_names
 from prvr_model.optimizer import BertAdam
 from prvr_model.prefetch import BatchMemory, prefetched
-from prvr_model.reporting import Decision, EpochReport, Report
+from prvr_model.reporting import Decision, EpochReport, Leave, Report, stay
 from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.step_numbers import StepNumbers, reader_for
 from prvr_model.storage import Folder
 from prvr_model.workers import ALONE, Workers
 
-StopReason = Literal["epochs", "patience", "stopped"]
+StopReason = Literal["epochs", "patience", "stopped", "left"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class TrainResult:
     Args:
         reports: Every epoch's row, those before an interruption included.
         best_epoch: Epoch of the best validation SumR, from 1.
-        stop_reason: All epochs run, patience at its end, or stopped by the host.
+        stop_reason: All epochs run, patience at its end, stopped by the host, or left on its
+            wish, to be gone on with elsewhere.
     """
 
     reports: tuple[EpochReport, ...]
@@ -69,6 +71,7 @@ def train(
     report: Report,
     speed: SpeedSettings | None = None,
     workers: Workers = ALONE,
+    leave: Leave = stay,
 ) -> TrainResult:
     """Train a model, or go on from the last checkpoint in the folder.
 
@@ -83,6 +86,8 @@ def train(
         speed: Device, threads and the like.
         workers: Who trains this model together; each calls this function. The first one writes
             checkpoints, and its decisions are everyone's.
+        leave: Asked after every step. Where any worker's says yes, a checkpoint in the middle of
+            the epoch is written and all return, several workers after one step more.
 
     Raises:
         StoreError: A split is missing or has fewer than two videos to train on.
@@ -99,7 +104,7 @@ def train(
     # Training uses the process's generators; a host in the same process keeps its own.
     try:
         with torch.random.fork_rng():
-            return _Run(settings, store, folder, speed, workers).execute(report)
+            return _Run(settings, store, folder, speed, workers, leave).execute(report)
     finally:
         release_freed_blocks()
 
@@ -114,9 +119,11 @@ class _Run:
         folder: Folder,
         speed: SpeedSettings,
         workers: Workers = ALONE,
+        leave: Leave = stay,
     ) -> None:
         self.settings = settings
         self.workers = workers
+        self.leave = leave
         self.folder = folder
         self.speed = speed
         self.device = torch.device(speed.device)
@@ -140,7 +147,8 @@ class _Run:
             if self._is_stopped(row, report):
                 return self._result("stopped")
         while (reason := self._stop_reason()) is None:
-            self._epoch()
+            if not self._epoch():
+                return self._result("left")
             if self._is_stopped(self.state.reports[-1], report):
                 return self._result("stopped")
         return self._result(reason)
@@ -160,10 +168,19 @@ class _Run:
     def _result(self, reason: StopReason) -> TrainResult:
         return TrainResult(self.state.reports, self.state.best_epoch, reason)
 
-    def _epoch(self) -> None:
-        """Train and evaluate one epoch, save, and make its row the last of the state."""
-        start = time.monotonic()
-        metrics = self._train_epoch(self.state.epoch)
+    def _epoch(self) -> bool:
+        """Train and evaluate one epoch, save, and make its row the last of the state.
+
+        Returns:
+            False if training was left before the epoch's end; that is saved too.
+        """
+        start = time.monotonic() - (self.state.part.spent_s if self.state.part else 0)
+        before = self.workers.exchanged_bytes
+        if self.state.part:
+            before -= self.state.part.exchanged_bytes
+        metrics = self._train_epoch(start, before)
+        if metrics is None:
+            return False
         trained = time.monotonic()
         evaluation = evaluate(
             self.model, self.val_split, self.relevance, self.speed, self.encoders, self.workers
@@ -175,11 +192,12 @@ class _Run:
         metrics["time/videos_per_s"] = self.train_split.num_videos / (trained - start)
         metrics["memory/peak_mb"] = peak_memory_mb(self.device)
         self._advance(metrics, evaluation)
+        return True
 
     def _advance(self, metrics: dict[str, float], evaluation: Evaluation) -> None:
         epoch = self.state.epoch + 1
         row = EpochReport(epoch, metrics, time.time_ns() // 1_000_000)
-        self.state = replace(self.state, epoch=epoch, reports=(*self.state.reports, row))
+        self.state = replace(self.state, epoch=epoch, reports=(*self.state.reports, row), part=None)
         value = metrics["val/SumR"]
         is_better = value > self.state.best_value
         if is_better:
@@ -193,26 +211,62 @@ class _Run:
             checkpoint.save_best(self.folder, self.model, self.settings, epoch)
         checkpoint.save_ranks(self.folder, epoch, evaluation.ranks)
         if epoch % self.speed.checkpoint_every_epochs == 0 or self._stop_reason():
-            checkpoint.save_last(
-                self.folder, self.model, self.optimizer, self.settings, self.state, self.fingerprint
-            )
+            self._save_last()
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train on all batches of an epoch (from 0); mean of each term over its steps."""
-        training = self.settings.training
-        # Workers drop different elements; everything else that is drawn is the same for all.
-        torch.manual_seed(dropout_seed(training.seed, epoch) + self.workers.rank)
+    def _save_last(self) -> None:
+        checkpoint.save_last(
+            self.folder, self.model, self.optimizer, self.settings, self.state, self.fingerprint
+        )
+
+    def _train_epoch(self, start: float, exchanged_before: int) -> dict[str, float] | None:
+        """Train on all batches of the next epoch, or on those that are left of it.
+
+        Args:
+            start: When it began, on the monotonic clock.
+            exchanged_before: Bytes that this worker had received when it began.
+
+        Returns:
+            Mean of each number over the epoch's steps; None: left and saved before its end.
+        """
+        training, epoch = self.settings.training, self.state.epoch
+        self._seed_epoch(epoch)
         self.model.train()
         order = epoch_order(
             self.train_split.num_videos, training.batch_videos, training.seed, epoch
         )
         names = step_number_names()
         reader = reader_for(self.device, len(order), len(names))
-        numbers = StepNumbers(names, epoch + 1, reader)
-        with closing(self._batches(order)) as batches:
-            for step, batch in enumerate(batches):
+        part = self.state.part
+        done = part.steps if part else 0
+        numbers = StepNumbers(names, epoch + 1, reader, part.rows if part else ())
+        with closing(self._batches(order[done:])) as batches:
+            for step, batch in enumerate(batches, start=done):
                 self._step(batch, epoch, step, numbers)
-        return {**numbers.means(), "train/learning_rate": self.optimizer.learning_rate}
+                if self.workers.any_wished(self.leave()):
+                    self._save_part(numbers, start, exchanged_before)
+                    return None
+        means = {**numbers.means(), "train/learning_rate": self.optimizer.learning_rate}
+        if self.workers.size > 1:
+            received = self.workers.exchanged_bytes - exchanged_before
+            means["train/exchanged_mb_per_step"] = received / 1e6 / len(order)
+        return means
+
+    def _seed_epoch(self, epoch: int) -> None:
+        """Random generators as they were where this epoch was left, or of its beginning."""
+        # Workers drop different elements; everything else that is drawn is the same for all.
+        torch.manual_seed(dropout_seed(self.settings.training.seed, epoch) + self.workers.rank)
+        if self.state.part:
+            # Where the number of workers has changed, nobody's state is anybody's.
+            random_states.restore(self.state.part.random, self.device, self.workers)
+
+    def _save_part(self, numbers: StepNumbers, start: float, exchanged_before: int) -> None:
+        """Write a checkpoint in the middle of an epoch."""
+        received = self.workers.exchanged_bytes - exchanged_before
+        random = random_states.of_all(self.device, self.workers)
+        part = PartOfEpoch(numbers.so_far(), time.monotonic() - start, received, random)
+        self.state = replace(self.state, part=part)
+        if self.workers.rank == 0:
+            self._save_last()
 
     def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Generator[Batch, None, None]:
         return prefetched(

@@ -92,6 +92,14 @@ class Workers:
         """The first worker's value."""
         return value
 
+    def any_wished(self, wish: bool) -> bool:
+        """Whether a worker had the wish at the call before; alone: has it now.
+
+        All workers ask equally often and get the same answer, and nobody waits for it: it
+        travels while the step between two calls is computed, and never through the device.
+        """
+        return wish
+
 
 ALONE = Workers()
 
@@ -108,6 +116,8 @@ class GroupWorkers(Workers):
         self.rank = distributed.get_rank(group)
         self.size = distributed.get_world_size(group)
         self.exchanged_bytes = 0
+        self._wishes: distributed.ProcessGroup | None = None
+        self._sent_wish: tuple[Tensor, distributed.Work] | None = None
 
     def gather_rows(
         self, rows: Float[Tensor, "own dim"], shards: Shards
@@ -148,6 +158,27 @@ class GroupWorkers(Workers):
         decided = torch.tensor(value, device=device)
         distributed.broadcast(decided, group=self._group, group_src=0)
         return int(decided)
+
+    def any_wished(self, wish: bool) -> bool:
+        """See `Workers.any_wished`."""
+        answer = False
+        if self._sent_wish is not None:
+            wishes, exchange = self._sent_wish
+            exchange.wait()
+            answer = bool(wishes)
+        wishes = torch.tensor(int(wish))
+        exchange = distributed.all_reduce(
+            wishes, distributed.ReduceOp.MAX, group=self._wish_group(), async_op=True
+        )
+        self._sent_wish = (wishes, exchange)
+        return answer
+
+    def _wish_group(self) -> distributed.ProcessGroup:
+        """A group of its own: NCCL would take wishes to the GPU, and exchanges keep an order."""
+        if self._wishes is None:
+            members = distributed.get_process_group_ranks(self._group or distributed.group.WORLD)
+            self._wishes = distributed.new_group(members, backend="gloo")
+        return self._wishes
 
     def all_rows(
         self, rows: Shaped[Tensor, "own *dims"], shards: Shards

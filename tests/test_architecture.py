@@ -16,10 +16,12 @@ HOMES = {
         "orchestrator/job_server.py",
         "orchestrator/ddp_host.py",
         "orchestrator/ddp_group.py",
+        "orchestrator/node_watch.py",
         "orchestrator/placement_groups.py",
         "orchestrator/ray_cluster.py",
         "orchestrator/ray_validation.py",
         "orchestrator/ray_environment.py",
+        "orchestrator/ray_nodes.py",
     ),
     "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (

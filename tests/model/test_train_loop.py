@@ -1,5 +1,6 @@
 """The training loop: repeatable, resumable at any epoch, and stopped before harm."""
 
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -190,6 +191,57 @@ def test_interrupted_within_an_epoch(
     monkeypatch.undo()
     assert read_state(folder).epoch == 2
     assert rows(train(tiny_settings(), tiny_store, folder, go_on)) == rows(uninterrupted)
+
+
+def leave_at(*calls: int) -> Callable[[], bool]:
+    """Wish to leave when asked for these times, from 1."""
+    asked = itertools.count(1)
+    return lambda: next(asked) in calls
+
+
+# Three steps an epoch: after the first step, in the middle, after an epoch's last, after the last.
+@pytest.mark.parametrize("step", [1, 5, 6, 12])
+def test_left_within_an_epoch_it_goes_on_at_the_next_step(
+    tiny_store: FeatureStore,
+    folder: Folder,
+    uninterrupted: TrainResult,
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = 0
+
+    def count(*args: object) -> LossTerms:
+        nonlocal steps
+        steps += 1
+        return compute_losses(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train_loop, "compute_losses", count)
+    left = train(tiny_settings(), tiny_store, folder, go_on, leave=leave_at(step))
+    assert (left.stop_reason, steps) == ("left", step)
+    state = read_state(folder)
+    assert state.part is not None
+    assert 3 * state.epoch + state.part.steps == step
+    result = train(tiny_settings(), tiny_store, folder, go_on)
+    assert steps == 12
+    assert rows(result) == rows(uninterrupted)
+    assert result.best_epoch == uninterrupted.best_epoch
+    assert read_state(folder).part is None
+
+
+def test_left_at_every_step_and_read_late(
+    tiny_store: FeatureStore,
+    folder: Folder,
+    uninterrupted: TrainResult,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With few checkpoints, and numbers that come late as beside a GPU."""
+    read_late(monkeypatch, 9)
+    speed = SpeedSettings(checkpoint_every_epochs=3)
+    for _ in range(12):
+        left = train(tiny_settings(), tiny_store, folder, go_on, speed, leave=leave_at(1))
+        assert left.stop_reason == "left"
+    result = train(tiny_settings(), tiny_store, folder, go_on, speed, leave=leave_at(1))
+    assert rows(result) == rows(uninterrupted)
 
 
 @pytest.mark.parametrize("name", ["save_best", "save_ranks", "save_last"])

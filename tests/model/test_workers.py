@@ -16,7 +16,7 @@ from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.metrics import Relevance, best_ranks, best_ranks_of_workers
 from prvr_model.model import MscModel
 from prvr_model.objective import BranchDraws, compute_losses
-from prvr_model.reporting import Decision, EpochReport
+from prvr_model.reporting import Decision, EpochReport, Leave, stay
 from prvr_model.settings import SpeedSettings
 from prvr_model.storage import Folder
 from prvr_model.synthetic import write_synthetic
@@ -162,6 +162,46 @@ def test_workers_do_as_one_process(
         assert stopped[1:] == ["stopped", [1, 2] if rank == 0 else []]
         assert resumed[1:] == ["epochs", [1, 2, 3] if rank == 0 else []]
         np.testing.assert_allclose(resumed[0], wanted_rows, rtol=1e-3)
+
+
+def left_and_gone_on(store: Path, folder: Path) -> list[Any]:
+    """Rows in one piece and in two, and the step where the second worker's wish ended the first."""
+    workers = GroupWorkers()
+    opened = FeatureStore.open(store)
+    settings = tiny_settings(training__epochs=3)
+    asked: list[int] = []
+
+    def leave() -> bool:
+        asked.append(len(asked) + 1)
+        return workers.rank == 1 and asked[-1] == 4
+
+    def one_run(name: str, leave: Leave = stay) -> list[Any]:
+        place = Folder.open(folder / name)
+        result = train(
+            settings, opened, place, lambda _: Decision.CONTINUE, workers=workers, leave=leave
+        )
+        timed = ("time/", "memory/")
+        rows = [
+            {name: one for name, one in row.metrics.items() if not name.startswith(timed)}
+            for row in result.reports
+        ]
+        return [result.stop_reason, rows, len(asked)]
+
+    return [one_run("whole"), one_run("parts", leave), one_run("parts")]
+
+
+def test_all_leave_at_the_same_step_and_go_on_from_it(tmp_path: Path) -> None:
+    """With dropout, of which every worker has its own."""
+    store = tmp_path / "tiny.store"
+    write_synthetic(store, TINY_DATA)
+    found = run_in_group(2, left_and_gone_on, store, tmp_path)
+    for whole, left, resumed in found:
+        # Asked at step 4, the answer is everyone's one step later: the middle of an epoch.
+        assert (left[0], left[2]) == ("left", 5)
+        assert (resumed[0], resumed[1]) == (whole[0], whole[1])
+    exchanged = [row["train/exchanged_mb_per_step"] for row in found[0][0][1]]
+    assert len(exchanged) == 3
+    assert min(exchanged) > 0
 
 
 def test_one_worker_ranks_as_nobody_else_does() -> None:

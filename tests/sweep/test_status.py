@@ -47,7 +47,8 @@ def test_rendered_text_says_the_same(home: Path) -> None:
     text = read_status(home, "small").render()
     assert "1 running, 1 complete, 2 failed, 2 to come" in text
     assert "best val/SumR: 10.0000 (trial 0, complete, epoch 1 of 1)" in text
-    assert "2 failed (1, 2): ValueError: too large" in text
+    assert "2 failed: 1 cause\n  2 failed (1, 2): ValueError: too large\n" in text
+    assert "    of trial 1:\n      trace" in text
     assert "losses.tau = " in text
 
 

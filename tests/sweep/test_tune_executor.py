@@ -19,7 +19,7 @@ from tests.sweep.executor_contract import ExecutorContract, RecordingSource
 
 @pytest.mark.integration
 class TestTuneExecutor(ExecutorContract):
-    make = staticmethod(partial(TuneExecutor, 1, 0.0, 1))
+    make = staticmethod(partial(TuneExecutor, 1, 0.0, 1, max_losses=1))
     concurrency = 2
     exit_kind = "ActorDiedError"
 

@@ -1,0 +1,37 @@
+"""`prvr-sweep doctor`: what usually goes wrong, before it does."""
+
+import json
+from pathlib import Path
+
+import click
+
+from orchestrator.commands.options import home_option, json_option, tracking_option
+
+
+@click.command()
+@home_option
+@click.option("--storage", metavar="URI", help="Where trial folders would go; default: the home.")
+@tracking_option
+@click.option("--address", metavar="auto|HOST:PORT", help="A Ray cluster that is running.")
+@json_option
+@click.argument("space", type=click.Path(path_type=Path), required=False)
+def doctor(
+    space: Path | None,
+    home: Path,
+    storage: str | None,
+    tracking_uri: str | None,
+    address: str | None,
+    as_json: bool,
+) -> int:
+    """Check this machine, and SPACE (a YAML file) if given, before a sweep runs.
+
+    Versions, home and storage, tracking store and databases, ports, GPUs, and with --address the
+    cluster and its nodes; each problem with its remedy. Exit code 1: there is a problem.
+    """
+    from orchestrator.doctor import examine
+    from orchestrator.spec_loading import load_spec
+
+    spec = None if space is None else load_spec(space, ())
+    found = examine(home, storage, tracking_uri, address, spec)
+    click.echo(json.dumps(found.to_dict()) if as_json else found.render())
+    return found.exit_code

@@ -1,0 +1,44 @@
+"""`prvr-sweep sync`: what MLflow missed of a sweep."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from orchestrator.commands.options import home_option, json_option, tracking_option
+
+_NOT_TRACKED = 1
+
+
+@click.command()
+@home_option
+@tracking_option
+@click.option(
+    "--timeout",
+    "limit_s",
+    type=click.FloatRange(min=1.0),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to keep trying where MLflow is slow or away.",
+)
+@json_option
+@click.argument("sweep")
+def sync(sweep: str, home: Path, tracking_uri: str | None, limit_s: float, as_json: bool) -> int:
+    """Send to MLflow what it missed of SWEEP; what it has is not doubled.
+
+    Exit code 1: it does not have everything; what is missing is kept for the next time.
+    """
+    from orchestrator.sync import sync as send
+    from orchestrator.tracking_store import TrackingStore
+
+    store = TrackingStore.of(tracking_uri, home)
+    result = send(sweep, home, store, limit_s, lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(asdict(result)))
+    elif result.done and not result.problem:
+        click.echo(f"{store.uri} has everything of {sweep}")
+    else:
+        click.echo(f"{store.uri} does not have everything: {result.problem or 'time is up'}")
+    return 0 if result.done and not result.problem else _NOT_TRACKED

@@ -1,0 +1,64 @@
+"""Trials that lost their place: which of them run again, and in what order.
+
+Whoever loses a process or a node has not failed: it goes on from its checkpoint under its number.
+Only what takes its processes down every time must end at some point.
+"""
+
+from collections import Counter, deque
+
+from orchestrator.trial import FailureCause, TrialRequest
+
+MAX_LOSSES = 5
+"""Losses of a trial between two epochs that it completes; one more and it has failed."""
+
+_LEFT = "NodeLeavingError"
+_NO_PLACE = "NoPlaceError"
+# What Ray says of processes and nodes that are gone; none of them is raised by a trial.
+_LOST = frozenset(
+    {
+        "RayActorError",
+        "ActorDiedError",
+        "ActorUnavailableError",
+        "LocalRayletDiedError",
+        "NodeDiedError",
+        "OwnerDiedError",
+        "WorkerCrashedError",
+    }
+)
+
+
+class LostTrials:
+    """Counts losses and keeps requests that wait for a new place.
+
+    Args:
+        max_losses: Losses of a trial between two epochs that it completes.
+    """
+
+    def __init__(self, max_losses: int = MAX_LOSSES) -> None:
+        self._max_losses = max_losses
+        self._losses: Counter[int] = Counter()
+        self._epochs: dict[int, int] = {}
+        self._waiting: deque[TrialRequest] = deque()
+
+    def reported(self, number: int, epoch: int) -> None:
+        """A trial reported an epoch, perhaps one that it had reported before it was lost."""
+        if epoch > self._epochs.get(number, 0):
+            self._epochs[number] = epoch
+            self._losses[number] = 0
+
+    def take_back(self, request: TrialRequest, cause: FailureCause) -> bool:
+        """Keep a trial that was lost; False where it has failed."""
+        number = request.number
+        if cause.kind != _LEFT:
+            # Who had a place before looks for another; who never had one has failed.
+            had_place = cause.kind == _NO_PLACE and number in self._epochs
+            self._losses[number] += 1
+            is_lost = had_place or cause.kind in _LOST
+            if not is_lost or self._losses[number] > self._max_losses:
+                return False
+        self._waiting.append(request)
+        return True
+
+    def next(self) -> TrialRequest | None:
+        """The one that waits longest; None: nobody waits."""
+        return self._waiting.popleft() if self._waiting else None

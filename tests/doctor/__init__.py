@@ -1,0 +1,1 @@
+"""`prvr-sweep doctor`: each check, made to fail."""

@@ -1,0 +1,1 @@
+"""Faults that a sweep must survive, each caused."""

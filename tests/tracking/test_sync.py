@@ -1,0 +1,74 @@
+"""MLflow away for a whole sweep: everything arrives afterwards."""
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from orchestrator import cli
+from orchestrator.mlflow_writer import connect, experiment_ids
+from orchestrator.sync import outbox_path
+from orchestrator.tracking_store import TrackingStore
+from tests.cli.commands import TINY_SPACE
+
+
+@pytest.fixture
+def unreachable() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def runs(home: Path) -> dict[str, tuple[str, dict[str, float]]]:
+    """State and last metrics of each run by name."""
+    client = connect(TrackingStore.of_home(home))
+    (experiment,) = experiment_ids(client).values()
+    found = client.search_runs([experiment])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {run.info.run_name: (run.info.status, run.data.metrics) for run in found}
+
+
+def test_a_server_that_is_gone_for_the_whole_sweep(
+    home: Path,
+    tmp_path: Path,
+    unreachable: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("orchestrator.launch._FLUSH_S", 1.0)
+    space = tmp_path / "tiny.yaml"
+    space.write_text(TINY_SPACE)
+    place = ["--home", str(home)]
+    launched = cli.run(
+        ["launch", str(space), *place, "--executor", "inline", "--tracking-uri", unreachable]
+    )
+    assert launched == 1
+    assert "MLflow does not have everything" in capsys.readouterr().err
+
+    away = ["sync", "tiny", *place, "--tracking-uri", unreachable, "--timeout", "1", "--json"]
+    assert cli.run(away) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["done"] is False
+    assert "cannot be reached" in told["problem"]
+
+    assert cli.run(["sync", "tiny", *place]) == 0
+    assert "has everything of tiny" in capsys.readouterr().out
+    there = runs(home)
+    assert len(there) == 3
+    assert {status for status, _ in there.values()} == {"FINISHED"}
+    assert sum("val/SumR" in metrics for _, metrics in there.values()) == 2
+
+    assert cli.run(["sync", "tiny", *place]) == 0
+    assert runs(home) == there
+
+    shutil.move(outbox_path(home, "tiny"), tmp_path / "lost.jsonl")
+    assert cli.run(["sync", "tiny", *place]) == 2
+    assert "the outbox of 'tiny' is not at" in capsys.readouterr().err
+
+
+def test_an_unknown_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["sync", "nothing", "--home", str(tmp_path)]) == 2
+    assert "no sweep 'nothing'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
