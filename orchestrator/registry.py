@@ -129,7 +129,7 @@ def register_champion(
         TrackingOutageError: MLflow cannot be reached; registering again goes on from there.
     """
     ranked = sorted(candidates, key=lambda one: (_worse_by(one.value, origin), one.number))
-    with _reachable(store):
+    with reachable(store):
         registry = _Registry(store, experiment_name(origin.data_set))
         return tuple([registry.register(origin, one) for one in ranked])
 
@@ -143,12 +143,13 @@ def promote(store: TrackingStore, model: str, version: str) -> Promotion:
         TrackingOutageError: MLflow cannot be reached.
     """
     store.check_exists()
-    with _reachable(store):
+    with reachable(store):
         return _Registry(store, model).promote(version)
 
 
 @contextmanager
-def _reachable(store: TrackingStore) -> Iterator[None]:
+def reachable(store: TrackingStore) -> Iterator[None]:
+    """What MLflow raises within comes out as `TrackingOutageError`."""
     settle_mlflow()
     # MLflow takes seconds to import.
     from mlflow.exceptions import MlflowException

@@ -26,6 +26,8 @@ from prvr_model.storage import Folder
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
+# What stays of `LAST` when it is freed.
+EPOCHS = "epochs.json"
 # Raised when a file of an older version can no longer be read.
 FORMAT_VERSION = 1
 
@@ -165,11 +167,37 @@ def remove_partial_files(folder: Folder) -> None:
 
 
 def read_state(folder: Folder) -> TrainingState:
-    """Where training stood when the last checkpoint was written; the initial state without one."""
+    """Where training stood when the last checkpoint was written; the initial state without one.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
     if not folder.exists(LAST):
-        return TrainingState()
+        return _read_epochs(folder) if folder.exists(EPOCHS) else TrainingState()
     tensors, header = _read(folder, LAST)
     return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
+
+
+def free_last(folder: Folder) -> None:
+    """Delete the last checkpoint, keeping the rows of metrics in it, which `read_state` reads.
+
+    Training cannot go on from there: started again, it begins anew.
+
+    Raises:
+        CheckpointError: The file is damaged; it stays.
+        StorageError: The folder cannot be written.
+    """
+    _, header = _read(folder, LAST)
+    kept = {"format_version": FORMAT_VERSION, "state": {**header["state"], "part": None}}
+    folder.write_bytes(EPOCHS, json.dumps(kept).encode())
+    folder.delete(LAST)
+
+
+def _read_epochs(folder: Folder) -> TrainingState:
+    try:
+        return _parse_state(json.loads(folder.read_bytes(EPOCHS))["state"], {})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.locate(EPOCHS)}: is damaged: {error!r}") from error
 
 
 def load_best(folder: Folder) -> ModelFile:

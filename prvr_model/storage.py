@@ -96,12 +96,15 @@ class Folder:
         Raises:
             StorageError: It cannot be found out.
         """
-        selector = fs.FileSelector(self.path, allow_not_found=True)
-        try:
-            infos = self.filesystem.get_file_info(selector)
-        except OSError as error:
-            raise StorageError(f"{self.uri}: cannot be listed: {error}") from error
-        return sorted(info.base_name for info in infos if info.type == fs.FileType.File)
+        return [info.base_name for info in self._infos()]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file in the folder, by name; empty where the folder does not exist.
+
+        Raises:
+            StorageError: It cannot be found out.
+        """
+        return {info.base_name: int(info.size) for info in self._infos()}
 
     def read_bytes(self, name: str) -> bytes:
         """Content of a file.
@@ -152,6 +155,16 @@ class Folder:
         if self._is_local and Path(self.path).is_dir():
             for one in Path(self.path).glob(".*.partial"):
                 one.unlink(missing_ok=True)
+
+    def _infos(self) -> list[fs.FileInfo]:
+        """Files in the folder, sorted by name."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        try:
+            infos = self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise StorageError(f"{self.uri}: cannot be listed: {error}") from error
+        files = [info for info in infos if info.type == fs.FileType.File]
+        return sorted(files, key=lambda info: info.base_name)
 
     def _upload(self, name: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:

@@ -105,3 +105,12 @@ def test_an_interrupt_while_writing_leaves_nothing_behind(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"/gone\.bin: cannot be read"):
         Folder.open(tmp_path).read_bytes("gone.bin")
+
+
+def test_sizes_by_name(tmp_path: Path) -> None:
+    folder = Folder.open(tmp_path / "new")
+    assert folder.sizes() == {}
+    folder.write_bytes("b", b"12345")
+    folder.write_bytes("a", b"")
+    folder.child("below").write_bytes("c", b"1")
+    assert list(folder.sizes().items()) == [("a", 0), ("b", 5)]

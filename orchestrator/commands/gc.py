@@ -1,0 +1,95 @@
+"""`prvr-sweep gc`: room on the storage."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.options import home_option, json_option, tracking_option
+
+if TYPE_CHECKING:
+    from orchestrator.checkpoint_gc import Freed
+    from orchestrator.retention import CheckpointFile
+
+_NOT_ALL = 1
+
+
+@click.command()
+@home_option
+@tracking_option
+@click.option("--dry-run", is_flag=True, help="Say what would be freed; free nothing.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Keep the models of the K best trials; default: registration.top, at least 3.",
+)
+@json_option
+@click.argument("sweep")
+def gc(
+    sweep: str, home: Path, tracking_uri: str | None, dry_run: bool, keep: int | None, as_json: bool
+) -> int:
+    """Free the checkpoints of SWEEP that nothing needs.
+
+    What stays: all of unfinished trials, the models of the best and of the registered ones, and
+    the metrics and ranks of every trial. A freed trial can no longer be extended from where it
+    ended. Exit code 1: some files could not be freed.
+    """
+    from orchestrator.checkpoint_gc import free_checkpoints
+
+    found = free_checkpoints(sweep, home, tracking_uri, keep, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(_fields(sweep, found, dry_run)))
+    else:
+        click.echo("\n".join(_lines(sweep, found, dry_run)))
+    for problem in found.problems:
+        click.echo(f"not freed: {problem}", err=True)
+    return _NOT_ALL if found.problems else 0
+
+
+def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:
+    freed = found.decision.freed if dry_run else found.done
+    return {
+        "sweep": sweep,
+        "dry_run": dry_run,
+        "keep": found.decision.keep,
+        "kept": [{**asdict(one.file), "reason": one.reason} for one in found.decision.kept],
+        "freed": [asdict(one) for one in freed],
+        "freed_bytes": _total(freed),
+        "problems": list(found.problems),
+    }
+
+
+def _lines(sweep: str, found: "Freed", dry_run: bool) -> Iterator[str]:
+    kept = [one.file for one in found.decision.kept]
+    freed = found.decision.freed if dry_run else found.done
+    yield f"{sweep}: keeps {_counted(kept)}"
+    for one in found.decision.kept:
+        yield f"{_row(one.file)}  {one.reason}"
+    yield f"{'would free' if dry_run else 'freed'} {_counted(freed)}"
+    yield from (_row(one) for one in freed)
+    if any(one.kind == "last" for one in freed):
+        will = "could" if dry_run else "can"
+        yield (
+            f"trials without last.safetensors {will} no longer be extended from where they ended: "
+            "`prvr-sweep resume --epochs` would train them from the start"
+        )
+
+
+def _row(file: "CheckpointFile") -> str:
+    return f"  trial {file.trial:<5} {file.name:<18} {_megabytes(file.size_bytes):>12}"
+
+
+def _counted(files: "list[CheckpointFile] | tuple[CheckpointFile, ...]") -> str:
+    return f"{len(files)} checkpoint{'' if len(files) == 1 else 's'}, {_megabytes(_total(files))}"
+
+
+def _total(files: "list[CheckpointFile] | tuple[CheckpointFile, ...]") -> int:
+    return sum(one.size_bytes for one in files)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.2f} MB"
