@@ -20,7 +20,12 @@ from orchestrator.status import this_driver
 from orchestrator.study import SweepStudy, study_url
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
-from orchestrator.trial_events import Told, checkpoint_rows, missing_events
+from orchestrator.trial_events import (
+    Told,
+    checkpoint_rows,
+    missing_events,
+    sweep_started_event,
+)
 from orchestrator.trial_runner import TRAIN
 
 ExecutorName = Literal["tune", "inline"]
@@ -193,29 +198,7 @@ def _attributes(spec: SweepSpec, data_fingerprint: str) -> dict[str, Any]:
 
 
 def _send_start(sink: SafeSink, spec: SweepSpec, tags: Mapping[str, str]) -> None:
-    sink.append(
-        "sweep_started",
-        sweep=spec.name,
-        question=spec.question,
-        spec_yaml=spec.dump_yaml(),
-        params=_sweep_params(spec),
-        tags=dict(tags),
-        timestamp_ms=now_ms(),
-    )
-
-
-def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
-    """What all trials of a sweep share, flat; the trials' own settings come with them."""
-    return {
-        "preset": spec.preset,
-        "objective.metric": spec.objective.metric,
-        "objective.direction": spec.objective.direction,
-        "search.sampler": spec.search.sampler,
-        "search.seed": spec.search.seed,
-        "search.trials": spec.num_trials,
-        **{f"early_stopping.{key}": one for key, one in spec.early_stopping},
-        **spec.settings,
-    }
+    sink.append(**sweep_started_event(spec, tags, now_ms()))
 
 
 def _executor(

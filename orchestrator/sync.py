@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import SweepNotFoundError, TrackingError
+from orchestrator.errors import SweepNotFoundError
 from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import mlflow_sender
 from orchestrator.outbox import Outbox
+from orchestrator.outbox_rebuild import rebuild_outbox
 from orchestrator.spec_loading import read_spec
 from orchestrator.study import StudyReader, study_url
 from orchestrator.tracking_store import TrackingStore
@@ -49,18 +50,16 @@ def sync(
 
     Raises:
         SweepNotFoundError: There is no such sweep in the home.
-        TrackingError: Its outbox is lost.
+        TrackingError: Its outbox is lost, and the study does not know what it was called.
         HomeLockedError: A sweep runs in the home, and sends by itself.
         DataError: Its data, which names the experiment, is gone.
     """
     path = outbox_path(home, sweep)
     data_set = _data_set(sweep, home)
-    if not path.exists():
-        raise TrackingError(
-            f"the outbox of {sweep!r} is not at {path}; put a copy back. The study has the "
-            f"trials: `prvr-sweep status {sweep}`"
-        )
     with locked_home(home):
+        if not path.exists():
+            warn(f"the outbox {path} is lost; it is made again from the study and the checkpoints")
+            rebuild_outbox(path, StudyReader.open(study_url(home), sweep), home)
         outbox = Outbox(path)
         sender = mlflow_sender(outbox, store, data_set, warn)
         sender.start()

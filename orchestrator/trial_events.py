@@ -22,6 +22,33 @@ ReadRows: TypeAlias = Callable[[str], Sequence[EpochReport]]
 """Rows in the checkpoint of a trial's folder."""
 
 
+def sweep_started_event(spec: SweepSpec, tags: Mapping[str, str], timestamp_ms: int) -> Event:
+    """A sweep begins, or goes on."""
+    return {
+        "kind": "sweep_started",
+        "sweep": spec.name,
+        "question": spec.question,
+        "spec_yaml": spec.dump_yaml(),
+        "params": _sweep_params(spec),
+        "tags": dict(tags),
+        "timestamp_ms": timestamp_ms,
+    }
+
+
+def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
+    """What all trials of a sweep share, flat; the trials' own settings come with them."""
+    return {
+        "preset": spec.preset,
+        "objective.metric": spec.objective.metric,
+        "objective.direction": spec.objective.direction,
+        "search.sampler": spec.search.sampler,
+        "search.seed": spec.search.seed,
+        "search.trials": spec.num_trials,
+        **{f"early_stopping.{key}": one for key, one in spec.early_stopping},
+        **spec.settings,
+    }
+
+
 def started_event(
     number: int,
     timestamp_ms: int,

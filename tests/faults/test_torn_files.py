@@ -1,5 +1,6 @@
 """Any beginning of any of our small files is repaired, or refused by name."""
 
+import json
 import os
 from pathlib import Path
 
@@ -77,6 +78,6 @@ def test_a_lock_file_says_who_but_only_the_system_says_whether(
 ) -> None:
     (tmp_path / "lock").write_bytes(content)
     with locked_home(tmp_path):
-        assert (tmp_path / "lock").read_bytes() == str(os.getpid()).encode()
+        assert json.loads((tmp_path / "lock").read_bytes())["pid"] == os.getpid()
         with pytest.raises(HomeLockedError, match=str(os.getpid())), locked_home(tmp_path):
             pass

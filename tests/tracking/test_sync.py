@@ -12,6 +12,7 @@ from orchestrator.mlflow_writer import connect, experiment_ids
 from orchestrator.sync import outbox_path
 from orchestrator.tracking_store import TrackingStore
 from tests.cli.commands import TINY_SPACE
+from tests.sweep.helpers import new_study, small_spec
 
 
 @pytest.fixture
@@ -63,9 +64,35 @@ def test_a_server_that_is_gone_for_the_whole_sweep(
     assert cli.run(["sync", "tiny", *place]) == 0
     assert runs(home) == there
 
+    # Without the outbox everything is still in the study and in the checkpoints.
     shutil.move(outbox_path(home, "tiny"), tmp_path / "lost.jsonl")
-    assert cli.run(["sync", "tiny", *place]) == 2
-    assert "the outbox of 'tiny' is not at" in capsys.readouterr().err
+    lost, again = _told(tmp_path / "lost.jsonl"), home / "again.db"
+    assert cli.run(["sync", "tiny", *place]) == 0
+    assert "is lost; it is made again" in capsys.readouterr().err
+    assert _told(outbox_path(home, "tiny")) == lost
+    assert runs(home) == there
+    # Another MLflow, with nothing of the old one.
+    assert cli.run(["sync", "tiny", *place, "--tracking-uri", f"sqlite:///{again}"]) == 0
+    assert len(connect(TrackingStore(f"sqlite:///{again}", None)).search_experiments()) > 1
+
+
+def _told(outbox: Path) -> list[dict[str, object]]:
+    """Events without the times at which the driver wrote them."""
+    events = [json.loads(line) for line in outbox.read_text().splitlines()]
+    return [
+        {key: one[key] for key in one if key != "timestamp_ms" or one["kind"] == "epoch"}
+        for one in events
+    ]
+
+
+def test_an_outbox_of_unknown_name_is_not_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = small_spec()
+    new_study(tmp_path, spec).set_attribute("spec_yaml", spec.dump_yaml())
+    assert cli.run(["sync", "small", "--home", str(tmp_path)]) == 2
+    assert "the outbox of 'small' is not at" in capsys.readouterr().err
+    assert not outbox_path(tmp_path, "small").exists()
 
 
 def test_an_unknown_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
