@@ -20,7 +20,6 @@ from orchestrator.statistics.power import STATED_POWER, Spread, power
 from orchestrator.statistics.racing import Race
 from orchestrator.statistics.table import (
     LEVEL,
-    Contrast,
     Table,
     contrasts_of,
     make_table,
@@ -104,7 +103,7 @@ def true_spread(world: World, num_seeds: int, generator: np.random.Generator) ->
 def effect_of_power(spread: Spread, num_seeds: int, level: float) -> float:
     """The difference that is shown with the stated power."""
     low, high = 0.0, 100.0
-    for _ in range(30):
+    for _ in range(15):
         middle = (low + high) / 2
         enough = power(middle, spread, num_seeds, level) >= STATED_POWER
         low, high = (low, middle) if enough else (middle, high)
