@@ -138,3 +138,9 @@ class RegistryError(PrvrError):
     """A model or a version that is not in the registry was named."""
 
     exit_code = 2
+
+
+class StatisticsError(PrvrError):
+    """Runs cannot be compared with each other."""
+
+    exit_code = 3

@@ -1,0 +1,1 @@
+"""Which differences between variants are real: seeds and videos crossed, corrected, in words."""

@@ -1,0 +1,170 @@
+"""One paired comparison of two variants: difference, interval, p-value, effect size, verdict.
+
+Both variants were run with the same seeds and evaluated on the same queries, so the difference is
+taken seed by seed and video by video before anything is averaged: what makes a seed lucky or a
+video hard for both falls out.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import gammaln
+
+from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
+from orchestrator.statistics.outcomes import VariantRuns
+from orchestrator.statistics.power import Need, Spread, what_is_needed
+
+EFFECT_SIZE = "Hedges' g of paired seeds"
+"""Difference over its standard deviation between seeds, corrected for the number of seeds."""
+
+
+class Verdict(StrEnum):
+    """What a comparison shows."""
+
+    REAL = "real"
+    WORSE = "worse"
+    NOT_SHOWN = "not shown"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What is compared with what."""
+
+    variant: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How a comparison is judged.
+
+    Args:
+        level: Share of tables of no effect that may call anything real.
+        comparisons: Comparisons of the table.
+        race_share: Share of the level that the race's plan gives to this look; 1 without a race.
+    """
+
+    level: float
+    comparisons: int
+    race_share: float = 1.0
+
+    @property
+    def own_level(self) -> float:
+        """Level of this comparison if all others of the table were as hard to show."""
+        return self.level * self.race_share / self.comparisons
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant against a reference, higher outcomes being better.
+
+    Args:
+        contrast: What is compared.
+        criterion: How it is judged.
+        seeds: Seeds that both finished with.
+        left_out: Seeds that only one of them finished with.
+        found: Mean difference, variant minus reference, and its variance.
+        p_value: Of this comparison alone; None where it cannot be had.
+        corrected_p: Corrected over the looks of a race and, once judged, over all comparisons of
+            the table.
+        verdict: What is shown.
+    """
+
+    contrast: Contrast
+    criterion: Criterion
+    seeds: tuple[int, ...]
+    left_out: tuple[int, ...]
+    found: CrossedMean
+    p_value: float | None
+    corrected_p: float | None
+    verdict: Verdict = Verdict.NOT_SHOWN
+
+    @property
+    def difference(self) -> float:
+        """Mean difference, variant minus reference; NaN where they share no seed."""
+        return self.found.mean
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """Interval of this comparison alone, for new seeds and new videos.
+
+        It leaves 0 out just where `p_value` is below the level; None where it cannot be had.
+        """
+        return self.found.interval(self.criterion.level)
+
+    @cached_property
+    def joint_interval(self) -> Interval | None:
+        """Interval that holds together with those of all comparisons and of all looks of a race.
+
+        It is wider than a verdict needs, as Holm's steps are bolder than a fixed share.
+        """
+        return self.found.interval(self.criterion.own_level)
+
+    @property
+    def effect_size(self) -> float | None:
+        """As `EFFECT_SIZE` says; None where seeds do not vary or are fewer than three."""
+        return effect_size(self.found)
+
+    @cached_property
+    def need(self) -> Need | None:
+        """What it would take, where nothing is shown; None where that cannot be said."""
+        if self.verdict is not Verdict.NOT_SHOWN or self.corrected_p is None:
+            return None
+        spread = Spread.of(self.found)
+        return what_is_needed(self.found.mean, spread, self.criterion.own_level)
+
+    @property
+    def is_below(self) -> bool:
+        """Whether the joint interval lies below 0, without making it."""
+        found = self.p_value is not None and self.p_value <= self.criterion.own_level
+        return found and self.difference < 0
+
+
+def compare(
+    variant: VariantRuns,
+    reference: VariantRuns,
+    counts: Float[np.ndarray, "videos"],
+    criterion: Criterion,
+) -> Comparison:
+    """Compare two variants on the seeds that both have; no verdict before the table is corrected.
+
+    Args:
+        variant: The variant in question.
+        reference: What it is compared with.
+        counts: Queries of each video.
+        criterion: How the comparison is judged.
+    """
+    shared = tuple(seed for seed in variant.seeds if seed in reference.seeds)
+    left_out = tuple(sorted(set(variant.seeds) ^ set(reference.seeds)))
+    totals = variant.of_seeds(shared) - reference.of_seeds(shared)
+    found = crossed_mean(totals, counts)
+    p_value = found.p_value()
+    over_looks = None if p_value is None else min(1.0, p_value / criterion.race_share)
+    contrast = Contrast(variant.name, reference.name)
+    return Comparison(contrast, criterion, shared, left_out, found, p_value, over_looks)
+
+
+def effect_size(found: CrossedMean) -> float | None:
+    """Difference in standard deviations between seeds, without the excess that few seeds give.
+
+    Source: Hedges 1981, with the exact factor.
+    """
+    if found.num_seeds < 2 or not found.seed_variance:
+        return None
+    freedom = found.num_seeds - 1
+    if freedom == 1:
+        # The factor is 0: two seeds say nothing about the standard deviation's inverse.
+        return None
+    log_factor = gammaln(freedom / 2) - gammaln((freedom - 1) / 2) - np.log(freedom / 2) / 2
+    return float(np.exp(log_factor) * found.mean / np.sqrt(found.seed_variance))
+
+
+def judged(comparison: Comparison, corrected_p: float | None) -> Comparison:
+    """The comparison with its verdict, from the p-value corrected over the table."""
+    verdict = Verdict.NOT_SHOWN
+    if corrected_p is not None and corrected_p <= comparison.criterion.level:
+        verdict = Verdict.REAL if comparison.difference > 0 else Verdict.WORSE
+    return replace(comparison, corrected_p=corrected_p, verdict=verdict)

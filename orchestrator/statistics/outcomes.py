@@ -1,0 +1,128 @@
+"""What the statistics are made of: the outcome of every query, for every seed of a variant.
+
+Outcomes are added up by video at once: queries of one video succeed and fail together, so a video
+is the unit that is drawn, and the sums are all that the statistics need.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from orchestrator.errors import StatisticsError
+
+# As in `prvr_model.metrics`, which imports torch.
+RECALL_DEPTHS = (1, 5, 10, 100)
+
+
+def recall_outcomes(
+    ranks: Int[np.ndarray, "*rows queries"], depths: Sequence[int] = RECALL_DEPTHS
+) -> Float[np.ndarray, "*rows queries"]:
+    """Outcome of each query whose mean is the sum of the recalls, in percent.
+
+    Args:
+        ranks: Rank of each query's best correct video, from 1.
+        depths: Depths of the recalls: all four for SumR, one for a single R@k.
+    """
+    hits = np.zeros(ranks.shape)
+    for depth in depths:
+        hits += ranks <= depth
+    return 100 * hits
+
+
+@dataclass(frozen=True)
+class VideosOfQueries:
+    """The video that each query belongs to, numbered from 0; the same for all runs of a table."""
+
+    index: Int[np.ndarray, "queries"]
+
+    def __post_init__(self) -> None:
+        if not len(self.index):
+            raise StatisticsError("the split has no queries; nothing can be compared on it")
+
+    @cached_property
+    def _present(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row among the videos that have queries, and number of queries of each of these."""
+        _, rows, counts = np.unique(self.index, return_inverse=True, return_counts=True)
+        return rows, counts.astype(np.float64)
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries."""
+        return len(self.index)
+
+    @property
+    def counts(self) -> Float[np.ndarray, "videos"]:
+        """Queries of each video that has any."""
+        return self._present[1]
+
+    def totals(
+        self, outcomes: Float[np.ndarray, "seeds queries"]
+    ) -> Float[np.ndarray, "seeds videos"]:
+        """Sum of the outcomes of each video's queries."""
+        rows, counts = self._present
+        sums = [np.bincount(rows, weights=one, minlength=len(counts)) for one in outcomes]
+        return np.array(sums).reshape(len(outcomes), len(counts))
+
+
+@dataclass(frozen=True)
+class VariantRuns:
+    """The runs of one variant, all evaluated on the same queries.
+
+    Args:
+        name: The variant's name.
+        seeds: Seed of each run that finished.
+        totals: Sum of the outcomes of each video's queries, a row for each of `seeds`.
+        failed: Seeds whose run was asked for and failed: they count as looked at in a race.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    totals: Float[np.ndarray, "seeds videos"]
+    failed: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        asked = (*self.seeds, *self.failed)
+        if twice := sorted({seed for seed in asked if asked.count(seed) > 1}):
+            named = ", ".join(map(str, twice))
+            raise StatisticsError(
+                f"variant {self.name!r} has several runs with seed {named}; a table takes one run "
+                "of each seed"
+            )
+
+    @property
+    def num_asked(self) -> int:
+        """Runs that were asked for, failed ones included."""
+        return len(self.seeds) + len(self.failed)
+
+    def of_seeds(self, seeds: Sequence[int]) -> Float[np.ndarray, "seeds videos"]:
+        """Totals of some of the seeds, in the order named."""
+        return self.totals[[self.seeds.index(seed) for seed in seeds]]
+
+
+def variant_runs(
+    name: str,
+    outcomes: dict[int, Float[np.ndarray, "queries"]],
+    videos: VideosOfQueries,
+    failed: Sequence[int] = (),
+) -> VariantRuns:
+    """The runs of a variant from the outcomes of each query, by seed.
+
+    Raises:
+        StatisticsError: A run has another number of queries than the split, or an outcome that is
+            not finite.
+    """
+    for seed, found in outcomes.items():
+        if len(found) != videos.num_queries:
+            raise StatisticsError(
+                f"variant {name!r}, seed {seed}: outcomes of {len(found)} queries, the split has "
+                f"{videos.num_queries}; compare runs that were evaluated on the same split"
+            )
+        if not np.isfinite(found).all():
+            raise StatisticsError(
+                f"variant {name!r}, seed {seed}: an outcome is not finite; name the run as failed"
+            )
+    stacked = np.array(list(outcomes.values()), np.float64).reshape(-1, videos.num_queries)
+    return VariantRuns(name, tuple(outcomes), videos.totals(stacked), tuple(failed))

@@ -1,0 +1,217 @@
+"""The table of an ablation: every variant alone, every comparison, corrected over all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float
+
+from orchestrator.errors import StatisticsError
+from orchestrator.statistics.comparison import (
+    Comparison,
+    Contrast,
+    Criterion,
+    Verdict,
+    compare,
+    judged,
+)
+from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
+from orchestrator.statistics.outcomes import VariantRuns
+from orchestrator.statistics.racing import Race, Standing, best_of, next_seeds
+
+LEVEL = 0.05
+"""Share of tables without any effect that may call something real."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One variant alone.
+
+    Args:
+        name: The variant.
+        seeds: Seeds that finished.
+        failed: Seeds that failed.
+        found: Mean over seeds and queries, and its variance.
+        interval_of_seeds: For new seeds on these videos; None for one seed.
+        interval: For new seeds and new videos; None for one seed or one video.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    failed: tuple[int, ...]
+    found: CrossedMean
+    interval_of_seeds: Interval | None
+    interval: Interval | None
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds and queries; NaN where no seed finished."""
+        return self.found.mean
+
+    @property
+    def standard_deviation(self) -> float:
+        """Standard deviation between seeds of a seed's mean; NaN for one seed."""
+        return float(np.sqrt(self.found.seed_variance))
+
+
+@dataclass(frozen=True)
+class Table:
+    """All variants and comparisons, with verdicts that hold together.
+
+    Args:
+        summaries: Variants in the order given.
+        comparisons: Comparisons in the order asked for, each once.
+        level: Share of tables without any effect that may call something real.
+        race: The plan by which seeds were spent, if they were raced.
+    """
+
+    summaries: tuple[Summary, ...]
+    comparisons: tuple[Comparison, ...]
+    level: float
+    race: Race | None
+
+    def of(self, variant: str, reference: str) -> Comparison:
+        """The comparison of a variant with a reference.
+
+        Raises:
+            KeyError: It was not asked for.
+        """
+        for one in self.comparisons:
+            if one.contrast == Contrast(variant, reference):
+                return one
+        raise KeyError((variant, reference))
+
+
+def contrasts_of(names: Sequence[str], with_steps: bool) -> tuple[Contrast, ...]:
+    """Each variant against the first, and against the step before where steps have a meaning.
+
+    Args:
+        names: The baseline, then the variants in order.
+        with_steps: Whether each variant adds to the one before, as in a ladder.
+    """
+    to_baseline = [Contrast(name, names[0]) for name in names[1:]]
+    steps = [Contrast(name, before) for before, name in pairwise(names[1:])]
+    return tuple(to_baseline + steps * with_steps)
+
+
+def make_table(
+    runs: Sequence[VariantRuns],
+    counts: Float[np.ndarray, "videos"],
+    contrasts: Sequence[Contrast],
+    level: float = LEVEL,
+    race: Race | None = None,
+) -> Table:
+    """Summaries and comparisons of some variants.
+
+    Args:
+        runs: The variants.
+        counts: Queries of each video.
+        contrasts: What is compared; a pair that is named twice is one comparison.
+        level: Share of tables without any effect that may call something real.
+        race: The plan by which seeds were spent, if they were raced.
+
+    Raises:
+        StatisticsError: A variant that is compared is not among the runs, or two have one name.
+    """
+    by_name = _by_name(runs)
+    unique = tuple(dict.fromkeys(contrasts))
+    _check_names(unique, by_name)
+    found = []
+    for contrast in unique:
+        pair = by_name[contrast.variant], by_name[contrast.reference]
+        asked = min(one.num_asked for one in pair)
+        criterion = Criterion(level, len(unique), race.share(asked) if race else 1.0)
+        found.append(compare(*pair, counts, criterion))
+    corrected = holm([one.corrected_p for one in found])
+    verdicts = tuple(judged(one, p_value) for one, p_value in zip(found, corrected, strict=True))
+    return Table(tuple(_summary(one, counts, level) for one in runs), verdicts, level, race)
+
+
+def _by_name(runs: Sequence[VariantRuns]) -> dict[str, VariantRuns]:
+    by_name = {one.name: one for one in runs}
+    if len(by_name) < len(runs):
+        names = [one.name for one in runs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise StatisticsError(f"several variants are called {', '.join(map(repr, twice))}")
+    return by_name
+
+
+def _check_names(contrasts: Sequence[Contrast], by_name: dict[str, VariantRuns]) -> None:
+    named = {name for one in contrasts for name in (one.variant, one.reference)}
+    if missing := sorted(named - set(by_name)):
+        raise StatisticsError(
+            f"no runs of {', '.join(map(repr, missing))}; there are runs of "
+            f"{', '.join(map(repr, by_name)) or 'no variant'}"
+        )
+
+
+def _summary(runs: VariantRuns, counts: Float[np.ndarray, "videos"], level: float) -> Summary:
+    found = crossed_mean(runs.totals, counts)
+    of_seeds, of_both = found.interval_of_seeds(level), found.interval(level)
+    return Summary(runs.name, runs.seeds, runs.failed, found, of_seeds, of_both)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """P-values corrected over all comparisons by Holm's steps.
+
+    A comparison without a p-value counts as one of the table and shows nothing: what was asked is
+    corrected for, not what could be answered.
+    """
+    count = len(p_values)
+    known = [(value, place) for place, value in enumerate(p_values) if value is not None]
+    corrected: list[float | None] = [None] * count
+    largest = 0.0
+    for step, (value, place) in enumerate(sorted(known)):
+        largest = max(largest, min(1.0, (count - step) * value))
+        corrected[place] = largest
+    return corrected
+
+
+def standing_of(
+    runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: Table
+) -> Standing:
+    """Who is beaten and which differences are open in a table of a race.
+
+    Raises:
+        StatisticsError: The table is not one of a race.
+    """
+    if table.race is None:
+        raise StatisticsError("the table was not raced; name the plan of its race")
+    asked = {one.name: one.num_asked for one in runs}
+    means = {one.name: one.mean for one in table.summaries}
+    best = best_of(asked, means)
+    by_name = _by_name(runs)
+    beaten = frozenset(
+        name for name in by_name if best and _is_below(by_name[name], by_name[best], counts, table)
+    )
+    open_references = frozenset(
+        one.contrast.reference
+        for one in table.comparisons
+        if one.verdict is Verdict.NOT_SHOWN and one.contrast.variant not in beaten
+    )
+    return Standing(asked, beaten, open_references)
+
+
+def _is_below(
+    variant: VariantRuns, best: VariantRuns, counts: Float[np.ndarray, "videos"], table: Table
+) -> bool:
+    """Whether the interval of the difference to the best leaves 0 out."""
+    if variant is best or table.race is None:
+        return False
+    share = table.race.share(min(variant.num_asked, best.num_asked))
+    criterion = Criterion(table.level, max(1, len(table.comparisons)), share)
+    return compare(variant, best, counts, criterion).is_below
+
+
+def seeds_of_next_look(
+    runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: Table
+) -> dict[str, int]:
+    """Seeds that variants are to have at the next look of a race, for those that get more.
+
+    Raises:
+        StatisticsError: The table is not one of a race.
+    """
+    if table.race is None:
+        raise StatisticsError("the table was not raced; name the plan of its race")
+    return next_seeds(table.race, standing_of(runs, counts, table))

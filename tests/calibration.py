@@ -1,0 +1,176 @@
+"""How often tables of no effect call something real, and how often planted effects are found.
+
+Run `python -m tests.calibration --json [--tables N] [--seed S]`. Null tables are raced from 3 to at
+most 10 seeds and judged as a report would, over all comparisons; the scenario that fares worst
+counts. Planted effects are as large as the stated power, 0.8, asks for.
+"""
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+
+from orchestrator.statistics.comparison import Verdict
+from orchestrator.statistics.crossed import crossed_mean
+from orchestrator.statistics.power import STATED_POWER, Spread, power
+from orchestrator.statistics.racing import Race
+from orchestrator.statistics.table import (
+    LEVEL,
+    Table,
+    contrasts_of,
+    make_table,
+    seeds_of_next_look,
+)
+from tests.statistics.planted import PlantedRuns, World, planted_runs, shift_of
+
+NUM_VARIANTS = 4
+PILOTS = 200
+FEWEST_TABLES = 10
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A world and the seeds that are spent in it, raced where the two numbers differ."""
+
+    world: World
+    start: int = 3
+    maximum: int = 10
+
+    @property
+    def race(self) -> Race:
+        return Race.planned(self.start, self.maximum)
+
+
+EVEN = World()
+SCENARIOS = {
+    "even": Scenario(EVEN),
+    "seeds dominate": Scenario(
+        replace(EVEN, variant_seed=0.2, variant_video=0.02, run_video=0.02, queries=6)
+    ),
+    "videos dominate": Scenario(replace(EVEN, variant_video=0.7, variant_seed=0.01, queries=6)),
+    "tiny interaction": Scenario(
+        replace(EVEN, query=1.95, seed_video=0.0, run_video=0.0, variant_video=0.1)
+    ),
+    "uneven seeds": Scenario(replace(EVEN, variant_seed=0.1, uneven=(0.2, 2.0, 0.5, 1.0))),
+    "few videos": Scenario(replace(EVEN, videos=15)),
+    "3 seeds": Scenario(replace(EVEN, variant_seed=0.1), 3, 3),
+    "5 seeds": Scenario(replace(EVEN, variant_seed=0.1), 5, 5),
+}
+
+
+def raced(planted: PlantedRuns, race: Race) -> Table:
+    """The table at the end of a race over runs that are all there already."""
+    names = [one.name for one in planted.runs]
+    contrasts = contrasts_of(names, with_steps=True)
+    asked = dict.fromkeys(names, race.looks[0])
+    while True:
+        runs = planted.first(asked)
+        table = make_table(runs, planted.videos.counts, contrasts, race=race)
+        more = seeds_of_next_look(runs, planted.videos.counts, table)
+        if not more:
+            return table
+        asked.update(more)
+
+
+def false_rate(scenario: Scenario, tables: int, generator: np.random.Generator) -> float:
+    """Share of null tables that call anything real or worse."""
+
+    def is_false() -> bool:
+        runs = planted_runs(scenario.world, [0.0] * NUM_VARIANTS, scenario.maximum, generator)
+        found = raced(runs, scenario.race).comparisons
+        return any(one.verdict is not Verdict.NOT_SHOWN for one in found)
+
+    return fmean(is_false() for _ in range(tables))
+
+
+def true_spread(world: World, num_seeds: int, generator: np.random.Generator) -> Spread:
+    """Spread of a paired difference, averaged over many tables."""
+
+    def one() -> tuple[float, float]:
+        planted = planted_runs(world, [0.0, 0.0], num_seeds, generator)
+        totals = planted.runs[1].totals - planted.runs[0].totals
+        found = crossed_mean(totals, planted.videos.counts)
+        return found.seed_variance, found.video_variance
+
+    seeds, videos = np.mean([one() for _ in range(PILOTS)], axis=0)
+    return Spread(float(seeds), float(videos), world.videos)
+
+
+def effect_of_power(spread: Spread, num_seeds: int, level: float) -> float:
+    """The difference that is shown with the stated power."""
+    low, high = 0.0, 100.0
+    for _ in range(15):
+        middle = (low + high) / 2
+        enough = power(middle, spread, num_seeds, level) >= STATED_POWER
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def found_rate(
+    scenario: Scenario, tables: int, generator: np.random.Generator
+) -> tuple[float, float]:
+    """Share of tables that call a planted effect real, and its size in points of SumR.
+
+    The effect is planted in the last variant and asked for against the baseline.
+    """
+    seeds, last = scenario.maximum, f"v{NUM_VARIANTS - 1}"
+    comparisons = len(contrasts_of(["any"] * NUM_VARIANTS, with_steps=True))
+    level = LEVEL * scenario.race.share(seeds) / comparisons
+    effect = effect_of_power(true_spread(scenario.world, seeds, generator), seeds, level)
+    shifts = [0.0] * (NUM_VARIANTS - 1) + [shift_of(effect)]
+
+    def is_found() -> bool:
+        table = raced(planted_runs(scenario.world, shifts, seeds, generator), scenario.race)
+        return table.of(last, "v0").verdict is Verdict.REAL
+
+    return fmean(is_found() for _ in range(tables)), effect
+
+
+def calibrate(tables: int, seed: int) -> dict[str, object]:
+    """Rates of all scenarios, the worst of them first, with Monte-Carlo errors."""
+    generator = np.random.default_rng(seed)
+    rates = {name: false_rate(one, tables, generator) for name, one in SCENARIOS.items()}
+    worst = max(rates, key=lambda name: rates[name])
+    fixed, effect = found_rate(SCENARIOS["5 seeds"], tables, generator)
+    race, raced_effect = found_rate(SCENARIOS["even"], tables, generator)
+    return {
+        "false_real_rate": rates[worst],
+        "power": fixed,
+        "n": tables,
+        "false_real_error": _error(rates[worst], tables),
+        "power_error": _error(fixed, tables),
+        "stated_power": STATED_POWER,
+        "effect": round(effect, 2),
+        "power_raced": race,
+        "effect_raced": round(raced_effect, 2),
+        "worst": worst,
+        "false_real_rates": rates,
+        "seed": seed,
+    }
+
+
+def _error(rate: float, tables: int) -> float:
+    """Standard error of a rate."""
+    return round(math.sqrt(rate * (1 - rate) / tables), 4)
+
+
+def main() -> None:
+    """Print the rates on one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=int, default=1000, help="null tables of each scenario")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON object on one line")
+    chosen = parser.parse_args()
+    if chosen.tables < FEWEST_TABLES:
+        parser.error(f"--tables {chosen.tables}: a rate needs {FEWEST_TABLES} tables or more")
+    found = calibrate(chosen.tables, chosen.seed)
+    lines = [json.dumps(found)] if chosen.json else [f"{k}: {v}" for k, v in found.items()]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
