@@ -19,6 +19,7 @@ _INTERRUPTED = 130
 # Command -> module below `orchestrator.commands`; imported when the command is used.
 _COMMANDS = {
     "launch": "launch",
+    "resume": "resume",
     "plan": "plan",
     "status": "status",
     "promote": "promote",
@@ -31,6 +32,7 @@ _COMMANDS = {
 }
 _HELP = {
     "launch": "Run a sweep and register its best model.",
+    "resume": "Go on with a sweep that was ended, or extend one.",
     "plan": "Say what a sweep will do and cost; start nothing.",
     "status": "Show a sweep, also while it runs.",
     "promote": "Make a version of a model its champion.",

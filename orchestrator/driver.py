@@ -1,7 +1,8 @@
 """The sweep's side of its trials: study, searcher, events and progress, one call at a time.
 
 It decides what a trial's end is called: pruned only if the pruner ended it, failed with its cause,
-complete otherwise.
+complete otherwise. What an earlier driver of the sweep had decided and not told is told here,
+without training; what it had not brought to the tracker is brought there.
 """
 
 import math
@@ -14,9 +15,16 @@ from orchestrator.progress import Progress
 from orchestrator.searcher import RefusedTrial, Searcher
 from orchestrator.study import SweepStudy
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial import FailureCause, TrialRequest, TrialState
+from orchestrator.trial import FailureCause, TrialRequest
+from orchestrator.trial_events import (
+    ReadRows,
+    Told,
+    checkpoint_rows,
+    ended_event,
+    epoch_event,
+    started_event,
+)
 from prvr_model.reporting import Decision, EpochReport
-from prvr_model.settings import flat_settings
 
 
 def now_ms() -> int:
@@ -62,6 +70,8 @@ class SweepDriver:
         sink: Takes events.
         progress: Shows what happens.
         tags: Tags of every trial, e.g. the code version.
+        told: What the tracker was told by earlier drivers; None: there were none.
+        read_rows: Reads the rows in a trial's checkpoint.
     """
 
     def __init__(
@@ -72,6 +82,8 @@ class SweepDriver:
         sink: SafeSink,
         progress: Progress,
         tags: Mapping[str, str],
+        told: Told | None = None,
+        read_rows: ReadRows = checkpoint_rows,
     ) -> None:
         self._spec = spec
         self._study = study
@@ -79,26 +91,69 @@ class SweepDriver:
         self._sink = sink
         self._progress = progress
         self._tags = dict(tags)
+        self._told = told or Told()
+        self._read_rows = read_rows
         self._running: dict[int, TrialRequest] = {}
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
 
     def next_trial(self) -> TrialRequest | None:
-        """The next trial that can be trained; others are told as failed on the way."""
-        while isinstance(found := self._searcher.next(), RefusedTrial):
-            self._started(found.number, parameters=found.parameters)
-            self._ended(found.number, TrialState.FAILED, found.cause)
-        if found is None:
-            return None
-        self._running[found.number] = found
-        self._started(
-            found.number,
-            key=found.key,
-            seed=found.settings.training.seed,
-            params=flat_settings(found.settings),
-            parameters=found.parameters,
+        """The next trial that is to be trained; others are told as ended on the way."""
+        while (found := self._searcher.next()) is not None:
+            if isinstance(found, RefusedTrial):
+                self._send(started_event(found.number, now_ms(), self._tags, found.parameters))
+                self._progress.started(found.number)
+                self._ended(found.number)
+                continue
+            self._begin(found)
+            if not self._was_over(found):
+                return found
+        return None
+
+    def _begin(self, request: TrialRequest) -> None:
+        self._running[request.number] = request
+        continued = self._study.summary(request.number).continued_from_epochs is not None
+        event = started_event(
+            request.number,
+            now_ms(),
+            self._tags,
+            request.parameters,
+            key=request.key,
+            settings=request.settings,
+            continued=continued,
         )
-        return found
+        self._send(event)
+        self._progress.started(request.number)
+
+    def _was_over(self, request: TrialRequest) -> bool:
+        """Tell the end of a trial that an earlier driver knew; False: it is to be trained."""
+        number = request.number
+        cause = self._study.summary(number).cause
+        if cause is not None:
+            self.on_failure(number, cause)
+            return True
+        rows = self._study.rows(number)
+        if not rows or not self._is_end(rows[-1].decision, rows[-1].epoch, request):
+            return False
+        if not self._catch_up(request, {one.epoch for one in rows}):
+            return False
+        if rows[-1].decision is Decision.STOP:
+            self._stopped.add(number)
+        self.on_end(number)
+        return True
+
+    def _is_end(self, decision: Decision, epoch: int, request: TrialRequest) -> bool:
+        return decision is Decision.STOP or epoch >= request.settings.training.epochs
+
+    def _catch_up(self, request: TrialRequest, epochs: set[int]) -> bool:
+        """Send rows that the tracker lacks; False: only training can make some of them again."""
+        lacking = epochs - self._told.epochs[request.number]
+        kept = {row.epoch: row for row in self._read_rows(request.folder)} if lacking else {}
+        if not lacking <= kept.keys():
+            return False
+        for epoch in sorted(lacking):
+            self._send(epoch_event(request.number, kept[epoch]))
+        return True
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
         """Record an epoch; STOP is the pruner's, or a value that cannot be used."""
@@ -112,61 +167,56 @@ class SweepDriver:
         )
         if recorded.decision is Decision.STOP:
             self._stopped.add(number)
+        if report.epoch not in self._told.epochs[number]:
+            self._send(epoch_event(number, report))
         if recorded.is_new:
-            self._sink.append(
-                "epoch",
-                number=number,
-                epoch=report.epoch,
-                timestamp_ms=report.timestamp_ms,
-                metrics=dict(report.metrics),
-            )
             self._progress.epoch(number, report.epoch, value)
         return recorded.decision
 
     def on_end(self, number: int) -> None:
         """A trial ended without an error of its own."""
         if number in self._refused:
-            self._finish(number, TrialState.FAILED, self._refused.pop(number))
+            self._fail(number, self._refused.pop(number))
         elif not self._study.rows(number):
             message = "the trial ended without reporting an epoch"
-            self._finish(number, TrialState.FAILED, FailureCause("NoEpochError", message, ""))
+            self._fail(number, FailureCause("NoEpochError", message, ""))
         elif number in self._stopped:
             self._study.tell_pruned(number)
-            self._finish(number, TrialState.PRUNED)
+            self._finish(number)
         else:
             self._study.tell_complete(number)
-            self._finish(number, TrialState.COMPLETE)
+            self._finish(number)
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
         """A trial raised an error; the one that made its value unusable comes first."""
-        self._finish(number, TrialState.FAILED, self._refused.pop(number, cause))
+        self._fail(number, self._refused.pop(number, cause))
 
-    def _finish(self, number: int, state: TrialState, cause: FailureCause | None = None) -> None:
-        if cause is not None:
+    def _fail(self, number: int, cause: FailureCause) -> None:
+        """Tell a failure; a trial that was complete before it was continued stays complete."""
+        before = self._study.summary(number).continued_from_epochs
+        if before is None:
             self._study.tell_failed(number, cause)
+        else:
+            self._progress.warn(
+                f"trial {number} stays complete as it was after {before} epochs; going on failed: "
+                f"{cause.kind}: {cause.message.partition(chr(10))[0]}"
+            )
+            self._study.tell_complete(number)
+        self._finish(number)
+
+    def _finish(self, number: int) -> None:
         del self._running[number]
         self._stopped.discard(number)
-        self._ended(number, state, cause)
+        self._ended(number)
 
-    def _started(self, number: int, **fields: Any) -> None:  # noqa: ANN401
-        described = {"key": "", "seed": None, "params": {}, **fields}
-        self._sink.append(
-            "trial_started", number=number, tags=self._tags, timestamp_ms=now_ms(), **described
-        )
-        self._progress.started(number)
-
-    def _ended(self, number: int, state: TrialState, cause: FailureCause | None) -> None:
+    def _ended(self, number: int) -> None:
         summary = self._study.summary(number)
-        self._sink.append(
-            "trial_ended",
-            number=number,
-            state=str(state),
-            value=summary.value,
-            best_epoch=summary.best_epoch,
-            cause=vars(cause) if cause else None,
-            timestamp_ms=now_ms(),
-        )
-        self._progress.ended(number, state, cause)
+        self._send(ended_event(summary, now_ms()))
+        self._progress.ended(number, summary.state, summary.cause)
+
+    def _send(self, event: dict[str, Any]) -> None:
+        self._told.add(event)
+        self._sink.append(**event)
 
     def _unusable(self, report: EpochReport, value: float | None) -> FailureCause:
         metric = self._spec.objective.metric

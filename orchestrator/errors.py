@@ -16,16 +16,29 @@ class SpecError(PrvrError):
 
 
 class SweepExistsError(PrvrError):
-    """A sweep of this name is in the study already and must not be mixed with a new one."""
+    """A sweep of this name is in the study already and must not be mixed with a new one.
+
+    Args:
+        name: Its name.
+        storage: Where it is and what is in it.
+        advice: What to do; None: look at it or take another name.
+    """
 
     exit_code = 2
 
-    def __init__(self, name: str, storage: str) -> None:
+    def __init__(self, name: str, storage: str, advice: str | None = None) -> None:
         self.name = name
-        super().__init__(
-            f"sweep {name!r} exists already in {storage}; look at it with "
-            f"`prvr-sweep status {name}`, or launch under another name (--set name=...)"
+        otherwise = (
+            f"look at it with `prvr-sweep status {name}`, go on with it with `prvr-sweep resume "
+            f"{name}`, or launch under another name (--set name=...)"
         )
+        super().__init__(f"sweep {name!r} exists already in {storage}; {advice or otherwise}")
+
+
+class ResumeError(PrvrError):
+    """A sweep cannot go on, or not in the way that was asked for."""
+
+    exit_code = 2
 
 
 class SweepNotFoundError(PrvrError):
@@ -40,12 +53,16 @@ class SweepNotFoundError(PrvrError):
 
 
 class HomeLockedError(PrvrError):
-    """Another driver writes to this home; two would spoil each other's study."""
+    """Another driver writes to this home; two would spoil each other's study.
+
+    Args:
+        home: The folder.
+        holder: Who it is and since when, in words.
+    """
 
     exit_code = 2
 
-    def __init__(self, home: str, process: int | None) -> None:
-        holder = f"process {process}" if process is not None else "another process"
+    def __init__(self, home: str, holder: str) -> None:
         super().__init__(
             f"{holder} runs a sweep in {home}; wait for it, stop it with Ctrl-C, "
             "or use another folder with --home"

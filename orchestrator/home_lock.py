@@ -1,19 +1,34 @@
-"""One driver per home: two would write to one study and one MLflow database."""
+"""One driver per home: two would write to one study and one MLflow database.
+
+The lock is the system's, which frees it when its holder ends, however it ends; what the file says
+is for the message alone.
+"""
 
 import fcntl
+import json
 import os
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from orchestrator.errors import HomeLockedError, PlaceError
 
 _FILE = "lock"
+_LONGEST_BYTES = 1024
 
 
 @contextmanager
-def locked_home(home: Path) -> Iterator[None]:
+def locked_home(home: Path, sweep: str = "") -> Iterator[None]:
     """Hold the home's lock; the system frees it when the process ends, however it ends.
+
+    Args:
+        home: The folder; made if it is missing.
+        sweep: Name of the sweep, for those who find the lock held.
 
     Raises:
         HomeLockedError: Another process holds it.
@@ -26,7 +41,7 @@ def locked_home(home: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise HomeLockedError(str(home), _holder(handle)) from error
         os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        os.pwrite(handle, _me(sweep), 0)
         yield
     finally:
         os.close(handle)
@@ -43,8 +58,25 @@ def _open(home: Path) -> int:
         ) from error
 
 
-def _holder(handle: int) -> int | None:
-    """Process that wrote itself into the file; None: it has not yet."""
-    with suppress(ValueError):
-        return int(os.pread(handle, 32, 0))
-    return None
+def _me(sweep: str) -> bytes:
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "since_s": time.time(), "sweep": sweep}
+    return json.dumps(who).encode()
+
+
+def _holder(handle: int) -> str:
+    """Who wrote itself into the file, and whether it is alive as far as this machine can tell."""
+    try:
+        who = json.loads(os.pread(handle, _LONGEST_BYTES, 0))
+        since = datetime.fromtimestamp(who["since_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        sweep = f" with sweep {who['sweep']!r}" if who["sweep"] else ""
+        return f"process {who['pid']} on {who['host']} ({_liveness(who)}, since {since}{sweep})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"  # It has the lock and has not written yet.
+
+
+def _liveness(who: dict[str, object]) -> str:
+    if who["host"] != socket.gethostname():
+        return "holds the lock"
+    pid = who["pid"]
+    # A child that inherited the lock can outlive the one that wrote.
+    return "alive" if isinstance(pid, int) and psutil.pid_exists(pid) else "gone, its child is not"

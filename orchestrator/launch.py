@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.capacity import RunningCluster
 from orchestrator.cluster_query import attached_cluster
@@ -21,17 +21,21 @@ from orchestrator.errors import (
 )
 from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
-from orchestrator.outbox import Outbox
+from orchestrator.outbox import Outbox, set_aside
+from orchestrator.places import Places, home_option
 from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
 from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
 from orchestrator.shared_places import marked_places
+from orchestrator.spec_changes import extensions, spec_changes
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.tracking_store import TrackingStore
 from orchestrator.tracking_view import SPEC_FILE
 from orchestrator.trial import TrialSummary
+from orchestrator.trial_events import Told
+
+__all__ = ["Drive", "LaunchResult", "Places", "drive", "launch", "outbox_path"]
 
 if TYPE_CHECKING:
     from prvr_model.feature_store import FeatureStore
@@ -42,21 +46,6 @@ _FLUSH_S = 60.0
 _INTERRUPTED_FLUSH_S = 2.0
 # A thread that hangs in a socket is left to end with the process.
 _STOP_S = 1.0
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a sweep keeps things.
-
-    Args:
-        home: Folder of the study, the outbox and generated data; absolute.
-        storage: URI or absolute path of trial folders; None: the home.
-        tracking: Where MLflow keeps runs and models.
-    """
-
-    home: Path
-    storage: str | None
-    tracking: TrackingStore
 
 
 @dataclass(frozen=True)
@@ -101,34 +90,94 @@ def launch(
         DataError: The data is missing or damaged.
     """
     _refuse_existing(spec, places.home)
-    with locked_home(places.home):
+    with locked_home(places.home, spec.name):
         store = open_data(spec.data, places.home)
+        outbox = _new_outbox(spec.name, places.home)
+        return drive(Drive(spec, places, store, outbox, executor, address), progress)
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A sweep ready to be driven, new or to go on.
+
+    Args:
+        spec: The sweep.
+        places: Where it keeps things.
+        store: Its data.
+        outbox: Its outbox, open for writing.
+        executor: Where trials run.
+        address: Of a running Ray cluster; None: a Ray of our own.
+        told: What the outbox held when it was opened; None: the sweep is new.
+    """
+
+    spec: SweepSpec
+    places: Places
+    store: "FeatureStore"
+    outbox: Outbox
+    executor: ExecutorName
+    address: str | None
+    told: Told | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """What a resume has to know, kept with the study."""
+        ran = {"executor": self.executor, "address": self.address}
+        return {"places": {**self.places.remembered(), **ran}, "outbox_id": self.outbox.identity}
+
+
+def drive(sweep: Drive, progress: Progress) -> LaunchResult:
+    """Run a sweep's trials, bring them to MLflow and register the best; the home is locked.
+
+    Raises:
+        PlaceError: The storage cannot be written, or a node of the cluster lacks it.
+    """
+    spec, places, store, outbox = sweep.spec, sweep.places, sweep.store, sweep.outbox
+    sender = None
+    try:
         _keep_spec(spec, places)
+        address = sweep.address
         cluster = _ready_cluster(address, spec, places, store) if address else None
-        outbox = Outbox(places.home / "outbox" / f"{spec.name}.jsonl")
         sender = mlflow_sender(outbox, places.tracking, store.manifest.name, progress.warn)
         sender.start()
-        try:
-            result = run_sweep(
-                spec,
-                store.path,
-                store.manifest.fingerprint,
-                places.home,
-                places.storage,
-                outbox,
-                progress,
-                executor,
-                tags={f"version.{name}": one for name, one in package_versions().items()},
-                cluster=cluster,
-            )
-            return _finish(spec, places, store, outbox, sender, result, progress)
-        except BaseException:
+        result = run_sweep(
+            spec,
+            store.path,
+            store.manifest.fingerprint,
+            places.home,
+            places.storage,
+            outbox,
+            progress,
+            sweep.executor,
+            tags={f"version.{name}": one for name, one in package_versions().items()},
+            cluster=cluster,
+            attributes=sweep.attributes(),
+            told=sweep.told,
+        )
+        return _finish(spec, places, store, outbox, sender, result, progress)
+    except BaseException:
+        if sender is not None:
             # So that MLflow does not show for ever as running what has ended.
             sender.flush(_INTERRUPTED_FLUSH_S)
-            raise
-        finally:
+        raise
+    finally:
+        if sender is not None:
             sender.stop(_STOP_S)
-            outbox.close()
+        outbox.close()
+
+
+def outbox_path(home: Path, sweep: str) -> Path:
+    """The outbox of a sweep."""
+    return home / "outbox" / f"{sweep}.jsonl"
+
+
+def _new_outbox(sweep: str, home: Path) -> Outbox:
+    """The outbox of a new sweep; one with trials belongs to a study that is gone."""
+    path = outbox_path(home, sweep)
+    if path.exists():
+        there = Outbox(path)
+        there.close()
+        if any("number" in one for one in there.events()):
+            set_aside(path)
+    return Outbox(path)
 
 
 def _refuse_existing(spec: SweepSpec, home: Path) -> None:
@@ -140,7 +189,31 @@ def _refuse_existing(spec: SweepSpec, home: Path) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in there.counts().items() if count)
     # A sweep that ended before its first trial has nothing to lose: `run_sweep` starts it anew.
     if counts:
-        raise SweepExistsError(spec.name, f"{there.url} ({counts})")
+        asked = there.attributes.get("num_trials", spec.num_trials)
+        to_come = asked - sum(there.counts().values())
+        counts += f", {to_come} to come" if to_come > 0 else ""
+        raise SweepExistsError(spec.name, f"{there.url} ({counts})", _advice(there, spec, home))
+
+
+def _advice(there: StudyReader, spec: SweepSpec, home: Path) -> str:
+    """What to do with a sweep that exists: it depends on whether it is the same."""
+    again = f"`prvr-sweep resume {spec.name}{home_option(home)}`"
+    look = f"`prvr-sweep status {spec.name}{home_option(home)}`"
+    changes = spec_changes(there.attributes.get("spec_yaml", ""), spec)
+    if not changes:
+        return f"it has the same spec: go on with it by {again}, or look at it with {look}"
+    listed = [f"  {path}: found {new}, the sweep has {old}" for path, (old, new) in changes.items()]
+    longer = extensions(changes)
+    differs = "its spec differs, and trials of two spaces or settings cannot be compared:"
+    by_options = f", or extend the sweep by {again[:-1]} {longer}`" if longer else ""
+    return "\n".join(
+        [
+            "the sweep is of another size:" if longer else differs,
+            *listed,
+            f"launch this under another name (--set name=...){by_options}; go on with the sweep as "
+            f"it was by {again}, or look at it with {look}",
+        ]
+    )
 
 
 def _keep_spec(spec: SweepSpec, places: Places) -> None:

@@ -34,9 +34,10 @@ class Outbox:
 
     Args:
         path: The file; made, with its folder, if missing. One process appends to it.
+        identity: Of a file that is made; None: a new one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identity: str | None = None) -> None:
         self.path = path
         self._lock = threading.Lock()
         self._unwritten: list[bytes] = []
@@ -44,7 +45,7 @@ class Outbox:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b", buffering=0)
         self._size = _cut_torn_line(self._file)
-        self.identity = self._read_identity() if self._size else self._write_header()
+        self.identity = self._read_identity() if self._size else self._write_header(identity)
 
     @property
     def problem(self) -> str | None:
@@ -98,8 +99,12 @@ class Outbox:
         except OSError as error:
             self._problem = f"{self.path}: {error.strerror or error}"
 
-    def _write_header(self) -> str:
-        identity = uuid.uuid4().hex
+    def events(self) -> tuple[dict[str, Any], ...]:
+        """All events on the disk."""
+        return read_events(self.path, 0, self._size, None).events
+
+    def _write_header(self, wanted: str | None) -> str:
+        identity = wanted or uuid.uuid4().hex
         header = {"kind": _HEADER_KIND, "format": _FORMAT, "id": identity}
         line = json.dumps(header).encode() + b"\n"
         _write_all(self._file, line)
@@ -232,3 +237,9 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) or 0 :]
+
+
+def set_aside(path: Path) -> None:
+    """Give an outbox that belongs to another study another name; readers keep nothing of it."""
+    if path.exists():
+        path.rename(path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.old"))

@@ -76,10 +76,13 @@ class SweepStatus:
         ]
 
     def _hints(self) -> list[str]:
+        again = f"`prvr-sweep resume {self.sweep}`"
+        kept = "trials that say running keep their last checkpoint"
         if self.state == "lost":
-            return ["its driver is gone; trials that say running keep their last checkpoint"]
-        if self.state == "interrupted" and self.counts[TrialState.RUNNING]:
-            return ["interrupted; trials that say running keep their last checkpoint"]
+            return [f"its driver is gone; {kept}; go on: {again}"]
+        if self.state == "interrupted":
+            unfinished = f"; {kept}" if self.counts[TrialState.RUNNING] else ""
+            return [f"interrupted{unfinished}; go on: {again}"]
         return []
 
 

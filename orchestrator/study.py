@@ -6,13 +6,10 @@ anything that follows from it, so that a driver killed in between repeats it ins
 anew.
 """
 
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
-from urllib.parse import quote
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -20,20 +17,32 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy import event
-from sqlalchemy.engine import make_url
 
 from orchestrator.epoch_log import EPOCHS, EpochLog, EpochRow
 from orchestrator.errors import SweepExistsError, SweepNotFoundError
+from orchestrator.study_storage import (
+    drop_empty,
+    load_study,
+    reading_storage,
+    reopen_trials,
+    shown_url,
+    sqlite_path,
+    study_url,
+    writing_storage,
+)
 from orchestrator.trial import FailureCause, TrialState, TrialSummary
 from prvr_model.reporting import Decision
 
+__all__ = ["RecordedEpoch", "StudyReader", "SweepStudy", "shown_url", "study_url"]
+
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
-# A reader holds SQLite for milliseconds; a copy or a backup of the file may hold it for longer.
-_SQLITE_BUSY_S = 60
 # Frames of a traceback beyond this say nothing more; some databases keep 64 kB of an attribute.
 _LONGEST_TEXT = 16_000
+
+CAUSE = "cause"
+CONTINUED = "continued_from_epochs"
+"""Attribute of a trial that was complete after so many epochs and is to be longer."""
 
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
@@ -42,16 +51,6 @@ _STATES = {
     OptunaState.PRUNED: TrialState.PRUNED,
     OptunaState.FAIL: TrialState.FAILED,
 }
-
-
-def study_url(home: Path) -> str:
-    """Storage of the studies of a home folder, by absolute path."""
-    return f"sqlite:///{home.resolve()}/study.db"
-
-
-def shown_url(url: str) -> str:
-    """A storage URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,10 @@ class StudyReader:
             SweepNotFoundError: There is no study of this name, or no storage.
         """
         _quiet()
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         if path is not None and not path.exists():
             raise SweepNotFoundError(name, shown_url(url), [])
-        return cls(_load(_reading_storage(url), url, name), url)
+        return cls(load_study(reading_storage(url), url, name), url)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -144,7 +143,7 @@ class StudyReader:
     def _summary(self, frozen: FrozenTrial) -> TrialSummary:
         request = frozen.user_attrs.get("request", {})
         best = self._best_row(EpochLog.of(frozen.user_attrs).rows)
-        cause = frozen.user_attrs.get("cause")
+        cause = frozen.user_attrs.get(CAUSE)
         return TrialSummary(
             number=frozen.number,
             state=_STATES[frozen.state],
@@ -155,6 +154,10 @@ class StudyReader:
             key=request.get("key", ""),
             folder=request.get("folder", ""),
             cause=FailureCause(**cause) if cause else None,
+            seed=request.get("seed"),
+            started_ms=_milliseconds(frozen.datetime_start),
+            ended_ms=_milliseconds(frozen.datetime_complete),
+            continued_from_epochs=frozen.user_attrs.get(CONTINUED),
         )
 
     def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
@@ -191,8 +194,8 @@ class SweepStudy(StudyReader):
             SweepExistsError: There is a study of this name; the message says what is in it.
         """
         _quiet()
-        storage = _writing_storage(url)
-        _drop_empty(storage, name)
+        storage = writing_storage(url)
+        drop_empty(storage, name)
         try:
             study = optuna.create_study(
                 storage=storage,
@@ -202,7 +205,7 @@ class SweepStudy(StudyReader):
                 pruner=pruner,
             )
         except optuna.exceptions.DuplicatedStudyError as error:
-            there = cls(_load(storage, url, name), url)
+            there = cls(load_study(storage, url, name), url)
             raise SweepExistsError(name, f"{there.url} ({_listed(there.counts())})") from error
         for key, value in attributes.items():
             study.set_user_attr(key, value)
@@ -216,7 +219,7 @@ class SweepStudy(StudyReader):
             SweepNotFoundError: There is no study of this name.
         """
         _quiet()
-        study = _load(_writing_storage(url), url, name)
+        study = load_study(writing_storage(url), url, name)
         study.sampler, study.pruner = sampler, pruner
         return cls(study, url)
 
@@ -231,6 +234,31 @@ class SweepStudy(StudyReader):
             for one in self._study.get_trials(deepcopy=False)
             if not one.state.is_finished()
         )
+
+    def extend(
+        self, url: str, attributes: Mapping[str, Any], epochs_before: int, max_epochs: int
+    ) -> tuple[int, ...]:
+        """Change attributes of the sweep, and set complete trials that are to be longer to running.
+
+        All at once; the study is to be opened anew afterwards.
+
+        Args:
+            url: Storage of the study.
+            attributes: Attributes of the sweep that change.
+            epochs_before: Epochs of a trial so far; one that is complete after fewer of them ended
+                by its own patience, and stays as it is.
+            max_epochs: Epochs of a trial from now on.
+
+        Returns:
+            Numbers of the trials.
+        """
+        longer = {
+            one.number: {CONTINUED: one.epochs}
+            for one in self.summaries()
+            if one.state is TrialState.COMPLETE and epochs_before <= one.epochs < max_epochs
+        }
+        reopen_trials(url, self.name, attributes, longer)
+        return tuple(longer)
 
     def num_asked(self) -> int:
         """Number of trials that were drawn, whatever became of them."""
@@ -278,7 +306,9 @@ class SweepStudy(StudyReader):
             best = self._best_row(log.rows)
             beats = self.is_better(objective, best.objective if best else None)
             value = objective if beats or best is None else best.objective
-            stop, notes = (False, {}) if is_last else self._ask_pruner(trial, epoch, value)
+            # One that was complete stays so, and its pruner has judged it.
+            unasked = is_last or CONTINUED in trial.user_attrs
+            stop, notes = (False, {}) if unasked else self._ask_pruner(trial, epoch, value)
             decision = Decision.STOP if stop else Decision.CONTINUE
             known = EpochRow(epoch, objective, decision, timestamp_ms)
             log = EpochLog((*log.rows, known), {**log.notes, **notes})
@@ -301,7 +331,7 @@ class SweepStudy(StudyReader):
     def tell_failed(self, number: int, cause: FailureCause) -> None:
         """A trial has failed; the cause is kept with it."""
         stored = {key: value[-_LONGEST_TEXT:] for key, value in asdict(cause).items()}
-        self._trial(number).set_user_attr("cause", stored)
+        self._trial(number).set_user_attr(CAUSE, stored)
         self._tell(number, OptunaState.FAIL)
 
     def _tell(self, number: int, state: OptunaState, value: float | None = None) -> None:
@@ -359,61 +389,8 @@ class SweepStudy(StudyReader):
                 self._follow_up(trial, row.epoch, best.objective, log.notes)
 
 
-def _sqlite_path(url: str) -> Path | None:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
-
-
-def _reading_storage(url: str) -> optuna.storages.RDBStorage:
-    path = _sqlite_path(url)
-    if path is None:
-        return optuna.storages.RDBStorage(url)
-    return optuna.storages.RDBStorage(
-        f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true",
-        engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}},
-        skip_table_creation=True,
-    )
-
-
-def _writing_storage(url: str) -> optuna.storages.RDBStorage:
-    path = _sqlite_path(url)
-    if path is None:
-        return optuna.storages.RDBStorage(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=_SQLITE_BUSY_S)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    storage = optuna.storages.RDBStorage(
-        url, engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}}
-    )
-    event.listen(storage.engine, "connect", _relax)
-    storage.engine.dispose()
-    return storage
-
-
-def _relax(connection: sqlite3.Connection, record: object) -> None:
-    """Leave it to the system when a commit reaches the disk: a write-ahead log keeps the order.
-
-    A killed process loses nothing. A power cut loses the last moments, as if it had come earlier:
-    trials report again from their checkpoints, and draws repeat. It saves 20 flushes a trial.
-    """
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _load(storage: optuna.storages.RDBStorage, url: str, name: str) -> optuna.Study:
-    names: list[str] = []
-    with suppress(KeyError):
-        names = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=name, storage=storage)
-    raise SweepNotFoundError(name, shown_url(url), names)
-
-
-def _drop_empty(storage: optuna.storages.RDBStorage, name: str) -> None:
-    if name in optuna.get_all_study_names(storage):
-        there = optuna.load_study(study_name=name, storage=storage)
-        if not there.get_trials(deepcopy=False):
-            optuna.delete_study(study_name=name, storage=storage)
+def _milliseconds(when: datetime | None) -> int | None:
+    return None if when is None else round(when.timestamp() * 1000)
 
 
 def _listed(counts: Mapping[TrialState, int]) -> str:

@@ -20,6 +20,7 @@ from orchestrator.status import this_driver
 from orchestrator.study import SweepStudy, study_url
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
+from orchestrator.trial_events import Told, checkpoint_rows, missing_events
 from orchestrator.trial_runner import TRAIN
 
 ExecutorName = Literal["tune", "inline"]
@@ -62,8 +63,10 @@ def run_sweep(
     function: str = TRAIN,
     tags: Mapping[str, str] | None = None,
     cluster: RunningCluster | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    told: Told | None = None,
 ) -> SweepResult:
-    """Run a new sweep until its trials are done or the user ends it.
+    """Run a sweep until its trials are done or the user ends it.
 
     Args:
         spec: The sweep.
@@ -78,28 +81,30 @@ def run_sweep(
         function: Trial function by name.
         tags: Tags for the tracker, beside code version and data fingerprint.
         cluster: Where Ray Tune runs trials; None: on this machine.
+        attributes: More to be kept with the study.
+        told: What the sink was told by earlier drivers of this sweep, which then goes on; None: it
+            is a new one.
 
     Raises:
-        SweepExistsError: There is a sweep of this name.
+        SweepExistsError: There is a sweep of this name, and it is not to go on.
+        SweepNotFoundError: There is none to go on with.
         SpecError: A trial asks for more than there is; the sweep is not started.
     """
     shown = progress or SilentProgress()
     safe = SafeSink(sink, shown.warn)
     runner = _executor(executor, spec, function, cluster)
     home.mkdir(parents=True, exist_ok=True)
-    study = SweepStudy.create(
-        url or study_url(home),
-        spec.name,
-        spec.objective.direction,
-        build_sampler(spec),
-        build_pruner(spec.early_stopping),
-        _attributes(spec, data_fingerprint),
-    )
+    known = {**_attributes(spec, data_fingerprint), **(attributes or {})}
+    study = _open_study(url or study_url(home), spec, known, is_new=told is None)
     place = storage or str(home.resolve())
     searcher = Searcher(study, spec, str(store_path), data_fingerprint, place)
     all_tags = {**(tags or {}), "data_fingerprint": data_fingerprint, "code": code_version()}
     _send_start(safe, spec, all_tags)
-    driver = SweepDriver(spec, study, searcher, safe, shown, all_tags)
+    if told is not None:
+        for one in missing_events(study, spec, told, all_tags, checkpoint_rows):
+            told.add(one)
+            safe.append(**one)
+    driver = SweepDriver(spec, study, searcher, safe, shown, all_tags, told)
     shown.begin(spec.num_trials, spec.max_epochs, spec.objective.direction == "maximize")
     interrupted = _run(runner, driver, spec.concurrency, study, safe, shown)
     best = study.best()
@@ -112,6 +117,22 @@ def run_sweep(
         interrupted=interrupted,
         tracking_errors=tuple(safe.errors),
     )
+
+
+def _open_study(
+    url: str, spec: SweepSpec, attributes: Mapping[str, Any], *, is_new: bool
+) -> SweepStudy:
+    sampler, pruner = build_sampler(spec), build_pruner(spec.early_stopping)
+    if is_new:
+        direction = spec.objective.direction
+        return SweepStudy.create(url, spec.name, direction, sampler, pruner, attributes)
+    study = SweepStudy.reopen(url, spec.name, sampler, pruner)
+    # When it began and with what stays; who runs it now, and that it runs, is new.
+    for key in ("state", "driver", "places", "code_version", "packages", "hardware"):
+        if key in attributes:
+            study.set_attribute(key, attributes[key])
+    study.set_attribute("resumed_ms", [*study.attributes.get("resumed_ms", ()), now_ms()])
+    return study
 
 
 def _run(

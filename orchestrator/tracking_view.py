@@ -163,7 +163,8 @@ class SweepView:
         trial.key = str(event.get("key") or "")
         trial.seed = event.get("seed")
         trial.parameters = event.get("parameters") or {}
-        if trial.state == "interrupted":
+        # One that ended is told again after a crash, and goes on only where it got more epochs.
+        if trial.state == "interrupted" or event.get("continued"):
             trial.state = "running"
         change = self._change(trial)
         change.params |= _texts(event.get("params") or {})

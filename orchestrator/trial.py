@@ -55,7 +55,8 @@ class TrialSummary:
     """A trial as `status`, the winner's lines and the registry see it, read from the study.
 
     `value` is the best objective so far, None before the first epoch; `best_epoch` counts
-    epochs completed, from 1.
+    epochs completed, from 1. `continued_from_epochs` is set where the trial was complete after so
+    many epochs and was then given more.
     """
 
     number: int
@@ -67,3 +68,7 @@ class TrialSummary:
     key: str
     folder: str
     cause: FailureCause | None = None
+    seed: int | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    continued_from_epochs: int | None = None

@@ -26,6 +26,7 @@ HOMES = {
     "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (
         "orchestrator/study.py",
+        "orchestrator/study_storage.py",
         "orchestrator/searcher.py",
         "orchestrator/early_stopping.py",
     ),

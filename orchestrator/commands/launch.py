@@ -1,10 +1,9 @@
 """`prvr-sweep launch`: the main job."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,27 +13,15 @@ from orchestrator.commands.options import (
     json_option,
     set_option,
     space_argument,
+    storage_option,
     tracking_option,
 )
-
-if TYPE_CHECKING:
-    from orchestrator.launch import LaunchResult, Places
-    from orchestrator.trial import TrialSummary
-
-_FINISHED_WITH_FAILURES = 4
-_NOT_TRACKED = 1
-_INTERRUPTED = 130
+from orchestrator.commands.outcome import FINISHED_WITH_FAILURES, show
 
 
 @click.command()
 @home_as_given_option
-@click.option(
-    "--storage",
-    metavar="URI",
-    envvar="PRVR_STORAGE",
-    show_envvar=True,
-    help="Where trial folders go: an absolute path or a URI such as s3://...; default: the home.",
-)
+@storage_option
 @tracking_option
 @click.option(
     "--executor",
@@ -108,7 +95,7 @@ def _submit(
         click.echo(json.dumps(submission_text.summary(sent)))
     else:
         click.echo(submission_text.render(sent))
-    return sent.job.exit_code if sent.job.exit_code == _FINISHED_WITH_FAILURES else 0
+    return sent.job.exit_code if sent.job.exit_code == FINISHED_WITH_FAILURES else 0
 
 
 def _launch(
@@ -121,8 +108,8 @@ def _launch(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    from orchestrator.launch import Places
     from orchestrator.launch import launch as run
+    from orchestrator.places import Places
     from orchestrator.plan import plan_here, plan_on
     from orchestrator.plan_text import render
     from orchestrator.progress import StreamProgress
@@ -135,77 +122,4 @@ def _launch(
     click.echo(render(planned), err=True)
     click.echo(err=True)
     result = run(spec, places, StreamProgress(sys.stderr), executor, address)
-    if as_json:
-        click.echo(json.dumps(_summary(result, places)))
-    else:
-        click.echo(_winner(result, places, spec.objective.metric))
-    if result.problem:
-        click.echo(f"warning: MLflow does not have everything: {result.problem}", err=True)
-    return _exit_code(result)
-
-
-def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
-    sweep, best = result.sweep, result.sweep.best
-    version = result.registered[0] if result.registered else None
-    return {
-        "sweep": sweep.sweep,
-        "storage": sweep.storage,
-        "study": sweep.study,
-        "tracking_uri": places.tracking.uri,
-        "trials": {str(state): count for state, count in sweep.counts.items()},
-        "best_trial": best.number if best else None,
-        "value": best.value if best else None,
-        "parameters": best.parameters if best else None,
-        "test": result.test,
-        "model": version.model if version else None,
-        "version": version.version if version else None,
-        "alias": version.alias if version else None,
-        "interrupted": sweep.interrupted,
-        "problem": result.problem,
-    }
-
-
-def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
-    sweep = result.sweep
-    lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
-    if result.test:
-        names = ("R1", "R5", "R10", "R100", "SumR")
-        lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))
-    for version in result.registered:
-        alias = f" as {version.alias}" if version.alias else ""
-        lines.append(f"registered: {version.model} version {version.version}{alias}")
-        lines.append(f"  {version.reason}")
-    if sweep.best and result.problem and not result.registered:
-        lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
-    lines.append(f"look: prvr-sweep status {sweep.sweep}{_home_option(places.home)}")
-    lines.append(f"      {_ui_command(places)}")
-    return "\n".join(lines)
-
-
-def _best_lines(best: "TrialSummary", metric: str) -> list[str]:
-    values = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
-    found = f"{metric} {best.value:.1f} at epoch {best.best_epoch}"
-    return [f"winner: trial {best.number}, {found}", *values]
-
-
-def _ui_command(places: "Places") -> str:
-    if places.tracking.is_server:
-        return places.tracking.uri
-    return f"prvr-sweep ui{_home_option(places.home)}"
-
-
-def _home_option(home: Path) -> str:
-    """The option that names the home, unless it is the default."""
-    return "" if home == Path(DEFAULT_HOME).resolve() else f" --home {shlex.quote(str(home))}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _exit_code(result: "LaunchResult") -> int:
-    if result.sweep.interrupted:
-        return _INTERRUPTED
-    if result.sweep.counts.get("failed", 0):  # type: ignore[call-overload]
-        return _FINISHED_WITH_FAILURES
-    return _NOT_TRACKED if result.problem else 0
+    return show(result, places, spec.objective.metric, as_json=as_json)

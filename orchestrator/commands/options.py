@@ -29,6 +29,13 @@ set_option = click.option(
     help="Change a place of the YAML or a setting, e.g. search.trials=8; may be repeated.",
 )
 space_argument = click.argument("space", type=click.Path(path_type=Path))
+storage_option = click.option(
+    "--storage",
+    metavar="URI",
+    envvar="PRVR_STORAGE",
+    show_envvar=True,
+    help="Where trial folders go: an absolute path or a URI such as s3://...; default: the home.",
+)
 tracking_option = click.option(
     "--tracking-uri",
     metavar="URI",

@@ -156,4 +156,5 @@ def test_home_takes_one_driver_at_a_time(folder: Path, launched: Done) -> None:
     with locked_home(folder / "prvr-runs"):
         done = prvr("launch", "tiny.yaml", "--set", "name=other", cwd=folder)
     assert done.code == 2
-    assert f"process {os.getpid()} runs a sweep in {folder / 'prvr-runs'}" in done.err
+    assert f"process {os.getpid()} on " in done.err
+    assert f"runs a sweep in {folder / 'prvr-runs'}" in done.err

@@ -1,0 +1,92 @@
+"""What a sweep came to, as `launch` and `resume` show it, and their exit code."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.places import home_option
+
+if TYPE_CHECKING:
+    from orchestrator.launch import LaunchResult
+    from orchestrator.places import Places
+    from orchestrator.trial import TrialSummary
+
+FINISHED_WITH_FAILURES = 4
+_NOT_TRACKED = 1
+_INTERRUPTED = 130
+
+
+def show(result: "LaunchResult", places: "Places", metric: str, *, as_json: bool) -> int:
+    """Print the result on stdout and what is missing on stderr; returns the exit code."""
+    if as_json:
+        click.echo(json.dumps(_summary(result, places)))
+    else:
+        click.echo(_winner(result, places, metric))
+    if result.problem:
+        click.echo(f"warning: MLflow does not have everything: {result.problem}", err=True)
+    return _exit_code(result)
+
+
+def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
+    sweep, best = result.sweep, result.sweep.best
+    version = result.registered[0] if result.registered else None
+    return {
+        "sweep": sweep.sweep,
+        "storage": sweep.storage,
+        "study": sweep.study,
+        "tracking_uri": places.tracking.uri,
+        "trials": {str(state): count for state, count in sweep.counts.items()},
+        "best_trial": best.number if best else None,
+        "value": best.value if best else None,
+        "parameters": best.parameters if best else None,
+        "test": result.test,
+        "model": version.model if version else None,
+        "version": version.version if version else None,
+        "alias": version.alias if version else None,
+        "interrupted": sweep.interrupted,
+        "problem": result.problem,
+    }
+
+
+def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
+    sweep = result.sweep
+    lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
+    if result.test:
+        names = ("R1", "R5", "R10", "R100", "SumR")
+        lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))
+    for version in result.registered:
+        alias = f" as {version.alias}" if version.alias else ""
+        lines.append(f"registered: {version.model} version {version.version}{alias}")
+        lines.append(f"  {version.reason}")
+    if sweep.best and result.problem and not result.registered:
+        lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
+    if sweep.interrupted:
+        lines.append(f"go on: prvr-sweep resume {sweep.sweep}{home_option(places.home)}")
+    lines.append(f"look: prvr-sweep status {sweep.sweep}{home_option(places.home)}")
+    lines.append(f"      {_ui_command(places)}")
+    return "\n".join(lines)
+
+
+def _best_lines(best: "TrialSummary", metric: str) -> list[str]:
+    values = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
+    found = f"{metric} {best.value:.1f} at epoch {best.best_epoch}"
+    return [f"winner: trial {best.number}, {found}", *values]
+
+
+def _ui_command(places: "Places") -> str:
+    if places.tracking.is_server:
+        return places.tracking.uri
+    return f"prvr-sweep ui{home_option(places.home)}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _exit_code(result: "LaunchResult") -> int:
+    if result.sweep.interrupted:
+        return _INTERRUPTED
+    if result.sweep.counts.get("failed", 0):  # type: ignore[call-overload]
+        return FINISHED_WITH_FAILURES
+    return _NOT_TRACKED if result.problem else 0

@@ -1,0 +1,58 @@
+"""`prvr-sweep resume`: go on with a sweep, or give it more to do."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.commands.options import home_option, json_option
+from orchestrator.commands.outcome import show
+
+
+@click.command()
+@home_option
+@click.option("--trials", type=click.IntRange(min=1), help="Trials in all from now on.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Epochs of a trial from now on; complete ones continue from their checkpoints.",
+)
+@click.option("--storage", metavar="URI", help="Where the trial folders are now, if they moved.")
+@click.option("--tracking-uri", metavar="URI", help="Another MLflow, which gets everything.")
+@click.option(
+    "--executor",
+    type=click.Choice(["tune", "inline"]),
+    help="Ray Tune, or one trial after the other in this process; default: as launched.",
+)
+@click.option(
+    "--address",
+    metavar="auto|HOST:PORT|local",
+    help="A running Ray cluster; local: a Ray of our own; default: as launched.",
+)
+@json_option
+@click.argument("sweep")
+def resume(
+    sweep: str,
+    home: Path,
+    trials: int | None,
+    epochs: int | None,
+    storage: str | None,
+    tracking_uri: str | None,
+    executor: Any,  # noqa: ANN401  (click checks the choice)
+    address: str | None,
+    as_json: bool,
+) -> int:
+    """Go on with SWEEP, whatever ended it; finished trials are not run again.
+
+    Unfinished trials continue from their last checkpoints, then new ones are drawn as if nothing
+    had happened. With --trials and --epochs a finished sweep is extended. Exit codes are those of
+    launch.
+    """
+    from orchestrator.progress import StreamProgress
+    from orchestrator.resume import ResumeRequest
+    from orchestrator.resume import resume as run
+
+    request = ResumeRequest(sweep, home, trials, epochs, storage, tracking_uri, executor, address)
+    found = run(request, StreamProgress(sys.stderr), lambda line: click.echo(line, err=True))
+    return show(found.result, found.places, found.spec.objective.metric, as_json=as_json)
