@@ -32,7 +32,7 @@ from tests.model.tiny import tiny_settings
 
 Hook: TypeAlias = Callable[[], None]
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -58,17 +58,21 @@ class Server:
 
     A process of its own: pyarrow closes a dropped stream while it holds the interpreter, and a
     server in a thread could not answer.
+
+    Args:
+        log: File that a line for each request goes to; None: nowhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with (log or Path(os.devnull)).open("ab") as requests:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+                stdout=subprocess.DEVNULL,
+                stderr=requests,
+            )
         try:
             self._make_bucket()
         except BaseException:
@@ -103,7 +107,7 @@ class Server:
 def _settled() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_PROFILE", raising=False)
-        for name, value in _ENVIRONMENT.items():
+        for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         yield
 
