@@ -58,10 +58,13 @@ class RunningCluster:
     Args:
         address: `auto`, or HOST:PORT of its head.
         nodes: Its living nodes, as if nothing ran there.
+        sent_store: Path of a small store that goes to its nodes with the sweep; None: they see
+            the data where it is.
     """
 
     address: str
     nodes: Sequence[Node]
+    sent_store: str | None = None
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,11 @@ class Cluster:
             raise ProbeError(answer["error"])
         return answer["node"], ProbeResult.model_validate_json(answer["result"])
 
-    def check_places(self, places: SharedPlaces) -> None:
+    def check_places(self, places: SharedPlaces) -> list[str]:
         """Look from a worker of each node whether it finds data and storage.
+
+        Returns:
+            The nodes that data must be sent to.
 
         Raises:
             PlaceError: A node does not; says which, what it found and what to do.
@@ -95,6 +98,8 @@ class Cluster:
         if answer["problems"]:
             found = "\n".join(f"  {one}" for one in answer["problems"])
             raise PlaceError(f"not every node can run trials; nothing was started:\n{found}")
+        lacking: list[str] = answer["lacking"]
+        return lacking
 
     def look_at_nodes(self) -> list[dict[str, Any]]:
         """Look at each node from a worker on it: see `ray_nodes.look_at_nodes`.

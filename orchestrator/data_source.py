@@ -1,5 +1,6 @@
 """The feature store that a spec's `data` names; generated data is made once and kept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from prvr_model.synthetic import SyntheticSettings
 
 if TYPE_CHECKING:
     from prvr_model.feature_store import FeatureStore
+    from prvr_model.store_format import Manifest
 
 _GENERATED_NAME = "synthetic"
 
@@ -25,24 +27,64 @@ class DataSize:
     tokens_per_caption: float
 
 
-def open_data(source: DataSource, home: Path) -> "FeatureStore":
-    """Open the store; generated data is written below the home first if it is not there.
+def open_data(
+    source: DataSource, home: Path, say: Callable[[str], None], fingerprint: str | None = None
+) -> "FeatureStore":
+    """Open the store on this machine, where it first comes to if it is not there.
+
+    Generated data is written below the home. A store at a URI is copied to the cache, see
+    `prvr_model.staging`.
+
+    Args:
+        source: The data.
+        home: Home folder, absolute.
+        say: Takes a line for the user when something takes its time.
+        fingerprint: What the data must have where it is copied; None: whatever is there now.
 
     Raises:
         StoreError: The store is missing, damaged, or lacks the splits that a trial needs.
     """
-    from prvr_model.errors import StoreError
     from prvr_model.feature_store import FeatureStore
+    from prvr_model.store_files import is_uri
 
+    if source.store is not None and is_uri(source.store):
+        return _copied(source.store, say, fingerprint)
     store = FeatureStore.open(_path(source, home))
-    missing = [split for split in ("train", "val") if not store.has_split(split)]
-    if missing:
-        there = ", ".join(store.manifest.splits)
+    _check_splits(store.manifest, str(store.path))
+    return store
+
+
+def trial_store(source: DataSource, store: "FeatureStore") -> str:
+    """Path or URI of the data for a trial, wherever it runs; `store` is what was opened here."""
+    from prvr_model.store_files import is_uri
+
+    return source.store if source.store and is_uri(source.store) else str(store.path)
+
+
+def _copied(uri: str, say: Callable[[str], None], fingerprint: str | None) -> "FeatureStore":
+    from prvr_model.feature_store import FeatureStore
+    from prvr_model.staging import cache_folder, staged_store
+    from prvr_model.store_files import FolderFiles, manifest_at
+
+    manifest = manifest_at(uri)
+    _check_splits(manifest, uri)
+    expected = fingerprint or manifest.fingerprint
+    path = staged_store(FolderFiles.open(uri), expected, cache_folder(), say)
+    # The copy may be of another store of the same content, and the name of this one counts.
+    here = FeatureStore.open(path)
+    names = {"name": manifest.name, "source": manifest.source}
+    return FeatureStore(path, here.manifest.model_copy(update=names))
+
+
+def _check_splits(manifest: "Manifest", place: str) -> None:
+    from prvr_model.errors import StoreError
+
+    if missing := [split for split in ("train", "val") if split not in manifest.splits]:
+        there = ", ".join(manifest.splits)
         raise StoreError(
-            f"{store.path} has no split {' and '.join(missing)} (it has {there}); a sweep trains "
+            f"{place} has no split {' and '.join(missing)} (it has {there}); a sweep trains "
             "on train and selects on val: `prvr-sweep data import --val-from-train` makes one"
         )
-    return store
 
 
 def _path(source: DataSource, home: Path) -> Path:
@@ -59,16 +101,16 @@ def _path(source: DataSource, home: Path) -> Path:
 
 
 def data_size(source: DataSource) -> DataSize:
-    """Sizes of the data; nothing is written.
+    """Sizes of the data; nothing is written, and of a store only the manifest is read.
 
     Raises:
         StoreError: The store is missing or damaged.
     """
     if source.store is None:
         return _generated_size(source.synthetic or SyntheticSettings())
-    from prvr_model.store_format import read_manifest
+    from prvr_model.store_files import manifest_at
 
-    manifest = read_manifest(Path(source.store))
+    manifest = manifest_at(source.store)
     train, val = (manifest.splits.get(name) for name in ("train", "val"))
     counts = [one for one in (train, val) if one]
     captions = sum(one.captions for one in counts) or 1

@@ -17,6 +17,8 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.errors import NodeLeavingError, NoPlaceError, RayChangedError
 from orchestrator.node_watch import watch_this_node
+from orchestrator.sent_store import SentStore
+from orchestrator.trial_data import local_request
 from orchestrator.trial_runner import (
     TrialFailedError,
     report_to_json,
@@ -87,6 +89,7 @@ class GroupJob:
         scratch: Folder for Train's files.
         mailbox: Actor handle of a `Mailbox`.
         drains: Whether the workers' nodes may be drained.
+        sent: The data, where it goes along with the sweep.
     """
 
     key: str
@@ -96,6 +99,7 @@ class GroupJob:
     scratch: Path
     mailbox: Any
     drains: bool = False
+    sent: SentStore | None = None
 
 
 class GroupTrainer(TorchTrainer):  # type: ignore[misc]
@@ -115,6 +119,7 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
                 "function": job.function,
                 "mailbox": job.mailbox,
                 "drains": job.drains,
+                "sent": job.sent,
             },
             scaling_config=ScalingConfig(
                 num_workers=job.shape.workers,
@@ -189,6 +194,7 @@ def _work(config: Mapping[str, Any]) -> None:
     # Here the process group is complete.
     ray.get(config["mailbox"].begin.remote(config["key"]))
     try:
+        request = local_request(request, config["sent"])
         run_worker(config["function"], request, _reporter(config["key"], config["mailbox"]))
     except Exception as error:  # noqa: BLE001 - goes to the host with its cause
         if isinstance(error, RuntimeError):  # as torch raises it for a broken connection

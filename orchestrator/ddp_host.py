@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.capacity import DRIVER_RESOURCE, DRIVER_SHARE
 from orchestrator.ddp_group import START_TRIES, GroupJob, GroupShape, GroupTrainer, root_cause
 from orchestrator.placement_groups import free_groups_of, free_orphaned_groups
+from orchestrator.sent_store import SentStore
 from orchestrator.trial_mailbox import Mailbox
 from orchestrator.trial_runner import TrialFailedError
 
@@ -48,6 +49,7 @@ def group_trainable(
     scratch: Path,
     has_driver_resource: bool = True,
     drains: bool = False,
+    sent: SentStore | None = None,
 ) -> type[tune.Trainable]:
     """A Tune trainable whose trials run in groups of workers; Ray must run already.
 
@@ -57,6 +59,7 @@ def group_trainable(
         scratch: Folder for Train's files, absolute.
         has_driver_resource: Whether some node offers it to the watching processes.
         drains: Whether somebody may drain a node.
+        sent: The data, where it goes along with the sweep.
     """
     trainable = tune.with_parameters(
         GroupTrial,
@@ -65,6 +68,7 @@ def group_trainable(
         scratch=scratch,
         mailbox=_start_mailbox(),
         drains=drains,
+        sent=sent,
     )
     # Tune counts the watching process only; the workers' places are Train's to reserve.
     watched: type[tune.Trainable] = tune.with_resources(
@@ -90,11 +94,12 @@ class GroupTrial(tune.Trainable):  # type: ignore[misc]
         scratch: Path,
         mailbox: Any,  # noqa: ANN401
         drains: bool,
+        sent: SentStore | None,
     ) -> None:
         os.environ.update(_train_variables(shape))
         # Not the number alone: what a lost process had under way is nobody's any more.
         key = f"trial-{config['number']}-{self.trial_id}"
-        job = GroupJob(key, config["request"], function, shape, scratch, mailbox, drains)
+        job = GroupJob(key, config["request"], function, shape, scratch, mailbox, drains, sent)
         self._run = _GroupRun(job)
 
     def step(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ exception) ends the sweep, which goes on from the study.
 
 from orchestrator.executor import Interruption, TrialSource
 from orchestrator.trial import TrialRequest
+from orchestrator.trial_data import local_request
 from orchestrator.trial_runner import TRAIN, failure_cause, load_trial_function
 from prvr_model.reporting import Decision, EpochReport
 
@@ -33,7 +34,7 @@ class InlineExecutor:
         guarded = _GuardedSource(source, request.number, interruption)
         try:
             with interruption.at_once():
-                self._function(request, guarded.report)
+                self._function(local_request(request), guarded.report)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the source with its cause
             if guarded.error is not None:
                 raise guarded.error from None

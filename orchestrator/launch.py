@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.capacity import RunningCluster
 from orchestrator.cluster_query import attached_cluster
-from orchestrator.data_source import open_data
+from orchestrator.data_source import open_data, trial_store
 from orchestrator.errors import (
     PlaceError,
     RegistryError,
@@ -26,7 +26,7 @@ from orchestrator.places import Places, home_option
 from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
 from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
-from orchestrator.shared_places import marked_places
+from orchestrator.shared_places import SharedData, marked_places
 from orchestrator.spec_changes import extensions, spec_changes
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
@@ -91,7 +91,7 @@ def launch(
     """
     _refuse_existing(spec, places.home)
     with locked_home(places.home, spec.name):
-        store = open_data(spec.data, places.home)
+        store = open_data(spec.data, places.home, progress.warn)
         outbox = _new_outbox(spec.name, places.home)
         return drive(Drive(spec, places, store, outbox, executor, address), progress)
 
@@ -135,12 +135,12 @@ def drive(sweep: Drive, progress: Progress) -> LaunchResult:
     try:
         _keep_spec(spec, places)
         address = sweep.address
-        cluster = _ready_cluster(address, spec, places, store) if address else None
+        cluster = _ready_cluster(address, sweep, progress) if address else None
         sender = mlflow_sender(outbox, places.tracking, store.manifest.name, progress.warn)
         sender.start()
         result = run_sweep(
             spec,
-            store.path,
+            trial_store(spec.data, store),
             store.manifest.fingerprint,
             places.home,
             places.storage,
@@ -227,19 +227,18 @@ def _keep_spec(spec: SweepSpec, places: Places) -> None:
         raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
 
 
-def _ready_cluster(
-    address: str, spec: SweepSpec, places: Places, store: "FeatureStore"
-) -> RunningCluster:
-    """The cluster, after a worker of each node has seen the data and written to the storage."""
+def _ready_cluster(address: str, sweep: Drive, progress: Progress) -> RunningCluster:
+    """The cluster, after a worker of each node has looked for the data and used the storage."""
     from prvr_model.storage import uri_below
 
+    spec, places, store = sweep.spec, sweep.places, sweep.store
     storage = uri_below(places.storage or str(places.home), spec.name)
-    with (
-        marked_places(store.path, store.manifest.fingerprint, storage) as shared,
-        attached_cluster(address) as cluster,
-    ):
-        cluster.check_places(shared)
-        return RunningCluster(address, cluster.nodes)
+    data = SharedData.of(trial_store(spec.data, store), store.manifest)
+    with marked_places(data, storage) as shared, attached_cluster(address) as cluster:
+        lacking = cluster.check_places(shared)
+        if lacking:
+            progress.warn(f"{', '.join(lacking)}: no {data.store} there; it goes along with trials")
+        return RunningCluster(address, cluster.nodes, data.store if lacking else None)
 
 
 def _finish(

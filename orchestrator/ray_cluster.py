@@ -144,7 +144,7 @@ def _probe(request: str) -> tuple[str, str]:
     return ray.util.get_node_ip_address(), probe_json(request)
 
 
-def check_places(places: Mapping[str, str], limit_s: float) -> dict[str, Any]:
+def check_places(places: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
     """Look from every node that trials can run on whether it finds what the driver has.
 
     Args:
@@ -152,11 +152,11 @@ def check_places(places: Mapping[str, str], limit_s: float) -> dict[str, Any]:
         limit_s: Seconds to wait for all nodes together.
 
     Returns:
-        `problems`: a line for each node that has one.
+        `problems`: a line for each node that has one; `lacking`: nodes that must be sent the data.
     """
     asked = {
         # No CPU: a node that is busy is looked at as well.
-        ray.remote(_problem)
+        ray.remote(_look)
         .options(
             num_cpus=0,
             max_retries=0,
@@ -170,10 +170,12 @@ def check_places(places: Mapping[str, str], limit_s: float) -> dict[str, Any]:
     problems = {asked[one]: f"no answer within {limit_s:.0f} s" for one in late}
     for one in late:
         ray.cancel(one, force=True)
-    for one in done:
-        if found := _answer_or_error(one):
-            problems[asked[one]] = found
-    return {"problems": [f"node {name}: {problems[name]}" for name in sorted(problems)]}
+    looks = {asked[one]: _look_or_error(one) for one in done}
+    problems |= {name: one["problem"] for name, one in looks.items() if one["problem"]}
+    return {
+        "problems": [f"node {name}: {problems[name]}" for name in sorted(problems)],
+        "lacking": sorted(name for name, one in looks.items() if one["lacks_data"]),
+    }
 
 
 def look_at_all_nodes(limit_s: float) -> dict[str, Any]:
@@ -186,20 +188,22 @@ def look_at_all_nodes(limit_s: float) -> dict[str, Any]:
     return {"nodes": look_at_nodes(nodes, limit_s)}
 
 
-def _answer_or_error(answer: Any) -> str | None:  # noqa: ANN401
+def _look_or_error(answer: Any) -> dict[str, Any]:  # noqa: ANN401
     try:
-        found: str | None = ray.get(answer)
+        found: dict[str, Any] = ray.get(answer)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
-        return f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+        problem = f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+        return {"problem": problem, "lacks_data": False}
     return found
 
 
-def _problem(places: Mapping[str, str]) -> str | None:
+def _look(places: Mapping[str, Any]) -> dict[str, Any]:
     """Runs on a worker; what it imports comes with `attached`."""
-    from orchestrator.shared_places import SharedPlaces, problem_here
+    from orchestrator.shared_places import SharedData, SharedPlaces, look_here
 
-    return problem_here(SharedPlaces(**places))
+    data = SharedData(**places["data"])
+    return asdict(look_here(SharedPlaces(**{**places, "data": data})))
 
 
 def _head_first(entry: Mapping[str, Any]) -> tuple[bool, str, int]:

@@ -91,7 +91,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
         places = Places.recalled(
             kept["places"], request.home, request.storage, request.tracking_uri
         )
-        store = _same_data(spec, request.home, kept["data_fingerprint"])
+        store = _same_data(spec, request.home, kept["data_fingerprint"], say)
         _extend(url, before, spec)
         there = StudyReader.open(url, request.sweep)
         say(_what_is_there(there, spec))
@@ -162,10 +162,12 @@ def _refuse_epochs(before: SweepSpec, epochs: int) -> None:
         )
 
 
-def _same_data(spec: SweepSpec, home: Path, fingerprint: str) -> "FeatureStore":
+def _same_data(
+    spec: SweepSpec, home: Path, fingerprint: str, say: Callable[[str], None]
+) -> "FeatureStore":
     from prvr_model.errors import StoreError
 
-    store = open_data(spec.data, home)
+    store = open_data(spec.data, home, say, fingerprint)
     if store.manifest.fingerprint != fingerprint:
         raise StoreError(
             f"{store.path} is not the data that the sweep was launched on: its fingerprint is "

@@ -6,6 +6,7 @@ in another process draws what it would have drawn.
 """
 
 import hashlib
+import os
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from orchestrator.study import AskedTrial, SweepStudy
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import FailureCause, TrialRequest
 from prvr_model.errors import PrvrError
+from prvr_model.staging import CACHE_VARIABLE
 from prvr_model.storage import uri_below
 
 # Random trials before TPE has anything to learn from: a third of the sweep, but no fewer than 4
@@ -102,7 +104,7 @@ class Searcher:
     Args:
         study: Study of the sweep.
         spec: The sweep.
-        store: Absolute path of the feature store.
+        store: Absolute path or URI of the feature store.
         data_fingerprint: Fingerprint of the store's content.
         storage: URI or absolute path; trial folders are `<storage>/<sweep>/trials/<number>`.
     """
@@ -152,7 +154,9 @@ class Searcher:
             settings=settings,
             speed=self._spec.speed,
             store=self._store,
+            data_fingerprint=self._data_fingerprint,
             folder=folder,
+            cache=os.environ.get(CACHE_VARIABLE),
         )
 
     def _refuse(self, number: int, parameters: dict[str, Any], error: PrvrError) -> RefusedTrial:

@@ -56,7 +56,8 @@ class DataSource(SpecSection):
     """Where features come from: a store, or the seeded generator of planted events."""
 
     store: str | None = Field(None, min_length=1)
-    """Path of a feature store; relative to the YAML file until resolved."""
+    """Path of a feature store, relative to the YAML file until resolved; or its URI (s3://...,
+    file://...), from which each machine copies it once to its own disk."""
     synthetic: SyntheticSettings | None = None
     """Options of the generator; all at their defaults is `data: builtin`."""
 

@@ -56,7 +56,7 @@ class SweepResult:
 
 def run_sweep(
     spec: SweepSpec,
-    store_path: Path,
+    store: Path | str,
     data_fingerprint: str,
     home: Path,
     storage: str | None = None,
@@ -75,7 +75,7 @@ def run_sweep(
 
     Args:
         spec: The sweep.
-        store_path: Absolute path of the feature store.
+        store: Absolute path of the feature store, or the URI that each machine copies it from.
         data_fingerprint: Fingerprint of the store's content.
         home: Home folder, absolute.
         storage: URI or absolute path for trial folders; None: the home.
@@ -102,7 +102,7 @@ def run_sweep(
     known = {**_attributes(spec, data_fingerprint), **(attributes or {})}
     study = _open_study(url or study_url(home), spec, known, is_new=told is None)
     place = storage or str(home.resolve())
-    searcher = Searcher(study, spec, str(store_path), data_fingerprint, place)
+    searcher = Searcher(study, spec, str(store), data_fingerprint, place)
     all_tags = {**(tags or {}), "data_fingerprint": data_fingerprint, "code": code_version()}
     _send_start(safe, spec, all_tags)
     if told is not None:

@@ -12,7 +12,7 @@ from orchestrator.outbox_rebuild import rebuild_outbox
 from orchestrator.spec_loading import read_spec
 from orchestrator.study import StudyReader, study_url
 from orchestrator.tracking_store import TrackingStore
-from prvr_model.store_format import read_manifest
+from prvr_model.store_files import manifest_at
 
 # A slow server takes minutes for a long sweep; what is not sent by then waits for the next call.
 DEFAULT_LIMIT_S = 600.0
@@ -83,4 +83,4 @@ def _data_set(sweep: str, home: Path) -> str:
     source = read_spec(attributes["spec_yaml"], (), f"spec of {sweep}", home).data
     if source.store is None:
         return "synthetic"
-    return read_manifest(Path(source.store)).name
+    return manifest_at(source.store).name

@@ -27,8 +27,11 @@ class TrialRequest:
         parameters: Sampled values by dotted path.
         settings: Resolved settings, seed included.
         speed: What changes only speed.
-        store: Absolute path of the feature store.
+        store: Absolute path or URI of the feature store, see `trial_data.local_request`.
+        data_fingerprint: Fingerprint of its content.
         folder: URI of the trial's folder, its resume point.
+        cache: Folder of copies of stores where the machine names none; None: neither did the
+            sweep's driver.
     """
 
     sweep: str
@@ -38,7 +41,9 @@ class TrialRequest:
     settings: Settings
     speed: SpeedSettings
     store: str
+    data_fingerprint: str
     folder: str
+    cache: str | None = None
 
 
 @dataclass(frozen=True)

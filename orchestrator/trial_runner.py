@@ -33,7 +33,7 @@ def train_trial(request: TrialRequest, report: Report, workers: "Workers | None"
     """Train a trial in its folder, from its last checkpoint if there is one.
 
     Args:
-        request: The trial.
+        request: The trial, with a store on this machine.
         report: Takes each epoch's row; of several workers only the first one's is called.
         workers: The workers that train it together; None: this process alone.
 

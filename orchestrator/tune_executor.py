@@ -24,7 +24,9 @@ from orchestrator.lost_trials import MAX_LOSSES, LostTrials
 from orchestrator.node_watch import watch_this_node
 from orchestrator.own_ray import own_ray
 from orchestrator.refusal import pack_or_refuse
+from orchestrator.sent_store import SentStore, send_store
 from orchestrator.trial import FailureCause, TrialRequest
+from orchestrator.trial_data import local_request
 from orchestrator.trial_runner import (
     TRAIN,
     TrialFailedError,
@@ -102,8 +104,10 @@ class TuneExecutor:
     def _fit(self, bridge: "_Bridge", scratch: Path) -> None:
         several = self._shape.workers > 1
         collector = GroupCollector()
+        # Its pieces go when nobody here holds their references.
+        sent = self._sent_store()
         tuner = tune.Tuner(
-            self._group_trainable(scratch) if several else self._alone(),
+            self._group_trainable(scratch, sent) if several else self._alone(sent),
             tune_config=tune.TuneConfig(
                 search_alg=_Searcher(bridge),
                 scheduler=_Scheduler(bridge),
@@ -124,13 +128,18 @@ class TuneExecutor:
         tuner.fit()
         collector.collect()
 
-    def _alone(self) -> Callable[[Mapping[str, Any]], None]:
+    def _sent_store(self) -> SentStore | None:
+        if self._cluster is None or self._cluster.sent_store is None:
+            return None
+        return send_store(Path(self._cluster.sent_store))
+
+    def _alone(self, sent: SentStore | None) -> Callable[[Mapping[str, Any]], None]:
         bundle = self._packing.bundle
         if self._cluster is None:
             # Nobody else places anything there, and Ray counts memory in another way than we do.
             bundle.pop("memory", None)
         trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
-            _trainable(self._function, self._drains), tune.PlacementGroupFactory([bundle])
+            _trainable(self._function, self._drains, sent), tune.PlacementGroupFactory([bundle])
         )
         return trainable
 
@@ -139,10 +148,10 @@ class TuneExecutor:
         """Whether somebody may drain a node; on a Ray of our own nobody does."""
         return self._cluster is not None
 
-    def _group_trainable(self, scratch: Path) -> type[tune.Trainable]:
+    def _group_trainable(self, scratch: Path, sent: SentStore | None) -> type[tune.Trainable]:
         has_driver = self._cluster is None or needs_driver(self._packing.needs, self._packing.nodes)
         return group_trainable(
-            self._function, self._shape, scratch / "train", has_driver, self._drains
+            self._function, self._shape, scratch / "train", has_driver, self._drains, sent
         )
 
 
@@ -297,24 +306,28 @@ def _attempt_name(trial: Trial) -> str:
     return f"{_trial_name(trial)}-{trial.trial_id}"
 
 
-def _trainable(function: str, drains: bool) -> Callable[[Mapping[str, Any]], None]:
+def _trainable(
+    function: str, drains: bool, sent: SentStore | None
+) -> Callable[[Mapping[str, Any]], None]:
     """A Tune function that runs the trial function of this name.
 
     Args:
         function: The name.
         drains: Whether its node may be drained.
+        sent: The data, where it goes along with the sweep.
     """
 
-    def run(config: Mapping[str, Any]) -> None:
+    def run(config: Mapping[str, Any], sent: SentStore | None) -> None:
         if drains:
             watch_this_node()
         request = request_from_json(config["request"])
         try:
-            load_trial_function(function)(request, _report)
+            load_trial_function(function)(local_request(request, sent), _report)
         except Exception as error:  # noqa: BLE001 - goes to the source with its cause
             raise TrialFailedError.of(error) from None
 
-    return run
+    trainable: Callable[[Mapping[str, Any]], None] = tune.with_parameters(run, sent=sent)
+    return trainable
 
 
 def _report(report: EpochReport) -> Decision:

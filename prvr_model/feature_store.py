@@ -69,18 +69,24 @@ class FeatureStore:
         Raises:
             StoreError: Names each file whose content is not what was written.
         """
-        damaged = []
-        for name in self.manifest.splits:
-            split = self.split(name)
-            for kind in KINDS:
-                file = file_name(name, kind)
-                if split.content_sha256(kind) != self.manifest.files[file].content_sha256:
-                    damaged.append(file)
-        if damaged:
+        if damaged := [file for name in self.manifest.splits for file in self.damaged_files(name)]:
             raise StoreError(
                 f"{self.path} is damaged: the content of {', '.join(damaged)} is not what was "
                 "written; import the data again"
             )
+
+    def damaged_files(self, split: str) -> list[str]:
+        """Names of a split's files whose content is not what the manifest says; reads it all.
+
+        Raises:
+            StoreError: A file cannot even be read.
+        """
+        files = {file_name(split, kind): kind for kind in KINDS}
+        return [
+            name
+            for name, kind in files.items()
+            if self.split(split).content_sha256(kind) != self.manifest.files[name].content_sha256
+        ]
 
 
 class StoreSplit:

@@ -16,6 +16,7 @@ takes one to two minutes to give up.
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,20 @@ class Folder:
         try:
             with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
                 return bytes(stream.read())
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
+
+    def read_pieces(self, name: str, offset: int, piece_bytes: int) -> Iterator[bytes]:
+        """Content of a file from an offset on, a piece at a time.
+
+        Raises:
+            StorageError: The file is missing or cannot be read.
+        """
+        try:
+            with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
+                stream.seek(offset)
+                while piece := stream.read(piece_bytes):
+                    yield piece
         except OSError as error:
             raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
 

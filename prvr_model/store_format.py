@@ -141,7 +141,24 @@ def read_manifest(store: Path) -> Manifest:
     Raises:
         StoreError: No store there, unknown format version, or a manifest that is damaged.
     """
-    values = _read_json(store)
+    return _checked(_read_json(store), str(store), str(store / MANIFEST_NAME))
+
+
+def parse_manifest(content: bytes, store: str) -> Manifest:
+    """Manifest from the bytes of its file, wherever that is.
+
+    Args:
+        content: The bytes.
+        store: What messages call the store, e.g. its URI.
+
+    Raises:
+        StoreError: It is no store's, of an unknown format version, or damaged.
+    """
+    file = f"{MANIFEST_NAME} of {store}"
+    return _checked(_parsed(content, file), store, file)
+
+
+def _checked(values: object, store: str, file: str) -> Manifest:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise StoreError(f"{store} is not a feature store: {MANIFEST_NAME} is of another kind")
     version = values.get("format_version")
@@ -154,9 +171,7 @@ def read_manifest(store: Path) -> Manifest:
         return Manifest.model_validate(values)
     except ValidationError as error:
         places = ", ".join(map(_place, error.errors()))
-        raise StoreError(
-            f"{store / MANIFEST_NAME} is damaged (at {places}); import the data again"
-        ) from error
+        raise StoreError(f"{file} is damaged (at {places}); import the data again") from error
 
 
 def _place(problem: ErrorDetails) -> str:
@@ -182,10 +197,16 @@ def _read_json(store: Path) -> object:
         )
     manifest = store / MANIFEST_NAME
     try:
-        return json.loads(manifest.read_bytes())
+        content = manifest.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{store} is not a feature store: it has no {MANIFEST_NAME}") from None
     except OSError as error:
         raise StoreError(f"cannot read {manifest}: {error.strerror}") from error
+    return _parsed(content, str(manifest))
+
+
+def _parsed(content: bytes, file: str) -> object:
+    try:
+        return json.loads(content)
     except ValueError as error:
-        raise StoreError(f"{manifest} is damaged ({error}); import the data again") from error
+        raise StoreError(f"{file} is damaged ({error}); import the data again") from error

@@ -22,6 +22,7 @@ HOMES = {
         "orchestrator/ray_validation.py",
         "orchestrator/ray_environment.py",
         "orchestrator/ray_nodes.py",
+        "orchestrator/sent_store.py",
     ),
     "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (

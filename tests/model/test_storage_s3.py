@@ -10,7 +10,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,17 +18,21 @@ import pytest
 from pyarrow import NativeFile, fs
 
 from prvr_model.checkpoint import BEST, LAST, export_model, load_best, load_exported
+from prvr_model.errors import StoreError
 from prvr_model.evaluation import evaluate_checkpoint
 from prvr_model.feature_store import FeatureStore
 from prvr_model.settings import SpeedSettings
+from prvr_model.staging import staged_store
 from prvr_model.storage import Folder, StorageError
+from prvr_model.store_files import FolderFiles, manifest_at
+from prvr_model.store_format import MANIFEST_NAME
 from prvr_model.train_loop import train
 from tests.model.test_train_loop import go_on, rows, stop_after
 from tests.model.tiny import tiny_settings
 
 Hook: TypeAlias = Callable[[], None]
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_DEFAULT_REGION": "us-east-1",
@@ -39,6 +43,8 @@ _ENVIRONMENT = {
 }
 # Larger than a part of an upload, which pyarrow sends in pieces of 10 MB.
 _LARGE = b"new" * 4_000_000
+# Pieces of a file until its server is gone.
+_CUT_AFTER = 5
 # It takes a second or two, on a busy machine longer.
 _START_TIMEOUT_S = 60.0
 
@@ -52,17 +58,21 @@ class Server:
 
     A process of its own: pyarrow closes a dropped stream while it holds the interpreter, and a
     server in a thread could not answer.
+
+    Args:
+        log: File that a line for each request goes to; None: nowhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        with (log or Path(os.devnull)).open("ab") as requests:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+                stdout=subprocess.DEVNULL,
+                stderr=requests,
+            )
         try:
             self._make_bucket()
         except BaseException:
@@ -97,7 +107,7 @@ class Server:
 def _settled() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("AWS_PROFILE", raising=False)
-        for name, value in _ENVIRONMENT.items():
+        for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         yield
 
@@ -223,6 +233,44 @@ def test_an_interrupt_while_writing_leaves_a_whole_object(
     with pytest.raises(KeyboardInterrupt):
         replace(folder, filesystem=Hooked(folder.filesystem, *hooks)).write_bytes("a", _LARGE)
     assert folder.read_bytes("a") == _LARGE
+
+
+def test_a_store_is_copied_to_this_machine_and_goes_on_in_the_middle(
+    tiny_store: FeatureStore, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [MANIFEST_NAME, *tiny_store.manifest.files]:
+        folder.write_bytes(name, (tiny_store.path / name).read_bytes())
+    assert manifest_at(folder.uri) == tiny_store.manifest
+    monkeypatch.setattr("prvr_model.store_files.PIECE_BYTES", 256)
+    monkeypatch.setattr("prvr_model.staging._SYNCED_BYTES", 512)
+    files, fingerprint = FolderFiles.open(folder.uri), tiny_store.manifest.fingerprint
+    cut = CutFiles(files.folder)
+    with pytest.raises(StoreError, match="cut off"):
+        staged_store(cut, fingerprint, tmp_path)
+    (part,) = (tmp_path / f"{fingerprint}.partial").glob("*.part")
+    assert part.stat().st_size >= 512
+    copy = FeatureStore.open(staged_store(files, fingerprint, tmp_path))
+    copy.verify()
+    assert copy.manifest == tiny_store.manifest
+
+
+@dataclass(frozen=True)
+class CutFiles(FolderFiles):
+    """A store whose server is gone in the middle of a file."""
+
+    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
+        for number, piece in enumerate(super().pieces(name, offset)):
+            if number == _CUT_AFTER:
+                raise StoreError("cut off")
+            yield piece
+
+
+def test_a_bucket_without_a_store(folder: Folder) -> None:
+    with pytest.raises(StoreError, match=r"^there is no feature store to be read at s3://"):
+        manifest_at(folder.uri)
+    folder.write_bytes(MANIFEST_NAME, b'{"format": "other"}')
+    with pytest.raises(StoreError, match=r"^s3://.* is not a feature store"):
+        manifest_at(folder.uri)
 
 
 def test_a_bucket_that_is_not_there(server: Server, tiny_store: FeatureStore) -> None:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from orchestrator.cluster_query import attached_cluster
 from orchestrator.errors import PlaceError
-from orchestrator.shared_places import SharedPlaces
+from orchestrator.shared_places import SharedData, SharedPlaces
 from orchestrator.tracking_store import settle_mlflow
 from tests.cli.commands import TIMEOUT_S, TINY_SPACE
 from tests.sweep.cluster_process import SmallCluster, small_cluster
@@ -85,7 +85,8 @@ def test_every_node_says_what_it_does_not_find(
 ) -> None:
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    places = SharedPlaces(str(tmp_path / "nowhere"), "0" * 64, str(tmp_path), "marker")
+    data = SharedData(str(tmp_path / "nowhere"), "0" * 64)
+    places = SharedPlaces(data, str(tmp_path), "marker")
     with attached_cluster(cluster.address) as running, pytest.raises(PlaceError) as caught:
         running.check_places(places)
     first, *nodes = str(caught.value).splitlines()
