@@ -112,6 +112,7 @@ class SweepView:
         self._metric = "value"
         self._minimize = False
         self._start_ms = 0
+        self._num_ends = 0
         self._trials: dict[int, _Trial] = {}
         self._changes: dict[int | None, RunChange] = {}
 
@@ -164,9 +165,12 @@ class SweepView:
         trial.seed = event.get("seed")
         trial.parameters = event.get("parameters") or {}
         # One that ended is told again after a crash, and goes on only where it got more epochs.
-        if trial.state == "interrupted" or event.get("continued"):
+        was_continued = bool(event.get("continued")) and trial.state != "running"
+        if trial.state == "interrupted" or was_continued:
             trial.state = "running"
         change = self._change(trial)
+        # More epochs are another key, and the name shows it.
+        change.renamed |= was_continued
         change.params |= _texts(event.get("params") or {})
         change.tags |= _tags(event.get("tags") or {})
         change.tags |= {ROLE_TAG: "trial", KEY_TAG: trial.key, STATE_TAG: trial.state}
@@ -208,7 +212,7 @@ class SweepView:
         trial.best_epoch = event.get("best_epoch")
         trial.end_ms = int(event["timestamp_ms"])
         change = self._change(trial)
-        change.renamed = state == "pruned"
+        change.renamed |= state == "pruned"
         change.tags[STATE_TAG] = state
         change.status = STATUS_OF_STATE.get(state, "FINISHED")
         change.end_ms = trial.end_ms
@@ -225,7 +229,9 @@ class SweepView:
 
     def _add_progress(self, timestamp_ms: int) -> None:
         # The sweep's own curves: over trials ended, not over epochs.
-        step = sum(trial.end_ms is not None for trial in self._trials.values())
+        # A trial that was continued ends twice, and no step has two values.
+        self._num_ends += 1
+        step = self._num_ends
         best = self._best()
         change = self._change(None)
         values: dict[str, float] = {}

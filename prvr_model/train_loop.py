@@ -269,6 +269,8 @@ class _Run:
         self.state = replace(self.state, part=part)
         if self.workers.rank == 0:
             self._save_last()
+        # Nobody ends before it is written: a group is ended with the first of its workers.
+        self.workers.first_decides(0)
 
     def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Generator[Batch, None, None]:
         return prefetched(

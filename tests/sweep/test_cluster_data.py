@@ -19,7 +19,7 @@ from tests.cli.commands import TINY_SPACE, Done
 from tests.model.test_storage_s3 import ENVIRONMENT, Server
 from tests.sweep.cluster_process import SmallCluster, small_cluster
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.soak]
 
 _HIDES = """#!/bin/sh
 exec unshare -rm sh -c 'mount -t tmpfs none "$0" && exec "$@"' {hidden} {python} "$@"
@@ -99,6 +99,11 @@ def space_of(folder: Path, data: str) -> Path:
     return path
 
 
+def _set(workers: int) -> list[str]:
+    """Workers of each trial, and a batch that is large enough for them."""
+    return ["--set", f"resources.workers={workers}", "--set", "training.batch_videos=12"]
+
+
 def copies(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir()) if folder.exists() else []
 
@@ -123,7 +128,7 @@ def test_a_store_at_a_uri_is_copied_to_each_node_once(
     planned = nodes.cluster.run("plan", space, "--no-probe", **{CACHE_VARIABLE: str(nodes.own)})
     assert planned.code == 0, planned.err
     assert downloads(requests) == 0
-    first = nodes.launch(space, tmp_path / "first", "--set", "resources.workers=4")
+    first = nodes.launch(space, tmp_path / "first", *_set(workers=4))
     assert complete(first) == 2
     assert f"copying {uri} (" in first.err
     fingerprint = store.manifest.fingerprint
@@ -149,7 +154,7 @@ def test_a_small_store_that_nodes_do_not_see_goes_along(
     if not isinstance(hiding_python(tmp_path, nodes.hidden), Path):
         pytest.skip("no folder can be hidden from a process here")
     space = space_of(tmp_path, str(store.path))
-    done = nodes.launch(space, tmp_path / "home", "--set", f"resources.workers={workers}")
+    done = nodes.launch(space, tmp_path / "home", *_set(workers))
     assert complete(done) == 2
     assert f": no {store.path} there; it goes along with trials" in done.err
     fingerprint = store.manifest.fingerprint

@@ -15,7 +15,8 @@ def test_a_sweep_that_exists_can_be_resumed_or_renamed() -> None:
     assert error.exit_code == 2
     assert str(error) == (
         "sweep 'cbva' exists already in sqlite:////home/study.db; look at it with "
-        "`prvr-sweep status cbva`, or launch under another name (--set name=...)"
+        "`prvr-sweep status cbva`, go on with it with `prvr-sweep resume cbva`, or launch under "
+        "another name (--set name=...)"
     )
 
 
@@ -28,8 +29,10 @@ def test_a_sweep_that_is_missing_names_those_that_are_there() -> None:
 
 
 def test_a_locked_home_names_its_holder() -> None:
-    assert str(HomeLockedError("/home", 7)) == (
+    assert str(HomeLockedError("/home", "process 7")) == (
         "process 7 runs a sweep in /home; wait for it, stop it with Ctrl-C, or use another folder "
         "with --home"
     )
-    assert str(HomeLockedError("/home", None)).startswith("another process runs a sweep")
+    assert str(HomeLockedError("/home", "another process")).startswith(
+        "another process runs a sweep"
+    )
