@@ -41,7 +41,7 @@ def test_a_bootstrap_of_queries_within_seeds_would_fail_and_ours_does_not() -> N
     )
     naive = np.mean([is_naively_false(one, generator) for one in tables])
     assert naive > 0.15
-    # 150 tables at a rate of 5 % exceed 9 % once in a hundred times; the seed is fixed.
+    # 150 tables at a rate of 5 % exceed 9 % about twice in a hundred times; the seed is fixed.
     assert false_rate(HARD, TABLES, generator) <= 0.09
 
 
