@@ -1,6 +1,7 @@
 """Stores: what is written is read, nothing is copied, damage is told."""
 
 import json
+import struct
 from pathlib import Path
 from typing import TypeAlias
 
@@ -201,4 +202,23 @@ def test_verify_finds_a_changed_number(store: FeatureStore) -> None:
     assert content.count(number) == 1
     videos.write_bytes(content.replace(number, np.float16(12).tobytes()))
     with pytest.raises(StoreError, match=r"the content of train\.videos\.arrow is not what was"):
+        FeatureStore.open(store.path).verify()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(b"text 0", b"\xffext 0", id="not UTF-8"),
+        pytest.param(struct.pack("<3i", 0, 6, 12), struct.pack("<3i", 0, 9, 5), id="text offsets"),
+        pytest.param(struct.pack("<2q", 0, 1), struct.pack("<2q", 0, 99), id="no such video"),
+    ],
+)
+def test_verify_finds_damage_that_reading_would_trip_over(
+    store: FeatureStore, before: bytes, after: bytes
+) -> None:
+    captions = store.path / "train.captions.arrow"
+    content = captions.read_bytes()
+    assert before in content
+    captions.write_bytes(content.replace(before, after, 1))
+    with pytest.raises(StoreError, match=r"train\.captions\.arrow"):
         FeatureStore.open(store.path).verify()

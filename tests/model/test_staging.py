@@ -255,6 +255,18 @@ def test_a_damaged_part_is_copied_again(source: FeatureStore, cache: Path) -> No
     assert files.read == [(VIDEOS, 0)]
 
 
+def test_a_part_with_damaged_texts_is_copied_again(source: FeatureStore, cache: Path) -> None:
+    partial = cache / f"{source.manifest.fingerprint}.partial"
+    shutil.copytree(source.path, partial)
+    captions = "train.captions.arrow"
+    text = source.split("train").caption_texts[0].encode()
+    content = (partial / captions).read_bytes()
+    (partial / captions).write_bytes(content.replace(text, b"\xff" * len(text), 1))
+    files = files_of(source)
+    FeatureStore.open(staged(source, cache, files)).verify()
+    assert (captions, 0) in files.read
+
+
 def test_a_damaged_source_is_never_given_out(source: FeatureStore, cache: Path) -> None:
     damage(source.path / VIDEOS, feature_offset(source))
     with pytest.raises(StoreError, match=f"is damaged: the content of {VIDEOS} is not what"):
