@@ -158,6 +158,9 @@ class StudyReader:
             started_ms=_milliseconds(frozen.datetime_start),
             ended_ms=_milliseconds(frozen.datetime_complete),
             continued_from_epochs=frozen.user_attrs.get(CONTINUED),
+            variant=request.get("variant"),
+            confirms=request.get("confirms"),
+            taken_from=request.get("taken_from"),
         )
 
     def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
@@ -281,9 +284,15 @@ class SweepStudy(StudyReader):
         key: str = "",
         folder: str = "",
         seed: int | None = None,
+        *,
+        variant: str | None = None,
+        confirms: int | None = None,
+        taken_from: str | None = None,
     ) -> None:
         """Store what a trial is; in one commit, since each costs as much as an epoch's row."""
         described = {"parameters": dict(parameters), "key": key, "folder": folder, "seed": seed}
+        special = {"variant": variant, "confirms": confirms, "taken_from": taken_from}
+        described |= {name: one for name, one in special.items() if one is not None}
         self._trial(number).set_user_attr("request", described)
 
     def record_epoch(

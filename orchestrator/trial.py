@@ -61,7 +61,9 @@ class TrialSummary:
 
     `value` is the best objective so far, None before the first epoch; `best_epoch` counts
     epochs completed, from 1. `continued_from_epochs` is set where the trial was complete after so
-    many epochs and was then given more.
+    many epochs and was then given more. `variant` names the row of an ablation that the trial is a
+    run of, `confirms` the trial whose configuration it runs again with a fresh seed, and
+    `taken_from` the sweep and number (`SWEEP/NUMBER`) of the trial whose results it took over.
     """
 
     number: int
@@ -77,3 +79,6 @@ class TrialSummary:
     started_ms: int | None = None
     ended_ms: int | None = None
     continued_from_epochs: int | None = None
+    variant: str | None = None
+    confirms: int | None = None
+    taken_from: str | None = None
