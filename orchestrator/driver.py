@@ -22,6 +22,7 @@ from orchestrator.trial_events import (
     checkpoint_rows,
     ended_event,
     epoch_event,
+    origin_of,
     started_event,
 )
 from prvr_model.reporting import Decision, EpochReport
@@ -101,7 +102,11 @@ class SweepDriver:
         """The next trial that is to be trained; others are told as ended on the way."""
         while (found := self._searcher.next()) is not None:
             if isinstance(found, RefusedTrial):
-                self._send(started_event(found.number, now_ms(), self._tags, found.parameters))
+                origin = origin_of(found.number, self._searcher.planned)
+                event = started_event(
+                    found.number, now_ms(), self._tags, found.parameters, origin=origin
+                )
+                self._send(event)
                 self._progress.started(found.number)
                 self._ended(found.number)
                 continue
@@ -112,7 +117,8 @@ class SweepDriver:
 
     def _begin(self, request: TrialRequest) -> None:
         self._running[request.number] = request
-        continued = self._study.summary(request.number).continued_from_epochs is not None
+        summary = self._study.summary(request.number)
+        continued = summary.continued_from_epochs is not None
         event = started_event(
             request.number,
             now_ms(),
@@ -121,6 +127,7 @@ class SweepDriver:
             key=request.key,
             settings=request.settings,
             continued=continued,
+            origin=origin_of(request.number, self._searcher.planned, summary.taken_from),
         )
         self._send(event)
         self._progress.started(request.number)
@@ -163,7 +170,12 @@ class SweepDriver:
             return Decision.STOP
         epochs = self._running[number].settings.training.epochs
         recorded = self._study.record_epoch(
-            number, report.epoch, value, report.timestamp_ms, is_last=report.epoch >= epochs
+            number,
+            report.epoch,
+            value,
+            report.timestamp_ms,
+            # A planned trial is there to be compared with others of its budget.
+            is_judged=report.epoch < epochs and number not in self._searcher.planned.trials,
         )
         if recorded.decision is Decision.STOP:
             self._stopped.add(number)

@@ -140,6 +140,12 @@ class RegistryError(PrvrError):
     exit_code = 2
 
 
+class OutcomesError(PrvrError):
+    """Ranks in a trial's folder cannot be read."""
+
+    exit_code = 3
+
+
 class StatisticsError(PrvrError):
     """Runs cannot be compared with each other."""
 

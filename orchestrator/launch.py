@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.capacity import RunningCluster
 from orchestrator.cluster_query import attached_cluster
+from orchestrator.confirmation import crowned
 from orchestrator.data_source import open_data, trial_store
 from orchestrator.errors import (
     PlaceError,
@@ -34,6 +35,7 @@ from orchestrator.sweep_spec import SweepSpec
 from orchestrator.tracking_view import SPEC_FILE
 from orchestrator.trial import TrialSummary
 from orchestrator.trial_events import Told
+from orchestrator.trial_outcomes import validation_videos
 
 __all__ = ["Drive", "LaunchResult", "Places", "drive", "launch", "outbox_path"]
 
@@ -151,6 +153,7 @@ def drive(sweep: Drive, progress: Progress) -> LaunchResult:
             cluster=cluster,
             attributes=sweep.attributes(),
             told=sweep.told,
+            videos=lambda: validation_videos(store),
         )
         return _finish(spec, places, store, outbox, sender, result, progress)
     except BaseException:
@@ -258,7 +261,8 @@ def _finish(
     sender.flush(_FLUSH_S)
     if result.best is None or not spec.registration.top:
         return LaunchResult(result, (), None, sender.problem)
-    trials = StudyReader.open(study_url(places.home), spec.name).best(spec.registration.top)
+    study = StudyReader.open(study_url(places.home), spec.name)
+    trials = crowned(study, spec.registration.top)
     with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
         candidates = [_candidate(trial, spec, store, Path(folder)) for trial in trials]
         return _register(spec, places, store, outbox, sender, result, candidates)

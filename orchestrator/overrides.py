@@ -5,14 +5,21 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from orchestrator.ablation_section import EPOCHS
 from orchestrator.problems import Problem, shown, suggestion
 from orchestrator.setting_schema import sections
 from orchestrator.spec_sections import data_mapping
 from orchestrator.spec_yaml import KeyPath, SpecSyntaxError, parse_yaml
-from orchestrator.sweep_spec import EPOCHS, SweepSpec
+from orchestrator.sweep_spec import SweepSpec
 from prvr_model.settings import setting_paths
 
 _PARAMETERS = ("search", "parameters")
+# Places whose keys are settings, which keep their dots; `*` is a variant's name.
+_BEFORE_SETTINGS: tuple[KeyPath, ...] = (
+    ("ablation", "variants", "*"),
+    ("ablation", "baseline", "set"),
+    ("ablation", "factors"),
+)
 # Two names of the budget: an override of one replaces what the file says by the other.
 _BUDGET_NAMES = (("early_stopping", "max_epochs"), ("settings", EPOCHS))
 
@@ -95,7 +102,15 @@ def _pairs(name: str, value: object) -> Iterator[tuple[KeyPath, object]]:
     elif tuple(parts[:2]) == _PARAMETERS and len(parts) > 2:
         yield (*_PARAMETERS, ".".join(parts[2:4]), *parts[4:]), value
     else:
-        yield tuple(parts), value
+        depth = next((len(one) for one in _BEFORE_SETTINGS if _begins(parts, one)), len(parts))
+        rest = [".".join(parts[depth:])] if parts[depth:] else []
+        yield (*parts[:depth], *rest), value
+
+
+def _begins(parts: list[str], place: KeyPath) -> bool:
+    """Whether parts begin with a place, in which `*` stands for any name."""
+    pairs = zip(parts, place, strict=False)
+    return len(parts) > len(place) and all(one in ("*", part) for part, one in pairs)
 
 
 def _put(raw: dict[str, Any], path: KeyPath, value: object) -> str | None:

@@ -15,6 +15,7 @@ from orchestrator.expected_epochs import expected_epochs
 from orchestrator.probing import probe_here, probe_request
 from orchestrator.refusal import pack_or_refuse
 from orchestrator.search_space import drawn_settings
+from orchestrator.spec_warnings import spec_warnings
 from orchestrator.sweep_spec import SweepSpec
 from prvr_model.probe_messages import ProbeRequest, ProbeResult
 from prvr_model.settings import Settings
@@ -144,7 +145,7 @@ def build_plan(
         epochs=Band(least, min(max(expected, least), most), most),
         time=time,
         probe=probe,
-        warnings=(*spec.warnings, *_fit_warnings(spec, packing), *warnings),
+        warnings=(*spec_warnings(spec), *_fit_warnings(spec, packing), *warnings),
     )
 
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Mapping
 
+from orchestrator.ablation_rows import Row
+from orchestrator.ablation_section import Ablation
 from orchestrator.capacity import Node, count, gib
 from orchestrator.parameters import CategoricalParameter, Parameter
 from orchestrator.plan import Band, Plan
 from orchestrator.problems import shown
+from orchestrator.statistics.table import contrasts_of
+from orchestrator.sweep_spec import SweepSpec
 
 _LABEL_WIDTH = 9
+_UNSET = object()
 # Seconds from which minutes are easier to read.
 _LONG_S = 100.0
 # Largest unit first; a time is shown in the largest that it reaches.
@@ -25,15 +30,14 @@ def render(plan: Plan) -> str:
 
 
 def _parts(plan: Plan) -> dict[str, list[str]]:
-    spec, space = plan.spec, plan.spec.search.parameters
+    spec = plan.spec
     base = f"preset {spec.preset}" if spec.preset else "published defaults"
-    ranges = [f"{path}: {describe(one)}" for path, one in space.items()]
     fixed = [f"{path} = {shown(value)}" for path, value in spec.settings.items()]
     return {
         "data": [spec.data.store or "synthetic, made on this machine"],
         "settings": [base, *fixed],
         "objective": [f"{spec.objective.direction} {spec.objective.metric}"],
-        "search": [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges],
+        **_kind(spec),
         "each": [_needs(plan)],
         "nodes": _node_lines(plan),
         "trials": [_trials(plan)],
@@ -42,6 +46,51 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
         "time": [_time(plan)],
         **_hours(plan),
     }
+
+
+def _kind(spec: SweepSpec) -> dict[str, list[str]]:
+    """What is searched, or the rows of the table."""
+    if spec.search is not None:
+        ranges = [f"{path}: {describe(one)}" for path, one in spec.space.items()]
+        return {"search": [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges]}
+    assert spec.ablation is not None, "a spec has a search or an ablation"
+    return {"ablation": _table(spec, spec.ablation)}
+
+
+def _table(spec: SweepSpec, ablation: Ablation) -> list[str]:
+    """The rows of an ablation with what each changes, what is compared, and the seeds."""
+    width = max(len(row.name) for row in spec.rows)
+    compared = contrasts_of([row.name for row in spec.rows], ablation.design == "ladder")
+    return [
+        f"{ablation.design} of {count(len(spec.rows), 'row')}",
+        *(f"  {row.name:<{width}}  {_changes(spec, row)}" for row in spec.rows),
+        _comparisons(spec, ablation, len(compared)),
+        _seeds(spec, ablation),
+    ]
+
+
+def _changes(spec: SweepSpec, row: Row) -> str:
+    """What sets a row apart from the one that it builds on."""
+    first, ladder = spec.rows[0], spec.ablation is not None and spec.ablation.design == "ladder"
+    before = spec.rows[spec.rows.index(row) - 1] if ladder and row != first else first
+    base = {} if row == first else before.overrides
+    changed = {path: one for path, one in row.overrides.items() if base.get(path, _UNSET) != one}
+    listed = ", ".join(f"{path} = {shown(one)}" for path, one in changed.items())
+    return listed or "the settings as they are"
+
+
+def _comparisons(spec: SweepSpec, ablation: Ablation, compared: int) -> str:
+    if not compared:
+        return "no comparison: how one configuration varies between seeds"
+    step = " and to the step before" if ablation.design == "ladder" and len(spec.rows) > 2 else ""
+    return f"each to {spec.rows[0].name}{step}: {count(compared, 'comparison')}, corrected together"
+
+
+def _seeds(spec: SweepSpec, ablation: Ablation) -> str:
+    text = f"every row on {count(ablation.num_seeds, 'seed')}: {', '.join(map(str, spec.seeds()))}"
+    if ablation.race is None:
+        return text
+    return f"{text}; undecided rows race to at most {ablation.race.max_seeds}"
 
 
 def _needs(plan: Plan) -> str:

@@ -16,8 +16,10 @@ from orchestrator.home_lock import locked_home
 from orchestrator.launch import Drive, LaunchResult, drive, outbox_path
 from orchestrator.outbox import Outbox, set_aside
 from orchestrator.places import Places, home_option
+from orchestrator.planned_trials import TrialPlan
 from orchestrator.progress import Progress
-from orchestrator.searcher import build_sampler, sampler_arguments
+from orchestrator.rounds import missing_runs, race_of
+from orchestrator.searcher import build_sampler, sampler_record
 from orchestrator.spec_loading import read_spec
 from orchestrator.study import StudyReader, SweepStudy, study_url
 from orchestrator.sweep import ExecutorName
@@ -41,6 +43,7 @@ class ResumeRequest:
         home: Its home.
         trials: Trials in all.
         epochs: Epochs of a trial.
+        seeds: Seeds of every row of an ablation.
         storage: Where the trial folders are now.
         tracking_uri: Where MLflow is now.
         executor: Where trials run.
@@ -51,6 +54,7 @@ class ResumeRequest:
     home: Path
     trials: int | None = None
     epochs: int | None = None
+    seeds: int | None = None
     storage: str | None = None
     tracking_uri: str | None = None
     executor: ExecutorName | None = None
@@ -127,6 +131,13 @@ def _extended(before: SweepSpec, request: ResumeRequest, text: str) -> SweepSpec
         SpecError: The sweep cannot have them, e.g. a grid no more trials than points.
     """
     overrides = []
+    if request.trials is not None and before.ablation is not None:
+        raise ResumeError(
+            f"--trials {request.trials}: sweep {request.sweep!r} is an ablation: its trials are "
+            "its rows on each of its seeds; allowed: --seeds"
+        )
+    if request.seeds is not None:
+        overrides.append(_more_seeds(before, request.seeds))
     if request.trials is not None:
         _refuse_less("--trials", request.trials, before.num_trials)
         overrides.append(f"search.trials={request.trials}")
@@ -135,6 +146,19 @@ def _extended(before: SweepSpec, request: ResumeRequest, text: str) -> SweepSpec
         _refuse_epochs(before, request.epochs)
         overrides.append(f"early_stopping.max_epochs={request.epochs}")
     return read_spec(text, overrides, f"sweep {request.sweep}")
+
+
+def _more_seeds(before: SweepSpec, seeds: int) -> str:
+    """The override that gives every row of an ablation so many seeds."""
+    if before.ablation is None:
+        raise ResumeError(
+            f"--seeds {seeds}: sweep {before.name!r} is a search, whose trials share one seed; "
+            "allowed: --trials"
+        )
+    _refuse_less("--seeds", seeds, before.ablation.num_seeds)
+    if isinstance(before.ablation.seeds, int):
+        return f"ablation.seeds={seeds}"
+    return f"ablation.seeds={list(before.seeds(seeds))}"
 
 
 def _refuse_less(option: str, wanted: int, there: int) -> None:
@@ -181,11 +205,11 @@ def _extend(url: str, before: SweepSpec, spec: SweepSpec) -> None:
     """Write down that the sweep is larger; complete trials that get more epochs are opened."""
     if spec == before:
         return
-    search, stopping = spec.search, spec.early_stopping
+    stopping = spec.early_stopping
     changed = {
         "spec_yaml": spec.dump_yaml(),
         "num_trials": spec.num_trials,
-        "sampler": {"kind": search.sampler, "seed": search.seed, **sampler_arguments(search)},
+        "sampler": sampler_record(spec),
         "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
     }
     study = SweepStudy.reopen(url, spec.name, build_sampler(spec), build_pruner(stopping))
@@ -193,15 +217,26 @@ def _extend(url: str, before: SweepSpec, spec: SweepSpec) -> None:
 
 
 def _has_work(there: StudyReader, spec: SweepSpec) -> bool:
-    counts = there.counts()
-    return bool(counts[TrialState.RUNNING]) or sum(counts.values()) < spec.num_trials
+    if there.counts()[TrialState.RUNNING] or _num_to_come(there, spec):
+        return True
+    # An interrupted sweep may owe a round that is not planned yet.
+    has_rounds = spec.confirm is not None or race_of(spec) is not None
+    return has_rounds and there.attributes.get("state") != "finished"
+
+
+def _num_to_come(there: StudyReader, spec: SweepSpec) -> int:
+    """Trials that are planned or to be drawn and were not handed out."""
+    plan = TrialPlan.of(there.attributes)
+    wanted = len(plan.trials) + len(missing_runs(spec, plan))
+    searched = spec.num_trials if spec.search else 0
+    return max(0, searched + wanted - there.num_asked())
 
 
 def _what_is_there(there: StudyReader, spec: SweepSpec) -> str:
     counts = there.counts()
     unfinished = counts[TrialState.RUNNING]
     ended = [f"{n} {one}" for one, n in counts.items() if n and one is not TrialState.RUNNING]
-    to_come = max(0, spec.num_trials - sum(counts.values()))
+    to_come = _num_to_come(there, spec)
     if not unfinished and not to_come:
         return f"sweep {spec.name}: {', '.join(ended)}; no trial is left to run"
     return (

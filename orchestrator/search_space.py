@@ -48,7 +48,7 @@ def resolve(spec: SweepSpec, parameters: Mapping[str, Any]) -> Settings:
     Raises:
         SettingsError: The combination cannot be trained.
     """
-    space = spec.search.parameters
+    space = spec.space
     snapped = {
         path: space[path].snap(value) if path in space else value
         for path, value in parameters.items()
@@ -61,7 +61,7 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
 
     The spec is one whose parameters are all countable, as loading ensures for a grid.
     """
-    space = spec.search.parameters
+    space = spec.space
     columns = [values_of(one) for one in space.values()]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
 
@@ -69,11 +69,15 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
 def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
     """Settings of points drawn from the space, the same ones each time: what a sweep may run.
 
+    Of an ablation, those of every row.
+
     Raises:
         SettingsError: A combination that loading did not try cannot be trained.
     """
-    generator = random.Random(spec.search.seed)
-    space = spec.search.parameters
+    if spec.rows:
+        return [resolve(spec, row.overrides) for row in spec.rows]
+    generator = random.Random(_seed(spec))
+    space = spec.space
     points = [{path: one.draw(generator) for path, one in space.items()} for _ in range(count)]
     return [resolve(spec, point) for point in points]
 
@@ -84,6 +88,8 @@ def space_problems(spec: SweepSpec) -> list[Problem]:
     Every corner is tried (a seeded sample of them where there are more than `MAX_CORNERS`), and
     some points inside.
     """
+    if spec.rows:
+        return row_problems(spec)
     problems: dict[str, Problem] = {}
     for point in _trial_points(spec):
         if len(problems) == _MAX_SHOWN:
@@ -96,9 +102,31 @@ def space_problems(spec: SweepSpec) -> list[Problem]:
     return list(problems.values())
 
 
+def _seed(spec: SweepSpec) -> int:
+    return spec.search.seed if spec.search else 0
+
+
+def row_problems(spec: SweepSpec) -> list[Problem]:
+    """Rows of an ablation that cannot be trained, or that are the same as another one."""
+    problems: list[Problem] = []
+    seen: list[tuple[Settings, str]] = []
+    for row in spec.rows:
+        place = ("ablation", *row.place)
+        try:
+            settings = resolve(spec, row.overrides)
+        except SettingsError as error:
+            problems += [Problem(place, f"{path}: {text}") for path, text in error.problems]
+            continue
+        twin = next((name for there, name in seen if there == settings), None)
+        if twin is not None:
+            problems.append(Problem(place, f"{row.name!r} has the same settings as {twin!r}"))
+        seen.append((settings, row.name))
+    return problems[:_MAX_SHOWN]
+
+
 def _trial_points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
-    space = spec.search.parameters
-    generator = random.Random(spec.search.seed)
+    space = spec.space
+    generator = random.Random(_seed(spec))
     num_corners = 1
     for one in space.values():
         num_corners *= len(one.ends)
@@ -132,7 +160,7 @@ def _blamed(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) 
 def _matters(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> bool:
     if path.rpartition(".")[2] in _WORD.findall(message):
         return True
-    others = (value for value in spec.search.parameters[path].ends if value != point[path])
+    others = (value for value in spec.space[path].ends if value != point[path])
     return any(
         all(text != message for _, text in _failures(spec, {**point, path: value}))
         for value in others

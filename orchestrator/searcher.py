@@ -25,6 +25,7 @@ from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from orchestrator.parameters import Parameter
+from orchestrator.planned_trials import PLANNED, PlannedTrial, TrialPlan
 from orchestrator.provenance import trial_key
 from orchestrator.search_space import grid_points, resolve
 from orchestrator.spec_sections import Search
@@ -60,9 +61,22 @@ def sampler_arguments(search: Search) -> dict[str, Any]:
     return {}
 
 
+def sampler_record(spec: SweepSpec) -> dict[str, Any]:
+    """What chooses the trials, as recorded with the sweep."""
+    if spec.ablation is not None:
+        return {"kind": "ablation", "design": spec.ablation.design}
+    assert spec.search is not None, "a spec has a search or an ablation"
+    arguments = sampler_arguments(spec.search)
+    return {"kind": spec.search.sampler, "seed": spec.search.seed, **arguments}
+
+
 def build_sampler(spec: SweepSpec) -> BaseSampler:
     """Sampler of a spec's search."""
-    search, arguments = spec.search, sampler_arguments(spec.search)
+    search = spec.search
+    if search is None:
+        # Never asked: the runs of an ablation are planned, not drawn.
+        return RandomSampler(seed=0)
+    arguments = sampler_arguments(search)
     if search.sampler == "grid":
         return _Grid(grid_points(spec))
     if search.sampler == "qmc":
@@ -77,7 +91,7 @@ def build_sampler(spec: SweepSpec) -> BaseSampler:
 
 def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:
     """Optuna's form of the parameters, by dotted path."""
-    return {path: _distribution(one) for path, one in spec.search.parameters.items()}
+    return {path: _distribution(one) for path, one in spec.space.items()}
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
@@ -119,20 +133,49 @@ class Searcher:
         self._storage = storage
         self._distributions = distributions(spec)
         self._unfinished = list(study.unfinished())
+        self._plan = TrialPlan.of(study.attributes)
+
+    def plan(self, trials: Sequence[PlannedTrial]) -> None:
+        """Add a round of planned trials, all of them in one write; they come next."""
+        if not trials:
+            return
+        plan = self._plan.with_round(self._study.num_asked(), trials)
+        self._study.set_attribute(PLANNED, plan.to_json())
+        self._plan = plan
+
+    @property
+    def planned(self) -> TrialPlan:
+        """The planned trials so far."""
+        return self._plan
+
+    @property
+    def num_wanted(self) -> int:
+        """Number of trials in all, as far as it is known now."""
+        searched = self._spec.num_trials if self._spec.search else 0
+        return searched + len(self._plan.trials)
 
     def next(self) -> TrialRequest | RefusedTrial | None:
         """The next trial; a refused one is told to the study as failed; None: no more."""
         if self._unfinished:
-            return self._request(self._study.take_up(self._unfinished.pop(0), self._distributions))
-        if self._study.num_asked() >= self._spec.num_trials:
+            number = self._unfinished.pop(0)
+            return self._request(self._study.take_up(number, self._space(number)))
+        number = self._study.num_asked()
+        if number not in self._plan.trials and not self._draws_more(number):
             return None
-        return self._request(self._study.ask(self._distributions))
+        return self._request(self._study.ask(self._space(number)))
+
+    def _space(self, number: int) -> dict[str, BaseDistribution]:
+        """What is drawn for a trial: nothing, where it is planned."""
+        return {} if number in self._plan.trials else self._distributions
+
+    def _draws_more(self, asked: int) -> bool:
+        """Whether the search has trials left, beside those that were planned."""
+        planned = sum(number < asked for number in self._plan.trials)
+        return self._spec.search is not None and asked - planned < self._spec.num_trials
 
     def _request(self, asked: AskedTrial) -> TrialRequest | RefusedTrial:
-        parameters = {
-            path: self._spec.search.parameters[path].snap(value)
-            for path, value in asked.drawn.items()
-        }
+        planned = self._plan.trials.get(asked.number)
+        parameters = dict(planned.parameters) if planned else self._snapped(asked.drawn)
         try:
             settings = resolve(self._spec, parameters)
         except PrvrError as error:
@@ -145,6 +188,8 @@ class Searcher:
             key=key,
             seed=settings.training.seed,
             folder=folder,
+            variant=planned.variant if planned else None,
+            confirms=planned.confirms if planned else None,
         )
         return TrialRequest(
             sweep=self._spec.name,
@@ -158,6 +203,9 @@ class Searcher:
             folder=folder,
             cache=os.environ.get(CACHE_VARIABLE),
         )
+
+    def _snapped(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        return {path: self._spec.space[path].snap(value) for path, value in drawn.items()}
 
     def _refuse(self, number: int, parameters: dict[str, Any], error: PrvrError) -> RefusedTrial:
         trace = "".join(traceback.format_exception(error))

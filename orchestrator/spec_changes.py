@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.ablation_section import EPOCHS
 from orchestrator.problems import shown
 from orchestrator.spec_yaml import parse_yaml
-from orchestrator.sweep_spec import EPOCHS, SweepSpec
+from orchestrator.sweep_spec import SweepSpec
 
-# Places that `resume --trials` and `resume --epochs` change.
+# Places that options of `resume` change.
 _EXTENSIONS = {
     "search.trials": "--trials",
+    "ablation.seeds": "--seeds",
     "early_stopping.max_epochs": "--epochs",
     f"settings.{EPOCHS}": "--epochs",
 }

@@ -243,6 +243,15 @@ class TrialResources(SpecSection):
         return self
 
 
+class Confirmation(SpecSection):
+    """The best trials of a search, run again on seeds that it did not choose them by."""
+
+    top: int = Field(3, ge=1)
+    """How many of the best complete trials."""
+    seeds: int = Field(3, ge=1)
+    """Fresh seeds of each."""
+
+
 class Registration(SpecSection):
     """What becomes a version in the model registry at the end."""
 

@@ -130,6 +130,10 @@ class StudyReader:
             counts[_STATES[one.state]] += 1
         return counts
 
+    def num_asked(self) -> int:
+        """Number of trials that were drawn, whatever became of them."""
+        return len(self._study.get_trials(deepcopy=False))
+
     def best(self, count: int = 1) -> tuple[TrialSummary, ...]:
         """The best complete trials, best first; the earlier of two equal ones first."""
         sign = -1 if self.direction == "maximize" else 1
@@ -263,10 +267,6 @@ class SweepStudy(StudyReader):
         reopen_trials(url, self.name, attributes, longer)
         return tuple(longer)
 
-    def num_asked(self) -> int:
-        """Number of trials that were drawn, whatever became of them."""
-        return len(self._study.get_trials(deepcopy=False))
-
     def ask(self, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
         """Let the sampler draw a new trial."""
         trial = self._study.ask()
@@ -296,7 +296,7 @@ class SweepStudy(StudyReader):
         self._trial(number).set_user_attr("request", described)
 
     def record_epoch(
-        self, number: int, epoch: int, objective: float, timestamp_ms: int, *, is_last: bool
+        self, number: int, epoch: int, objective: float, timestamp_ms: int, *, is_judged: bool
     ) -> RecordedEpoch:
         """Record an epoch and the pruner's decision; a known epoch keeps its decision.
 
@@ -305,8 +305,8 @@ class SweepStudy(StudyReader):
             epoch: Epochs completed, from 1.
             objective: This epoch's value, finite.
             timestamp_ms: When the epoch ended.
-            is_last: Whether the trial ends after this epoch anyhow: the pruner is not asked, since
-                a trial that ran all its epochs is complete, however good it is.
+            is_judged: Whether the pruner is asked: not where the trial ends after this epoch
+                anyhow, since one that ran all its epochs is complete, however good it is.
         """
         trial = self._trial(number)
         log = EpochLog.of(trial.user_attrs)
@@ -316,7 +316,7 @@ class SweepStudy(StudyReader):
             beats = self.is_better(objective, best.objective if best else None)
             value = objective if beats or best is None else best.objective
             # One that was complete stays so, and its pruner has judged it.
-            unasked = is_last or CONTINUED in trial.user_attrs
+            unasked = not is_judged or CONTINUED in trial.user_attrs
             stop, notes = (False, {}) if unasked else self._ask_pruner(trial, epoch, value)
             decision = Decision.STOP if stop else Decision.CONTINUE
             known = EpochRow(epoch, objective, decision, timestamp_ms)

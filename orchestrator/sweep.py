@@ -1,21 +1,24 @@
 """A sweep from its spec to its result: study, searcher and executor put together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.capacity import RunningCluster
+from orchestrator.capacity import RunningCluster, count
+from orchestrator.confirmation import crowned
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
 from orchestrator.estimate import sweep_memory
 from orchestrator.executor import Executor, Interruption
 from orchestrator.inline_executor import InlineExecutor
 from orchestrator.outbox import EventSink
+from orchestrator.planned_trials import PlannedTrial
 from orchestrator.progress import Progress, SilentProgress
 from orchestrator.provenance import code_version, hardware, package_versions
-from orchestrator.searcher import Searcher, build_sampler, sampler_arguments
+from orchestrator.rounds import ReadVideos, missing_runs, next_round
+from orchestrator.searcher import Searcher, build_sampler, sampler_record
 from orchestrator.status import this_driver
 from orchestrator.study import SweepStudy, study_url
 from orchestrator.sweep_spec import SweepSpec
@@ -40,7 +43,8 @@ class SweepResult:
         study: URL of the study, without password.
         storage: Where trial folders are.
         counts: Number of trials in each state; those left unfinished count as running.
-        best: The best complete trial; None: there is none.
+        best: The best complete trial, or of a confirmed configuration its best fresh run; None:
+            there is none.
         interrupted: Whether the user ended it.
         tracking_errors: What the event sink raised; empty: nothing.
     """
@@ -70,6 +74,7 @@ def run_sweep(
     cluster: RunningCluster | None = None,
     attributes: Mapping[str, Any] | None = None,
     told: Told | None = None,
+    videos: ReadVideos | None = None,
 ) -> SweepResult:
     """Run a sweep until its trials are done or the user ends it.
 
@@ -89,6 +94,7 @@ def run_sweep(
         attributes: More to be kept with the study.
         told: What the sink was told by earlier drivers of this sweep, which then goes on; None: it
             is a new one.
+        videos: The video of each validation query; only a race asks.
 
     Raises:
         SweepExistsError: There is a sweep of this name, and it is not to go on.
@@ -103,6 +109,7 @@ def run_sweep(
     study = _open_study(url or study_url(home), spec, known, is_new=told is None)
     place = storage or str(home.resolve())
     searcher = Searcher(study, spec, str(store), data_fingerprint, place)
+    searcher.plan(missing_runs(spec, searcher.planned))
     all_tags = {**(tags or {}), "data_fingerprint": data_fingerprint, "code": code_version()}
     _send_start(safe, spec, all_tags)
     if told is not None:
@@ -110,9 +117,21 @@ def run_sweep(
             told.add(one)
             safe.append(**one)
     driver = SweepDriver(spec, study, searcher, safe, shown, all_tags, told)
-    shown.begin(spec.num_trials, spec.max_epochs, spec.objective.direction == "maximize")
-    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown)
-    best = study.best()
+    maximize = spec.objective.direction == "maximize"
+
+    def begin() -> None:
+        shown.begin(searcher.num_wanted, spec.max_epochs, maximize)
+
+    def plan_more() -> bool:
+        more = next_round(spec, study, searcher.planned, videos)
+        searcher.plan(more)
+        _say_round(more, shown)
+        begin()
+        return bool(more)
+
+    begin()
+    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown, plan_more)
+    best = crowned(study, 1)
     return SweepResult(
         sweep=spec.name,
         study=study.url,
@@ -122,6 +141,18 @@ def run_sweep(
         interrupted=interrupted,
         tracking_errors=tuple(safe.errors),
     )
+
+
+def _say_round(trials: Sequence[PlannedTrial], progress: Progress) -> None:
+    if not trials:
+        return
+    rows = sorted({one.variant for one in trials if one.variant is not None})
+    if rows:
+        text = f"undecided after their seeds so far, rows get more: {', '.join(rows)}"
+    else:
+        best = sorted({one.confirms for one in trials if one.confirms is not None})
+        text = f"the best run again on fresh seeds: trials {', '.join(map(str, best))}"
+    progress.warn(f"{text} ({count(len(trials), 'trial')})")
 
 
 def _open_study(
@@ -147,6 +178,7 @@ def _run(
     study: SweepStudy,
     sink: SafeSink,
     progress: Progress,
+    plan_more: Callable[[], bool],
 ) -> bool:
     """Run to the end, whatever it is, and write it down; True: interrupted.
 
@@ -158,6 +190,8 @@ def _run(
     try:
         with Interruption().listening() as interruption:
             runner.run(driver, concurrency, interruption)
+            while plan_more():
+                runner.run(driver, concurrency, interruption)
     except KeyboardInterrupt:
         state = "interrupted"
     except BaseException:
@@ -179,7 +213,7 @@ def _write_end(state: str, study: SweepStudy, sink: SafeSink) -> None:
 
 
 def _attributes(spec: SweepSpec, data_fingerprint: str) -> dict[str, Any]:
-    search, stopping = spec.search, spec.early_stopping
+    stopping = spec.early_stopping
     return {
         "spec_yaml": spec.dump_yaml(),
         "question": spec.question,
@@ -189,7 +223,7 @@ def _attributes(spec: SweepSpec, data_fingerprint: str) -> dict[str, Any]:
         "started_ms": now_ms(),
         "state": "running",
         "driver": this_driver(),
-        "sampler": {"kind": search.sampler, "seed": search.seed, **sampler_arguments(search)},
+        "sampler": sampler_record(spec),
         "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
         "code_version": code_version(),
         "packages": package_versions(),

@@ -1,12 +1,15 @@
 """What a sweep is: the YAML file as one frozen, strictly typed model with everything resolved."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from orchestrator.parameters import CategoricalParameter, uneven
+from orchestrator.ablation_rows import Row, ablation_rows
+from orchestrator.ablation_section import EPOCHS, SEED, Ablation
+from orchestrator.parameters import Parameter
 from orchestrator.problems import refuse, shown
 from orchestrator.setting_schema import (
     base_value,
@@ -15,6 +18,7 @@ from orchestrator.setting_schema import (
     value_problem,
 )
 from orchestrator.spec_sections import (
+    Confirmation,
     DataSource,
     EarlyStopping,
     Objective,
@@ -26,10 +30,10 @@ from orchestrator.spec_sections import (
     data_mapping,
 )
 from orchestrator.spec_yaml import dump_yaml
+from orchestrator.statistics.outcomes import depths_of
 from prvr_model.settings import PRESETS, PresetName, SpeedSettings
 
 BATCH_VIDEOS = "training.batch_videos"
-EPOCHS = "training.epochs"
 HARD_NEGATIVE_EPOCH = "losses.hard_negative_epoch"
 SCHEDULE_EPOCHS = "optimizer.schedule_epochs"
 
@@ -80,8 +84,12 @@ class SweepSpec(SpecSection):
     """Settings that all trials share, dotted or nested; they win over the preset."""
     objective: Objective = Objective()
     """What the search improves."""
-    search: Search
-    """How trials are chosen."""
+    search: Search | None = None
+    """How trials are chosen; this, or `ablation`."""
+    ablation: Ablation | None = None
+    """A table of variants, each trained on the same seeds."""
+    confirm: Confirmation | None = None
+    """Whether the best of a search run again on fresh seeds, which then crown the winner."""
     early_stopping: EarlyStopping
     """When a trial that promises little is ended."""
     resources: TrialResources = TrialResources()
@@ -102,7 +110,12 @@ class SweepSpec(SpecSection):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        problems = self._twice_problems()
+        problems = [
+            *self._kind_problems(),
+            *self._confirm_problems(),
+            *self._race_problems(),
+            *self._twice_problems(),
+        ]
         epochs = self.settings[EPOCHS]
         if epochs != self.max_epochs:
             message = f"found {self.max_epochs}, but settings.{EPOCHS} {epochs}; give one of them"
@@ -114,6 +127,44 @@ class SweepSpec(SpecSection):
         if problems:
             refuse(problems)
         return self
+
+    def _kind_problems(self) -> Places:
+        """A sweep searches or ablates; what an ablation compares must be trained equally long."""
+        if (self.search is None) == (self.ablation is None):
+            found = "missing" if self.search is None else "found beside ablation"
+            return [(("search",), f"{found}; allowed: one of search and ablation")]
+        if self.ablation is None or self.early_stopping.method == "none":
+            return []
+        message = (
+            f"found {self.early_stopping.method} with ablation: rows that end early are no rows of "
+            "the same budget; allowed: none (settings.training.patience_epochs may end a run)"
+        )
+        return [(("early_stopping", "method"), message)]
+
+    def _confirm_problems(self) -> Places:
+        if self.confirm is None:
+            return []
+        if self.search is None:
+            found = (
+                "found with ablation, whose rows have several seeds already; allowed: with search"
+            )
+            return [(("confirm",), found)]
+        if SEED in self.space:
+            return [
+                (("confirm",), f"found while {SEED} is searched; allowed: a seed that is fixed")
+            ]
+        return []
+
+    def _race_problems(self) -> Places:
+        if self.ablation is None or self.ablation.race is None:
+            return []
+        if depths_of(self.objective.metric) is not None and self.objective.direction == "maximize":
+            return []
+        found = f"{self.objective.direction} {self.objective.metric}"
+        message = (
+            f"found with objective {found}; allowed: maximize, and a metric of the fused score"
+        )
+        return [(("ablation", "race"), message)]
 
     def _workers_problems(self) -> Places:
         workers = self.resources.workers
@@ -135,7 +186,7 @@ class SweepSpec(SpecSection):
 
     def _twice_problems(self) -> Places:
         problems: Places = []
-        for path in self.search.parameters:
+        for path in self.space:
             place = ("search", "parameters", path)
             if path == EPOCHS:
                 message = "a trial keeps its best epoch: set early_stopping.max_epochs instead"
@@ -147,11 +198,36 @@ class SweepSpec(SpecSection):
         return problems
 
     @property
+    def space(self) -> dict[str, Parameter]:
+        """What a search varies, by dotted path; empty in an ablation."""
+        return self.search.parameters if self.search else {}
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """Rows of the ablation's table, the baseline first; none in a search."""
+        if self.ablation is None:
+            return ()
+        start = {**self.settings, **self.ablation.baseline.overrides}
+        return ablation_rows(
+            self.ablation,
+            {path: base_value(path, self.preset, start) for path in self.ablation.factors},
+        )
+
+    @property
     def num_trials(self) -> int:
-        """Number of trials; a grid's is the number of its points."""
-        if self.search.trials is not None:
+        """Number of trials; a grid's is that of its points, an ablation's without its race."""
+        if self.ablation is not None:
+            return len(self.rows) * self.ablation.num_seeds
+        if self.search is not None and self.search.trials is not None:
             return self.search.trials
-        return prod(one.num_values or 1 for one in self.search.parameters.values())
+        return prod(one.num_values or 1 for one in self.space.values())
+
+    def seeds(self, count: int | None = None) -> tuple[int, ...]:
+        """The first seeds of the ablation's rows; None: as many as every row gets."""
+        if self.ablation is None:
+            return ()
+        first = base_value(SEED, self.preset, self.settings)
+        return self.ablation.seed_values(first, count or self.ablation.num_seeds)
 
     @property
     def max_epochs(self) -> int:
@@ -159,25 +235,19 @@ class SweepSpec(SpecSection):
         return self.early_stopping.max_epochs
 
     def setting_values(self, path: str) -> tuple[Any, ...]:
-        """The value of a setting, or the ends of its range where it is searched."""
-        if path in self.search.parameters:
-            return self.search.parameters[path].ends
-        return (base_value(path, self.preset, self.settings),)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is allowed but probably not meant, a sentence each."""
-        return (
-            *_hard_negative_warnings(self),
-            *_schedule_warnings(self),
-            *_search_warnings(self),
-            *_idle_warnings(self),
-            *_concurrency_warnings(self),
-        )
+        """The value of a setting, the ends of its range where it is searched, or each row's."""
+        if path in self.space:
+            return self.space[path].ends
+        starts = [{**self.settings, **row.overrides} for row in self.rows] or [self.settings]
+        values = [base_value(path, self.preset, start) for start in starts]
+        return tuple(one for k, one in enumerate(values) if one not in values[:k])
 
     def dump_yaml(self) -> str:
         """The resolved spec; loading it gives an equal spec."""
         values = self.model_dump(mode="json", by_alias=True)
+        for kind in ("search", "ablation", "confirm"):
+            if values[kind] is None:
+                del values[kind]
         values["data"] = self.data.model_dump(mode="json", exclude_none=True)
         return dump_yaml(values)
 
@@ -220,98 +290,3 @@ def _speed_defaults(resources: Mapping[str, Any]) -> dict[str, Any]:
     on_gpu = isinstance(gpus, int | float) and gpus > 0
     threads = cpus if isinstance(cpus, int) and cpus > 0 else 1
     return {"device": "cuda" if on_gpu else "cpu", "threads": threads}
-
-
-# A table of more points is hard to read, and a sampler finds the best with far fewer trials.
-_LARGE_GRID = 1000
-
-
-def _hard_negative_warnings(spec: SweepSpec) -> list[str]:
-    switches = [epoch for epoch in spec.setting_values(HARD_NEGATIVE_EPOCH) if epoch]
-    if not switches:
-        return []
-    switch, rung = max(switches), spec.early_stopping.first_rung
-    if switch >= spec.max_epochs:
-        return [
-            f"{HARD_NEGATIVE_EPOCH} {switch} is not reached in {spec.max_epochs} epochs: no trial "
-            "sees hard negatives; lower it, or set null to say so"
-        ]
-    if spec.early_stopping.method == "none" or rung > switch:
-        return []
-    return [
-        f"early_stopping.first_rung {rung} comes before the hard negatives "
-        f"({HARD_NEGATIVE_EPOCH} {switch}): it compares trials under another loss than they end "
-        f"with; use {switch + 1} or more"
-    ]
-
-
-def _schedule_warnings(spec: SweepSpec) -> list[str]:
-    horizon = max(spec.setting_values(SCHEDULE_EPOCHS))
-    if spec.max_epochs * 2 >= horizon:
-        return []
-    left = 1 - spec.max_epochs / horizon
-    return [
-        f"trials run {spec.max_epochs} of {SCHEDULE_EPOCHS} {horizon}: the learning rate ends at "
-        f"{left:.0%} of its peak; set {SCHEDULE_EPOCHS} {spec.max_epochs} unless the trials are "
-        "to be continued"
-    ]
-
-
-def _search_warnings(spec: SweepSpec) -> list[str]:
-    texts = [
-        f"search.parameters.{path}: {text}"
-        for path, one in spec.search.parameters.items()
-        if not isinstance(one, CategoricalParameter) and (text := uneven(one))
-    ]
-    if spec.objective.direction == "minimize":
-        texts.append(f"objective.direction minimize: {spec.objective.metric} is better when larger")
-    chosen = [p for p, one in spec.search.parameters.items() if one.type == "categorical"]
-    if spec.search.sampler == "qmc" and chosen:
-        texts.append(f"qmc draws categorical parameters at random: {', '.join(chosen)}")
-    if spec.search.sampler == "grid" and spec.num_trials > _LARGE_GRID:
-        texts.append(f"the grid has {spec.num_trials} points; a sampler needs far fewer trials")
-    stopping = spec.early_stopping
-    if stopping.method in ("median", "none") and "reduction" in stopping.model_fields_set:
-        texts.append(f"early_stopping.reduction has no effect under method: {stopping.method}")
-    return texts
-
-
-# A parameter, the setting that switches it on, and the values of that which do.
-_SWITCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("losses.tau", "losses.cross_branch", ("adaptive",)),
-    ("losses.num_levels", "losses.cross_branch", ("adaptive",)),
-    ("losses.smallest_level", "losses.cross_branch", ("adaptive",)),
-    ("losses.cbva_weight", "losses.cross_branch", ("fixed", "adaptive")),
-    ("model.merge_ratio", "model.clips", ("op_tome",)),
-)
-
-
-def _idle_warnings(spec: SweepSpec) -> list[str]:
-    """Parameters that change nothing, because what they belong to is switched off."""
-    texts = []
-    for path, switch, needed in _SWITCHES:
-        values = spec.setting_values(switch)
-        if path in spec.search.parameters and not set(values) & set(needed):
-            found = " or ".join(map(str, values))
-            texts.append(f"search.parameters.{path} changes nothing under {switch}: {found}")
-    return texts
-
-
-def _concurrency_warnings(spec: SweepSpec) -> list[str]:
-    texts = []
-    at_once, trials = spec.concurrency or 1, spec.num_trials
-    if at_once > trials:
-        texts.append(f"concurrency {at_once} exceeds the {trials} trials")
-    elif spec.search.sampler == "tpe" and at_once > 1 and at_once * 2 > trials:
-        texts.append(
-            f"concurrency {at_once} of {trials} trials: tpe draws most of them before it knows "
-            "a result; use less, or sampler: random"
-        )
-    if spec.speed.threads > spec.resources.cpus:
-        texts.append(
-            f"speed.threads {spec.speed.threads} exceed resources.cpus {spec.resources.cpus}: "
-            "trials at once compete for CPUs"
-        )
-    if spec.resources.gpus and spec.speed.device == "cpu":
-        texts.append(f"resources.gpus {spec.resources.gpus} stay idle under speed.device cpu")
-    return texts

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
+from orchestrator.planned_trials import TrialPlan
 from orchestrator.search_space import resolve
 from orchestrator.study import StudyReader
 from orchestrator.sweep_spec import SweepSpec
@@ -41,12 +42,45 @@ def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
         "preset": spec.preset,
         "objective.metric": spec.objective.metric,
         "objective.direction": spec.objective.direction,
-        "search.sampler": spec.search.sampler,
-        "search.seed": spec.search.seed,
-        "search.trials": spec.num_trials,
+        **_kind_params(spec),
         **{f"early_stopping.{key}": one for key, one in spec.early_stopping},
         **spec.settings,
     }
+
+
+def _kind_params(spec: SweepSpec) -> dict[str, Any]:
+    """How trials are chosen."""
+    if spec.ablation is not None:
+        return {
+            "ablation.design": spec.ablation.design,
+            "ablation.baseline": spec.ablation.baseline.name,
+            "ablation.rows": ", ".join(row.name for row in spec.rows),
+            "ablation.seeds": ", ".join(map(str, spec.seeds())),
+        }
+    assert spec.search is not None, "a spec has a search or an ablation"
+    return {
+        "search.sampler": spec.search.sampler,
+        "search.seed": spec.search.seed,
+        "search.trials": spec.num_trials,
+    }
+
+
+def origin_of(number: int, plan: TrialPlan, taken_from: str | None = None) -> dict[str, Any]:
+    """What a planned trial is a run of, for its event; nothing for one that was drawn.
+
+    Args:
+        number: The trial.
+        plan: The sweep's planned trials.
+        taken_from: The trial whose results it took over.
+    """
+    one = plan.trials.get(number)
+    fields = {
+        "variant": one.variant if one else None,
+        "block": one.block if one else None,
+        "confirms": one.confirms if one else None,
+        "taken_from": taken_from,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def started_event(
@@ -58,8 +92,9 @@ def started_event(
     key: str = "",
     settings: Settings | None = None,
     continued: bool = False,
+    origin: Mapping[str, Any] | None = None,
 ) -> Event:
-    """A trial was handed out; without settings: it could not be."""
+    """A trial was handed out; without settings: it could not be; `origin` as `origin_of` says."""
     return {
         "kind": "trial_started",
         "number": number,
@@ -70,6 +105,7 @@ def started_event(
         "params": flat_settings(settings) if settings else {},
         "parameters": dict(parameters),
         "continued": continued,
+        **(origin or {}),
     }
 
 
@@ -134,11 +170,12 @@ def missing_events(
     What it lacks of unfinished trials comes when they go on.
     """
     events: list[Event] = []
+    plan = TrialPlan.of(study.attributes)
     for trial in study.summaries():
         if trial.state is TrialState.RUNNING:
             continue
         if trial.number not in told.started:
-            events.append(_started_again(trial, spec, tags))
+            events.append(_started_again(trial, spec, tags, plan))
         events += [
             epoch_event(trial.number, row) for row in _missing_rows(study, trial, told, read_rows)
         ]
@@ -147,7 +184,9 @@ def missing_events(
     return events
 
 
-def _started_again(trial: TrialSummary, spec: SweepSpec, tags: Mapping[str, str]) -> Event:
+def _started_again(
+    trial: TrialSummary, spec: SweepSpec, tags: Mapping[str, str], plan: TrialPlan
+) -> Event:
     settings = None
     try:
         settings = resolve(spec, trial.parameters) if trial.key else None
@@ -161,6 +200,7 @@ def _started_again(trial: TrialSummary, spec: SweepSpec, tags: Mapping[str, str]
         trial.parameters,
         key=trial.key,
         settings=settings,
+        origin=origin_of(trial.number, plan, trial.taken_from),
     )
 
 

@@ -18,6 +18,9 @@ from orchestrator.commands.outcome import show
     type=click.IntRange(min=1),
     help="Epochs of a trial from now on; complete ones continue from their checkpoints.",
 )
+@click.option(
+    "--seeds", type=click.IntRange(min=1), help="Seeds of every row of an ablation from now on."
+)
 @click.option("--storage", metavar="URI", help="Where the trial folders are now, if they moved.")
 @click.option("--tracking-uri", metavar="URI", help="Another MLflow, which gets everything.")
 @click.option(
@@ -37,6 +40,7 @@ def resume(
     home: Path,
     trials: int | None,
     epochs: int | None,
+    seeds: int | None,
     storage: str | None,
     tracking_uri: str | None,
     executor: Any,  # noqa: ANN401  (click checks the choice)
@@ -53,6 +57,8 @@ def resume(
     from orchestrator.resume import ResumeRequest
     from orchestrator.resume import resume as run
 
-    request = ResumeRequest(sweep, home, trials, epochs, storage, tracking_uri, executor, address)
+    request = ResumeRequest(
+        sweep, home, trials, epochs, seeds, storage, tracking_uri, executor, address
+    )
     found = run(request, StreamProgress(sys.stderr), lambda line: click.echo(line, err=True))
     return show(found.result, found.places, found.spec.objective.metric, as_json=as_json)

@@ -17,6 +17,18 @@ from orchestrator.errors import StatisticsError
 RECALL_DEPTHS = (1, 5, 10, 100)
 
 
+def depths_of(metric: str) -> tuple[int, ...] | None:
+    """Depths of the recalls that a metric sums; None: it is not one of the fused scores.
+
+    Ranks are kept of the fused scores alone.
+
+    Args:
+        metric: Its name with the split, e.g. `val/SumR` or `val/R5`.
+    """
+    by_name = {f"R{depth}": (depth,) for depth in RECALL_DEPTHS} | {"SumR": RECALL_DEPTHS}
+    return by_name.get(metric.partition("/")[2])
+
+
 def recall_outcomes(
     ranks: Int[np.ndarray, "*rows queries"], depths: Sequence[int] = RECALL_DEPTHS
 ) -> Float[np.ndarray, "*rows queries"]:

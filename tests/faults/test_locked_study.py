@@ -22,7 +22,7 @@ def test_an_epoch_waits_for_a_locked_database(tmp_path: Path) -> None:
 
     def record() -> None:
         started.set()
-        told.append(study.record_epoch(request.number, 1, 5.0, 1000, is_last=False))
+        told.append(study.record_epoch(request.number, 1, 5.0, 1000, is_judged=True))
 
     with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

@@ -4,6 +4,9 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from orchestrator.trial import TrialRequest
 from prvr_model.reporting import Decision, EpochReport, Report
 
@@ -76,3 +79,31 @@ class UnpicklableError(Exception):
 
     def __init__(self, term: str, number: int) -> None:
         super().__init__(f"{term} of trial {number} cannot be used")
+
+
+def lucky(request: TrialRequest, report: Report) -> None:
+    """As `rising`, but the highest tau has bad luck on seeds other than 1, and only there."""
+    luck = 0.0 if request.settings.training.seed == 1 else 20.0
+    height = 100 * request.settings.losses.tau
+    worse = luck if request.settings.losses.tau > 0.85 else 0.0
+    for epoch in range(1, request.settings.training.epochs + 1):
+        report(EpochReport(epoch, {"val/SumR": (height - worse) * (1 - 0.5**epoch)}, 1000 + epoch))
+
+
+RANKED_VIDEOS, RANKED_QUERIES = 40, 3
+"""Size of the split that `ranked` pretends to."""
+
+
+def ranked(request: TrialRequest, report: Report) -> None:
+    """As `rising`, with ranks: margin 0.1 is far worse, others differ by chance alone."""
+    settings = request.settings
+    margin = settings.losses.margin
+    generator = np.random.default_rng([settings.training.seed, round(100 * margin)])
+    spoilt = 0.6 if margin == 0.1 else 0.0
+    found = generator.random((RANKED_VIDEOS, RANKED_QUERIES)) > 0.3 + spoilt
+    ranks = np.where(found, 3, 300).astype(np.int32).reshape(-1)
+    for epoch in range(1, settings.training.epochs + 1):
+        folder = Path(request.folder.removeprefix("file://")) / "ranks"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"ranks": ranks}, folder / f"epoch-{epoch:04d}.safetensors")
+        report(EpochReport(epoch, {"val/SumR": float((ranks < 10).mean() * 300)}, 1000 + epoch))

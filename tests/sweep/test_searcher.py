@@ -29,7 +29,7 @@ SAMPLERS = ["random", "tpe", "qmc"]
 
 
 def finish(study: SweepStudy, request: TrialRequest) -> None:
-    study.record_epoch(request.number, 1, request.settings.losses.tau, 1, is_last=True)
+    study.record_epoch(request.number, 1, request.settings.losses.tau, 1, is_judged=False)
     study.tell_complete(request.number)
 
 

@@ -24,7 +24,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     searcher = new_searcher(study, spec)
     for number in range(4):
         searcher.next()
-        study.record_epoch(number, 1, 10.0 + number, 1, is_last=False)
+        study.record_epoch(number, 1, 10.0 + number, 1, is_judged=True)
     study.tell_complete(0)
     for number in (1, 2):
         study.tell_failed(number, FailureCause("ValueError", "too large\nby far", "trace"))

@@ -24,7 +24,7 @@ ASHA = (
 
 def record(study: SweepStudy, number: int, *values: float) -> list[Decision]:
     return [
-        study.record_epoch(number, k, value, 1000 + k, is_last=False).decision
+        study.record_epoch(number, k, value, 1000 + k, is_judged=True).decision
         for k, value in enumerate(values, start=1)
     ]
 
@@ -67,7 +67,7 @@ def test_a_known_epoch_is_not_recorded_again(tmp_path: Path) -> None:
     study = new_study(tmp_path, spec)
     number = ask(study, spec)
     record(study, number, 1.0, 2.0)
-    again = study.record_epoch(number, 1, 99.0, 5000, is_last=False)
+    again = study.record_epoch(number, 1, 99.0, 5000, is_judged=True)
     assert not again.is_new
     assert [one.objective for one in study.rows(number)] == [1.0, 2.0]
     assert study.summary(number).value == 2.0
@@ -135,8 +135,8 @@ def test_unfinished_trial_is_taken_up_under_its_number(tmp_path: Path) -> None:
     study = reopened_study(tmp_path, spec)
     assert study.unfinished() == (0,)
     assert new_searcher(study, spec).next() == before
-    assert not study.record_epoch(0, 1, 1.0, 1001, is_last=False).is_new
-    assert study.record_epoch(0, 2, 3.0, 1002, is_last=False).is_new
+    assert not study.record_epoch(0, 1, 1.0, 1001, is_judged=True).is_new
+    assert study.record_epoch(0, 2, 3.0, 1002, is_judged=True).is_new
     study.tell_complete(0)
     assert study.summary(0).value == 3.0
 
@@ -190,7 +190,7 @@ def copy(home: Path, target: Path) -> None:
 
 def go_on(study: SweepStudy, spec: SweepSpec) -> list[Decision]:
     """Decisions on the judged epoch of trial 3, and on two trials after it."""
-    decision = study.record_epoch(3, 2, 2.5, 1002, is_last=False).decision
+    decision = study.record_epoch(3, 2, 2.5, 1002, is_judged=True).decision
     return [decision, *(record(study, ask(study, spec), one, one)[-1] for one in (2.6, 7.0))]
 
 
@@ -206,7 +206,7 @@ def test_driver_killed_at_any_write_decides_as_if_it_had_lived(
     study = reopened_study(home, judged.spec)
     with monkeypatch.context() as patch, suppress(Killed):  # Hyperband may note nothing
         die_at(patch, study, write, after)
-        study.record_epoch(3, 2, 2.5, 1002, is_last=False)
+        study.record_epoch(3, 2, 2.5, 1002, is_judged=True)
     study = reopened_study(home, judged.spec)
     assert go_on(study, judged.spec) == judged.decisions
     assert study._study.trials[3].intermediate_values == {1: 2.5, 2: 2.5}
@@ -226,7 +226,7 @@ def test_stored_rungs_are_those_of_the_pruner_itself(tmp_path: Path) -> None:
     for value in (5.0, 1.0, 6.0, 4.0, 9.0, 2.0):
         number, trial = ask(study, spec), plain.ask()
         for epoch in range(1, 5):
-            decision = study.record_epoch(number, epoch, value + epoch, 1000, is_last=False)
+            decision = study.record_epoch(number, epoch, value + epoch, 1000, is_judged=True)
             trial.report(value + epoch, epoch)
             assert (decision.decision is Decision.STOP) == trial.should_prune()
             if decision.decision is Decision.STOP:
@@ -242,4 +242,4 @@ def test_last_epoch_is_not_judged(tmp_path: Path) -> None:
         record(study, ask(study, spec), value, value)
     number = ask(study, spec)
     record(study, number, 1.0)
-    assert study.record_epoch(number, 2, 1.0, 2, is_last=True).decision is Decision.CONTINUE
+    assert study.record_epoch(number, 2, 1.0, 2, is_judged=False).decision is Decision.CONTINUE

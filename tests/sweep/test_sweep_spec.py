@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from orchestrator.spec_loading import read_spec
+from orchestrator.spec_warnings import spec_warnings
 from orchestrator.sweep_spec import SweepSpec
 from tests.sweep.spec_texts import SPEC, problem_of, spec_of
 
@@ -32,7 +33,7 @@ search: {trials: 1, parameters: {losses.tau: {type: float, low: 0.5, high: 0.9}}
     assert spec.concurrency is None
     assert spec.registration.top == 1
     assert spec.protocol == "validation"
-    assert spec.warnings == ()
+    assert spec_warnings(spec) == ()
 
 
 def test_the_budget_is_the_published_one_where_none_is_given() -> None:
@@ -182,7 +183,7 @@ def test_the_budget_is_not_searched() -> None:
 
 class TestWarnings:
     def test_none_without_a_reason(self) -> None:
-        assert spec_of().warnings == ()
+        assert spec_warnings(spec_of()) == ()
 
     @pytest.mark.parametrize(
         ("overrides", "warning"),
@@ -245,28 +246,33 @@ class TestWarnings:
         ],
     )
     def test_each(self, overrides: tuple[str, ...], warning: str) -> None:
-        assert spec_of(*overrides).warnings == (warning,)
+        assert spec_warnings(spec_of(*overrides)) == (warning,)
 
     def test_large_grid(self) -> None:
         seeds = "search.parameters.training.seed={type: int, low: 1, high: 300}"
         spec = spec_of(seeds, text=GRID)
-        assert spec.warnings == ("the grid has 1500 points; a sampler needs far fewer trials",)
+        assert spec_warnings(spec) == (
+            "the grid has 1500 points; a sampler needs far fewer trials",
+        )
 
     def test_a_parameter_that_matters_in_some_trials_is_not_idle(self) -> None:
         choices = "{type: categorical, choices: [off, adaptive]}"
-        assert spec_of(f"search.parameters.losses.cross_branch={choices}").warnings == ()
+        assert spec_warnings(spec_of(f"search.parameters.losses.cross_branch={choices}")) == ()
 
     def test_the_rung_at_the_switch_has_seen_hard_negatives(self) -> None:
         # Two epochs with random negatives, the third with hard ones, then the rung.
-        assert spec_of("losses.hard_negative_epoch=2").warnings == ()
+        assert spec_warnings(spec_of("losses.hard_negative_epoch=2")) == ()
 
     def test_without_pruning_the_rung_does_not_matter(self) -> None:
-        assert spec_of("losses.hard_negative_epoch=5", "early_stopping.method=none").warnings == ()
+        assert (
+            spec_warnings(spec_of("losses.hard_negative_epoch=5", "early_stopping.method=none"))
+            == ()
+        )
 
     def test_the_latest_switch_of_a_search_counts(self) -> None:
         switch = "search.parameters.losses.hard_negative_epoch={type: int, low: 0, high: 4}"
         text = SPEC.replace("  losses.hard_negative_epoch: 2\n", "")
-        (warning,) = spec_of(switch, text=text).warnings
+        (warning,) = spec_warnings(spec_of(switch, text=text))
         assert "hard_negative_epoch 4" in warning
 
 

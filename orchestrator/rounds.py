@@ -1,0 +1,82 @@
+"""What is to be run next once all that was planned has run: a round of a race, or a confirmation.
+
+A sweep runs in rounds. Between two of them its driver looks at what there is; what it plans is
+written down before it begins, so that a driver that goes on after a kill plans nothing twice.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from orchestrator.confirmation import confirmations
+from orchestrator.planned_trials import PlannedTrial, TrialPlan, runs_of
+from orchestrator.statistics.outcomes import VariantRuns, VideosOfQueries, depths_of
+from orchestrator.statistics.racing import Race
+from orchestrator.statistics.table import contrasts_of, make_table, seeds_of_next_look
+from orchestrator.study import StudyReader
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial_outcomes import row_runs
+
+ReadVideos: TypeAlias = Callable[[], VideosOfQueries]
+"""Gives the video of each validation query."""
+
+
+def missing_runs(spec: SweepSpec, plan: TrialPlan) -> list[PlannedTrial]:
+    """Runs that every row of an ablation is to have and that are not planned yet."""
+    seeds = {row.name: spec.seeds() for row in spec.rows}
+    return runs_of(spec.rows, seeds, plan.runs())
+
+
+def next_round(
+    spec: SweepSpec, study: StudyReader, plan: TrialPlan, videos: ReadVideos | None
+) -> list[PlannedTrial]:
+    """Trials of the next round; none: the sweep is done.
+
+    Args:
+        spec: The sweep.
+        study: Its study, in which nothing runs.
+        plan: What was planned so far.
+        videos: The video of each validation query, for a race.
+
+    Raises:
+        OutcomesError: The ranks of a complete trial cannot be read.
+    """
+    if spec.confirm is not None:
+        return [] if plan.trials else confirmations(spec, study)
+    race = race_of(spec)
+    if race is None or videos is None:
+        return []
+    wanted = _next_look(spec, study, race, videos())
+    seeds = {name: spec.seeds(count) for name, count in wanted.items()}
+    return runs_of(spec.rows, seeds, plan.runs())
+
+
+def race_of(spec: SweepSpec) -> Race | None:
+    """The plan of an ablation's race; None: there is none."""
+    if spec.ablation is None or spec.ablation.race is None:
+        return None
+    return Race.planned(spec.ablation.num_seeds, spec.ablation.race.max_seeds)
+
+
+def _next_look(
+    spec: SweepSpec, study: StudyReader, race: Race, videos: VideosOfQueries
+) -> dict[str, int]:
+    """Seeds that rows are to have at the next look, for those that get more."""
+    runs = ablation_runs(spec, study, videos)
+    with_steps = spec.ablation is not None and spec.ablation.design == "ladder"
+    contrasts = contrasts_of([one.name for one in runs], with_steps)
+    table = make_table(runs, videos.counts, contrasts, race=race)
+    return seeds_of_next_look(runs, videos.counts, table)
+
+
+def ablation_runs(
+    spec: SweepSpec, study: StudyReader, videos: VideosOfQueries
+) -> tuple[VariantRuns, ...]:
+    """Runs of every row of an ablation, the baseline first; values are larger where better.
+
+    Raises:
+        OutcomesError: The ranks of a complete trial cannot be read.
+    """
+    depths = depths_of(spec.objective.metric)
+    assert depths is not None, "a race needs an objective whose ranks are kept"
+    trials = study.summaries()
+    return tuple(row_runs(row.name, trials, videos, depths) for row in spec.rows)

@@ -1,0 +1,157 @@
+"""Rounds after the first: races that stop where nothing is undecided, winners confirmed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.confirmation import confirmed_trials
+from orchestrator.progress import SilentProgress
+from orchestrator.spec_loading import read_spec
+from orchestrator.statistics.outcomes import VideosOfQueries
+from orchestrator.study import StudyReader, study_url
+from orchestrator.sweep import SweepResult, run_sweep
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial import TrialState
+from orchestrator.trial_events import Told
+from tests.sweep.fake_trials import RANKED_QUERIES, RANKED_VIDEOS
+from tests.sweep.helpers import FINGERPRINT, ListSink, small_spec
+
+RACE = """\
+name: small
+question: Which margin?
+data: builtin
+settings: {training.epochs: 2, optimizer.schedule_epochs: 2, losses.hard_negative_epoch: null}
+ablation:
+  design: swap
+  baseline: {}
+  variants:
+    alike: {losses.margin: 0.3}
+    worse: {losses.margin: 0.1}
+  seeds: 2
+  race: {max_seeds: 5}
+"""
+CONFIRM = (
+    "search.sampler=grid",
+    "search.trials=null",
+    "search.parameters={losses.tau: {type: float, low: 0.5, high: 0.9, step: 0.1}}",
+    "confirm={top: 2, seeds: 3}",
+)
+
+
+class KilledError(BaseException):
+    """The driver dies here."""
+
+
+class Dying(SilentProgress):
+    """Kills the driver when a trial begins."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+
+    def started(self, number: int) -> None:
+        if number == self._at:
+            raise KilledError
+
+
+def run(home: Path, spec: SweepSpec, function: str, **options: Any) -> SweepResult:  # noqa: ANN401
+    index = np.repeat(np.arange(RANKED_VIDEOS), RANKED_QUERIES)
+    return run_sweep(
+        spec,
+        Path("/store"),
+        FINGERPRINT,
+        home,
+        executor="inline",
+        function=f"tests.sweep.fake_trials:{function}",
+        videos=lambda: VideosOfQueries(index),
+        **options,
+    )
+
+
+def reader(home: Path) -> StudyReader:
+    return StudyReader.open(study_url(home), "small")
+
+
+def content(home: Path) -> list[Any]:
+    """What a study says of its trials, folders and clocks apart."""
+    study = reader(home)
+    return [
+        (one.number, one.variant, one.seed, one.confirms, one.parameters, one.value, one.state)
+        for one in study.summaries()
+    ]
+
+
+def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
+    run(tmp_path, read_spec(RACE), "ranked")
+    seeds: dict[str | None, list[int | None]] = {}
+    for one in reader(tmp_path).summaries():
+        assert one.state is TrialState.COMPLETE
+        seeds.setdefault(one.variant, []).append(one.seed)
+    assert seeds["baseline"] == seeds["alike"] == [1, 2, 3, 4, 5]
+    assert seeds["worse"] == [1, 2]
+
+
+def test_without_a_race_every_row_has_its_seeds_and_no_more(tmp_path: Path) -> None:
+    run(tmp_path, read_spec(RACE, ["ablation.race=null"]), "ranked")
+    assert len(content(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("at", [0, 5, 6, 8, 9])
+def test_a_race_goes_on_after_a_kill(tmp_path: Path, at: int) -> None:
+    run(tmp_path / "whole", read_spec(RACE), "ranked")
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", read_spec(RACE), "ranked", progress=Dying(at))
+    run(tmp_path / "cut", read_spec(RACE), "ranked", told=Told())
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
+    sink = ListSink()
+    result = run(tmp_path, small_spec(*CONFIRM), "lucky", sink=sink)
+    study = reader(tmp_path)
+    fresh = [one for one in study.summaries() if one.confirms is not None]
+    assert [(one.confirms, one.seed) for one in fresh] == [
+        (number, seed) for seed in (2, 3, 4) for number in (4, 3)
+    ]
+    first, second = confirmed_trials(study)
+    # The search's best had luck on its seed.
+    assert (first.searched.parameters["losses.tau"], second.searched.number) == (0.8, 4)
+    assert second.searched.value is not None
+    assert first.searched.value is not None
+    assert second.searched.value > first.searched.value > second.mean
+    assert first.mean == pytest.approx(80 * (1 - 0.5**3))
+    assert result.best is not None
+    assert result.best.confirms == first.searched.number
+    started = [one for one in sink.events if one["kind"] == "trial_started" and "confirms" in one]
+    assert [(one["confirms"], one["block"]) for one in started][:3] == [(4, 0), (3, 0), (4, 1)]
+
+
+@pytest.mark.parametrize("at", [4, 5, 7, 10])
+def test_a_confirmation_goes_on_after_a_kill(tmp_path: Path, at: int) -> None:
+    run(tmp_path / "whole", small_spec(*CONFIRM), "lucky")
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", small_spec(*CONFIRM), "lucky", progress=Dying(at))
+    run(tmp_path / "cut", small_spec(*CONFIRM), "lucky", told=Told())
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_fresh_runs_are_never_pruned(tmp_path: Path) -> None:
+    pruning = (
+        "search.sampler=random",
+        "search.trials=8",
+        "confirm={top: 1, seeds: 2}",
+        "early_stopping={method: asha, first_rung: 1, reduction: 2, max_epochs: 3}",
+    )
+    run(tmp_path, small_spec(*pruning), "rising")
+    trials = reader(tmp_path).summaries()
+    assert TrialState.PRUNED in {one.state for one in trials}
+    fresh = [one for one in trials if one.confirms is not None]
+    assert [one.state for one in fresh] == [TrialState.COMPLETE] * 2
+
+
+def test_ranks_that_are_gone_end_a_race_with_their_trial(tmp_path: Path) -> None:
+    from orchestrator.errors import OutcomesError
+
+    with pytest.raises(OutcomesError, match="trial 0: the ranks of its best epoch cannot be read"):
+        run(tmp_path, read_spec(RACE), "rising")
