@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
 from orchestrator.ablation_section import EPOCHS
-from orchestrator.problems import Problem, shown, suggestion
+from orchestrator.problems import Problem, models_in, shown, suggestion
 from orchestrator.setting_schema import sections
 from orchestrator.spec_sections import data_mapping
 from orchestrator.spec_yaml import KeyPath, SpecSyntaxError, parse_yaml
@@ -85,8 +83,7 @@ def _unknown_path(name: str) -> str | None:
 
 def _dotted_fields() -> Iterator[str]:
     for key, field in SweepSpec.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
+        for section in models_in(field.annotation):
             yield from (f"{field.alias or key}.{name}" for name in section.model_fields)
 
 

@@ -141,7 +141,7 @@ def _walk(
             annotation = member
             continue
         path.append(part)
-        models = _models(annotation)
+        models = models_in(annotation)
         field = next((one for model in models if (one := _field(model, part))), None)
         if field is not None:
             annotation = field.annotation
@@ -157,21 +157,22 @@ def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
     return None
 
 
-def _models(annotation: object) -> list[type[BaseModel]]:
+def models_in(annotation: object) -> list[type[BaseModel]]:
+    """The models that an annotation allows."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, types.UnionType, Annotated):
-        return [model for part in get_args(annotation) for model in _models(part)]
+        return [model for part in get_args(annotation) for model in models_in(part)]
     return []
 
 
 def _tags(annotation: object) -> list[str]:
-    fields = [model.model_fields.get("type") for model in _models(annotation)]
+    fields = [model.model_fields.get("type") for model in models_in(annotation)]
     return [tag for field in fields if field for tag in literals(field)]
 
 
 def _member(annotation: object, tag: str) -> type[BaseModel] | None:
-    models = _models(annotation)
+    models = models_in(annotation)
     if len(models) < 2:
         return None
     return next((model for model in models if tag in _tags(model)), None)
@@ -185,7 +186,7 @@ def _item(annotation: object) -> object:
 def _keys(annotation: object) -> list[str]:
     return [
         field.alias or key
-        for model in _models(annotation)
+        for model in models_in(annotation)
         for key, field in model.model_fields.items()
     ]
 
