@@ -1,6 +1,6 @@
 """A sweep from its spec to its result: study, searcher and executor put together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +116,6 @@ def run_sweep(
         for one in missing_events(study, spec, told, all_tags, checkpoint_rows):
             told.add(one)
             safe.append(**one)
-    driver = SweepDriver(spec, study, searcher, safe, shown, all_tags, told)
     maximize = spec.objective.direction == "maximize"
 
     def begin() -> None:
@@ -124,13 +123,17 @@ def run_sweep(
 
     def plan_more() -> bool:
         more = next_round(spec, study, searcher.planned, videos)
-        searcher.plan(more)
-        _say_round(more, shown)
-        begin()
+        if more:
+            searcher.plan(more)
+            _say_round(more, shown)
+            begin()
         return bool(more)
 
+    driver = SweepDriver(
+        spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more
+    )
     begin()
-    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown, plan_more)
+    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown)
     best = crowned(study, 1)
     return SweepResult(
         sweep=spec.name,
@@ -178,7 +181,6 @@ def _run(
     study: SweepStudy,
     sink: SafeSink,
     progress: Progress,
-    plan_more: Callable[[], bool],
 ) -> bool:
     """Run to the end, whatever it is, and write it down; True: interrupted.
 
@@ -190,8 +192,6 @@ def _run(
     try:
         with Interruption().listening() as interruption:
             runner.run(driver, concurrency, interruption)
-            while plan_more():
-                runner.run(driver, concurrency, interruption)
     except KeyboardInterrupt:
         state = "interrupted"
     except BaseException:
