@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.capacity import RunningCluster, count
-from orchestrator.confirmation import crowned
+from orchestrator.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
 from orchestrator.estimate import sweep_memory
@@ -20,7 +20,7 @@ from orchestrator.provenance import code_version, hardware, package_versions
 from orchestrator.rounds import ReadVideos, missing_runs, next_round
 from orchestrator.searcher import Searcher, build_sampler, sampler_record
 from orchestrator.status import this_driver
-from orchestrator.study import SweepStudy, study_url
+from orchestrator.study import Direction, SweepStudy, study_url
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
 from orchestrator.trial_events import (
@@ -43,8 +43,10 @@ class SweepResult:
         study: URL of the study, without password.
         storage: Where trial folders are.
         counts: Number of trials in each state; those left unfinished count as running.
-        best: The best complete trial, or of a confirmed configuration its best fresh run; None:
-            there is none.
+        best: The best complete trial; after a confirmation, and in an ablation, the best run of
+            the configuration whose mean is best; None: there is none.
+        confirmed: Configurations that were run again on fresh seeds, the crowned one first.
+        direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: What the event sink raised; empty: nothing.
     """
@@ -56,6 +58,8 @@ class SweepResult:
     best: TrialSummary | None
     interrupted: bool
     tracking_errors: tuple[str, ...]
+    confirmed: tuple[Confirmed, ...] = ()
+    direction: Direction = "maximize"
 
 
 def run_sweep(
@@ -143,6 +147,8 @@ def run_sweep(
         best=best[0] if best else None,
         interrupted=interrupted,
         tracking_errors=tuple(safe.errors),
+        confirmed=confirmed_trials(study),
+        direction=study.direction,
     )
 
 

@@ -40,6 +40,11 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
         "best_trial": best.number if best else None,
         "value": best.value if best else None,
         "parameters": best.parameters if best else None,
+        "variant": best.variant if best else None,
+        "confirmed": [
+            {"trial": one.searched.number, "value": one.searched.value, "fresh": list(one.values)}
+            for one in sweep.confirmed
+        ],
         "test": result.test,
         "model": version.model if version else None,
         "version": version.version if version else None,
@@ -50,8 +55,11 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
 
 
 def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
+    from orchestrator.confirmation import confirmation_lines
+
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
+    lines += confirmation_lines(sweep.confirmed, sweep.direction)
     if result.test:
         names = ("R1", "R5", "R10", "R100", "SumR")
         lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))
@@ -71,7 +79,14 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
 def _best_lines(best: "TrialSummary", metric: str) -> list[str]:
     values = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
     found = f"{metric} {best.value:.1f} at epoch {best.best_epoch}"
-    return [f"winner: trial {best.number}, {found}", *values]
+    return [f"winner: trial {best.number}{_origin(best)}, {found}", *values]
+
+
+def _origin(best: "TrialSummary") -> str:
+    """Of what a trial that was planned is a run."""
+    if best.confirms is not None:
+        return f" (trial {best.confirms} again, seed {best.seed})"
+    return "" if best.variant is None else f" ({best.variant}, seed {best.seed})"
 
 
 def _ui_command(places: "Places") -> str:

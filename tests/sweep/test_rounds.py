@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.confirmation import confirmed_trials
+from orchestrator.confirmation import confirmed_trials, crowned
 from orchestrator.progress import SilentProgress
 from orchestrator.spec_loading import read_spec
 from orchestrator.statistics.outcomes import VideosOfQueries
@@ -125,6 +125,21 @@ def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
     assert result.best.confirms == first.searched.number
     started = [one for one in sink.events if one["kind"] == "trial_started" and "confirms" in one]
     assert [(one["confirms"], one["block"]) for one in started][:3] == [(4, 0), (3, 0), (4, 1)]
+
+
+def test_of_an_ablation_the_row_with_the_best_mean_wins(tmp_path: Path) -> None:
+    result = run(tmp_path, read_spec(RACE), "ranked")
+    study = reader(tmp_path)
+    means: dict[str, float] = {}
+    for name in ("baseline", "alike"):
+        own = [one.value or 0.0 for one in study.summaries() if one.variant == name]
+        means[name] = sum(own) / len(own)
+    best, second, last = crowned(study, 3)
+    assert best.variant == max(means, key=lambda name: means[name])
+    assert {second.variant, last.variant} == {"baseline", "alike", "worse"} - {best.variant}
+    # Two seeds of a row that the race dropped weigh nothing against five, however lucky.
+    assert last.variant == "worse"
+    assert result.best == best
 
 
 @pytest.mark.parametrize("at", [4, 5, 7, 10])
