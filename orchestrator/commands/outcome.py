@@ -50,6 +50,7 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
         "version": version.version if version else None,
         "alias": version.alias if version else None,
         "interrupted": sweep.interrupted,
+        "report": result.report,
         "problem": result.problem,
     }
 
@@ -71,6 +72,8 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
         lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
     if sweep.interrupted:
         lines.append(f"go on: prvr-sweep resume {sweep.sweep}{home_option(places.home)}")
+    if result.report:
+        lines.append(f"report: {result.report.removeprefix('file://')}")
     lines.append(f"look: prvr-sweep status {sweep.sweep}{home_option(places.home)}")
     lines.append(f"      {_ui_command(places)}")
     return "\n".join(lines)
