@@ -90,7 +90,8 @@ def _files(trials: Sequence[TrialSummary]) -> Iterator[CheckpointFile]:
 
 
 def _kind(name: str) -> CheckpointKind | None:
-    from prvr_model.checkpoint import BEST, LAST
+    from prvr_model.checkpoint import BEST
+    from prvr_model.checkpoint_header import LAST
 
     if name in (LAST, BEST):
         return "last" if name == LAST else "best"

@@ -27,6 +27,7 @@ from orchestrator.places import Places, home_option
 from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
 from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
+from orchestrator.report.publishing import publish
 from orchestrator.shared_places import SharedData, marked_places
 from orchestrator.spec_changes import extensions, spec_changes
 from orchestrator.study import StudyReader, study_url
@@ -61,12 +62,14 @@ class LaunchResult:
             complete trial.
         test: Metrics of the winner on test; None: not scored, or the data has no test split.
         problem: What kept results or models from MLflow; None: nothing.
+        report: Where the page about the sweep is; None: there is none.
     """
 
     sweep: SweepResult
     registered: tuple[RegisteredVersion, ...]
     test: dict[str, float] | None
     problem: str | None
+    report: str | None = None
 
 
 def launch(
@@ -270,16 +273,20 @@ def _finish(
     if result.interrupted:
         sent = sender.flush(_INTERRUPTED_FLUSH_S)
         return LaunchResult(result, (), None, None if sent else sender.problem)
+    page = publish(
+        places.home, spec.name, places.storage or str(places.home), outbox, progress.warn
+    )
     if sender.problem:
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
     sender.flush(_FLUSH_S)
     if result.best is None or not spec.registration.top:
-        return LaunchResult(result, (), None, sender.problem)
+        return LaunchResult(result, (), None, sender.problem, page)
     study = StudyReader.open(study_url(places.home), spec.name)
     trials = crowned(study, spec.registration.top)
     with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
         candidates = [_candidate(trial, spec, store, Path(folder)) for trial in trials]
-        return _register(spec, places, store, outbox, sender, result, candidates)
+        found = _register(spec, places, store, outbox, sender, result, candidates)
+        return replace(found, report=page)
 
 
 def _candidate(

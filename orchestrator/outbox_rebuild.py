@@ -1,5 +1,6 @@
 """Makes a lost outbox again, from the study and the trials' checkpoints."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,16 @@ from orchestrator.outbox import Outbox
 from orchestrator.spec_loading import read_spec
 from orchestrator.study import StudyReader
 from orchestrator.trial_events import (
+    REPORT_FILES,
+    REPORT_NUMBERS,
     Event,
     Told,
     checkpoint_rows,
     missing_events,
+    report_event,
     sweep_started_event,
 )
+from prvr_model.storage import Folder, StorageError
 
 
 def rebuild_outbox(path: Path, study: StudyReader, home: Path) -> None:
@@ -66,6 +71,20 @@ def _events(study: StudyReader, home: Path) -> Iterator[Event]:
             "counts": counts,
             "timestamp_ms": about.get("ended_ms", 0),
         }
+        yield from _report_events(study, home)
+
+
+def _report_events(study: StudyReader, home: Path) -> Iterator[Event]:
+    """The report that was written at the sweep's end, if it is still there."""
+    about = study.attributes
+    places = about.get("places") or {}
+    folder = Folder.open(places.get("storage") or str(home)).child(study.name)
+    try:
+        files = {name: folder.read_bytes(name).decode() for name in REPORT_FILES}
+        text = json.loads(files[REPORT_NUMBERS])["answer"]
+    except (StorageError, ValueError, KeyError):
+        return
+    yield report_event(files, text, about.get("ended_ms", 0))
 
 
 def _tags(about: Mapping[str, Any]) -> dict[str, str]:

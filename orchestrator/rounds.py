@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from orchestrator.confirmation import confirmations
+from orchestrator.errors import OutcomesError
 from orchestrator.planned_trials import PlannedTrial, TrialPlan, runs_of
 from orchestrator.statistics.outcomes import VariantRuns, VideosOfQueries, depths_of
 from orchestrator.statistics.racing import Race
@@ -69,9 +70,18 @@ def _next_look(
 
 
 def ablation_runs(
-    spec: SweepSpec, study: StudyReader, videos: VideosOfQueries
+    spec: SweepSpec,
+    study: StudyReader,
+    videos: VideosOfQueries,
+    on_missing: Callable[[OutcomesError], None] | None = None,
 ) -> tuple[VariantRuns, ...]:
     """Runs of every row of an ablation, the baseline first; values are larger where better.
+
+    Args:
+        spec: The sweep.
+        study: Its study.
+        videos: The video of each validation query.
+        on_missing: See `row_runs`.
 
     Raises:
         OutcomesError: The ranks of a complete trial cannot be read.
@@ -79,4 +89,4 @@ def ablation_runs(
     depths = depths_of(spec.objective.metric)
     assert depths is not None, "a race needs an objective whose ranks are kept"
     trials = study.summaries()
-    return tuple(row_runs(row.name, trials, videos, depths) for row in spec.rows)
+    return tuple(row_runs(row.name, trials, videos, depths, on_missing) for row in spec.rows)

@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeAlias
 
 import psutil
 
+from orchestrator.confirmation import crowned
 from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_failures
+from orchestrator.planned_trials import TrialPlan
 from orchestrator.study import StudyReader, study_url
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -58,6 +60,7 @@ class SweepStatus:
             f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
             + (f", {done} to come" if done > 0 else ""),
             self.question,
+            *self._row_lines(),
             *self._best_lines(),
             *failure_lines(self.failures),
             *self._hints(),
@@ -70,10 +73,26 @@ class SweepStatus:
             return []
         parameters = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
         return [
-            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
-            f"epoch {best.best_epoch} of {best.epochs})",
+            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {self._of(best)}"
+            f"{best.state}, epoch {best.best_epoch} of {best.epochs})",
             *parameters,
         ]
+
+    def _of(self, trial: TrialSummary) -> str:
+        """What a planned trial is a run of."""
+        if trial.confirms is not None:
+            return f"trial {trial.confirms} on seed {trial.seed}, "
+        return f"{trial.variant}, seed {trial.seed}, " if trial.variant else ""
+
+    def _row_lines(self) -> list[str]:
+        """How far each row of an ablation is."""
+        rows = list(dict.fromkeys(one.variant for one in self.trials if one.variant is not None))
+        width = max(map(len, rows), default=0)
+        return [f"  {row:<{width}}  {self._states_of(row)}" for row in rows]
+
+    def _states_of(self, row: str) -> str:
+        states = Counter(one.state for one in self.trials if one.variant == row)
+        return ", ".join(f"{states[state]} {state}" for state in TrialState if states[state])
 
     def _hints(self) -> list[str]:
         again = f"`prvr-sweep resume {self.sweep}`"
@@ -109,14 +128,22 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         state=_state(attributes),
         started_ms=attributes.get("started_ms"),
         ended_ms=attributes.get("ended_ms"),
-        num_trials=attributes.get("num_trials", len(trials)),
+        num_trials=_num_wanted(attributes, len(trials)),
         counts={state: counts[state] for state in TrialState},
         metric=attributes.get("metric", "objective"),
-        best=_best(study, [one for one in trials if one.state is TrialState.COMPLETE]),
+        best=next(iter(crowned(study, 1)), None),
         best_so_far=_best(study, [one for one in trials if one.state is not TrialState.FAILED]),
         failures=grouped_failures(trials),
         trials=trials,
     )
+
+
+def _num_wanted(attributes: Mapping[str, Any], there: int) -> int:
+    """Trials that were asked for, those that rounds have planned since among them."""
+    planned = len(TrialPlan.of(attributes).trials)
+    is_search = attributes.get("sampler", {}).get("kind") != "ablation"
+    wanted: int = attributes.get("num_trials", there)
+    return wanted + planned if is_search else max(planned, there)
 
 
 def this_driver() -> dict[str, Any]:

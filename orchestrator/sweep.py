@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.capacity import RunningCluster, count
-from orchestrator.confirmation import crowned
+from orchestrator.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
 from orchestrator.estimate import sweep_memory
@@ -47,6 +47,7 @@ class SweepResult:
             there is none.
         interrupted: Whether the user ended it.
         tracking_errors: What the event sink raised; empty: nothing.
+        confirmed: Configurations that were run again on fresh seeds, the best mean first.
     """
 
     sweep: str
@@ -56,6 +57,7 @@ class SweepResult:
     best: TrialSummary | None
     interrupted: bool
     tracking_errors: tuple[str, ...]
+    confirmed: tuple[Confirmed, ...] = ()
 
 
 def run_sweep(
@@ -140,6 +142,7 @@ def run_sweep(
         best=best[0] if best else None,
         interrupted=interrupted,
         tracking_errors=tuple(safe.errors),
+        confirmed=confirmed_trials(study),
     )
 
 

@@ -113,6 +113,7 @@ class SweepView:
         self._minimize = False
         self._start_ms = 0
         self._num_ends = 0
+        self._answer = ""
         self._trials: dict[int, _Trial] = {}
         self._changes: dict[int | None, RunChange] = {}
 
@@ -129,6 +130,8 @@ class SweepView:
                 self._trial_ended(event)
             case "sweep_ended":
                 self._sweep_ended(event)
+            case "report":
+                self._report(event)
 
     def take_changes(self) -> list[RunChange]:
         """What came up since the last call, the sweep's own run first."""
@@ -260,6 +263,12 @@ class SweepView:
         change.status = STATUS_OF_STATE.get(state, "FINISHED")
         change.end_ms = timestamp_ms
 
+    def _report(self, event: Event) -> None:
+        self._answer = str(event.get("answer") or "")
+        change = self._change(None)
+        change.texts |= {str(name): str(text) for name, text in event["files"].items()}
+        change.tags[NOTE_TAG] = self._note()
+
     def counts(self) -> dict[str, int]:
         """Number of trials by state; complete, pruned and failed are always there."""
         counts = dict.fromkeys(ENDED_STATES, 0)
@@ -288,10 +297,10 @@ class SweepView:
 
     def _note(self) -> str:
         best = self._best()
+        lines = [self._question, *(["", self._answer] if self._answer else [])]
         if best is None or best.value is None:
-            return self._question
-        lines = [
-            self._question,
+            return "\n".join(lines)
+        lines += [
             "",
             f"Best: trial {best.number:03d}, {self._metric} {best.value:.2f}",
         ]

@@ -23,6 +23,21 @@ ReadRows: TypeAlias = Callable[[str], Sequence[EpochReport]]
 """Rows in the checkpoint of a trial's folder."""
 
 
+REPORT_NUMBERS = "report.json"
+REPORT_FILES = ("report.html", REPORT_NUMBERS, "report.md")
+"""Files of a sweep's report, beside its trials and on its own run."""
+
+
+def report_event(files: Mapping[str, str], answer: str, timestamp_ms: int) -> Event:
+    """The report of a sweep that has ended: its files, and its answer in two sentences."""
+    return {
+        "kind": "report",
+        "files": dict(files),
+        "answer": answer,
+        "timestamp_ms": timestamp_ms,
+    }
+
+
 def sweep_started_event(spec: SweepSpec, tags: Mapping[str, str], timestamp_ms: int) -> Event:
     """A sweep begins, or goes on."""
     return {

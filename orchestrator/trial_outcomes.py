@@ -1,6 +1,6 @@
 """What queries came to in each trial: ranks in the trials' folders as runs for the statistics."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +16,13 @@ from orchestrator.statistics.outcomes import (
     variant_runs,
 )
 from orchestrator.trial import TrialState, TrialSummary
+from prvr_model.storage import Folder, StorageError
 
 if TYPE_CHECKING:
     from prvr_model.feature_store import FeatureStore
 
 VALIDATION = "val"
+_UNREADABLE = (OSError, StorageError, SafetensorError, KeyError, ValueError)
 
 
 def validation_videos(store: "FeatureStore") -> VideosOfQueries:
@@ -34,22 +36,35 @@ def ranks_of(trial: TrialSummary) -> Int[np.ndarray, "queries"]:
     Raises:
         OutcomesError: The folder has no such file, or it cannot be read.
     """
-    from prvr_model.storage import Folder, StorageError
-
-    name = f"epoch-{trial.best_epoch or 0:04d}.safetensors"
     try:
-        content = Folder.open(trial.folder).child("ranks").read_bytes(name)
-        ranks: Int[np.ndarray, queries] = load(content)["ranks"].astype(np.int64)
-        return ranks
-    except (OSError, StorageError, SafetensorError, KeyError, ValueError) as error:
+        return _read_ranks(trial.folder, trial.best_epoch or 0)
+    except _UNREADABLE as error:
         raise OutcomesError(
-            f"trial {trial.number}: the ranks of its best epoch cannot be read "
-            f"({trial.folder}/ranks/{name}: {error}); without them its row has one run less"
+            f"trial {trial.number}: the ranks of its best epoch cannot be read, without which it "
+            f"counts for nothing: {error}"
         ) from error
 
 
+def epoch_ranks(trial: TrialSummary, epoch: int) -> Int[np.ndarray, "queries"] | None:
+    """Ranks at an epoch of a trial; None where they cannot be read."""
+    try:
+        return _read_ranks(trial.folder, epoch)
+    except _UNREADABLE:
+        return None
+
+
+def _read_ranks(folder: str, epoch: int) -> Int[np.ndarray, "queries"]:
+    content = Folder.open(folder).child("ranks").read_bytes(f"epoch-{epoch:04d}.safetensors")
+    ranks: Int[np.ndarray, queries] = load(content)["ranks"].astype(np.int64)
+    return ranks
+
+
 def row_runs(
-    name: str, trials: Iterable[TrialSummary], videos: VideosOfQueries, depths: Sequence[int]
+    name: str,
+    trials: Iterable[TrialSummary],
+    videos: VideosOfQueries,
+    depths: Sequence[int],
+    on_missing: Callable[[OutcomesError], None] | None = None,
 ) -> VariantRuns:
     """Runs of an ablation's row from its trials; failed ones count as asked for.
 
@@ -58,6 +73,8 @@ def row_runs(
         trials: Trials of the row, unfinished ones left out.
         videos: The video of each validation query.
         depths: Depths of the recalls that are summed.
+        on_missing: Takes the error of a run whose ranks cannot be read, which is then left out;
+            None: it is raised.
 
     Raises:
         OutcomesError: A complete trial's ranks cannot be read.
@@ -67,8 +84,13 @@ def row_runs(
     for one in trials:
         if one.variant != name or one.seed is None or one.state is TrialState.RUNNING:
             continue
-        if one.state is TrialState.COMPLETE:
-            outcomes[one.seed] = recall_outcomes(ranks_of(one), depths)
-        else:
+        if one.state is not TrialState.COMPLETE:
             failed.append(one.seed)
+            continue
+        try:
+            outcomes[one.seed] = recall_outcomes(ranks_of(one), depths)
+        except OutcomesError as error:
+            if on_missing is None:
+                raise
+            on_missing(error)
     return variant_runs(name, outcomes, videos, failed)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from prvr_model.checkpoint_header import EPOCHS, HEADER, LAST, WEIGHT
 from prvr_model.errors import CheckpointError, SettingsError
 from prvr_model.model import MscModel
 from prvr_model.optimizer import BertAdam
@@ -24,17 +25,13 @@ from prvr_model.reporting import EpochReport
 from prvr_model.settings import Settings, parse_settings
 from prvr_model.storage import Folder
 
-LAST = "last.safetensors"
 BEST = "best.safetensors"
-# What stays of `LAST` when it is freed.
-EPOCHS = "epochs.json"
 # Raised when a file of an older version can no longer be read.
 FORMAT_VERSION = 1
 
-_WEIGHT, _MOMENT, _RANDOM = "model.", "optimizer.", "random."
+_MOMENT, _RANDOM = "optimizer.", "random."
 _PART_RANDOM = "part.random."
 _PART_NUMBERS = ("rows", "spent_s", "exchanged_bytes")
-_HEADER = "prvr_sweep"
 _RANKS = "ranks"
 
 
@@ -100,7 +97,7 @@ class ModelFile:
 def save_best(folder: Folder, model: MscModel, settings: Settings, epoch: int) -> None:
     """Write the weights of the best epoch so far."""
     header = {**_model_header(model, settings), "epoch": epoch}
-    _write(folder, BEST, _prefixed(_WEIGHT, model.state_dict()), header)
+    _write(folder, BEST, _prefixed(WEIGHT, model.state_dict()), header)
 
 
 def save_last(
@@ -119,7 +116,7 @@ def save_last(
         for moment, tensor in moments.items()
     }
     tensors = {
-        **_prefixed(_WEIGHT, model.state_dict()),
+        **_prefixed(WEIGHT, model.state_dict()),
         **_prefixed(_MOMENT, moments),
         f"{_RANDOM}cpu": torch.get_rng_state(),
         **_prefixed(_PART_RANDOM, dict(state.part.random) if state.part else {}),
@@ -149,7 +146,7 @@ def load_last(
         return TrainingState()
     tensors, header = _read(folder, LAST)
     _check_same(folder, header, settings, store_fingerprint)
-    model.load_state_dict(_without(_WEIGHT, tensors))
+    model.load_state_dict(_without(WEIGHT, tensors))
     parameters = dict(model.named_parameters())
     for name, tensor in _without(_MOMENT, tensors).items():
         moment, _, parameter = name.partition(".")
@@ -216,7 +213,7 @@ def export_model(folder: Folder, target: Path) -> None:
     """Write the best epoch's model as `model.safetensors` and `config.json` into a local folder."""
     tensors, header = _read(folder, BEST)
     target.mkdir(parents=True, exist_ok=True)
-    weights = _without(_WEIGHT, tensors)
+    weights = _without(WEIGHT, tensors)
     (target / "model.safetensors").write_bytes(save(weights))
     config = json.dumps(header, indent=2, sort_keys=True)
     (target / "config.json").write_text(config + "\n", encoding="utf-8")
@@ -237,7 +234,7 @@ def load_exported(source: Path) -> ModelFile:
         raise CheckpointError(
             f"{source}: is not an exported model: {file.name} cannot be read: {error}"
         ) from error
-    return _model_file(_prefixed(_WEIGHT, weights), header, str(source))
+    return _model_file(_prefixed(WEIGHT, weights), header, str(source))
 
 
 def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
@@ -262,7 +259,7 @@ def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) 
             video_dim=header["video_dim"],
             text_dim=header["text_dim"],
             epoch=header["epoch"],
-            weights=_without(_WEIGHT, tensors),
+            weights=_without(WEIGHT, tensors),
         )
     except (KeyError, TypeError, SettingsError) as error:
         raise CheckpointError(f"{place}: does not say what model it holds: {error!r}") from error
@@ -325,7 +322,7 @@ def _json_number(value: float) -> float | None:
 
 def _write(folder: Folder, name: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    folder.write_bytes(name, save(contiguous, metadata={_HEADER: json.dumps(header)}))
+    folder.write_bytes(name, save(contiguous, metadata={HEADER: json.dumps(header)}))
 
 
 def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -334,7 +331,7 @@ def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]
         # The file starts with the length of its JSON header, 8 bytes little-endian.
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        header = dict(json.loads(metadata[_HEADER]))
+        header = dict(json.loads(metadata[HEADER]))
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.uri}/{name}: is damaged: {error}") from error

@@ -30,7 +30,9 @@ HOMES = {
         "orchestrator/study_storage.py",
         "orchestrator/searcher.py",
         "orchestrator/early_stopping.py",
+        "orchestrator/importance_evaluator.py",
     ),
+    "matplotlib": ("orchestrator/report/figures.py",),
     "mlflow": (
         "orchestrator/mlflow_writer.py",
         "orchestrator/registry.py",

@@ -8,6 +8,9 @@ import click
 from orchestrator.places import home_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchestrator.confirmation import Confirmed
     from orchestrator.launch import LaunchResult
     from orchestrator.places import Places
     from orchestrator.trial import TrialSummary
@@ -40,11 +43,21 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
         "best_trial": best.number if best else None,
         "value": best.value if best else None,
         "parameters": best.parameters if best else None,
+        "confirmed": [
+            {
+                "trial": one.searched.number,
+                "searched": one.searched.value,
+                "mean": one.mean,
+                "fresh": list(one.values),
+            }
+            for one in sweep.confirmed
+        ],
         "test": result.test,
         "model": version.model if version else None,
         "version": version.version if version else None,
         "alias": version.alias if version else None,
         "interrupted": sweep.interrupted,
+        "report": result.report,
         "problem": result.problem,
     }
 
@@ -52,6 +65,7 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
 def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
+    lines += _confirmed_lines(sweep.confirmed, metric)
     if result.test:
         names = ("R1", "R5", "R10", "R100", "SumR")
         lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))
@@ -63,6 +77,8 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
         lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
     if sweep.interrupted:
         lines.append(f"go on: prvr-sweep resume {sweep.sweep}{home_option(places.home)}")
+    if result.report:
+        lines.append(f"report: {result.report.removeprefix('file://')}")
     lines.append(f"look: prvr-sweep status {sweep.sweep}{home_option(places.home)}")
     lines.append(f"      {_ui_command(places)}")
     return "\n".join(lines)
@@ -71,7 +87,18 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
 def _best_lines(best: "TrialSummary", metric: str) -> list[str]:
     values = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
     found = f"{metric} {best.value:.1f} at epoch {best.best_epoch}"
-    return [f"winner: trial {best.number}, {found}", *values]
+    of = f" ({best.variant})" if best.variant else ""
+    of = f" (trial {best.confirms} on a fresh seed)" if best.confirms is not None else of
+    return [f"winner: trial {best.number}{of}, {found}", *values]
+
+
+def _confirmed_lines(confirmed: "Sequence[Confirmed]", metric: str) -> list[str]:
+    """Both values of each configuration: the one that chose it, and that on fresh seeds."""
+    return [
+        f"confirmed: trial {one.searched.number}, {metric} {one.mean:.1f} in the mean of "
+        f"{len(one.runs)} fresh seeds (the search had found {one.searched.value:.1f})"
+        for one in confirmed
+    ]
 
 
 def _ui_command(places: "Places") -> str:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from prvr_model.checkpoint import BEST, LAST, export_model, load_best, load_exported, read_state
+from prvr_model.checkpoint import BEST, export_model, load_best, load_exported, read_state
+from prvr_model.checkpoint_header import LAST
 from prvr_model.errors import CheckpointError, PrvrError
 from prvr_model.feature_store import FeatureStore
 from prvr_model.reporting import Decision

@@ -17,7 +17,8 @@ from typing import TypeAlias
 import pytest
 from pyarrow import NativeFile, fs
 
-from prvr_model.checkpoint import BEST, LAST, export_model, load_best, load_exported
+from prvr_model.checkpoint import BEST, export_model, load_best, load_exported
+from prvr_model.checkpoint_header import LAST
 from prvr_model.errors import StoreError
 from prvr_model.evaluation import evaluate_checkpoint
 from prvr_model.feature_store import FeatureStore

@@ -12,7 +12,8 @@ from safetensors.numpy import load as load_numpy
 
 from prvr_model import train_loop
 from prvr_model.batching import epoch_order, make_batch
-from prvr_model.checkpoint import BEST, LAST, read_state
+from prvr_model.checkpoint import BEST, read_state
+from prvr_model.checkpoint_header import LAST
 from prvr_model.errors import CheckpointError, NonFiniteError, StoreError
 from prvr_model.evaluation import evaluate_checkpoint
 from prvr_model.feature_store import FeatureStore

@@ -11,7 +11,8 @@ from orchestrator import cli
 from orchestrator.home_lock import locked_home
 from orchestrator.study import StudyReader, study_url
 from orchestrator.trial import TrialState
-from prvr_model.checkpoint import BEST, EPOCHS, LAST, load_best, read_state
+from prvr_model.checkpoint import BEST, load_best, read_state
+from prvr_model.checkpoint_header import EPOCHS, LAST
 from prvr_model.storage import Folder
 from tests.cli.commands import TINY_SPACE
 

@@ -1,0 +1,40 @@
+"""`prvr-sweep report`: what a sweep found, with intervals and verdicts."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.commands.options import home_option
+
+
+@click.command()
+@home_option
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(["md", "tex", "html", "json"]),
+    default="md",
+    show_default=True,
+    help="md reads in a terminal; tex compiles with booktabs; html is one file with plots.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it to this file instead of stdout.",
+)
+@click.argument("sweep")
+def report(sweep: str, home: Path, wanted: Any, output: Path | None) -> None:  # noqa: ANN401
+    """Say what SWEEP found: which differences are real, what the winner is worth.
+
+    Also while the sweep runs. Nothing of it is changed.
+    """
+    from orchestrator.report.rendering import render
+    from orchestrator.report.rendering import report as read
+
+    text = render(read(home, sweep), wanted)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    output.write_text(text, encoding="utf-8")
+    click.echo(str(output), err=True)

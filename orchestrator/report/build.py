@@ -1,0 +1,124 @@
+"""A report from what a sweep found: what was asked, the answer, the evidence, where it is from."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from orchestrator.failure_groups import FailureGroup
+from orchestrator.report.ablation_blocks import ablation_blocks
+from orchestrator.report.answer import answer
+from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
+from orchestrator.report.findings import Findings
+from orchestrator.report.formatting import number
+from orchestrator.report.search_blocks import search_blocks
+from orchestrator.trial import TrialState, TrialSummary
+
+# Of a long traceback, the end is where it happened.
+_SHOWN_LINES = 12
+
+
+def build(findings: Findings) -> Document:
+    """The document that all formats show."""
+    spec = findings.data.spec
+    return Document(spec.question, _subtitle(findings), tuple(_blocks(findings)))
+
+
+def _subtitle(findings: Findings) -> str:
+    data = findings.data
+    counts = {state: count for state, count in data.study.counts().items() if count}
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no trials yet"
+    started = data.attributes.get("started_ms")
+    day = f"{_when(started)}, " if started else ""
+    protocol = "" if data.spec.protocol == "validation" else f", protocol {data.spec.protocol}"
+    return f"Sweep {data.spec.name}, {day}{listed}{protocol}"
+
+
+def _blocks(findings: Findings) -> Iterator[Block]:
+    yield Paragraph(answer(findings), is_lead=True)
+    yield from _warnings(findings)
+    if findings.ablation is not None:
+        yield from ablation_blocks(findings, findings.ablation)
+    elif findings.search is not None:
+        yield from search_blocks(findings, findings.search)
+    if findings.winner is not None:
+        yield from _winner(findings, findings.winner)
+    if findings.failures:
+        yield Heading("Failed trials")
+        for group in findings.failures:
+            yield from _failure(group)
+    yield from _provenance(findings)
+
+
+def _warnings(findings: Findings) -> Iterator[Block]:
+    running = findings.data.study.counts()[TrialState.RUNNING]
+    if running:
+        yield Paragraph(
+            f"{running} trials are unfinished; what follows is what is known so far.",
+            is_warning=True,
+        )
+    for problem in dict.fromkeys(findings.data.problems):
+        yield Paragraph(problem, is_warning=True)
+
+
+def _winner(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
+    data = findings.data
+    metric = data.spec.objective.metric
+    yield Heading("The winner")
+    of = f" ({winner.variant})" if winner.variant else ""
+    of = f" (a fresh run of trial {winner.confirms})" if winner.confirms is not None else of
+    yield Paragraph(
+        f"Trial {winner.number}{of}, seed {winner.seed}: {metric} {number(winner.value)} at epoch "
+        f"{winner.best_epoch} of {winner.epochs}.{_selection(findings)}"
+    )
+    if winner.parameters:
+        values = [[path, str(value)] for path, value in winner.parameters.items()]
+        yield Table("Its parameters", ("setting", "value"), values, align=("left", "left"))
+    yield Listing(f"prvr-sweep reproduce {data.spec.name}/{winner.number}")
+
+
+def _selection(findings: Findings) -> str:
+    """How optimistic the best value of all epochs is."""
+    found = findings.selection
+    if found is None or found.optimism is None:
+        return ""
+    return (
+        f" The best of the {found.candidates} epochs of all trials is {number(found.apparent)}; "
+        f"chosen without the videos it is read on, it comes to {number(found.honest)}: the choice "
+        f"flatters it by {number(found.optimism)}."
+    )
+
+
+def _failure(group: FailureGroup) -> Iterator[Block]:
+    numbers = ", ".join(map(str, group.numbers))
+    first = group.message.partition("\n")[0]
+    yield Paragraph(f"{len(group.numbers)} failed (trials {numbers}): {group.kind}: {first}")
+    lines = group.traceback.strip().splitlines()
+    if lines:
+        yield Listing("\n".join(lines[-_SHOWN_LINES:]))
+
+
+def _provenance(findings: Findings) -> Iterator[Block]:
+    data = findings.data
+    known = data.attributes
+    hardware, packages = known.get("hardware", {}), known.get("packages", {})
+    gpus = ", ".join(hardware.get("gpus", [])) or "no GPU"
+    rows = [
+        ["code", str(known.get("code_version", "unknown"))],
+        ["data", str(known.get("data_fingerprint", "unknown"))],
+        [
+            "driver's machine",
+            f"{hardware.get('cpu', 'unknown')}, {hardware.get('cpus')} CPUs, {gpus}",
+        ],
+        ["packages", ", ".join(f"{name} {one}" for name, one in packages.items())],
+        ["started", _when(known.get("started_ms"))],
+        ["ended", _when(known.get("ended_ms"))],
+        ["study", data.study.url],
+    ]
+    yield Heading("Where it is from")
+    yield Table("Provenance", ("what", "value"), rows, align=("left", "left"))
+    yield Listing(str(known.get("spec_yaml", "")).rstrip())
+
+
+def _when(milliseconds: int | None) -> str:
+    if milliseconds is None:
+        return "–"  # noqa: RUF001
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

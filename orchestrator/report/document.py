@@ -1,0 +1,75 @@
+"""A report as blocks of text, tables and figures: what all formats are made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Align: TypeAlias = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Begins a part of the report."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Sentences; `is_lead`: the answer, shown before all others."""
+
+    text: str
+    is_lead: bool = False
+    is_warning: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Text as it was written: a command, a traceback, a YAML."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of text.
+
+    Args:
+        caption: What it shows.
+        columns: Heads of the columns.
+        rows: Cells, a row each.
+        align: Of each column; default: the first left, the others right.
+        notes: Sentences below it.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    align: Sequence[Align] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def alignment(self) -> tuple[Align, ...]:
+        """Alignment of every column."""
+        others: list[Align] = ["right"] * (len(self.columns) - 1)
+        return tuple(self.align) or ("left", *others)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot, as SVG, and its words for those who do not see it."""
+
+    caption: str
+    svg: str
+
+
+Block: TypeAlias = Heading | Paragraph | Listing | Table | Figure
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report in reading order."""
+
+    title: str
+    subtitle: str
+    blocks: tuple[Block, ...] = field(default=())

@@ -1,0 +1,155 @@
+"""What a sweep found, as numbers: rows and comparisons of an ablation, or a search's winner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from orchestrator.confirmation import Confirmed, confirmed_trials, crowned, searched_best
+from orchestrator.failure_groups import FailureGroup, grouped_failures
+from orchestrator.report.importance import Importance, importances
+from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
+from orchestrator.rounds import ablation_runs, race_of
+from orchestrator.statistics.outcomes import depths_of
+from orchestrator.statistics.selection import Selection, choose_best
+from orchestrator.statistics.table import Summary, Table, contrasts_of, make_table
+from orchestrator.trial import TrialState, TrialSummary
+
+# Ranks of so many epochs are read to estimate the optimism; a study of more has to do without.
+_MOST_CANDIDATES = 20_000
+
+
+@dataclass(frozen=True)
+class RowFinding:
+    """A row of an ablation.
+
+    Args:
+        name: Its name.
+        runs: Its runs that ran to their end, by seed.
+        failed: Number of its runs that failed.
+        unfinished: Number of its runs that are still to come.
+        summary: Mean and intervals over seeds and videos; None: ranks or data are missing.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    failed: int
+    unfinished: int
+    summary: Summary | None
+
+    def values(self, metric: str) -> list[float]:
+        """A metric at the best epoch of each run that has it."""
+        found = (one.at_best(metric) for one in self.runs)
+        return [one for one in found if one is not None]
+
+
+@dataclass(frozen=True)
+class AblationFinding:
+    """Rows of an ablation, the baseline first, and what is compared; None: nothing can be."""
+
+    rows: tuple[RowFinding, ...]
+    table: Table | None
+
+
+@dataclass(frozen=True)
+class SearchFinding:
+    """What a search came to.
+
+    Args:
+        best: Complete trials that the search made, best first.
+        confirmed: Configurations with fresh runs, the best mean first.
+        importance: Which parameters mattered.
+    """
+
+    best: tuple[TrialSummary, ...]
+    confirmed: tuple[Confirmed, ...]
+    importance: Importance
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a sweep found.
+
+    Args:
+        data: What it was read from.
+        ablation: The table of an ablation; None: it is a search.
+        search: What a search came to; None: it is an ablation.
+        winner: The trial whose checkpoint stands for the sweep; None: none is complete.
+        selection: The choice of its epoch among those of all trials, and how optimistic its value
+            is; None: ranks or data are missing.
+        failures: Failed trials by cause.
+    """
+
+    data: SweepData
+    ablation: AblationFinding | None
+    search: SearchFinding | None
+    winner: TrialSummary | None
+    selection: Selection | None
+    failures: tuple[FailureGroup, ...]
+
+
+def find(data: SweepData) -> Findings:
+    """Everything that a report says of a sweep."""
+    ablation = _ablation(data) if data.spec.ablation is not None else None
+    best = crowned(data.study, 1)
+    return Findings(
+        data=data,
+        ablation=ablation,
+        search=None if ablation else _search(data),
+        winner=best[0] if best else None,
+        selection=_selection(data),
+        failures=grouped_failures(one.trial for one in data.runs),
+    )
+
+
+def spread(values: Sequence[float]) -> tuple[float, float | None] | None:
+    """Mean and standard deviation; None for the latter of one value, None of no value."""
+    if not values:
+        return None
+    return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def _ablation(data: SweepData) -> AblationFinding:
+    table = _table(data)
+    summaries = {one.name: one for one in table.summaries} if table else {}
+    rows = [_row(data, row.name, summaries.get(row.name)) for row in data.spec.rows]
+    return AblationFinding(tuple(rows), table)
+
+
+def _table(data: SweepData) -> Table | None:
+    ablation, videos = data.spec.ablation, data.videos
+    if ablation is None or videos is None or depths_of(data.spec.objective.metric) is None:
+        return None
+    missing = lambda error: data.problems.append(str(error))  # noqa: E731
+    runs = ablation_runs(data.spec, data.study, videos, missing)
+    if not any(one.seeds for one in runs):
+        return None
+    contrasts = contrasts_of([one.name for one in runs], ablation.design == "ladder")
+    return make_table(runs, videos.counts, contrasts, race=race_of(data.spec))
+
+
+def _row(data: SweepData, name: str, summary: Summary | None) -> RowFinding:
+    own = [one for one in data.runs if one.trial.variant == name]
+    states = [one.trial.state for one in own]
+    planned = max(len(own), data.spec.ablation.num_seeds if data.spec.ablation else 0)
+    failed, complete = states.count(TrialState.FAILED), states.count(TrialState.COMPLETE)
+    runs = sorted((one for one in own if one.is_complete), key=lambda one: one.trial.seed or 0)
+    return RowFinding(name, tuple(runs), failed, planned - failed - complete, summary)
+
+
+def _search(data: SweepData) -> SearchFinding:
+    return SearchFinding(
+        best=searched_best(data.study),
+        confirmed=confirmed_trials(data.study),
+        importance=importances(data.spec, data.study),
+    )
+
+
+def _selection(data: SweepData) -> Selection | None:
+    """The best value among all epochs of all complete trials; fresh runs chose nothing."""
+    runs = [one for one in data.complete() if one.trial.confirms is None]
+    many = sum(len(one.rows) for one in runs) > _MOST_CANDIDATES
+    is_kept = depths_of(data.spec.objective.metric) is not None
+    if data.videos is None or not is_kept or many or data.study.direction != "maximize":
+        return None
+    places, totals = outcomes_of_epochs(data, runs)
+    return choose_best(totals, data.videos.counts) if places else None

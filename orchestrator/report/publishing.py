@@ -1,0 +1,45 @@
+"""The report of a sweep that has ended: beside its trials, and on its own run in the tracker."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.outbox import EventSink
+from orchestrator.report.answer import answer
+from orchestrator.report.rendering import FORMATS, Format, render, report
+from orchestrator.trial_events import REPORT_FILES, report_event
+from prvr_model.storage import Folder
+
+
+def _format_of(name: str) -> Format:
+    """LaTeX is made when it is asked for: a tracker shows the other three."""
+    return next(one for one in FORMATS if name.endswith(f".{one}"))
+
+
+def publish(
+    home: Path, sweep: str, storage: str, sink: EventSink, warn: Callable[[str], None]
+) -> str | None:
+    """Write the report and send it; whatever goes wrong is shown and hurts no result.
+
+    Args:
+        home: Home of the sweep.
+        sweep: Its name.
+        storage: URI or path of the folder that holds the sweep's.
+        sink: Takes the event for the tracker.
+        warn: Takes a line for the user.
+
+    Returns:
+        Where the page is; None: it could not be made.
+    """
+    try:
+        findings = report(home, sweep)
+        files = {name: render(findings, _format_of(name)) for name in REPORT_FILES}
+        folder = Folder.open(storage).child(sweep)
+        for name, text in files.items():
+            folder.write_bytes(name, text.encode())
+        ended_ms = findings.data.attributes.get("ended_ms") or 0
+        sink.append(report_event(files, answer(findings), ended_ms))
+        return folder.locate("report.html")
+    except Exception as error:  # noqa: BLE001  (the trials are done and safe; a report can be made again)
+        warn(f"the report was not written: {type(error).__name__}: {error}; `prvr-sweep report` "
+             "makes it")  # fmt: skip
+        return None

@@ -1,0 +1,154 @@
+"""A sweep as its study and its trials' folders tell it; what cannot be read is named, not fatal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from orchestrator.data_source import open_data
+from orchestrator.spec_loading import read_spec
+from orchestrator.statistics.outcomes import VideosOfQueries, depths_of, recall_outcomes
+from orchestrator.study import StudyReader, study_url
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial import TrialState, TrialSummary
+from orchestrator.trial_outcomes import epoch_ranks, validation_videos
+from prvr_model.errors import PrvrError
+from prvr_model.reporting import EpochReport
+
+if TYPE_CHECKING:
+    from prvr_model.checkpoint_header import TrialRecord
+
+_EPOCH_SECONDS = ("time/epoch_s", "time/evaluation_s")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trial with what its folder tells.
+
+    Args:
+        trial: As the study knows it.
+        rows: Its epochs' metrics; empty where the folder cannot be read.
+        parameters: Number of the model's parameters; None: not known.
+    """
+
+    trial: TrialSummary
+    rows: tuple[EpochReport, ...] = ()
+    parameters: int | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ran to its end."""
+        return self.trial.state is TrialState.COMPLETE
+
+    def at_best(self, metric: str) -> float | None:
+        """A metric at the trial's best epoch; None where it is not known."""
+        row = next((one for one in self.rows if one.epoch == self.trial.best_epoch), None)
+        return None if row is None else row.metrics.get(metric)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds that training and evaluation took; None: not known, or taken over."""
+        if not self.rows or self.trial.taken_from is not None:
+            return None
+        return sum(row.metrics.get(name, 0.0) for row in self.rows for name in _EPOCH_SECONDS)
+
+
+@dataclass
+class SweepData:
+    """Everything that a report is made from.
+
+    Args:
+        spec: The sweep.
+        study: Its study.
+        attributes: What the study keeps about the sweep as a whole.
+        runs: Its trials by number.
+        videos: The video of each validation query; None: the data is not here.
+        problems: What could not be read, a sentence each.
+    """
+
+    spec: SweepSpec
+    study: StudyReader
+    attributes: Mapping[str, Any]
+    runs: tuple[Run, ...]
+    videos: VideosOfQueries | None
+    problems: list[str] = field(default_factory=list)
+
+    def complete(self) -> list[Run]:
+        """Runs that ran to their end."""
+        return [one for one in self.runs if one.is_complete]
+
+
+def read_sweep(home: Path, sweep: str) -> SweepData:
+    """Read a sweep, also while it runs.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep.
+        SpecError: Its spec was written by a version that this one cannot read.
+    """
+    study = StudyReader.open(study_url(home), sweep)
+    attributes = study.attributes
+    spec = read_spec(attributes["spec_yaml"], source=f"sweep {sweep}")
+    problems: list[str] = []
+    runs = tuple(_run(one, problems) for one in study.summaries())
+    videos = _videos(spec, home, attributes, problems)
+    return SweepData(spec, study, attributes, runs, videos, problems)
+
+
+def _run(trial: TrialSummary, problems: list[str]) -> Run:
+    if not trial.epochs or not trial.folder:
+        return Run(trial)
+    try:
+        record = _record(trial.folder)
+    except PrvrError as error:
+        if trial.state is not TrialState.RUNNING:
+            problems.append(f"trial {trial.number}: its metrics cannot be read: {error}")
+        return Run(trial)
+    return Run(trial, record.reports, record.parameters)
+
+
+def _record(folder: str) -> "TrialRecord":
+    from prvr_model.checkpoint_header import read_record
+    from prvr_model.storage import Folder
+
+    return read_record(Folder.open(folder))
+
+
+def _videos(
+    spec: SweepSpec, home: Path, attributes: Mapping[str, Any], problems: list[str]
+) -> VideosOfQueries | None:
+    wanted = attributes.get("data_fingerprint", "")
+    try:
+        store = open_data(spec.data, home, lambda _: None, wanted)
+        if store.manifest.fingerprint != wanted:
+            problems.append(f"{store.path} is no longer the sweep's data: no intervals over videos")
+            return None
+        return validation_videos(store)
+    except PrvrError as error:
+        problems.append(f"no intervals over videos, the data cannot be opened: {error}")
+        return None
+
+
+def outcomes_of_epochs(
+    data: SweepData, runs: Sequence[Run]
+) -> tuple[list[tuple[int, int]], Float[np.ndarray, "candidates videos"]]:
+    """Sum of the objective's outcomes over each video, for every epoch of some runs.
+
+    Returns:
+        Trial and epoch of each row, and the rows; epochs whose ranks are gone are left out.
+    """
+    assert data.videos is not None, "without videos nothing can be summed over them"
+    depths = depths_of(data.spec.objective.metric)
+    assert depths is not None, "ranks are kept of the fused score alone"
+    places: list[tuple[int, int]] = []
+    outcomes: list[np.ndarray] = []
+    for run in runs:
+        for row in run.rows:
+            ranks = epoch_ranks(run.trial, row.epoch)
+            if ranks is not None and len(ranks) == data.videos.num_queries:
+                places.append((run.trial.number, row.epoch))
+                outcomes.append(recall_outcomes(ranks, depths))
+    stacked = np.array(outcomes).reshape(-1, data.videos.num_queries)
+    return places, data.videos.totals(stacked)

@@ -1,0 +1,92 @@
+"""The parts of a search's report: its best trials, confirmation, importance, figures."""
+
+from collections.abc import Iterator
+
+from orchestrator.report import figures
+from orchestrator.report.document import Block, Figure, Heading, Paragraph, Table
+from orchestrator.report.findings import Findings, SearchFinding
+from orchestrator.report.formatting import number, signed
+
+_SHOWN_TRIALS = 10
+
+
+def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
+    """All of it, in reading order."""
+    if search.confirmed:
+        yield Heading("The best on fresh seeds")
+        yield _confirmed(search)
+    yield Heading("The best trials of the search")
+    yield _best(findings, search)
+    yield from figures.search_figures(findings.data)
+    yield Heading("Which parameters mattered")
+    yield Paragraph(f"{search.importance.statement}.")
+    if search.importance.shares:
+        yield _importance(search)
+        yield Figure(
+            "Importance (PED-ANOVA, share in being among the best quarter). The line is what the "
+            "largest share exceeds in one of twenty deals of the same values among the trials.",
+            figures.importance_bars(search.importance),
+        )
+
+
+def _confirmed(search: SearchFinding) -> Table:
+    rows = [
+        [
+            f"trial {one.searched.number}",
+            number(one.searched.value),
+            number(one.mean),
+            number(one.standard_deviation),
+            str(len(one.runs)),
+            signed(one.mean - (one.searched.value or 0.0)),
+        ]
+        for one in search.confirmed
+    ]
+    return Table(
+        "The best of the search, run again on seeds that did not choose them",
+        ("configuration", "searched", "fresh mean", "sd", "fresh seeds", "change"),
+        rows,
+        notes=["The first value is too high by the choice; the fresh mean crowns."],
+    )
+
+
+def _best(findings: Findings, search: SearchFinding) -> Table:
+    paths = list(findings.data.spec.space)
+    rows = [
+        [
+            str(one.number),
+            number(one.value),
+            str(one.best_epoch),
+            str(one.epochs),
+            *(_short(one.parameters.get(path)) for path in paths),
+        ]
+        for one in search.best[:_SHOWN_TRIALS]
+    ]
+    heads = ("trial", findings.data.spec.objective.metric, "at epoch", "of")
+    more = len(search.best) - _SHOWN_TRIALS
+    notes = [f"And {more} more complete trials."] if more > 0 else []
+    return Table("Complete trials, best first", (*heads, *map(_leaf, paths)), rows, notes=notes)
+
+
+def _importance(search: SearchFinding) -> Table:
+    found = search.importance
+    rows = [
+        [path, number(share, 3), "yes" if path in found.named else "no"]
+        for path, share in found.shares.items()
+    ]
+    return Table(
+        f"Importance among {found.trials} complete trials of {found.epochs} epochs",
+        ("parameter", "share", "above chance"),
+        rows,
+        notes=[
+            f"Chance: {number(found.threshold, 3)}, the 95 % quantile of the largest share where "
+            "the same values are dealt out at random."
+        ],
+    )
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
