@@ -250,11 +250,16 @@ def _executor(
     if executor == "inline":
         return InlineExecutor(function)
     if executor == "tune":
-        return _tune_executor(spec, function, cluster)
+        return tune_executor(spec, function, cluster)
     return executor
 
 
-def _tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None) -> Executor:
+def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None) -> Executor:
+    """Ray Tune for the trials of a spec, on this machine or a cluster; imports Ray.
+
+    Raises:
+        SpecError: Not one trial fits there.
+    """
     # Ray takes more than a second to import; a sweep in this process needs none of it.
     from orchestrator.tune_executor import TuneExecutor
 
