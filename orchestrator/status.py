@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import psutil
 
-from orchestrator.confirmation import Confirmed, confirmation_lines, confirmed_trials
+from orchestrator.confirmation import Confirmed, confirmation_lines, confirmed_trials, crowned
 from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_failures
 from orchestrator.planned_trials import TrialPlan
 from orchestrator.row_status import RowStatus, row_lines, row_statuses
@@ -27,9 +27,9 @@ _START_TOLERANCE_S = 2.0
 class SweepStatus:
     """What is known about a sweep.
 
-    `num_trials` are those that were asked for so far; `best` is the best complete trial and
-    `best_so_far` the best of all, those included that still run or were pruned. `rows` are those
-    of an ablation, `confirmed` the configurations that were run again, the crowned one first.
+    `num_trials` are those that were asked for so far; `best` is the complete trial that would win
+    now and `best_so_far` the best of all, those included that still run or were pruned. `rows` are
+    those of an ablation, `confirmed` the configurations that were run again, the crowned first.
     """
 
     sweep: str
@@ -111,6 +111,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
     attributes = study.attributes
     trials = study.summaries()
     counts = Counter(one.state for one in trials)
+    best = crowned(study, 1)
     return SweepStatus(
         sweep=sweep,
         question=attributes.get("question", ""),
@@ -121,7 +122,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         num_trials=_num_asked_for(attributes, len(trials)),
         counts={state: counts[state] for state in TrialState},
         metric=attributes.get("metric", "objective"),
-        best=_best(study, [one for one in trials if one.state is TrialState.COMPLETE]),
+        best=best[0] if best else None,
         best_so_far=_best(study, [one for one in trials if one.state is not TrialState.FAILED]),
         failures=grouped_failures(trials),
         trials=trials,
