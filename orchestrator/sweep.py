@@ -45,10 +45,10 @@ class SweepResult:
         counts: Number of trials in each state; those left unfinished count as running.
         best: The best complete trial; after a confirmation, and in an ablation, the best run of
             the configuration whose mean is best; None: there is none.
-        confirmed: Configurations that were run again on fresh seeds, the crowned one first.
-        direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: What the event sink raised; empty: nothing.
+        confirmed: Configurations that were run again on fresh seeds, the best mean first.
+        direction: Whether larger or smaller values are better.
     """
 
     sweep: str

@@ -10,6 +10,7 @@ from orchestrator.confirmation import confirmed_trials, crowned
 from orchestrator.progress import SilentProgress
 from orchestrator.spec_loading import read_spec
 from orchestrator.statistics.outcomes import VideosOfQueries
+from orchestrator.status import read_status
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import SweepResult, run_sweep
 from orchestrator.sweep_spec import SweepSpec
@@ -90,6 +91,10 @@ def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
         seeds.setdefault(one.variant, []).append(one.seed)
     assert seeds["baseline"] == seeds["alike"] == [1, 2, 3, 4, 5]
     assert seeds["worse"] == [1, 2]
+    status = read_status(tmp_path, "small")
+    assert status.num_trials == 12
+    (line,) = (one for one in status.render().splitlines() if one.startswith("worse "))
+    assert line.split()[1] == "2/2"
 
 
 def test_a_row_that_always_fails_gets_no_more_seeds(tmp_path: Path) -> None:
@@ -133,6 +138,10 @@ def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
     assert first.mean == pytest.approx(80 * (1 - 0.5**3))
     assert result.best is not None
     assert result.best.confirms == first.searched.number
+    status = read_status(tmp_path, "small")
+    assert status.best == result.best
+    assert status.num_trials == 11
+    assert f"(trial {result.best.number}, trial 3 on seed {result.best.seed}," in status.render()
     started = [one for one in sink.events if one["kind"] == "trial_started" and "confirms" in one]
     assert [(one["confirms"], one["block"]) for one in started][:3] == [(4, 0), (3, 0), (4, 1)]
 
