@@ -41,6 +41,12 @@ class ResumeError(PrvrError):
     exit_code = 2
 
 
+class ReproductionError(PrvrError):
+    """A trial that cannot be run again was named."""
+
+    exit_code = 2
+
+
 class SweepNotFoundError(PrvrError):
     """No sweep of this name is in the study."""
 

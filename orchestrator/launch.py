@@ -4,7 +4,7 @@ MLflow may be away all the while: trials run, and what it missed waits in the ou
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from orchestrator.tracking_view import SPEC_FILE
 from orchestrator.trial import TrialSummary
 from orchestrator.trial_events import Told
 from orchestrator.trial_outcomes import validation_videos
+from prvr_model.storage import uri_below
 
 __all__ = ["Drive", "LaunchResult", "Places", "drive", "launch", "outbox_path"]
 
@@ -140,7 +141,10 @@ def drive(sweep: Drive, progress: Progress) -> LaunchResult:
     try:
         _keep_spec(spec, places)
         address = sweep.address
-        cluster = _ready_cluster(address, sweep, progress) if address else None
+        cluster = None
+        if address:
+            storage = uri_below(places.storage or str(places.home), spec.name)
+            cluster = ready_cluster(address, spec, store, storage, progress.warn)
         sender = mlflow_sender(outbox, places.tracking, store.manifest.name, progress.warn)
         sender.start()
         result = run_sweep(
@@ -233,17 +237,27 @@ def _keep_spec(spec: SweepSpec, places: Places) -> None:
         raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
 
 
-def _ready_cluster(address: str, sweep: Drive, progress: Progress) -> RunningCluster:
-    """The cluster, after a worker of each node has looked for the data and used the storage."""
-    from prvr_model.storage import uri_below
+def ready_cluster(
+    address: str, spec: SweepSpec, store: "FeatureStore", storage: str, warn: Callable[[str], None]
+) -> RunningCluster:
+    """The cluster, after a worker of each node has looked for the data and used the storage.
 
-    spec, places, store = sweep.spec, sweep.places, sweep.store
-    storage = uri_below(places.storage or str(places.home), spec.name)
+    Args:
+        address: `auto`, or HOST:PORT of its head.
+        spec: What is to run there.
+        store: Its data.
+        storage: Folder or URI for the trials' files.
+        warn: Takes a line for the user.
+
+    Raises:
+        ClusterError: Nothing answers at the address.
+        PlaceError: A node lacks the storage.
+    """
     data = SharedData.of(trial_store(spec.data, store), store.manifest)
     with marked_places(data, storage) as shared, attached_cluster(address) as cluster:
         lacking = cluster.check_places(shared)
         if lacking:
-            progress.warn(f"{', '.join(lacking)}: no {data.store} there; it goes along with trials")
+            warn(f"{', '.join(lacking)}: no {data.store} there; it goes along with trials")
         return RunningCluster(address, cluster.nodes, data.store if lacking else None)
 
 

@@ -37,7 +37,12 @@ _PACKAGES = (
 _COMMAND_TIMEOUT_S = 5.0
 
 
-def trial_key(settings: Settings, data_fingerprint: str, speed: SpeedSettings) -> str:
+def trial_key(
+    settings: Settings,
+    data_fingerprint: str,
+    speed: SpeedSettings,
+    results_version: int | None = None,
+) -> str:
     """Hash of everything that changes a trial's result; equal keys need no second training.
 
     The seed is one of the settings. Of what is meant to change only speed, threads and the kind
@@ -50,7 +55,7 @@ def trial_key(settings: Settings, data_fingerprint: str, speed: SpeedSettings) -
         16 hexadecimal digits.
     """
     content = {
-        "results_version": RESULTS_VERSION,
+        "results_version": results_version or RESULTS_VERSION,
         "settings": flat_settings(settings),
         "data": data_fingerprint,
         "device": speed.device.partition(":")[0],

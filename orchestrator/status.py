@@ -66,8 +66,7 @@ class SweepStatus:
             f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
             + (f", {done} to come" if done > 0 else ""),
             self.question,
-            *row_lines(self.rows, self.metric),
-            *self._best_lines(),
+            *(row_lines(self.rows, self.metric) or self._best_lines()),
             *confirmation_lines(self.confirmed, self.direction),
             *failure_lines(self.failures),
             *self._hints(),
@@ -80,16 +79,10 @@ class SweepStatus:
             return []
         parameters = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
         return [
-            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {self._of(best)}"
-            f"{best.state}, epoch {best.best_epoch} of {best.epochs})",
+            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
+            f"epoch {best.best_epoch} of {best.epochs})",
             *parameters,
         ]
-
-    def _of(self, trial: TrialSummary) -> str:
-        """What a planned trial is a run of."""
-        if trial.confirms is not None:
-            return f"trial {trial.confirms} on seed {trial.seed}, "
-        return f"{trial.variant}, seed {trial.seed}, " if trial.variant else ""
 
     def _hints(self) -> list[str]:
         again = f"`prvr-sweep resume {self.sweep}`"
@@ -125,7 +118,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         state=_state(attributes),
         started_ms=attributes.get("started_ms"),
         ended_ms=attributes.get("ended_ms"),
-        num_trials=_num_wanted(attributes, len(trials)),
+        num_trials=_num_asked_for(attributes, len(trials)),
         counts={state: counts[state] for state in TrialState},
         metric=attributes.get("metric", "objective"),
         best=next(iter(crowned(study, 1)), None),
@@ -138,18 +131,19 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
     )
 
 
-def _num_wanted(attributes: Mapping[str, Any], there: int) -> int:
-    """Trials that were asked for, those that rounds have planned since among them."""
-    planned = len(TrialPlan.of(attributes).trials)
-    is_search = attributes.get("sampler", {}).get("kind") != "ablation"
-    wanted: int = attributes.get("num_trials", there)
-    return wanted + planned if is_search else max(planned, there)
-
-
 def this_driver() -> dict[str, Any]:
     """How others find out whether this process still runs."""
     me = psutil.Process()
     return {"host": socket.gethostname(), "pid": me.pid, "started_s": me.create_time()}
+
+
+def _num_asked_for(attributes: Mapping[str, Any], there: int) -> int:
+    """Trials that are to run as far as it is known; rounds to come are not."""
+    plan = TrialPlan.of(attributes)
+    wanted: int = attributes.get("num_trials", there)
+    if plan.runs():
+        return max(wanted, len(plan.trials))
+    return wanted + len(plan.trials)
 
 
 def _confirmed_fields(confirmed: Confirmed) -> dict[str, Any]:

@@ -45,10 +45,10 @@ class SweepResult:
         counts: Number of trials in each state; those left unfinished count as running.
         best: The best complete trial; after a confirmation, and in an ablation, the best run of
             the configuration whose mean is best; None: there is none.
+        confirmed: Configurations that were run again on fresh seeds, the crowned one first.
+        direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: What the event sink raised; empty: nothing.
-        confirmed: Configurations that were run again on fresh seeds, the best mean first.
-        direction: Whether larger or smaller values are better.
     """
 
     sweep: str
@@ -250,11 +250,16 @@ def _executor(
     if executor == "inline":
         return InlineExecutor(function)
     if executor == "tune":
-        return _tune_executor(spec, function, cluster)
+        return tune_executor(spec, function, cluster)
     return executor
 
 
-def _tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None) -> Executor:
+def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None) -> Executor:
+    """Ray Tune for the trials of a spec, on this machine or a cluster; imports Ray.
+
+    Raises:
+        SpecError: Not one trial fits there.
+    """
     # Ray takes more than a second to import; a sweep in this process needs none of it.
     from orchestrator.tune_executor import TuneExecutor
 
