@@ -61,7 +61,9 @@ def _next_look(
     with_steps = spec.ablation is not None and spec.ablation.design == "ladder"
     contrasts = contrasts_of([one.name for one in runs], with_steps)
     table = make_table(runs, videos.counts, contrasts, race=race)
-    return seeds_of_next_look(runs, videos.counts, table)
+    wanted = seeds_of_next_look(runs, videos.counts, table)
+    # Where every run failed, others of the same settings would.
+    return {one.name: wanted[one.name] for one in runs if one.name in wanted and one.seeds}
 
 
 def ablation_runs(
