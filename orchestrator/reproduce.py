@@ -283,7 +283,7 @@ def _folder(request: ReproduceRequest) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="prvr-again-") as folder:
             yield folder
         return
-    from prvr_model.checkpoint import LAST
+    from prvr_model.checkpoint_header import LAST
     from prvr_model.storage import Folder
 
     if Folder.open(request.keep).exists(LAST):

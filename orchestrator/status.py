@@ -12,6 +12,7 @@ import psutil
 from orchestrator.confirmation import crowned
 from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_failures
 from orchestrator.planned_trials import TrialPlan
+from orchestrator.run_filters import filter_lines, variant_filters
 from orchestrator.study import StudyReader, study_url
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -50,7 +51,11 @@ class SweepStatus:
         fields["counts"] = {str(state): count for state, count in self.counts.items()}
         for trial in fields["trials"]:
             del trial["cause"]
+        fields["filters"] = variant_filters(self.sweep, self._variants())
         return fields
+
+    def _variants(self) -> list[str]:
+        return [one.variant for one in self.trials if one.variant is not None]
 
     def render(self) -> str:
         """The same for a terminal."""
@@ -63,6 +68,7 @@ class SweepStatus:
             *self._row_lines(),
             *self._best_lines(),
             *failure_lines(self.failures),
+            *filter_lines(self.sweep, self._variants()),
             *self._hints(),
         ]
         return "\n".join(line for line in lines if line)
