@@ -23,6 +23,9 @@ _MOST_ROWS = 1000
 # Extra seeds of `race: true`, as a multiple of the seeds.
 _RACE_FACTOR = 3
 
+# Fewest seeds at a race's first look: it must know how much they differ.
+_LEAST_RACED = 2
+
 # Why a row cannot have a setting of its own.
 _SHARED = {
     SEED: "all rows run on the same seeds: use ablation.seeds",
@@ -164,6 +167,12 @@ class Ablation(SpecSection):
         problems = [*self._factor_problems(), *self._name_problems(), *self._swap_problems()]
         if isinstance(self.seeds, int) and self.seeds < 1:
             problems.append((("seeds",), f"found {self.seeds}; allowed: a whole number >= 1"))
+        if self.race and self.num_seeds < _LEAST_RACED:
+            message = (
+                f"found {self.num_seeds} with race; allowed: {_LEAST_RACED} or more, as one seed "
+                "tells nothing of how much seeds differ"
+            )
+            problems.append((("seeds",), message))
         if self.race and self.race.max_seeds < self.num_seeds:
             message = f"found {self.race.max_seeds}, below the {self.num_seeds} of ablation.seeds"
             problems.append((("race", "max_seeds"), message))

@@ -1,13 +1,13 @@
 """The best of a search, run again on fresh seeds: the first value of a winner is optimistic."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from orchestrator.ablation_section import SEED
 from orchestrator.planned_trials import PlannedTrial
-from orchestrator.study import StudyReader
+from orchestrator.study import Direction, StudyReader
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -77,21 +77,72 @@ def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
 def _fresh_runs(trials: Iterable[TrialSummary]) -> dict[int, list[TrialSummary]]:
     runs: defaultdict[int, list[TrialSummary]] = defaultdict(list)
     for one in trials:
-        if one.confirms is not None and one.state is TrialState.COMPLETE and one.value is not None:
+        if one.confirms is not None and _is_complete(one):
             runs[one.confirms].append(one)
     return dict(runs)
 
 
 def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
-    """The best trials of a sweep, best first; after a confirmation, those that stood it.
+    """The best trials of a sweep, best first.
 
-    A confirmed configuration stands for itself by the best of its fresh runs, whose checkpoint is
-    what can be registered; their order is that of the means.
+    What was run on several seeds is ordered by its mean over them: after a confirmation the
+    configurations that stood it, in an ablation its rows. Each stands for itself by the best of
+    its runs, whose checkpoint is what can be registered.
     """
-    confirmed = confirmed_trials(study)
-    if not confirmed:
+    groups = [one.runs for one in confirmed_trials(study)] or _rows_by_mean(study)
+    if not groups:
         return study.best(count)
     sign = 1 if study.direction == "maximize" else -1
-    return tuple(max(one.runs, key=lambda run: sign * (run.value or 0.0)) for one in confirmed)[
-        :count
+    return tuple(max(one, key=lambda run: sign * (run.value or 0.0)) for one in groups[:count])
+
+
+def _rows_by_mean(study: StudyReader) -> list[tuple[TrialSummary, ...]]:
+    """Complete runs of each row of an ablation, the best mean first; none in a search.
+
+    A row that a race gave fewer seeds was beaten: luck on these is not held against the others.
+    """
+    runs: defaultdict[str, list[TrialSummary]] = defaultdict(list)
+    for one in study.summaries():
+        if one.variant is not None and one.state is not TrialState.RUNNING:
+            runs[one.variant].append(one)
+    complete = [
+        (len(some), tuple(one for one in some if _is_complete(one))) for some in runs.values()
     ]
+    sign = -1 if study.direction == "maximize" else 1
+    ranked = sorted(
+        (pair for pair in complete if pair[1]),
+        key=lambda pair: (-pair[0], sign * fmean(one.value or 0.0 for one in pair[1])),
+    )
+    return [some for _, some in ranked]
+
+
+def _is_complete(trial: TrialSummary) -> bool:
+    return trial.state is TrialState.COMPLETE and trial.value is not None
+
+
+def confirmation_lines(confirmed: Sequence[Confirmed], direction: Direction) -> list[str]:
+    """What a confirmation came to, for a terminal; nothing without one.
+
+    Args:
+        confirmed: Configurations with fresh runs, the crowned one first.
+        direction: Whether larger or smaller values are better.
+    """
+    if not confirmed:
+        return []
+    sign = 1 if direction == "maximize" else -1
+    first = max(confirmed, key=lambda one: sign * (one.searched.value or 0.0))
+    lines = ["confirmed on fresh seeds; the search chose by its own values, which are optimistic:"]
+    for one in confirmed:
+        marks = [*(["crowned"] if one is confirmed[0] else []),
+                 *(["best of the search"] if one is first else [])]  # fmt: skip
+        found = (
+            f"  trial {one.searched.number}: {_mean(one)}, {one.searched.value:.4g} in the search"
+        )
+        lines.append(f"{found}; {' and '.join(marks)}" if marks else found)
+    return lines
+
+
+def _mean(confirmed: Confirmed) -> str:
+    runs = f"{len(confirmed.runs)} run{'s' if len(confirmed.runs) > 1 else ''}"
+    spread = confirmed.standard_deviation
+    return f"{confirmed.mean:.4g}{'' if spread is None else f' ± {spread:.2g}'} in {runs}"

@@ -73,6 +73,7 @@ class SweepDriver:
         tags: Tags of every trial, e.g. the code version.
         told: What the tracker was told by earlier drivers; None: there were none.
         read_rows: Reads the rows in a trial's checkpoint.
+        plan_more: Plans the next round once every trial has ended; False: there is none.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class SweepDriver:
         tags: Mapping[str, str],
         told: Told | None = None,
         read_rows: ReadRows = checkpoint_rows,
+        plan_more: Callable[[], bool] | None = None,
     ) -> None:
         self._spec = spec
         self._study = study
@@ -94,13 +96,16 @@ class SweepDriver:
         self._tags = dict(tags)
         self._told = told or Told()
         self._read_rows = read_rows
+        self._plan_more = plan_more or (lambda: False)
         self._running: dict[int, TrialRequest] = {}
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
 
     def next_trial(self) -> TrialRequest | None:
         """The next trial that is to be trained; others are told as ended on the way."""
-        while (found := self._searcher.next()) is not None:
+        while (found := self._searcher.next()) is not None or self._begins_round():
+            if found is None:
+                continue
             if isinstance(found, RefusedTrial):
                 origin = origin_of(found.number, self._searcher.planned)
                 event = started_event(
@@ -114,6 +119,10 @@ class SweepDriver:
             if not self._was_over(found):
                 return found
         return None
+
+    def _begins_round(self) -> bool:
+        """Whether there is another round, which is planned on what all trials came to."""
+        return not self._running and self._plan_more()
 
     def _begin(self, request: TrialRequest) -> None:
         self._running[request.number] = request

@@ -18,7 +18,7 @@ class TrialSource(Protocol):
     """Hands out trials and takes their results; its calls are made by one thread."""
 
     def next_trial(self) -> TrialRequest | None:
-        """The next trial; None: no more, whatever those that run will bring."""
+        """The next trial; None: wait for those that run and ask again, or end where none does."""
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
         """A trial has completed an epoch, perhaps one that was reported before."""

@@ -14,6 +14,7 @@ from orchestrator.estimate import DRAWN_TRIALS, trial_needs, worker_memory
 from orchestrator.expected_epochs import expected_epochs
 from orchestrator.probing import probe_here, probe_request
 from orchestrator.refusal import pack_or_refuse
+from orchestrator.rounds import most_trials, race_of
 from orchestrator.search_space import drawn_settings
 from orchestrator.spec_warnings import spec_warnings
 from orchestrator.sweep_spec import SweepSpec
@@ -30,7 +31,8 @@ class Plan:
     Args:
         spec: The resolved spec.
         packing: How many trials fit at once on what there is, and where.
-        trials: Number of trials.
+        trials: Number of trials, those of rounds that may follow left out.
+        most_trials: Number of trials with every round that may follow.
         trials_at_once: How many run at the same time.
         epochs: Epochs of all trials together: least, expected, most.
         time: Time of one epoch of one trial; None: not known.
@@ -41,6 +43,7 @@ class Plan:
     spec: SweepSpec
     packing: Packing
     trials: int
+    most_trials: int
     trials_at_once: int
     epochs: "Band"
     time: EpochTime | None = None
@@ -52,7 +55,7 @@ class Plan:
         """Wall time of the training itself, without start-up."""
         if self.time is None:
             return None
-        waves = -(-self.trials // self.trials_at_once)
+        waves = -(-self.most_trials // self.trials_at_once)
         longest = self.spec.max_epochs
         epochs = Band(
             max(self.epochs.least / self.trials_at_once, shortest_trial_epochs(self.spec)),
@@ -77,6 +80,7 @@ class Plan:
             "sweep": self.spec.name,
             "question": self.spec.question,
             "trials": self.trials,
+            "most_trials": self.most_trials,
             "trials_at_once": self.trials_at_once,
             "room": self.packing.trials,
             "nodes": self._nodes(),
@@ -89,6 +93,7 @@ class Plan:
             "gpu_hours": _dict_or_none(self.hours(resources.gpus)),
             "probe": self.probe.to_dict() if self.probe else None,
             "warnings": list(self.warnings),
+            **_table(self.spec),
             "spec": self.spec.model_dump(mode="json", by_alias=True),
         }
 
@@ -134,15 +139,13 @@ def build_plan(
     """Plan a sweep that is packed; starts nothing."""
     fitting = packing.trials
     at_once = min(fitting, spec.concurrency or fitting, spec.num_trials)
-    most = spec.num_trials * spec.max_epochs
-    least = _epochs_least(spec)
-    expected = expected_epochs(spec.early_stopping, spec.num_trials)
     return Plan(
         spec=spec,
         packing=packing,
         trials=spec.num_trials,
+        most_trials=most_trials(spec),
         trials_at_once=at_once,
-        epochs=Band(least, min(max(expected, least), most), most),
+        epochs=_epochs(spec),
         time=time,
         probe=probe,
         warnings=(*spec_warnings(spec), *_fit_warnings(spec, packing), *warnings),
@@ -306,6 +309,32 @@ def _unpruned_epochs(spec: SweepSpec) -> int:
     # The first epoch can be the best; patience counts from there.
     patience: list[int] = [one + 1 for one in spec.setting_values(_PATIENCE) if one is not None]
     return min([spec.max_epochs, *patience])
+
+
+def _epochs(spec: SweepSpec) -> Band:
+    """Epochs of all trials: a confirmation comes for certain, a race's seeds perhaps."""
+    searched = spec.num_trials * spec.max_epochs
+    least = _epochs_least(spec)
+    expected = min(max(expected_epochs(spec.early_stopping, spec.num_trials), least), searched)
+    more = most_trials(spec) - spec.num_trials
+    if spec.confirm is not None:
+        # What is confirmed is pruned by nothing.
+        least += more * _unpruned_epochs(spec)
+        expected += more * spec.max_epochs
+    elif more:
+        # Between all that is decided at its first look and nothing at its last.
+        expected += more * spec.max_epochs / 2
+    return Band(least, expected, searched + more * spec.max_epochs)
+
+
+def _table(spec: SweepSpec) -> dict[str, Any]:
+    """An ablation's rows and seeds; nothing in a search."""
+    if spec.ablation is None:
+        return {}
+    race = race_of(spec)
+    rows = [{"name": row.name, "overrides": row.overrides} for row in spec.rows]
+    looks = list(race.looks) if race else [spec.ablation.num_seeds]
+    return {"rows": rows, "seeds": list(spec.seeds()), "looks": looks}
 
 
 def _epochs_least(spec: SweepSpec) -> int:

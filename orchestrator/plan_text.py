@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from orchestrator.ablation_rows import Row
 from orchestrator.ablation_section import Ablation
 from orchestrator.capacity import Node, count, gib
+from orchestrator.confirmation import fresh_seeds
 from orchestrator.parameters import CategoricalParameter, Parameter
 from orchestrator.plan import Band, Plan
 from orchestrator.problems import shown
+from orchestrator.rounds import most_trials, race_of
 from orchestrator.statistics.table import contrasts_of
 from orchestrator.sweep_spec import SweepSpec
 
@@ -52,9 +54,23 @@ def _kind(spec: SweepSpec) -> dict[str, list[str]]:
     """What is searched, or the rows of the table."""
     if spec.search is not None:
         ranges = [f"{path}: {describe(one)}" for path, one in spec.space.items()]
-        return {"search": [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges]}
+        search = [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges]
+        return {"search": search, **_confirmation(spec)}
     assert spec.ablation is not None, "a spec has a search or an ablation"
     return {"ablation": _table(spec, spec.ablation)}
+
+
+def _confirmation(spec: SweepSpec) -> dict[str, list[str]]:
+    if spec.confirm is None:
+        return {}
+    seeds, more = fresh_seeds(spec), most_trials(spec) - spec.num_trials
+    return {
+        "confirm": [
+            f"the best {min(spec.confirm.top, spec.num_trials)} again on "
+            f"{count(len(seeds), 'fresh seed')} ({', '.join(map(str, seeds))}): "
+            f"{count(more, 'trial')}; the best mean of these wins"
+        ]
+    }
 
 
 def _table(spec: SweepSpec, ablation: Ablation) -> list[str]:
@@ -88,9 +104,11 @@ def _comparisons(spec: SweepSpec, ablation: Ablation, compared: int) -> str:
 
 def _seeds(spec: SweepSpec, ablation: Ablation) -> str:
     text = f"every row on {count(ablation.num_seeds, 'seed')}: {', '.join(map(str, spec.seeds()))}"
-    if ablation.race is None:
+    race = race_of(spec)
+    if race is None:
         return text
-    return f"{text}; undecided rows race to at most {ablation.race.max_seeds}"
+    looks = ", ".join(map(str, race.looks[1:]))
+    return f"{text}; undecided rows get more, up to {looks} in turn"
 
 
 def _needs(plan: Plan) -> str:
@@ -124,7 +142,11 @@ def _name(node: Node) -> str:
 
 
 def _trials(plan: Plan) -> str:
-    text = f"{plan.trials}, {plan.trials_at_once} at once"
+    more = plan.most_trials - plan.trials
+    then = "and" if plan.spec.confirm else "at first, at most"
+    counted = more if plan.spec.confirm else plan.most_trials
+    trials = f"{plan.trials} {then} {counted}" if more else f"{plan.trials}"
+    text = f"{trials}, {plan.trials_at_once} at once"
     if plan.trials_at_once < plan.packing.trials:
         return f"{text} (there is room for {plan.packing.trials})"
     return text

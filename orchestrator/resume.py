@@ -91,7 +91,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
         there = StudyReader.open(url, request.sweep)
         kept = _kept(there, request.home)
         before = read_spec(kept["spec_yaml"], source=f"sweep {request.sweep}")
-        spec = _extended(before, request, kept["spec_yaml"])
+        spec = _extended(before, request, kept)
         places = Places.recalled(
             kept["places"], request.home, request.storage, request.tracking_uri
         )
@@ -123,8 +123,8 @@ def _kept(there: StudyReader, home: Path) -> dict[str, Any]:
     )
 
 
-def _extended(before: SweepSpec, request: ResumeRequest, text: str) -> SweepSpec:
-    """The spec with more trials or epochs.
+def _extended(before: SweepSpec, request: ResumeRequest, kept: dict[str, Any]) -> SweepSpec:
+    """The spec with more trials, seeds or epochs.
 
     Raises:
         ResumeError: Fewer were asked for, or more than can be a continuation.
@@ -136,6 +136,12 @@ def _extended(before: SweepSpec, request: ResumeRequest, text: str) -> SweepSpec
             f"--trials {request.trials}: sweep {request.sweep!r} is an ablation: its trials are "
             "its rows on each of its seeds; allowed: --seeds"
         )
+    if request.trials is not None and TrialPlan.of(kept).trials:
+        raise ResumeError(
+            f"--trials {request.trials}: sweep {request.sweep!r} has confirmed its best on fresh "
+            "seeds, and a search that goes on would choose once more; launch it under another "
+            f"name (--set name=... --set search.trials={request.trials})"
+        )
     if request.seeds is not None:
         overrides.append(_more_seeds(before, request.seeds))
     if request.trials is not None:
@@ -145,7 +151,7 @@ def _extended(before: SweepSpec, request: ResumeRequest, text: str) -> SweepSpec
         _refuse_less("--epochs", request.epochs, before.max_epochs)
         _refuse_epochs(before, request.epochs)
         overrides.append(f"early_stopping.max_epochs={request.epochs}")
-    return read_spec(text, overrides, f"sweep {request.sweep}")
+    return read_spec(kept["spec_yaml"], overrides, f"sweep {request.sweep}")
 
 
 def _more_seeds(before: SweepSpec, seeds: int) -> str:
@@ -154,6 +160,12 @@ def _more_seeds(before: SweepSpec, seeds: int) -> str:
         raise ResumeError(
             f"--seeds {seeds}: sweep {before.name!r} is a search, whose trials share one seed; "
             "allowed: --trials"
+        )
+    if before.ablation.race is not None:
+        raise ResumeError(
+            f"--seeds {seeds}: sweep {before.name!r} is a race, which gives seeds itself where a "
+            "difference is open; when it looks was planned before its first seed, and more looks "
+            "would find more by chance; launch it under another name with other seeds"
         )
     _refuse_less("--seeds", seeds, before.ablation.num_seeds)
     if isinstance(before.ablation.seeds, int):

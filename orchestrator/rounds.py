@@ -51,6 +51,15 @@ def next_round(
     return runs_of(spec.rows, seeds, plan.runs())
 
 
+def most_trials(spec: SweepSpec) -> int:
+    """Trials of a sweep if every round that may come does: nothing decided, all confirmed."""
+    if spec.ablation is not None and spec.ablation.race is not None:
+        return len(spec.rows) * spec.ablation.race.max_seeds
+    if spec.confirm is not None:
+        return spec.num_trials + min(spec.confirm.top, spec.num_trials) * spec.confirm.seeds
+    return spec.num_trials
+
+
 def race_of(spec: SweepSpec) -> Race | None:
     """The plan of an ablation's race; None: there is none."""
     if spec.ablation is None or spec.ablation.race is None:

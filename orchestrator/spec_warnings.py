@@ -1,6 +1,8 @@
 """What a spec allows but probably does not mean, a sentence each."""
 
+from orchestrator.ablation_rows import Row
 from orchestrator.parameters import CategoricalParameter, uneven
+from orchestrator.setting_schema import base_value
 from orchestrator.sweep_spec import HARD_NEGATIVE_EPOCH, SCHEDULE_EPOCHS, SweepSpec
 
 
@@ -96,13 +98,36 @@ _SWITCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 def _idle_warnings(spec: SweepSpec) -> list[str]:
     """Parameters that change nothing, because what they belong to is switched off."""
-    texts = []
+    texts = _idle_rows(spec)
     for path, switch, needed in _SWITCHES:
         values = spec.setting_values(switch)
         if path in spec.space and not set(values) & set(needed):
             found = " or ".join(map(str, values))
             texts.append(f"search.parameters.{path} changes nothing under {switch}: {found}")
     return texts
+
+
+def _idle_rows(spec: SweepSpec) -> list[str]:
+    """Rows of an ablation that set something which is switched off in them."""
+    idle: dict[str, list[str]] = {}
+    for row in spec.rows[1:]:
+        start = {**spec.settings, **row.overrides}
+        place = ".".join(("ablation", *row.place))
+        for path, switch, needed in _SWITCHES:
+            value = base_value(switch, spec.preset, start)
+            if path in _own_overrides(spec, row) and value not in needed:
+                text = f"{place}: {path} changes nothing under {switch}: {value}"
+                idle.setdefault(text, []).append(row.name)
+    return [
+        f"{text} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
+        for text, names in idle.items()
+    ]
+
+
+def _own_overrides(spec: SweepSpec, row: Row) -> set[str]:
+    """Settings that are written for a row itself."""
+    assert spec.ablation is not None, "only an ablation has rows"
+    return set(spec.ablation.variants.get(row.name, spec.ablation.factors))
 
 
 def _concurrency_warnings(spec: SweepSpec) -> list[str]:

@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeAlias
 
 import psutil
 
-from orchestrator.confirmation import crowned
+from orchestrator.confirmation import Confirmed, confirmation_lines, confirmed_trials, crowned
 from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_failures
 from orchestrator.planned_trials import TrialPlan
+from orchestrator.row_status import RowStatus, row_lines, row_statuses
 from orchestrator.run_filters import filter_lines, variant_filters
-from orchestrator.study import StudyReader, study_url
+from orchestrator.study import Direction, StudyReader, study_url
 from orchestrator.trial import TrialState, TrialSummary
 
 SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
@@ -27,8 +28,9 @@ _START_TOLERANCE_S = 2.0
 class SweepStatus:
     """What is known about a sweep.
 
-    `num_trials` are those that were asked for; `best` is the best complete trial and
-    `best_so_far` the best of all, those included that still run or were pruned.
+    `num_trials` are those that were asked for so far; `best` is the best complete trial and
+    `best_so_far` the best of all, those included that still run or were pruned. `rows` are those
+    of an ablation, `confirmed` the configurations that were run again, the crowned one first.
     """
 
     sweep: str
@@ -44,6 +46,9 @@ class SweepStatus:
     best_so_far: TrialSummary | None
     failures: tuple[FailureGroup, ...]
     trials: tuple[TrialSummary, ...]
+    rows: tuple[RowStatus, ...]
+    confirmed: tuple[Confirmed, ...]
+    direction: Direction
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
@@ -51,11 +56,9 @@ class SweepStatus:
         fields["counts"] = {str(state): count for state, count in self.counts.items()}
         for trial in fields["trials"]:
             del trial["cause"]
-        fields["filters"] = variant_filters(self.sweep, self._variants())
+        fields["confirmed"] = [_confirmed_fields(one) for one in self.confirmed]
+        fields["filters"] = variant_filters(self.sweep, [one.name for one in self.rows])
         return fields
-
-    def _variants(self) -> list[str]:
-        return [one.variant for one in self.trials if one.variant is not None]
 
     def render(self) -> str:
         """The same for a terminal."""
@@ -65,10 +68,10 @@ class SweepStatus:
             f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
             + (f", {done} to come" if done > 0 else ""),
             self.question,
-            *self._row_lines(),
-            *self._best_lines(),
+            *(row_lines(self.rows, self.metric) or self._best_lines()),
+            *confirmation_lines(self.confirmed, self.direction),
             *failure_lines(self.failures),
-            *filter_lines(self.sweep, self._variants()),
+            *filter_lines(self.sweep, [one.name for one in self.rows]),
             *self._hints(),
         ]
         return "\n".join(line for line in lines if line)
@@ -79,26 +82,10 @@ class SweepStatus:
             return []
         parameters = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
         return [
-            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {self._of(best)}"
-            f"{best.state}, epoch {best.best_epoch} of {best.epochs})",
+            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
+            f"epoch {best.best_epoch} of {best.epochs})",
             *parameters,
         ]
-
-    def _of(self, trial: TrialSummary) -> str:
-        """What a planned trial is a run of."""
-        if trial.confirms is not None:
-            return f"trial {trial.confirms} on seed {trial.seed}, "
-        return f"{trial.variant}, seed {trial.seed}, " if trial.variant else ""
-
-    def _row_lines(self) -> list[str]:
-        """How far each row of an ablation is."""
-        rows = list(dict.fromkeys(one.variant for one in self.trials if one.variant is not None))
-        width = max(map(len, rows), default=0)
-        return [f"  {row:<{width}}  {self._states_of(row)}" for row in rows]
-
-    def _states_of(self, row: str) -> str:
-        states = Counter(one.state for one in self.trials if one.variant == row)
-        return ", ".join(f"{states[state]} {state}" for state in TrialState if states[state])
 
     def _hints(self) -> list[str]:
         again = f"`prvr-sweep resume {self.sweep}`"
@@ -134,28 +121,43 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         state=_state(attributes),
         started_ms=attributes.get("started_ms"),
         ended_ms=attributes.get("ended_ms"),
-        num_trials=_num_wanted(attributes, len(trials)),
+        num_trials=_num_asked_for(attributes, len(trials)),
         counts={state: counts[state] for state in TrialState},
         metric=attributes.get("metric", "objective"),
         best=next(iter(crowned(study, 1)), None),
         best_so_far=_best(study, [one for one in trials if one.state is not TrialState.FAILED]),
         failures=grouped_failures(trials),
         trials=trials,
+        rows=row_statuses(trials, TrialPlan.of(attributes).runs()),
+        confirmed=confirmed_trials(study),
+        direction=study.direction,
     )
-
-
-def _num_wanted(attributes: Mapping[str, Any], there: int) -> int:
-    """Trials that were asked for, those that rounds have planned since among them."""
-    planned = len(TrialPlan.of(attributes).trials)
-    is_search = attributes.get("sampler", {}).get("kind") != "ablation"
-    wanted: int = attributes.get("num_trials", there)
-    return wanted + planned if is_search else max(planned, there)
 
 
 def this_driver() -> dict[str, Any]:
     """How others find out whether this process still runs."""
     me = psutil.Process()
     return {"host": socket.gethostname(), "pid": me.pid, "started_s": me.create_time()}
+
+
+def _num_asked_for(attributes: Mapping[str, Any], there: int) -> int:
+    """Trials that are to run as far as it is known; rounds to come are not."""
+    plan = TrialPlan.of(attributes)
+    wanted: int = attributes.get("num_trials", there)
+    if plan.runs():
+        return max(wanted, len(plan.trials))
+    return wanted + len(plan.trials)
+
+
+def _confirmed_fields(confirmed: Confirmed) -> dict[str, Any]:
+    return {
+        "trial": confirmed.searched.number,
+        "searched_value": confirmed.searched.value,
+        "runs": [one.number for one in confirmed.runs],
+        "values": list(confirmed.values),
+        "mean": confirmed.mean,
+        "standard_deviation": confirmed.standard_deviation,
+    }
 
 
 def _state(attributes: Mapping[str, Any]) -> SweepState:

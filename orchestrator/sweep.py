@@ -1,6 +1,6 @@
 """A sweep from its spec to its result: study, searcher and executor put together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from orchestrator.provenance import code_version, hardware, package_versions
 from orchestrator.rounds import ReadVideos, missing_runs, next_round
 from orchestrator.searcher import Searcher, build_sampler, sampler_record
 from orchestrator.status import this_driver
-from orchestrator.study import SweepStudy, study_url
+from orchestrator.study import Direction, SweepStudy, study_url
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
 from orchestrator.trial_events import (
@@ -43,11 +43,12 @@ class SweepResult:
         study: URL of the study, without password.
         storage: Where trial folders are.
         counts: Number of trials in each state; those left unfinished count as running.
-        best: The best complete trial, or of a confirmed configuration its best fresh run; None:
-            there is none.
+        best: The best complete trial; after a confirmation, and in an ablation, the best run of
+            the configuration whose mean is best; None: there is none.
+        confirmed: Configurations that were run again on fresh seeds, the crowned one first.
+        direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: What the event sink raised; empty: nothing.
-        confirmed: Configurations that were run again on fresh seeds, the best mean first.
     """
 
     sweep: str
@@ -58,6 +59,7 @@ class SweepResult:
     interrupted: bool
     tracking_errors: tuple[str, ...]
     confirmed: tuple[Confirmed, ...] = ()
+    direction: Direction = "maximize"
 
 
 def run_sweep(
@@ -118,7 +120,6 @@ def run_sweep(
         for one in missing_events(study, spec, told, all_tags, checkpoint_rows):
             told.add(one)
             safe.append(**one)
-    driver = SweepDriver(spec, study, searcher, safe, shown, all_tags, told)
     maximize = spec.objective.direction == "maximize"
 
     def begin() -> None:
@@ -126,13 +127,17 @@ def run_sweep(
 
     def plan_more() -> bool:
         more = next_round(spec, study, searcher.planned, videos)
-        searcher.plan(more)
-        _say_round(more, shown)
-        begin()
+        if more:
+            searcher.plan(more)
+            _say_round(more, shown)
+            begin()
         return bool(more)
 
+    driver = SweepDriver(
+        spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more
+    )
     begin()
-    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown, plan_more)
+    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown)
     best = crowned(study, 1)
     return SweepResult(
         sweep=spec.name,
@@ -143,6 +148,7 @@ def run_sweep(
         interrupted=interrupted,
         tracking_errors=tuple(safe.errors),
         confirmed=confirmed_trials(study),
+        direction=study.direction,
     )
 
 
@@ -181,7 +187,6 @@ def _run(
     study: SweepStudy,
     sink: SafeSink,
     progress: Progress,
-    plan_more: Callable[[], bool],
 ) -> bool:
     """Run to the end, whatever it is, and write it down; True: interrupted.
 
@@ -193,8 +198,6 @@ def _run(
     try:
         with Interruption().listening() as interruption:
             runner.run(driver, concurrency, interruption)
-            while plan_more():
-                runner.run(driver, concurrency, interruption)
     except KeyboardInterrupt:
         state = "interrupted"
     except BaseException:

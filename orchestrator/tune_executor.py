@@ -170,6 +170,7 @@ class _Bridge:
         self._interruption = interruption
         self._lost = lost
         self._live: dict[str, TrialRequest] = {}
+        # Whether the source is to be asked: after a None not before a trial has ended.
         self._has_more = True
         self.error: Exception | None = None
 
@@ -183,7 +184,8 @@ class _Bridge:
             return None
         request = self._lost.next() or self._new()
         if request is None:
-            # One that runs may be lost and come again; after FINISHED Tune asks no more.
+            # One that runs may be lost and come again, or bring a round; after FINISHED Tune asks
+            # no more.
             return None if self._live else str(Searcher.FINISHED)
         self._live[trial_id] = request
         return {"number": request.number, "request": request_to_json(request)}
@@ -201,11 +203,13 @@ class _Bridge:
     def end(self, trial_id: str) -> None:
         request = self._live.pop(trial_id, None)
         if request is not None:
+            self._has_more = True
             self._guard(lambda: self._source.on_end(request.number))
 
     def fail(self, trial_id: str, cause: FailureCause) -> None:
         """A trial has failed, or was lost and will be suggested again."""
         request = self._live.pop(trial_id, None)
+        self._has_more = True
         if request is not None and not self._lost.take_back(request, cause):
             self._guard(lambda: self._source.on_failure(request.number, cause))
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,12 +11,17 @@ from orchestrator.commands.options import (
     DEFAULT_HOME,
     home_as_given_option,
     json_option,
+    quick_option,
     set_option,
     space_argument,
     storage_option,
     tracking_option,
 )
 from orchestrator.commands.outcome import FINISHED_WITH_FAILURES, show
+from orchestrator.commands.space import space_spec
+
+if TYPE_CHECKING:
+    from orchestrator.sweep_spec import SweepSpec
 
 
 @click.command()
@@ -42,6 +47,7 @@ from orchestrator.commands.outcome import FINISHED_WITH_FAILURES, show
     help="Send the sweep as a job to the cluster whose dashboard is at http://HOST:PORT, and say "
     "how to follow it; it goes on when this machine is gone. Paths are the cluster's.",
 )
+@quick_option
 @set_option
 @json_option
 @space_argument
@@ -53,6 +59,7 @@ def launch(
     executor: Any,  # noqa: ANN401  (click checks the choice)
     address: str | None,
     submit: str | None,
+    quick: bool,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -68,27 +75,26 @@ def launch(
     if submit is not None:
         if address is not None:
             raise click.UsageError("a job finds its own cluster; leave out --address or --submit")
-        return _submit(submit, space, home, storage, tracking_uri, overrides, as_json)
+        spec = space_spec(space, overrides, quick=quick, runs_elsewhere=True)
+        return _submit(submit, spec, home, storage, tracking_uri, as_json)
     here = Path(home or DEFAULT_HOME).resolve()
-    return _launch(space, here, storage, tracking_uri, executor, address, overrides, as_json)
+    spec = space_spec(space, overrides, quick=quick)
+    return _launch(spec, here, storage, tracking_uri, executor, address, as_json)
 
 
 def _submit(
     url: str,
-    space: Path,
+    spec: "SweepSpec",
     home: str | None,
     storage: str | None,
     tracking_uri: str | None,
-    overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
     from orchestrator import submission_text
-    from orchestrator.spec_loading import load_spec
     from orchestrator.submission import DEFAULT_HOME as REMOTE_HOME
     from orchestrator.submission import RemotePlaces
     from orchestrator.submission import submit as send
 
-    spec = load_spec(space, overrides, runs_elsewhere=True)
     places = RemotePlaces(home or REMOTE_HOME, storage, tracking_uri)
     sent = send(url, spec, places, as_json)
     if as_json:
@@ -99,13 +105,12 @@ def _submit(
 
 
 def _launch(
-    space: Path,
+    spec: "SweepSpec",
     home: Path,
     storage: str | None,
     tracking_uri: str | None,
     executor: Any,  # noqa: ANN401  (click checks the choice)
     address: str | None,
-    overrides: tuple[str, ...],
     as_json: bool,
 ) -> int:
     from orchestrator.launch import launch as run
@@ -113,10 +118,8 @@ def _launch(
     from orchestrator.plan import plan_here, plan_on
     from orchestrator.plan_text import render
     from orchestrator.progress import StreamProgress
-    from orchestrator.spec_loading import load_spec
     from orchestrator.tracking_store import TrackingStore
 
-    spec = load_spec(space, overrides)
     places = Places(home, storage, TrackingStore.of(tracking_uri, home))
     planned = plan_here(spec) if address is None else plan_on(spec, address, probe=False)
     click.echo(render(planned), err=True)

@@ -28,6 +28,12 @@ set_option = click.option(
     metavar="PATH=VALUE",
     help="Change a place of the YAML or a setting, e.g. search.trials=8; may be repeated.",
 )
+quick_option = click.option(
+    "--quick",
+    is_flag=True,
+    help="A few epochs on two seeds, under the name NAME-quick: shows in minutes that everything "
+    "runs, says nothing about the question.",
+)
 space_argument = click.argument("space", type=click.Path(path_type=Path))
 storage_option = click.option(
     "--storage",

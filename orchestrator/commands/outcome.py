@@ -8,9 +8,6 @@ import click
 from orchestrator.places import home_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.confirmation import Confirmed
     from orchestrator.launch import LaunchResult
     from orchestrator.places import Places
     from orchestrator.sweep_spec import SweepSpec
@@ -49,13 +46,9 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
         "best_trial": best.number if best else None,
         "value": best.value if best else None,
         "parameters": best.parameters if best else None,
+        "variant": best.variant if best else None,
         "confirmed": [
-            {
-                "trial": one.searched.number,
-                "searched": one.searched.value,
-                "mean": one.mean,
-                "fresh": list(one.values),
-            }
+            {"trial": one.searched.number, "value": one.searched.value, "fresh": list(one.values)}
             for one in sweep.confirmed
         ],
         "test": result.test,
@@ -69,9 +62,11 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
 
 
 def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
+    from orchestrator.confirmation import confirmation_lines
+
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
-    lines += _confirmed_lines(sweep.confirmed, metric)
+    lines += confirmation_lines(sweep.confirmed, sweep.direction)
     if result.test:
         names = ("R1", "R5", "R10", "R100", "SumR")
         lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))
@@ -93,18 +88,14 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
 def _best_lines(best: "TrialSummary", metric: str) -> list[str]:
     values = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
     found = f"{metric} {best.value:.1f} at epoch {best.best_epoch}"
-    of = f" ({best.variant})" if best.variant else ""
-    of = f" (trial {best.confirms} on a fresh seed)" if best.confirms is not None else of
-    return [f"winner: trial {best.number}{of}, {found}", *values]
+    return [f"winner: trial {best.number}{_origin(best)}, {found}", *values]
 
 
-def _confirmed_lines(confirmed: "Sequence[Confirmed]", metric: str) -> list[str]:
-    """Both values of each configuration: the one that chose it, and that on fresh seeds."""
-    return [
-        f"confirmed: trial {one.searched.number}, {metric} {one.mean:.1f} in the mean of "
-        f"{len(one.runs)} fresh seeds (the search had found {one.searched.value:.1f})"
-        for one in confirmed
-    ]
+def _origin(best: "TrialSummary") -> str:
+    """Of what a trial that was planned is a run."""
+    if best.confirms is not None:
+        return f" (trial {best.confirms} again, seed {best.seed})"
+    return "" if best.variant is None else f" ({best.variant}, seed {best.seed})"
 
 
 def _ui_command(places: "Places") -> str:

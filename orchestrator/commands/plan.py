@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.options import json_option, set_option, space_argument
+from orchestrator.commands.options import json_option, quick_option, set_option, space_argument
+from orchestrator.commands.space import space_spec
 
 
 @click.command()
@@ -22,6 +23,7 @@ from orchestrator.commands.options import json_option, set_option, space_argumen
     "some 20 seconds after its start. Default: only with --address; without a probe times are "
     "rough, from the sizes alone.",
 )
+@quick_option
 @set_option
 @json_option
 @space_argument
@@ -29,6 +31,7 @@ def plan(
     space: Path,
     address: str | None,
     probe: bool | None,
+    quick: bool,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -38,9 +41,8 @@ def plan(
     """
     from orchestrator.plan import plan_here, plan_on
     from orchestrator.plan_text import render
-    from orchestrator.spec_loading import load_spec
 
-    spec = load_spec(space, overrides)
+    spec = space_spec(space, overrides, quick=quick)
     tell = partial(click.echo, err=True)
     if address is None:
         planned = plan_here(spec, probe=bool(probe), tell=tell)

@@ -15,6 +15,8 @@ from prvr_model.settings import SpeedSettings, build_settings
 
 EPOCHS = 3
 STOPPED_NUMBER = 7
+# Comes in a round of its own, after all others have ended.
+LATER_NUMBER = 8
 # Numbers whose trial of `tests.sweep.fake_trials.mixed` fails.
 ERROR_NUMBER, EXIT_NUMBER, EMPTY_NUMBER = 1, 2, 3
 
@@ -36,16 +38,24 @@ def request(number: int) -> TrialRequest:
 
 @dataclass
 class RecordingSource:
-    """Hands out trials and writes down what it is told; stops one trial at its second epoch."""
+    """Hands out trials and writes down what it is told; stops one trial at its second epoch.
+
+    Those of `later` come when nothing runs any more.
+    """
 
     numbers: list[int]
+    later: list[int] = field(default_factory=list)
     calls: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     reports: dict[int, list[EpochReport]] = field(default_factory=lambda: defaultdict(list))
     causes: dict[int, FailureCause] = field(default_factory=dict)
     live: set[int] = field(default_factory=set)
     most_live: int = 0
+    began_later: list[int] = field(default_factory=list)
 
     def next_trial(self) -> TrialRequest | None:
+        if not self.numbers and not self.live and self.later:
+            self.numbers, self.later = self.later, []
+            self.began_later = sorted(self.calls)
         if not self.numbers:
             return None
         number = self.numbers.pop(0)
@@ -95,7 +105,7 @@ class ExecutorContract:
     @classmethod
     def told(cls) -> RecordingSource:
         """What a source was told in one run of nine trials of every kind."""
-        source = RecordingSource(list(range(9)))
+        source = RecordingSource(list(range(8)), later=[LATER_NUMBER])
         executor = cls.make(f"{cls.fakes}:mixed")
         executor.run(source, cls.concurrency, Interruption())
         return source
@@ -106,6 +116,10 @@ class ExecutorContract:
             calls = told.calls[number]
             assert calls[0] == "begin"
             assert [one for one in calls if one in ("end", "failure")] == [calls[-1]]
+
+    def test_another_round_begins_when_nothing_runs(self, told: RecordingSource) -> None:
+        assert told.began_later == list(range(8))
+        assert told.calls[LATER_NUMBER] == ["begin", "report", "report", "report", "end"]
 
     def test_reports_arrive_in_order_with_every_bit(self, told: RecordingSource) -> None:
         assert [one.epoch for one in told.reports[0]] == [1, 2, 3]

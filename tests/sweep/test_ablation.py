@@ -146,6 +146,7 @@ def test_a_plan_survives_json() -> None:
         ("ablation.seeds=[1, 1]", "or a list of different whole numbers"),
         ("ablation.race={max_seeds: 2}", ""),
         ("ablation.race={max_seeds: 1}", "allowed: a whole number >= 2"),
+        ("ablation={design: one_in, seeds: 1, race: true}", "found 1 with race; allowed: 2"),
         ("ablation.variants.TCPL={}", "found no override; allowed: one setting or more"),
         ("ablation.variants.TCPL.losses.tua=1", "did you mean losses.tau?"),
         ("ablation.variants.TCPL.training.seed=4", "use ablation.seeds"),
@@ -203,7 +204,48 @@ def test_the_plan_shows_rows_comparisons_and_seeds() -> None:
     assert "ladder of 4 rows" in shown
     assert "CBVA      losses.cross_branch = 'fixed'" in shown
     assert "each to baseline and to the step before: 5 comparisons, corrected together" in shown
-    assert "every row on 2 seeds: 1, 2; undecided rows race to at most 6" in shown
+    assert "every row on 2 seeds: 1, 2; undecided rows get more, up to 3, 4, 6 in turn" in shown
+    assert any(line.startswith("trials     8 at first, at most 24, ") for line in shown)
+    assert any(line.endswith("16 to 48 in all") for line in shown)
+
+
+def test_the_plan_as_json_has_the_table() -> None:
+    planned = plan_here(spec_of("ablation.race=true", text=LADDER)).to_dict()
+    assert (planned["trials"], planned["most_trials"]) == (8, 24)
+    assert [one["name"] for one in planned["rows"]] == ["baseline", "TCPL", "CBVA", "adaptive"]
+    assert (planned["seeds"], planned["looks"]) == ([1, 2], [2, 3, 4, 6])
+    assert planned["epochs"] == {"least": 16, "expected": 32, "most": 48}
+
+
+def test_the_plan_of_a_search_shows_its_confirmation() -> None:
+    plan = plan_here(spec_of("confirm={top: 2, seeds: 3}"))
+    lines = [line.strip() for line in render(plan).splitlines()]
+    again = "the best 2 again on 3 fresh seeds (2, 3, 4): 6 trials; the best mean of these wins"
+    assert f"confirm    {again}" in lines
+    assert any(line.startswith("trials     12 and 6, ") for line in lines)
+    # 12 trials of 9 epochs at most, and 6 of 9 that nothing prunes.
+    assert (plan.most_trials, plan.epochs.most) == (18, 162)
+    alone = plan_here(spec_of())
+    assert plan.epochs.expected == alone.epochs.expected + 54
+
+
+def test_rows_in_which_their_setting_is_switched_off_are_warned_of() -> None:
+    idle = "ablation.variants.TCPL.losses.tau=0.7"
+    assert spec_warnings(spec_of(idle, "ablation.seeds=3", text=LADDER)) == (
+        "ablation.variants.TCPL: losses.tau changes nothing under losses.cross_branch: off (TCPL)",
+    )
+    on = "ablation.variants.CBVA={losses.cross_branch: adaptive, losses.tau: 0.7}"
+    adaptive = "ablation.variants.adaptive={losses.tau: 0.8}"
+    assert spec_warnings(spec_of(on, adaptive, "ablation.seeds=3", text=LADDER)) == ()
+    grid = spec_of(
+        "ablation={design: grid, factors: {losses.cross_branch: [off, adaptive], "
+        "losses.tau: [0.7, 0.8, 0.9]}}",
+        text=LADDER,
+    )
+    assert spec_warnings(grid) == (
+        "ablation.factors: losses.tau changes nothing under losses.cross_branch: off "
+        "(cross_branch=off tau=0.7 and 2 more)",
+    )
 
 
 def test_more_seeds_are_an_extension() -> None:

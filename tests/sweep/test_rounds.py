@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.confirmation import confirmed_trials
+from orchestrator.confirmation import confirmed_trials, crowned
 from orchestrator.progress import SilentProgress
 from orchestrator.spec_loading import read_spec
 from orchestrator.statistics.outcomes import VideosOfQueries
@@ -93,7 +93,7 @@ def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
     assert seeds["worse"] == [1, 2]
     status = read_status(tmp_path, "small")
     assert status.num_trials == 12
-    assert "  worse     2 complete" in status.render()
+    assert {one.name: one.complete for one in status.rows}["worse"] == 2
 
 
 def test_without_a_race_every_row_has_its_seeds_and_no_more(tmp_path: Path) -> None:
@@ -130,9 +130,24 @@ def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
     status = read_status(tmp_path, "small")
     assert status.best == result.best
     assert status.num_trials == 11
-    assert f"(trial {result.best.number}, trial 3 on seed {result.best.seed}," in status.render()
+    assert "trial 3: 70 ± 0 in 3 runs, 70 in the search; crowned" in status.render()
     started = [one for one in sink.events if one["kind"] == "trial_started" and "confirms" in one]
     assert [(one["confirms"], one["block"]) for one in started][:3] == [(4, 0), (3, 0), (4, 1)]
+
+
+def test_of_an_ablation_the_row_with_the_best_mean_wins(tmp_path: Path) -> None:
+    result = run(tmp_path, read_spec(RACE), "ranked")
+    study = reader(tmp_path)
+    means: dict[str, float] = {}
+    for name in ("baseline", "alike"):
+        own = [one.value or 0.0 for one in study.summaries() if one.variant == name]
+        means[name] = sum(own) / len(own)
+    best, second, last = crowned(study, 3)
+    assert best.variant == max(means, key=lambda name: means[name])
+    assert {second.variant, last.variant} == {"baseline", "alike", "worse"} - {best.variant}
+    # Two seeds of a row that the race dropped weigh nothing against five, however lucky.
+    assert last.variant == "worse"
+    assert result.best == best
 
 
 @pytest.mark.parametrize("at", [4, 5, 7, 10])
