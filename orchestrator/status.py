@@ -13,6 +13,7 @@ from orchestrator.confirmation import Confirmed, confirmation_lines, confirmed_t
 from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_failures
 from orchestrator.planned_trials import TrialPlan
 from orchestrator.row_status import RowStatus, row_lines, row_statuses
+from orchestrator.run_filters import filter_lines, variant_filters
 from orchestrator.study import Direction, StudyReader, study_url
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -56,6 +57,7 @@ class SweepStatus:
         for trial in fields["trials"]:
             del trial["cause"]
         fields["confirmed"] = [_confirmed_fields(one) for one in self.confirmed]
+        fields["filters"] = variant_filters(self.sweep, [one.name for one in self.rows])
         return fields
 
     def render(self) -> str:
@@ -69,6 +71,7 @@ class SweepStatus:
             *(row_lines(self.rows, self.metric) or self._best_lines()),
             *confirmation_lines(self.confirmed, self.direction),
             *failure_lines(self.failures),
+            *filter_lines(self.sweep, [one.name for one in self.rows]),
             *self._hints(),
         ]
         return "\n".join(line for line in lines if line)

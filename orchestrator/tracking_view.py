@@ -36,6 +36,11 @@ SEED_TAG = "prvr.seed"
 STATE_TAG = "prvr.state"
 FAILURE_TAG = "prvr.failure"
 BEST_TRIAL_TAG = "prvr.best_trial"
+# What a user looks for by hand; short, as MLflow's search box is.
+VARIANT_TAG = "variant"
+PROTOCOL_TAG = "protocol"
+_ORIGIN_TAGS = (VARIANT_TAG, "block", "confirms", "taken_from")
+_SHORT_SEED_TAG = "seed"
 NOTE_TAG = "mlflow.note.content"
 TABLES_TAG = "mlflow.loggedArtifacts"
 
@@ -113,6 +118,7 @@ class SweepView:
         self._minimize = False
         self._start_ms = 0
         self._num_ends = 0
+        self._labels: dict[str, str] = {}
         self._answer = ""
         self._trials: dict[int, _Trial] = {}
         self._changes: dict[int | None, RunChange] = {}
@@ -156,7 +162,8 @@ class SweepView:
         self._minimize = params.get("objective.direction") == "minimize"
         change = self._change(None)
         change.params |= _texts(params)
-        change.tags |= _tags(event.get("tags") or {})
+        self._labels = _texts(event.get("labels") or {})
+        change.tags |= _tags(event.get("tags") or {}) | self._labels
         change.tags |= {ROLE_TAG: "sweep", STATE_TAG: "running", NOTE_TAG: self._note()}
         change.texts[SPEC_FILE] = str(event.get("spec_yaml") or "")
         change.status = "RUNNING"
@@ -178,7 +185,10 @@ class SweepView:
         change.tags |= _tags(event.get("tags") or {})
         change.tags |= {ROLE_TAG: "trial", KEY_TAG: trial.key, STATE_TAG: trial.state}
         if trial.seed is not None:
-            change.tags[SEED_TAG] = str(trial.seed)
+            change.tags |= {SEED_TAG: str(trial.seed), _SHORT_SEED_TAG: str(trial.seed)}
+        change.tags |= _texts({one: event[one] for one in _ORIGIN_TAGS if one in event})
+        if PROTOCOL_TAG in self._labels:
+            change.tags[PROTOCOL_TAG] = self._labels[PROTOCOL_TAG]
         if trial.state == "running":
             change.status = "RUNNING"
             change.end_ms = None

@@ -47,8 +47,17 @@ def sweep_started_event(spec: SweepSpec, tags: Mapping[str, str], timestamp_ms: 
         "spec_yaml": spec.dump_yaml(),
         "params": _sweep_params(spec),
         "tags": dict(tags),
+        "labels": _labels(spec),
         "timestamp_ms": timestamp_ms,
     }
+
+
+def _labels(spec: SweepSpec) -> dict[str, str]:
+    """What a sweep is found by, beside its name."""
+    labels = {"protocol": str(spec.protocol)}
+    if spec.ablation is not None:
+        labels |= {"design": spec.ablation.design, "baseline": spec.ablation.baseline.name}
+    return labels
 
 
 def _sweep_params(spec: SweepSpec) -> dict[str, Any]:

@@ -125,4 +125,4 @@ def _launch(
     click.echo(render(planned), err=True)
     click.echo(err=True)
     result = run(spec, places, StreamProgress(sys.stderr), executor, address)
-    return show(result, places, spec.objective.metric, as_json=as_json)
+    return show(result, places, spec, as_json=as_json)

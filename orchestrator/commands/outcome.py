@@ -10,6 +10,7 @@ from orchestrator.places import home_option
 if TYPE_CHECKING:
     from orchestrator.launch import LaunchResult
     from orchestrator.places import Places
+    from orchestrator.sweep_spec import SweepSpec
     from orchestrator.trial import TrialSummary
 
 FINISHED_WITH_FAILURES = 4
@@ -17,12 +18,17 @@ _NOT_TRACKED = 1
 _INTERRUPTED = 130
 
 
-def show(result: "LaunchResult", places: "Places", metric: str, *, as_json: bool) -> int:
+def show(result: "LaunchResult", places: "Places", spec: "SweepSpec", *, as_json: bool) -> int:
     """Print the result on stdout and what is missing on stderr; returns the exit code."""
+    from orchestrator.run_filters import filter_lines, variant_filters
+
+    rows = [row.name for row in spec.rows]
     if as_json:
-        click.echo(json.dumps(_summary(result, places)))
+        filters = variant_filters(spec.name, rows)
+        click.echo(json.dumps({**_summary(result, places), "filters": filters}))
     else:
-        click.echo(_winner(result, places, metric))
+        lines = [_winner(result, places, spec.objective.metric), *filter_lines(spec.name, rows)]
+        click.echo("\n".join(lines))
     if result.problem:
         click.echo(f"warning: MLflow does not have everything: {result.problem}", err=True)
     return _exit_code(result)

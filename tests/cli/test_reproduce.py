@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from orchestrator.study import StudyReader, study_url
 from orchestrator.tracking_store import settle_mlflow
 from prvr_model import checkpoint
+from prvr_model.checkpoint_header import LAST
 from prvr_model.storage import Folder
 from tests.cli.commands import TINY_SPACE, Done, prvr
 
@@ -122,18 +123,16 @@ def test_what_cannot_be_run_again_is_refused(
 def test_rows_that_were_changed_are_found_out(folder: Path) -> None:
     study = StudyReader.open(study_url(folder / "prvr-runs"), "tiny")
     trial = Folder.open(study.summary(1).folder)
-    kept = trial.read_bytes(checkpoint.LAST)
+    kept = trial.read_bytes(LAST)
     # One digit of a loss of epoch 2, in the header of the file.
     head, _, tail = kept.rpartition(b"train/total")
     digit = tail.index(b".") + 1
     other = b"1" if tail[digit : digit + 1] != b"1" else b"2"
-    trial.write_bytes(
-        checkpoint.LAST, head + b"train/total" + tail[:digit] + other + tail[digit + 1 :]
-    )
+    trial.write_bytes(LAST, head + b"train/total" + tail[:digit] + other + tail[digit + 1 :])
     try:
         done = prvr("reproduce", "tiny/1", cwd=folder)
     finally:
-        trial.write_bytes(checkpoint.LAST, kept)
+        trial.write_bytes(LAST, kept)
     assert done.code == 1
     assert "tiny/1: DIFFERS from epoch 2 on, in 1 of " in done.out
     assert "train/total" in done.out

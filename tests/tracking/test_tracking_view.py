@@ -55,6 +55,23 @@ def test_tags_get_our_beginning() -> None:
     assert change.run.name == "000 abcdef"
 
 
+def test_a_run_of_a_row_carries_row_seed_and_block_and_others_do_not() -> None:
+    start = sweep_started() | {"labels": {"protocol": "validation", "design": "ladder"}}
+    of_row = started(0, variant="+ tcpl", block=1, confirms=4, taken_from="old/7")
+    changes = changes_of([start, of_row, started(1)])
+    wanted = {"variant": "+ tcpl", "seed": "3", "block": "1", "confirms": "4",
+              "taken_from": "old/7", "protocol": "validation"}  # fmt: skip
+    assert wanted.items() <= changes[0].tags.items()
+    assert changes[1].tags.keys().isdisjoint({"variant", "block", "confirms", "taken_from"})
+    assert changes[None].tags["design"] == "ladder"
+    assert changes[None].tags["protocol"] == "validation"
+
+
+def test_events_of_older_sweeps_have_no_labels() -> None:
+    changes = changes_of([sweep_started(), started(0)])
+    assert "protocol" not in changes[None].tags | changes[0].tags
+
+
 @pytest.mark.parametrize(
     ("state", "status"),
     [("complete", "FINISHED"), ("pruned", "FINISHED"), ("failed", "FAILED")],
