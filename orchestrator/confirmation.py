@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from orchestrator.ablation_section import SEED
 from orchestrator.planned_trials import PlannedTrial
 from orchestrator.study import Direction, StudyReader
+from orchestrator.sweep_size import fresh_seeds
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -38,14 +39,6 @@ class Confirmed:
     def standard_deviation(self) -> float | None:
         """Between the fresh runs; None for a single one."""
         return stdev(self.values) if len(self.values) > 1 else None
-
-
-def fresh_seeds(spec: SweepSpec) -> tuple[int, ...]:
-    """Seeds of the confirmation, none of them the search's."""
-    if spec.confirm is None:
-        return ()
-    (used,) = spec.setting_values(SEED)
-    return tuple(range(used + 1, used + 1 + spec.confirm.seeds))
 
 
 def confirmations(spec: SweepSpec, study: StudyReader) -> list[PlannedTrial]:

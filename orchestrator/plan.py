@@ -14,9 +14,9 @@ from orchestrator.estimate import DRAWN_TRIALS, trial_needs, worker_memory
 from orchestrator.expected_epochs import expected_epochs
 from orchestrator.probing import probe_here, probe_request
 from orchestrator.refusal import pack_or_refuse
-from orchestrator.rounds import most_trials, race_of
 from orchestrator.search_space import drawn_settings
 from orchestrator.spec_warnings import spec_warnings
+from orchestrator.sweep_size import most_trials, race_of
 from orchestrator.sweep_spec import SweepSpec
 from prvr_model.probe_messages import ProbeRequest, ProbeResult
 from prvr_model.settings import Settings

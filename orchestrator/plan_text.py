@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from orchestrator.ablation_rows import Row
 from orchestrator.ablation_section import Ablation
 from orchestrator.capacity import Node, count, gib
-from orchestrator.confirmation import fresh_seeds
 from orchestrator.parameters import CategoricalParameter, Parameter
 from orchestrator.plan import Band, Plan
 from orchestrator.problems import shown
-from orchestrator.rounds import most_trials, race_of
-from orchestrator.statistics.table import contrasts_of
+from orchestrator.statistics.contrasts import contrasts_of
+from orchestrator.sweep_size import fresh_seeds, most_trials, race_of
 from orchestrator.sweep_spec import SweepSpec
 
 _LABEL_WIDTH = 9

@@ -18,11 +18,12 @@ from orchestrator.outbox import Outbox, set_aside
 from orchestrator.places import Places, home_option
 from orchestrator.planned_trials import TrialPlan
 from orchestrator.progress import Progress
-from orchestrator.rounds import missing_runs, race_of
+from orchestrator.rounds import missing_runs
 from orchestrator.searcher import build_sampler, sampler_record
 from orchestrator.spec_loading import read_spec
 from orchestrator.study import StudyReader, SweepStudy, study_url
 from orchestrator.sweep import ExecutorName
+from orchestrator.sweep_size import race_of
 from orchestrator.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 from orchestrator.trial import TrialState
 from orchestrator.trial_events import Told

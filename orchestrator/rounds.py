@@ -10,10 +10,12 @@ from typing import TypeAlias
 from orchestrator.confirmation import confirmations
 from orchestrator.errors import OutcomesError
 from orchestrator.planned_trials import PlannedTrial, TrialPlan, runs_of
+from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.statistics.outcomes import VariantRuns, VideosOfQueries, depths_of
 from orchestrator.statistics.racing import Race
-from orchestrator.statistics.table import contrasts_of, make_table, seeds_of_next_look
+from orchestrator.statistics.table import make_table, seeds_of_next_look
 from orchestrator.study import StudyReader
+from orchestrator.sweep_size import race_of
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial_outcomes import row_runs
 
@@ -51,22 +53,6 @@ def next_round(
     return runs_of(spec.rows, seeds, plan.runs())
 
 
-def most_trials(spec: SweepSpec) -> int:
-    """Trials of a sweep if every round that may come does: nothing decided, all confirmed."""
-    if spec.ablation is not None and spec.ablation.race is not None:
-        return len(spec.rows) * spec.ablation.race.max_seeds
-    if spec.confirm is not None:
-        return spec.num_trials + min(spec.confirm.top, spec.num_trials) * spec.confirm.seeds
-    return spec.num_trials
-
-
-def race_of(spec: SweepSpec) -> Race | None:
-    """The plan of an ablation's race; None: there is none."""
-    if spec.ablation is None or spec.ablation.race is None:
-        return None
-    return Race.planned(spec.ablation.num_seeds, spec.ablation.race.max_seeds)
-
-
 def _next_look(
     spec: SweepSpec, study: StudyReader, race: Race, videos: VideosOfQueries
 ) -> dict[str, int]:
@@ -75,7 +61,9 @@ def _next_look(
     with_steps = spec.ablation is not None and spec.ablation.design == "ladder"
     contrasts = contrasts_of([one.name for one in runs], with_steps)
     table = make_table(runs, videos.counts, contrasts, race=race)
-    return seeds_of_next_look(runs, videos.counts, table)
+    wanted = seeds_of_next_look(runs, videos.counts, table)
+    # Where every run failed, others of the same settings would.
+    return {one.name: wanted[one.name] for one in runs if one.name in wanted and one.seeds}
 
 
 def ablation_runs(

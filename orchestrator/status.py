@@ -28,9 +28,9 @@ _START_TOLERANCE_S = 2.0
 class SweepStatus:
     """What is known about a sweep.
 
-    `num_trials` are those that were asked for so far; `best` is the best complete trial and
-    `best_so_far` the best of all, those included that still run or were pruned. `rows` are those
-    of an ablation, `confirmed` the configurations that were run again, the crowned one first.
+    `num_trials` are those that were asked for so far; `best` is the complete trial that would win
+    now and `best_so_far` the best of all, those included that still run or were pruned. `rows` are
+    those of an ablation, `confirmed` the configurations that were run again, the crowned first.
     """
 
     sweep: str
@@ -152,11 +152,10 @@ def _num_asked_for(attributes: Mapping[str, Any], there: int) -> int:
 def _confirmed_fields(confirmed: Confirmed) -> dict[str, Any]:
     return {
         "trial": confirmed.searched.number,
-        "searched_value": confirmed.searched.value,
-        "runs": [one.number for one in confirmed.runs],
-        "values": list(confirmed.values),
+        "searched": confirmed.searched.value,
         "mean": confirmed.mean,
         "standard_deviation": confirmed.standard_deviation,
+        "fresh": list(confirmed.values),
     }
 
 

@@ -15,13 +15,13 @@ from statistics import fmean
 import numpy as np
 
 from orchestrator.statistics.comparison import Verdict
+from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.statistics.crossed import crossed_mean
 from orchestrator.statistics.power import STATED_POWER, Spread, power
 from orchestrator.statistics.racing import Race
 from orchestrator.statistics.table import (
     LEVEL,
     Table,
-    contrasts_of,
     make_table,
     seeds_of_next_look,
 )

@@ -48,7 +48,12 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
         "parameters": best.parameters if best else None,
         "variant": best.variant if best else None,
         "confirmed": [
-            {"trial": one.searched.number, "value": one.searched.value, "fresh": list(one.values)}
+            {
+                "trial": one.searched.number,
+                "searched": one.searched.value,
+                "mean": one.mean,
+                "fresh": list(one.values),
+            }
             for one in sweep.confirmed
         ],
         "test": result.test,

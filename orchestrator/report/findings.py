@@ -8,10 +8,12 @@ from orchestrator.confirmation import Confirmed, confirmed_trials, crowned, sear
 from orchestrator.failure_groups import FailureGroup, grouped_failures
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
-from orchestrator.rounds import ablation_runs, race_of
+from orchestrator.rounds import ablation_runs
+from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.selection import Selection, choose_best
-from orchestrator.statistics.table import Summary, Table, contrasts_of, make_table
+from orchestrator.statistics.table import Summary, Table, make_table
+from orchestrator.sweep_size import race_of
 from orchestrator.trial import TrialState, TrialSummary
 
 # Ranks of so many epochs are read to estimate the optimism; a study of more has to do without.

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaln
 
+from orchestrator.statistics.contrasts import Contrast
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
 from orchestrator.statistics.outcomes import VariantRuns
 from orchestrator.statistics.power import Need, Spread, what_is_needed
@@ -27,14 +28,6 @@ class Verdict(StrEnum):
     REAL = "real"
     WORSE = "worse"
     NOT_SHOWN = "not shown"
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """What is compared with what."""
-
-    variant: str
-    reference: str
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -10,12 +9,12 @@ from jaxtyping import Float
 from orchestrator.errors import StatisticsError
 from orchestrator.statistics.comparison import (
     Comparison,
-    Contrast,
     Criterion,
     Verdict,
     compare,
     judged,
 )
+from orchestrator.statistics.contrasts import Contrast
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
 from orchestrator.statistics.outcomes import VariantRuns
 from orchestrator.statistics.racing import Race, Standing, best_of, next_seeds
@@ -81,18 +80,6 @@ class Table:
             if one.contrast == Contrast(variant, reference):
                 return one
         raise KeyError((variant, reference))
-
-
-def contrasts_of(names: Sequence[str], with_steps: bool) -> tuple[Contrast, ...]:
-    """Each variant against the first, and against the step before where steps have a meaning.
-
-    Args:
-        names: The baseline, then the variants in order.
-        with_steps: Whether each variant adds to the one before, as in a ladder.
-    """
-    to_baseline = [Contrast(name, names[0]) for name in names[1:]]
-    steps = [Contrast(name, before) for before, name in pairwise(names[1:])]
-    return tuple(to_baseline + steps * with_steps)
 
 
 def make_table(

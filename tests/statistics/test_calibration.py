@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import norm
 
-from orchestrator.statistics.table import contrasts_of, holm
+from orchestrator.statistics.contrasts import contrasts_of
+from orchestrator.statistics.table import holm
 from tests.calibration import NUM_VARIANTS, SCENARIOS, Scenario, false_rate
 from tests.statistics.planted import PlantedRuns, World, planted_runs
 

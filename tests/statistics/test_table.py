@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import StatisticsError
 from orchestrator.statistics.comparison import Verdict, effect_size
+from orchestrator.statistics.contrasts import Contrast, contrasts_of
 from orchestrator.statistics.crossed import crossed_mean
 from orchestrator.statistics.outcomes import (
     VariantRuns,
@@ -17,7 +18,7 @@ from orchestrator.statistics.outcomes import (
     variant_runs,
 )
 from orchestrator.statistics.power import Spread, power, what_is_needed
-from orchestrator.statistics.table import Contrast, Table, contrasts_of, holm, make_table
+from orchestrator.statistics.table import Table, holm, make_table
 from orchestrator.statistics.wording import population_text, verdict_text
 
 COUNTS = np.ones(30)

@@ -107,3 +107,10 @@ def ranked(request: TrialRequest, report: Report) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file({"ranks": ranks}, folder / f"epoch-{epoch:04d}.safetensors")
         report(EpochReport(epoch, {"val/SumR": float((ranks < 10).mean() * 300)}, 1000 + epoch))
+
+
+def ranked_but_one(request: TrialRequest, report: Report) -> None:
+    """As `ranked`, but margin 0.3 fails."""
+    if request.settings.losses.margin == 0.3:
+        raise UnpicklableError("margin", request.number)
+    ranked(request, report)

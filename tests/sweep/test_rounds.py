@@ -96,6 +96,16 @@ def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
     assert {one.name: one.complete for one in status.rows}["worse"] == 2
 
 
+def test_a_row_that_always_fails_gets_no_more_seeds(tmp_path: Path) -> None:
+    run(tmp_path, read_spec(RACE), "ranked_but_one")
+    seeds: dict[str | None, int] = {}
+    for one in reader(tmp_path).summaries():
+        seeds[one.variant] = seeds.get(one.variant, 0) + 1
+        assert (one.state is TrialState.FAILED) == (one.variant == "alike")
+    # Its difference stays open, so the baseline has all of its seeds.
+    assert seeds == {"baseline": 5, "alike": 2, "worse": 2}
+
+
 def test_without_a_race_every_row_has_its_seeds_and_no_more(tmp_path: Path) -> None:
     run(tmp_path, read_spec(RACE, ["ablation.race=null"]), "ranked")
     assert len(content(tmp_path)) == 6
