@@ -26,7 +26,11 @@ def filter_lines(sweep: str, variants: Iterable[str]) -> list[str]:
     filters = variant_filters(sweep, variants)
     width = max(map(len, filters), default=0)
     lines = [f"  {name:<{width}}  {text}" for name, text in filters.items()]
-    return ["a row's runs in MLflow, by its search:", *lines] if lines else []
+    return (
+        ["a row's runs in MLflow, by its search (they are folded under the sweep's):", *lines]
+        if lines
+        else []
+    )
 
 
 def _equal_to(name: str) -> str:

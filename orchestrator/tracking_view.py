@@ -94,12 +94,14 @@ class _Trial:
     value: float | None = None
     best_epoch: int | None = None
     cause: str = ""
+    variant: str | None = None
 
     @property
     def run(self) -> RunIdentity:
         # A pruned trial's run is FINISHED, and lists and legends of plots show names only; a
         # longer name would be cut there.
-        word = self.state if self.state == "pruned" else self.key[:_KEY_LETTERS_IN_NAME]
+        known_by = self.variant or self.key[:_KEY_LETTERS_IN_NAME]
+        word = self.state if self.state == "pruned" else known_by
         return RunIdentity(self.number, f"{self.number:03d} {word}".strip(), self.start_ms)
 
 
@@ -174,6 +176,7 @@ class SweepView:
         trial.key = str(event.get("key") or "")
         trial.seed = event.get("seed")
         trial.parameters = event.get("parameters") or {}
+        trial.variant = event.get("variant")
         # One that ended is told again after a crash, and goes on only where it got more epochs.
         was_continued = bool(event.get("continued")) and trial.state != "running"
         if trial.state == "interrupted" or was_continued:

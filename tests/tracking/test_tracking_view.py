@@ -62,6 +62,7 @@ def test_a_run_of_a_row_carries_row_seed_and_block_and_others_do_not() -> None:
     wanted = {"variant": "+ tcpl", "seed": "3", "block": "1", "confirms": "4",
               "taken_from": "old/7", "protocol": "validation"}  # fmt: skip
     assert wanted.items() <= changes[0].tags.items()
+    assert (changes[0].run.name, changes[1].run.name) == ("000 + tcpl", "001 abcdef")
     assert changes[1].tags.keys().isdisjoint({"variant", "block", "confirms", "taken_from"})
     assert changes[None].tags["design"] == "ladder"
     assert changes[None].tags["protocol"] == "validation"
