@@ -30,7 +30,7 @@ test: $(STAMP)
 
 # The tests that take minutes.
 soak: $(STAMP)
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak --durations=0 --durations-min=1
 
 check: lint test
 

@@ -3,6 +3,8 @@
 import jaxtyping
 from hypothesis import settings
 
+pytest_plugins = ["tests.time_limit"]
+
 # Modules whose functions take tensors or arrays: under pytest, and only there, each call is
 # checked against its annotations.
 _TENSOR_MODULES = (
