@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.plan import plan_here
+from orchestrator.plan_text import render
 from orchestrator.quick import load_quick, quick_line
 from orchestrator.spec_loading import load_spec
 from orchestrator.spec_warnings import spec_warnings
@@ -22,6 +24,16 @@ def test_every_shipped_file_has_a_quick_form(space: Path) -> None:
     assert quick.num_trials == (2 * len(quick.rows) if quick.rows else 4)
     assert quick.ablation is None or quick.ablation.race is None
     assert all("seeds 2" in one for one in spec_warnings(quick))
+
+
+@pytest.mark.parametrize("space", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_file_has_a_plan(space: Path) -> None:
+    whole, quick = plan_here(load_spec(space)), plan_here(load_quick(space))
+    assert whole.warnings == ()
+    text = render(whole)
+    assert all(row.name in text for row in whole.spec.rows)
+    assert quick.epochs.most < whole.epochs.most / 4
+    assert quick.most_trials == quick.trials <= 26
 
 
 def test_it_is_said() -> None:
