@@ -7,11 +7,9 @@ the instant, "differences": places that differ}.
 
 import argparse
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -19,9 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orchestrator import cli
 from orchestrator.tracking_store import TrackingStore, settle_mlflow
+from tests import killed_sweep
+from tests.warm_process import Ended, run_warm
 
-ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 300
 _EXIT_FAILED_TRIALS = 4
 _EXIT_INTERRUPTED = 130
@@ -103,20 +103,6 @@ def new_home(name: str, every: int) -> Path:
     return home
 
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a module of this checkout, with its numerical libraries on one thread."""
-    threads = {f"{one}_NUM_THREADS": "1" for one in ("OMP", "MKL", "OPENBLAS")}
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **threads},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-
-
 def launch_arguments(home: Path) -> list[str]:
     """The product's command line that begins the sweep."""
     space = str(home.parent / "space.yaml")
@@ -125,11 +111,11 @@ def launch_arguments(home: Path) -> list[str]:
 
 def launch(
     home: Path, kind: str = "", index: int = 0, signal_number: int = signal.SIGKILL
-) -> subprocess.CompletedProcess[str]:
+) -> Ended:
     """Launch a sweep that ends itself at an instant."""
     counts = str(home.parent / "counts.json")
     instant = [kind, str(index), str(int(signal_number)), counts]
-    return run("tests.killed_sweep", *instant, *launch_arguments(home))
+    return run_warm(killed_sweep.main, instant + launch_arguments(home), home.parent, TIMEOUT_S)
 
 
 @cache
@@ -144,12 +130,12 @@ def undisturbed(every: int) -> Undisturbed:
     return Undisturbed(content(home, "killed"), counts)
 
 
-def go_on(home: Path) -> subprocess.CompletedProcess[str]:
+def go_on(home: Path) -> Ended:
     """The product's resume; a sweep that had not begun is launched, as the product says."""
     again = ["resume", "killed", "--home", str(home), "--json"]
-    done = run("orchestrator.cli", *again)
+    done = run_warm(cli.run, again, home.parent, TIMEOUT_S)
     if done.returncode == 2 and ("launch it" in done.stderr or "no sweep" in done.stderr):
-        done = run("orchestrator.cli", *launch_arguments(home))
+        done = run_warm(cli.run, launch_arguments(home), home.parent, TIMEOUT_S)
     return done
 
 
