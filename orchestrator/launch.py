@@ -63,6 +63,7 @@ class LaunchResult:
         test: Metrics of the winner on test; None: not scored, or the data has no test split.
         problem: What kept results or models from MLflow; None: nothing.
         report: Where the page about the sweep is; None: there is none.
+        protocol: What is reported, see `SweepSpec.protocol`.
     """
 
     sweep: SweepResult
@@ -70,6 +71,7 @@ class LaunchResult:
     test: dict[str, float] | None
     problem: str | None
     report: str | None = None
+    protocol: str = "validation"
 
 
 def launch(
@@ -280,19 +282,22 @@ def _finish(
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
     sender.flush(_FLUSH_S)
     if result.best is None or not spec.registration.top:
-        return LaunchResult(result, (), None, sender.problem, page)
+        return LaunchResult(result, (), None, sender.problem, page, spec.protocol)
     study = StudyReader.open(study_url(places.home), spec.name)
     trials = crowned(study, spec.registration.top)
     with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
         candidates = [_candidate(trial, spec, store, Path(folder)) for trial in trials]
         found = _register(spec, places, store, outbox, sender, result, candidates)
-        return replace(found, report=page)
+        return replace(found, report=page, protocol=spec.protocol)
 
 
 def _candidate(
     trial: TrialSummary, spec: SweepSpec, store: "FeatureStore", folder: Path
 ) -> Candidate:
-    """Export a trial's best epoch and score it on test, once."""
+    """Export a trial's best epoch and score it on test, once.
+
+    Under the protocol `paper` the selecting split is what is reported, and test stays untouched.
+    """
     from prvr_model.checkpoint import export_model
     from prvr_model.evaluation import evaluate_checkpoint
     from prvr_model.storage import Folder
@@ -303,7 +308,7 @@ def _candidate(
     export = folder / f"{trial.number:05d}"
     export_model(checkpoint, export)
     test = None
-    if store.has_split("test"):
+    if store.has_split("test") and spec.protocol == "validation":
         test = evaluate_checkpoint(checkpoint, store, "test", spec.speed).metrics
     return Candidate(trial.number, trial.key, trial.value, trial.best_epoch, export, test)
 

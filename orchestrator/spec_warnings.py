@@ -5,10 +5,16 @@ from orchestrator.parameters import CategoricalParameter, uneven
 from orchestrator.setting_schema import base_value
 from orchestrator.sweep_spec import HARD_NEGATIVE_EPOCH, SCHEDULE_EPOCHS, SweepSpec
 
+_PAPER = (
+    "protocol paper: val is both selected on and reported, as the field does; its numbers are "
+    "optimistic, and test stays untouched"
+)
+
 
 def spec_warnings(spec: SweepSpec) -> tuple[str, ...]:
     """What is allowed but probably not meant, a sentence each."""
     return (
+        *([_PAPER] if spec.protocol == "paper" else []),
         *_hard_negative_warnings(spec),
         *_schedule_warnings(spec),
         *_search_warnings(spec),

@@ -20,6 +20,7 @@ from orchestrator.trial import TrialState, TrialSummary
 SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
 """`lost`: it says running, but its driver is gone from this machine."""
 
+_PAPER = "protocol paper: val is both selected on and reported, so its numbers are optimistic"
 # Two clocks of one machine tell a process's start this far apart.
 _START_TOLERANCE_S = 2.0
 
@@ -49,6 +50,7 @@ class SweepStatus:
     rows: tuple[RowStatus, ...]
     confirmed: tuple[Confirmed, ...]
     direction: Direction
+    protocol: str
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
@@ -68,6 +70,7 @@ class SweepStatus:
             f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
             + (f", {done} to come" if done > 0 else ""),
             self.question,
+            _PAPER if self.protocol == "paper" else "",
             *(row_lines(self.rows, self.metric) or self._best_lines()),
             *confirmation_lines(self.confirmed, self.direction),
             *failure_lines(self.failures),
@@ -131,6 +134,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         rows=row_statuses(trials, TrialPlan.of(attributes).runs()),
         confirmed=confirmed_trials(study),
         direction=study.direction,
+        protocol=attributes.get("protocol", "validation"),
     )
 
 

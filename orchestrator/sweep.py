@@ -224,6 +224,7 @@ def _attributes(spec: SweepSpec, data_fingerprint: str) -> dict[str, Any]:
         "spec_yaml": spec.dump_yaml(),
         "question": spec.question,
         "metric": spec.objective.metric,
+        "protocol": spec.protocol,
         "num_trials": spec.num_trials,
         "data_fingerprint": data_fingerprint,
         "started_ms": now_ms(),

@@ -100,8 +100,9 @@ class SweepSpec(SpecSection):
     """Trials at once; null: as many as fit."""
     registration: Registration = Field(Registration(), alias="register")
     """What becomes a version in the model registry."""
-    protocol: Literal["validation"] = "validation"
-    """Trials and epochs are selected on validation; the field's `paper` comes later."""
+    protocol: Literal["validation", "paper"] = "validation"
+    """validation: selected there, test is scored once, for the winner. paper: the field's habit,
+    what is reported is the split that epochs and trials were selected on."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FINISHED_WITH_FAILURES = 4
 _NOT_TRACKED = 1
+PAPER = "protocol paper: val is both selected on and reported, so its numbers are optimistic"
 _INTERRUPTED = 130
 
 
@@ -61,6 +62,7 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
         "version": version.version if version else None,
         "alias": version.alias if version else None,
         "interrupted": sweep.interrupted,
+        "protocol": result.protocol,
         "report": result.report,
         "problem": result.problem,
     }
@@ -72,6 +74,8 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
     lines += confirmation_lines(sweep.confirmed, sweep.direction)
+    if result.protocol == "paper":
+        lines.append(f"  {PAPER}")
     if result.test:
         names = ("R1", "R5", "R10", "R100", "SumR")
         lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))

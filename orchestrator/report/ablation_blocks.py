@@ -20,13 +20,14 @@ from orchestrator.statistics.table import Table as Statistics
 from orchestrator.statistics.wording import population_text, verdict_text
 
 _RECALLS = ("R1", "R5", "R10", "R100", "SumR")
+_SELECTED = " (protocol paper: selected on this split)"
 _COLLAPSE = ("query_difference", "query_spearman", "clip_difference")
 
 
 def ablation_blocks(findings: Findings, ablation: AblationFinding) -> Iterator[Block]:
     """All of it, in reading order."""
     yield Heading("The table")
-    yield _recalls(ablation)
+    yield _recalls(ablation, findings.data.spec.protocol)
     if ablation.table is not None and ablation.table.comparisons:
         yield _comparisons(ablation.table)
     yield from _population(ablation)
@@ -39,7 +40,7 @@ def ablation_blocks(findings: Findings, ablation: AblationFinding) -> Iterator[B
     yield from figures.collapse_figures(findings.data)
 
 
-def _recalls(ablation: AblationFinding) -> Table:
+def _recalls(ablation: AblationFinding, protocol: str) -> Table:
     rows = [
         [
             row.name,
@@ -52,7 +53,8 @@ def _recalls(ablation: AblationFinding) -> Table:
         for row in ablation.rows
     ]
     return Table(
-        "Recalls on validation: mean ± standard deviation between seeds, at each run's best epoch",
+        f"Recalls on validation{_SELECTED if protocol == 'paper' else ''}: mean ± standard "
+        "deviation between seeds, at each run's best epoch",
         (
             "row",
             "seeds",

@@ -49,6 +49,12 @@ def _blocks(findings: Findings) -> Iterator[Block]:
 
 
 def _warnings(findings: Findings) -> Iterator[Block]:
+    if findings.data.spec.protocol == "paper":
+        yield Paragraph(
+            "Protocol paper: epochs and trials were selected on the split that is reported here, "
+            "as the field does. The numbers are optimistic; differences of rows are less so.",
+            is_warning=True,
+        )
     running = findings.data.study.counts()[TrialState.RUNNING]
     if running:
         yield Paragraph(
