@@ -227,4 +227,5 @@ def _tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | Non
         resources.workers,
         sweep_memory(spec),
         cluster=cluster,
+        min_workers=resources.min_workers,
     )
