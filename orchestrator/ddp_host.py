@@ -7,6 +7,7 @@ to ask for the next row is to let the workers go on.
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -96,6 +97,8 @@ class GroupTrial(tune.Trainable):  # type: ignore[misc]
         drains: bool,
         sent: SentStore | None,
     ) -> None:
+        # Fewer than the shape says where a trial goes on after it lost its place.
+        shape = replace(shape, workers=config["workers"])
         os.environ.update(_train_variables(shape))
         # Not the number alone: what a lost process had under way is nobody's any more.
         key = f"trial-{config['number']}-{self.trial_id}"

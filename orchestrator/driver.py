@@ -27,6 +27,9 @@ from orchestrator.trial_events import (
 )
 from prvr_model.reporting import Decision, EpochReport
 
+# What training reports of an epoch in a group.
+WORKERS_METRIC = "workers"
+
 
 def now_ms() -> int:
     """Milliseconds since 1970."""
@@ -191,6 +194,8 @@ class SweepDriver:
         if report.epoch not in self._told.epochs[number]:
             self._send(epoch_event(number, report))
         if recorded.is_new:
+            if WORKERS_METRIC in report.metrics:
+                self._study.note_workers(number, int(report.metrics[WORKERS_METRIC]))
             self._progress.epoch(number, report.epoch, value)
         return recorded.decision
 

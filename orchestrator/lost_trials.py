@@ -56,8 +56,12 @@ class LostTrials:
             is_lost = had_place or cause.kind in _LOST
             if not is_lost or self._losses[number] > self._max_losses:
                 return False
-        self._waiting.append(request)
+        self.put_back(request)
         return True
+
+    def put_back(self, request: TrialRequest) -> None:
+        """Keep a trial that is to run again whatever it has lost."""
+        self._waiting.append(request)
 
     def next(self) -> TrialRequest | None:
         """The one that waits longest; None: nobody waits."""

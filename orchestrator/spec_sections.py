@@ -221,12 +221,26 @@ class TrialResources(SpecSection):
 
     workers: int = Field(1, ge=1)
     """Processes that train one trial together, perhaps on several machines."""
+    min_workers: int | None = Field(None, ge=1)
+    """The fewest with which a trial goes on where a node was lost; null: it waits for them all."""
     cpus: int = Field(1, ge=1)
     """CPUs of each worker."""
     gpus: float = Field(0.0, ge=0, le=1)
     """GPUs of each worker; 0.5 lets two trials of one worker share one."""
     memory_gib: float | None = Field(None, gt=0)
     """Memory of each worker in GiB; null: estimated from the sizes."""
+
+    @model_validator(mode="after")
+    def _fewest_are_fewer(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            message = f"found {self.min_workers} with workers {self.workers}; allowed: 1 to workers"
+            refuse([(("min_workers",), message)])
+        return self
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of a trial's workers may change while it runs."""
+        return self.min_workers is not None and self.min_workers < self.workers
 
     @model_validator(mode="after")
     def _workers_have_whole_gpus(self) -> Self:
@@ -250,6 +264,24 @@ class Confirmation(SpecSection):
     """How many of the best complete trials."""
     seeds: int = Field(3, ge=1)
     """Fresh seeds of each."""
+
+
+def elastic_problems(resources: TrialResources, ablation: object) -> Places:
+    """Refuse trials whose number of workers may change in an ablation.
+
+    What each variant differs in must be the variant alone; dropout differs by worker.
+
+    Args:
+        resources: Of a trial.
+        ablation: The section of this name; None: the sweep is none.
+    """
+    if ablation is None or not resources.is_elastic:
+        return []
+    message = (
+        f"found {resources.min_workers} with workers {resources.workers} in an ablation, where a "
+        "change of workers would mix its dropout into the comparison; leave it out"
+    )
+    return [(("resources", "min_workers"), message)]
 
 
 class Registration(SpecSection):

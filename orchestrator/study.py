@@ -41,6 +41,8 @@ Direction: TypeAlias = Literal["maximize", "minimize"]
 _LONGEST_TEXT = 16_000
 
 CAUSE = "cause"
+WORKERS = "workers"
+"""Attribute of a trial with the numbers of workers that trained its epochs, in their order."""
 CONTINUED = "continued_from_epochs"
 """Attribute of a trial that was complete after so many epochs and is to be longer."""
 
@@ -165,6 +167,7 @@ class StudyReader:
             variant=request.get("variant"),
             confirms=request.get("confirms"),
             taken_from=request.get("taken_from"),
+            workers=tuple(frozen.user_attrs.get(WORKERS, ())),
         )
 
     def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
@@ -326,6 +329,13 @@ class SweepStudy(StudyReader):
             return RecordedEpoch(decision, is_new=True)
         self._repeat(trial, log)
         return RecordedEpoch(known.decision, is_new=False)
+
+    def note_workers(self, number: int, workers: int) -> None:
+        """Note that so many workers trained an epoch; written where it is another number."""
+        trial = self._trial(number)
+        known = trial.user_attrs.get(WORKERS, [])
+        if known[-1:] != [workers]:
+            trial.set_user_attr(WORKERS, [*known, workers])
 
     def tell_complete(self, number: int) -> None:
         """A trial ran its epochs or ended by its own patience."""

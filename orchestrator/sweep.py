@@ -273,4 +273,5 @@ def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None
         resources.workers,
         sweep_memory(spec),
         cluster=cluster,
+        min_workers=resources.min_workers,
     )

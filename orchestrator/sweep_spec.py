@@ -28,6 +28,7 @@ from orchestrator.spec_sections import (
     SpecSection,
     TrialResources,
     data_mapping,
+    elastic_problems,
 )
 from orchestrator.spec_yaml import dump_yaml
 from orchestrator.statistics.outcomes import depths_of
@@ -125,6 +126,7 @@ class SweepSpec(SpecSection):
             message = f"found {self.speed.device!r}; needs resources.gpus above 0"
             problems.append((("speed", "device"), message))
         problems.extend(self._workers_problems())
+        problems.extend(elastic_problems(self.resources, self.ablation))
         if problems:
             refuse(problems)
         return self

@@ -64,6 +64,8 @@ class TrialSummary:
     many epochs and was then given more. `variant` names the row of an ablation that the trial is a
     run of, `confirms` the trial whose configuration it runs again with a fresh seed, and
     `taken_from` the sweep and number (`SWEEP/NUMBER`) of the trial whose results it took over.
+    `workers` are the numbers of workers that trained its epochs, in their order; empty where it
+    trained alone.
     """
 
     number: int
@@ -82,3 +84,4 @@ class TrialSummary:
     variant: str | None = None
     confirms: int | None = None
     taken_from: str | None = None
+    workers: tuple[int, ...] = ()

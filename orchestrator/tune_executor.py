@@ -20,6 +20,8 @@ from orchestrator.attached_ray import attached_ray
 from orchestrator.capacity import MemoryNeed, Node, RunningCluster, TrialNeeds, needs_driver
 from orchestrator.ddp_host import START_LIMIT_S, GroupCollector, GroupShape, group_trainable
 from orchestrator.executor import Interruption, TrialSource
+from orchestrator.free_slots import free_slots
+from orchestrator.group_sizes import GroupSizes
 from orchestrator.lost_trials import MAX_LOSSES, LostTrials
 from orchestrator.node_watch import watch_this_node
 from orchestrator.own_ray import own_ray
@@ -58,6 +60,7 @@ class TuneExecutor:
         cluster: Where trials run; None: on a Ray of our own on this machine.
         max_losses: Times that a trial may lose its process or node between two epochs that it
             completes; it goes on from its checkpoint each time, and then has failed.
+        min_workers: The fewest workers with which a trial goes on; None: `workers`.
 
     Raises:
         SpecError: Not one trial fits there.
@@ -74,7 +77,9 @@ class TuneExecutor:
         start_limit_s: float = START_LIMIT_S,
         cluster: RunningCluster | None = None,
         max_losses: int = MAX_LOSSES,
+        min_workers: int | None = None,
     ) -> None:
+        self._min_workers = min_workers or workers
         self._max_losses = max_losses
         self._shape = GroupShape(workers, cpus, gpus, start_limit_s)
         self._threads = threads
@@ -87,7 +92,9 @@ class TuneExecutor:
         """Run all trials, see `Executor.run`."""
         room = self._packing.trials
         lost = LostTrials(self._max_losses)
-        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost)
+        needs = self._packing.needs
+        sizes = GroupSizes(needs.workers, self._min_workers, lambda: free_slots(needs))
+        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost, sizes)
         with self._ray(interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
@@ -163,12 +170,18 @@ class _Bridge:
     """The source as Tune's parts see it; all of them are called by one thread."""
 
     def __init__(
-        self, source: TrialSource, room: int, interruption: Interruption, lost: LostTrials
+        self,
+        source: TrialSource,
+        room: int,
+        interruption: Interruption,
+        lost: LostTrials,
+        sizes: GroupSizes,
     ) -> None:
         self._source = source
         self._room = room
         self._interruption = interruption
         self._lost = lost
+        self._sizes = sizes
         self._live: dict[str, TrialRequest] = {}
         # Whether the source is to be asked: after a None not before a trial has ended.
         self._has_more = True
@@ -188,7 +201,11 @@ class _Bridge:
             # no more.
             return None if self._live else str(Searcher.FINISHED)
         self._live[trial_id] = request
-        return {"number": request.number, "request": request_to_json(request)}
+        return {
+            "number": request.number,
+            "request": request_to_json(request),
+            "workers": self._sizes.of(request.number),
+        }
 
     def _new(self) -> TrialRequest | None:
         request = self._guard(self._source.next_trial) if self._has_more else None
@@ -210,7 +227,11 @@ class _Bridge:
         """A trial has failed, or was lost and will be suggested again."""
         request = self._live.pop(trial_id, None)
         self._has_more = True
-        if request is not None and not self._lost.take_back(request, cause):
+        if request is None:
+            return
+        if self._sizes.shrink(request.number, cause):
+            self._lost.put_back(request)
+        elif not self._lost.take_back(request, cause):
             self._guard(lambda: self._source.on_failure(request.number, cause))
 
     def check(self) -> None:

@@ -248,6 +248,9 @@ class _Run:
                     self._save_part(numbers, start, exchanged_before)
                     return None
         means = {**numbers.means(), "train/learning_rate": self.optimizer.learning_rate}
+        if self.workers is not ALONE:
+            # Of this epoch: it may change where a host goes on with fewer.
+            means["workers"] = float(self.workers.size)
         if self.workers.size > 1:
             received = self.workers.exchanged_bytes - exchanged_before
             means["train/exchanged_mb_per_step"] = received / 1e6 / len(order)

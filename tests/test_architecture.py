@@ -15,6 +15,7 @@ HOMES = {
         "orchestrator/own_ray.py",
         "orchestrator/job_server.py",
         "orchestrator/ddp_host.py",
+        "orchestrator/free_slots.py",
         "orchestrator/ddp_group.py",
         "orchestrator/node_watch.py",
         "orchestrator/placement_groups.py",

@@ -204,6 +204,39 @@ def test_all_leave_at_the_same_step_and_go_on_from_it(tmp_path: Path) -> None:
     assert min(exchanged) > 0
 
 
+def rows_of_run(store: Path, folder: Path, leave_at: int | None) -> list[Any]:
+    """Rows of a run that its workers leave after so many steps, and without its dropout."""
+    asked: list[None] = []
+
+    def leave() -> bool:
+        asked.append(None)
+        return len(asked) == leave_at
+
+    settings = tiny_settings(training__epochs=3, model__dropout=0.0, model__input_dropout=0.0)
+    opened, place, workers = FeatureStore.open(store), Folder.open(folder), GroupWorkers()
+    result = train(
+        settings, opened, place, lambda _: Decision.CONTINUE, workers=workers, leave=leave
+    )
+    return [dict(row.metrics) for row in result.reports]
+
+
+def test_fewer_workers_go_on_with_the_same_numbers(tmp_path: Path) -> None:
+    """Batch, learning rate and draws do not depend on them; only sums are in another order."""
+    store = tmp_path / "tiny.store"
+    write_synthetic(store, TINY_DATA)
+    whole = run_in_group(3, rows_of_run, store, tmp_path / "whole", None)[0]
+    run_in_group(3, rows_of_run, store, tmp_path / "parts", 4)
+    parts = run_in_group(2, rows_of_run, store, tmp_path / "parts", None)[0]
+    # It was left in the middle of its second epoch.
+    assert [row["workers"] for row in whole] == [3, 3, 3]
+    assert [row["workers"] for row in parts] == [3, 2, 2]
+    names = [name for name in whole[0] if name.startswith(("train/", "val/"))]
+    names.remove("train/exchanged_mb_per_step")
+    for row, wanted in zip(parts, whole, strict=True):
+        found = {name: row[name] for name in names}
+        assert found == pytest.approx({name: wanted[name] for name in names}, rel=1e-4)
+
+
 def test_one_worker_ranks_as_nobody_else_does() -> None:
     torch.manual_seed(0)
     scores = torch.randint(4, (20, 6)).float()

@@ -7,6 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from orchestrator.spec_loading import read_spec
+from orchestrator.spec_sections import TrialResources, elastic_problems
 from orchestrator.spec_warnings import spec_warnings
 from orchestrator.sweep_spec import SweepSpec
 from tests.sweep.spec_texts import SPEC, problem_of, spec_of
@@ -113,11 +114,13 @@ def test_every_field_is_described() -> None:
          "allowed: 0 or 1 (two workers of a trial on one GPU cannot exchange gradients), or "
          "workers 1"),
         ("resources.memory_gib=0", "found 0; allowed: a number > 0, or null"),
+        ("resources={workers: 2, min_workers: 3}", "resources.min_workers: found 3 with workers 2; "
+         "allowed: 1 to workers"),
         ("resources.workers=99", "found 99, but training.batch_videos is 128 in all and each "
          "worker needs 2; allowed: at most 64"),
         ("resources.gpus=2", "found 2; allowed: a number >= 0 and <= 1"),
-        ("resources.cpu=2", "unknown key 'cpu'; allowed: workers, cpus, gpus, memory_gib; "
-         "did you mean cpus?"),
+        ("resources.cpu=2", "unknown key 'cpu'; allowed: workers, min_workers, cpus, gpus, "
+         "memory_gib; did you mean cpus?"),
         ("speed.device=cuda", "found 'cuda'; needs resources.gpus above 0"),
         ("speed.threads=0", "found 0; allowed: a whole number >= 1"),
         ("speed.precision=float16", "found 'float16'; allowed: one of float32, bfloat16; did you "
@@ -284,3 +287,12 @@ def test_no_heavy_tool_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_workers_that_may_become_fewer_are_refused_in_an_ablation_only() -> None:
+    elastic = TrialResources(workers=4, min_workers=2)
+    assert elastic_problems(elastic, None) == []
+    assert elastic_problems(TrialResources(workers=4, min_workers=4), {"vary": {}}) == []
+    ((place, message),) = elastic_problems(elastic, {"vary": {}})
+    assert place == ("resources", "min_workers")
+    assert message.startswith("found 2 with workers 4 in an ablation")
