@@ -90,8 +90,7 @@ def _files(trials: Sequence[TrialSummary]) -> Iterator[CheckpointFile]:
 
 
 def _kind(name: str) -> CheckpointKind | None:
-    from prvr_model.checkpoint import BEST
-    from prvr_model.checkpoint_header import LAST
+    from prvr_model.checkpoint_header import BEST, LAST
 
     if name in (LAST, BEST):
         return "last" if name == LAST else "best"

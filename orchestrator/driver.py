@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.held_trials import HeldTrials
+from orchestrator.known_results import KnownResults, TakenOver
 from orchestrator.outbox import EventSink
 from orchestrator.progress import Progress
 from orchestrator.searcher import RefusedTrial, Searcher
 from orchestrator.study import SweepStudy
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial import FailureCause, TrialRequest
+from orchestrator.trial import FailureCause, TrialRequest, TrialState
 from orchestrator.trial_events import (
     ReadRows,
     Told,
@@ -77,6 +79,7 @@ class SweepDriver:
         told: What the tracker was told by earlier drivers; None: there were none.
         read_rows: Reads the rows in a trial's checkpoint.
         plan_more: Plans the next round once every trial has ended; False: there is none.
+        known: Results that need no training; None: every trial is trained.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class SweepDriver:
         told: Told | None = None,
         read_rows: ReadRows = checkpoint_rows,
         plan_more: Callable[[], bool] | None = None,
+        known: KnownResults | None = None,
     ) -> None:
         self._spec = spec
         self._study = study
@@ -100,13 +104,16 @@ class SweepDriver:
         self._told = told or Told()
         self._read_rows = read_rows
         self._plan_more = plan_more or (lambda: False)
+        self._known = known
+        self._held = HeldTrials()
+        self._taken: dict[int, TakenOver] = {}
         self._running: dict[int, TrialRequest] = {}
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
 
     def next_trial(self) -> TrialRequest | None:
         """The next trial that is to be trained; others are told as ended on the way."""
-        while (found := self._searcher.next()) is not None or self._begins_round():
+        while (found := self._next()) is not None or self._begins_round():
             if found is None:
                 continue
             if isinstance(found, RefusedTrial):
@@ -118,14 +125,60 @@ class SweepDriver:
                 self._progress.started(found.number)
                 self._ended(found.number)
                 continue
+            if self._is_held(found):
+                continue
+            self._take_over(found)
             self._begin(found)
-            if not self._was_over(found):
+            if not self._was_over(found) and not self._was_known(found):
                 return found
         return None
 
+    def _next(self) -> TrialRequest | RefusedTrial | None:
+        """One that waited for another of its key, which has ended; else the searcher's next."""
+        free = self._held.next({one.key for one in self._running.values()})
+        if free is not None or self._held.is_full:
+            return free
+        return self._searcher.next()
+
     def _begins_round(self) -> bool:
         """Whether there is another round, which is planned on what all trials came to."""
-        return not self._running and self._plan_more()
+        return not self._running and not self._held and self._plan_more()
+
+    def _is_held(self, request: TrialRequest) -> bool:
+        """Keep a duplicate of a running trial back: what that comes to is its result as well."""
+        if self._known is None or request.key not in {one.key for one in self._running.values()}:
+            return False
+        self._held.hold(request)
+        return True
+
+    def _take_over(self, request: TrialRequest) -> None:
+        """Bring results that are there already into the trial's folder, and say so in the study.
+
+        The folder comes first, then the study: a driver killed in between finds both again, or
+        trains. A trial that has begun by itself goes on by itself.
+        """
+        number = request.number
+        origin = self._study.summary(number).taken_from
+        if self._known is None or (origin is None and self._study.rows(number)):
+            return
+        found = self._known.own(request, origin) if origin else None
+        found = found or self._known.take_over(request)
+        if found is not None:
+            self._taken[number] = found
+        if (found.origin if found else None) != origin:
+            self._study.set_taken_from(number, found.origin if found else None)
+
+    def _was_known(self, request: TrialRequest) -> bool:
+        """Tell a trial that was taken over as if it had been trained; False: it is to be trained.
+
+        The pruner is not asked: what ran to its end elsewhere is complete here.
+        """
+        if request.number not in self._taken:
+            return False
+        for report in self._taken[request.number].reports:
+            self.on_report(request.number, report)
+        self.on_end(request.number)
+        return True
 
     def _begin(self, request: TrialRequest) -> None:
         self._running[request.number] = request
@@ -187,7 +240,9 @@ class SweepDriver:
             value,
             report.timestamp_ms,
             # A planned trial is there to be compared with others of its budget.
-            is_judged=report.epoch < epochs and number not in self._searcher.planned.trials,
+            is_judged=report.epoch < epochs
+            and number not in self._searcher.planned.trials
+            and number not in self._taken,
         )
         if recorded.decision is Decision.STOP:
             self._stopped.add(number)
@@ -233,12 +288,15 @@ class SweepDriver:
     def _finish(self, number: int) -> None:
         del self._running[number]
         self._stopped.discard(number)
+        self._taken.pop(number, None)
         self._ended(number)
 
     def _ended(self, number: int) -> None:
         summary = self._study.summary(number)
         self._send(ended_event(summary, now_ms()))
         self._progress.ended(number, summary.state, summary.cause)
+        if self._known is not None and summary.state is TrialState.COMPLETE:
+            self._known.completed(summary)
 
     def _send(self, event: dict[str, Any]) -> None:
         self._told.add(event)

@@ -31,7 +31,7 @@ from orchestrator.search_space import grid_points, resolve
 from orchestrator.spec_sections import Search
 from orchestrator.study import AskedTrial, SweepStudy
 from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial import FailureCause, TrialRequest
+from orchestrator.trial import FailureCause, TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.staging import CACHE_VARIABLE
 from prvr_model.storage import uri_below
@@ -158,7 +158,8 @@ class Searcher:
         """The next trial; a refused one is told to the study as failed; None: no more."""
         if self._unfinished:
             number = self._unfinished.pop(0)
-            return self._request(self._study.take_up(number, self._space(number)))
+            before = self._study.summary(number)
+            return self._request(self._study.take_up(number, self._space(number)), before)
         number = self._study.num_asked()
         if number not in self._plan.trials and not self._draws_more(number):
             return None
@@ -173,7 +174,9 @@ class Searcher:
         planned = sum(number < asked for number in self._plan.trials)
         return self._spec.search is not None and asked - planned < self._spec.num_trials
 
-    def _request(self, asked: AskedTrial) -> TrialRequest | RefusedTrial:
+    def _request(
+        self, asked: AskedTrial, before: TrialSummary | None = None
+    ) -> TrialRequest | RefusedTrial:
         planned = self._plan.trials.get(asked.number)
         parameters = dict(planned.parameters) if planned else self._snapped(asked.drawn)
         try:
@@ -190,6 +193,8 @@ class Searcher:
             folder=folder,
             variant=planned.variant if planned else None,
             confirms=planned.confirms if planned else None,
+            # Whose results it had begun to take over; the driver looks whether it has them all.
+            taken_from=before.taken_from if before and before.key == key else None,
         )
         return TrialRequest(
             sweep=self._spec.name,

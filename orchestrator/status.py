@@ -73,6 +73,7 @@ class SweepStatus:
             _PAPER if self.protocol == "paper" else "",
             *(row_lines(self.rows, self.metric) or self._best_lines()),
             *confirmation_lines(self.confirmed, self.direction),
+            self._taken_line(),
             *failure_lines(self.failures),
             *filter_lines(self.sweep, [one.name for one in self.rows]),
             *self._hints(),
@@ -89,6 +90,14 @@ class SweepStatus:
             f"epoch {best.best_epoch} of {best.epochs})",
             *parameters,
         ]
+
+    def _taken_line(self) -> str:
+        """How many trials were not trained, and where their results come from."""
+        origins = [one.taken_from for one in self.trials if one.taken_from]
+        if not origins:
+            return ""
+        sweeps = sorted({one.rpartition("/")[0] for one in origins})
+        return f"{len(origins)} not trained, their results were there: from {', '.join(sweeps)}"
 
     def _hints(self) -> list[str]:
         again = f"`prvr-sweep resume {self.sweep}`"

@@ -21,6 +21,7 @@ from optuna.trial import TrialState as OptunaState
 from orchestrator.epoch_log import EPOCHS, EpochLog, EpochRow
 from orchestrator.errors import SweepExistsError, SweepNotFoundError
 from orchestrator.study_storage import (
+    REQUEST,
     drop_empty,
     load_study,
     reading_storage,
@@ -147,7 +148,7 @@ class StudyReader:
         return self._study.get_trials(deepcopy=False)[number]
 
     def _summary(self, frozen: FrozenTrial) -> TrialSummary:
-        request = frozen.user_attrs.get("request", {})
+        request = frozen.user_attrs.get(REQUEST, {})
         best = self._best_row(EpochLog.of(frozen.user_attrs).rows)
         cause = frozen.user_attrs.get(CAUSE)
         return TrialSummary(
@@ -296,7 +297,14 @@ class SweepStudy(StudyReader):
         described = {"parameters": dict(parameters), "key": key, "folder": folder, "seed": seed}
         special = {"variant": variant, "confirms": confirms, "taken_from": taken_from}
         described |= {name: one for name, one in special.items() if one is not None}
-        self._trial(number).set_user_attr("request", described)
+        self._trial(number).set_user_attr(REQUEST, described)
+
+    def set_taken_from(self, number: int, origin: str | None) -> None:
+        """Store whose results a described trial has; None: it is trained."""
+        trial = self._trial(number)
+        described = dict(trial.user_attrs[REQUEST])
+        described.pop("taken_from", None)
+        trial.set_user_attr(REQUEST, described | ({"taken_from": origin} if origin else {}))
 
     def record_epoch(
         self, number: int, epoch: int, objective: float, timestamp_ms: int, *, is_judged: bool

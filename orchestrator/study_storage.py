@@ -2,8 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import optuna
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,9 @@ from orchestrator.errors import SweepNotFoundError
 
 # A reader holds SQLite for milliseconds; a copy or a backup of the file may hold it for longer.
 _SQLITE_BUSY_S = 60
+
+REQUEST = "request"
+"""Attribute of a trial that says what it is, see `SweepStudy.describe`."""
 
 
 def study_url(home: Path) -> str:
@@ -95,6 +99,45 @@ def drop_empty(storage: optuna.storages.RDBStorage, name: str) -> None:
         there = optuna.load_study(study_name=name, storage=storage)
         if not there.get_trials(deepcopy=False):
             optuna.delete_study(study_name=name, storage=storage)
+
+
+@dataclass(frozen=True)
+class CompleteTrial:
+    """A complete trial of any study: its key, its folder and whose results it took over."""
+
+    sweep: str
+    number: int
+    key: str
+    folder: str
+    taken_from: str | None
+
+
+def complete_trials(url: str) -> Iterator[CompleteTrial]:
+    """Complete trials of all studies in a storage, newest first, as they were described.
+
+    In one query of two columns more than their number: Optuna would read every trial whole.
+    """
+    known = models.TrialUserAttributeModel
+    query = (
+        select(models.StudyModel.study_name, models.TrialModel.number, known.value_json)
+        .join(models.TrialModel, models.TrialModel.study_id == models.StudyModel.study_id)
+        .join(known, known.trial_id == models.TrialModel.trial_id)
+        .where(models.TrialModel.state == TrialState.COMPLETE, known.key == REQUEST)
+        .order_by(models.TrialModel.trial_id.desc())
+    )
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        return
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            for sweep, number, text in connection.execute(query):
+                one = json.loads(text)
+                yield CompleteTrial(
+                    sweep, number, one.get("key", ""), one.get("folder", ""), one.get("taken_from")
+                )
+    finally:
+        engine.dispose()
 
 
 def reopen_trials(

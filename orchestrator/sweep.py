@@ -13,6 +13,7 @@ from orchestrator.early_stopping import build_pruner, pruner_arguments
 from orchestrator.estimate import sweep_memory
 from orchestrator.executor import Executor, Interruption
 from orchestrator.inline_executor import InlineExecutor
+from orchestrator.known_results import KnownResults
 from orchestrator.outbox import EventSink
 from orchestrator.planned_trials import PlannedTrial
 from orchestrator.progress import Progress, SilentProgress
@@ -21,6 +22,7 @@ from orchestrator.rounds import ReadVideos, missing_runs, next_round
 from orchestrator.searcher import Searcher, build_sampler, sampler_record
 from orchestrator.status import this_driver
 from orchestrator.study import Direction, SweepStudy, study_url
+from orchestrator.study_storage import complete_trials
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
 from orchestrator.trial_events import (
@@ -109,8 +111,8 @@ def run_sweep(
     safe = SafeSink(sink, shown.warn)
     runner = _executor(executor, spec, function, cluster)
     home.mkdir(parents=True, exist_ok=True)
-    known = {**_attributes(spec, data_fingerprint), **(attributes or {})}
-    study = _open_study(url or study_url(home), spec, known, is_new=told is None)
+    about = {**_attributes(spec, data_fingerprint), **(attributes or {})}
+    study = _open_study(url or study_url(home), spec, about, is_new=told is None)
     place = storage or str(home.resolve())
     searcher = Searcher(study, spec, str(store), data_fingerprint, place)
     searcher.plan(missing_runs(spec, searcher.planned))
@@ -133,8 +135,12 @@ def run_sweep(
             begin()
         return bool(more)
 
+    known = None
+    if spec.reuse:
+        there = complete_trials(url or study_url(home))
+        known = KnownResults(spec.name, place, spec.objective.metric, there, shown.warn)
     driver = SweepDriver(
-        spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more
+        spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more, known
     )
     begin()
     interrupted = _run(runner, driver, spec.concurrency, study, safe, shown)

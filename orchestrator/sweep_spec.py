@@ -99,6 +99,9 @@ class SweepSpec(SpecSection):
     """What changes only speed; default: as many threads as CPUs, CUDA where there are GPUs."""
     concurrency: int | None = Field(None, ge=1)
     """Trials at once; null: as many as fit."""
+    reuse: bool = True
+    """Whether a trial whose settings, data and seed have been trained before takes those results
+    over, from this sweep, its home or its storage; false: every trial is trained."""
     registration: Registration = Field(Registration(), alias="register")
     """What becomes a version in the model registry."""
     protocol: Literal["validation", "paper"] = "validation"

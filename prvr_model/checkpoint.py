@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from prvr_model.checkpoint_header import EPOCHS, HEADER, LAST, WEIGHT
+from prvr_model.checkpoint_header import BEST, EPOCHS, HEADER, LAST, WEIGHT
 from prvr_model.errors import CheckpointError, SettingsError
 from prvr_model.model import MscModel
 from prvr_model.optimizer import BertAdam
@@ -25,7 +25,6 @@ from prvr_model.reporting import EpochReport
 from prvr_model.settings import Settings, parse_settings
 from prvr_model.storage import Folder
 
-BEST = "best.safetensors"
 # Raised when a file of an older version can no longer be read.
 FORMAT_VERSION = 1
 

@@ -11,6 +11,7 @@ from prvr_model.reporting import EpochReport
 from prvr_model.storage import Folder
 
 LAST = "last.safetensors"
+BEST = "best.safetensors"
 # What stays of `LAST` when it is freed.
 EPOCHS = "epochs.json"
 HEADER = "prvr_sweep"
@@ -55,18 +56,35 @@ def read_record(folder: Folder) -> TrialRecord:
         raise CheckpointError(f"{folder.locate(EPOCHS)}: is damaged: {error!r}") from error
 
 
+def read_header(folder: Folder, name: str) -> tuple[dict[str, Any], int]:
+    """Header of a file of tensors, and how many bytes of the tensors it lacks.
+
+    Raises:
+        CheckpointError: It has none, or a damaged one.
+        StorageError: It is missing or cannot be read.
+    """
+    try:
+        text = _header_bytes(folder, name)
+        header = dict(json.loads(text))
+        ends = [one["data_offsets"][1] for key, one in header.items() if key != "__metadata__"]
+        size = folder.sizes()[name]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(f"{folder.locate(name)}: is damaged: {error!r}") from error
+    return header, _LENGTH_BYTES + len(text) + max(ends, default=0) - size
+
+
 def _record_of_checkpoint(folder: Folder) -> TrialRecord:
     try:
-        header = json.loads(_header_bytes(folder))
+        header = json.loads(_header_bytes(folder, LAST))
         state = json.loads(header["__metadata__"][HEADER])["state"]
         return TrialRecord(_reports(state), _num_parameters(header))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.locate(LAST)}: is damaged: {error!r}") from error
 
 
-def _header_bytes(folder: Folder) -> bytes:
+def _header_bytes(folder: Folder, name: str) -> bytes:
     content = b""
-    for piece in folder.read_pieces(LAST, 0, _PIECE_BYTES):
+    for piece in folder.read_pieces(name, 0, _PIECE_BYTES):
         content += piece
         length = int.from_bytes(content[:_LENGTH_BYTES], "little")
         if length > _MOST_BYTES:

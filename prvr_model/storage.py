@@ -18,6 +18,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -151,6 +152,23 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{self.locate(name)}: cannot be written: {error}") from error
 
+    def copy_from(self, source: "Folder", name: str) -> None:
+        """Have a file of another folder here too, in place of one of the same name.
+
+        On one disk both folders name the same content. That is safe since files here are replaced
+        and never changed in place, and costs no room until one of them goes.
+
+        Raises:
+            StorageError: It cannot be read, or not be written here.
+        """
+        if self._is_local and source._is_local:
+            here, there = (Path(one.path) / name for one in (self, source))
+            if here.exists() and there.exists() and here.samefile(there):
+                return
+            with suppress(OSError):  # other disks, and file systems without links
+                return _link_local(there, here)
+        self.write_bytes(name, source.read_bytes(name))
+
     def delete(self, name: str) -> None:
         """Delete a file.
 
@@ -192,6 +210,17 @@ def uri_below(place: str, name: str) -> str:
         return f"{place.rstrip('/')}/{name}"
     path, mark, options = place.partition("?")
     return f"{path.rstrip('/')}/{quote(name)}{mark}{options}"
+
+
+def _link_local(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        os.link(source, temporary)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write_local(target: Path, content: bytes) -> None:
