@@ -23,8 +23,20 @@ from orchestrator.commands.options import home_option
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write it to this file instead of stdout.",
 )
+@click.option(
+    "--compare",
+    "other",
+    metavar="OTHER",
+    help="Another sweep of the home, to compare this one with.",
+)
 @click.argument("sweep")
-def report(sweep: str, home: Path, wanted: Any, output: Path | None) -> None:  # noqa: ANN401
+def report(
+    sweep: str,
+    home: Path,
+    wanted: Any,  # noqa: ANN401
+    output: Path | None,
+    other: str | None,
+) -> None:
     """Say what SWEEP found: which differences are real, what the winner is worth.
 
     Also while the sweep runs. Nothing of it is changed.
@@ -32,7 +44,7 @@ def report(sweep: str, home: Path, wanted: Any, output: Path | None) -> None:  #
     from orchestrator.report.rendering import render
     from orchestrator.report.rendering import report as read
 
-    text = render(read(home, sweep), wanted)
+    text = render(read(home, sweep, other), wanted)
     if output is None:
         click.echo(text, nl=False)
         return

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from orchestrator.failure_groups import FailureGroup
 from orchestrator.report.ablation_blocks import ablation_blocks
 from orchestrator.report.answer import answer
+from orchestrator.report.comparison_blocks import comparison_blocks
 from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import number
@@ -39,6 +40,8 @@ def _blocks(findings: Findings) -> Iterator[Block]:
         yield from ablation_blocks(findings, findings.ablation)
     elif findings.search is not None:
         yield from search_blocks(findings, findings.search)
+    if findings.against is not None:
+        yield from comparison_blocks(findings.against)
     if findings.winner is not None:
         yield from _winner(findings, findings.winner)
     if findings.failures:

@@ -8,6 +8,7 @@ from orchestrator.confirmation import Confirmed, confirmed_trials, crowned, sear
 from orchestrator.failure_groups import FailureGroup, grouped_failures
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
+from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
 from orchestrator.rounds import ablation_runs
 from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.statistics.outcomes import depths_of
@@ -79,6 +80,7 @@ class Findings:
         selection: The choice of its epoch among those of all trials, and how optimistic its value
             is; None: ranks or data are missing.
         failures: Failed trials by cause.
+        against: Another sweep that this one is compared with; None: none was named.
     """
 
     data: SweepData
@@ -87,9 +89,10 @@ class Findings:
     winner: TrialSummary | None
     selection: Selection | None
     failures: tuple[FailureGroup, ...]
+    against: ComparedSweeps | None = None
 
 
-def find(data: SweepData) -> Findings:
+def find(data: SweepData, other: SweepData | None = None) -> Findings:
     """Everything that a report says of a sweep."""
     ablation = _ablation(data) if data.spec.ablation is not None else None
     best = crowned(data.study, 1)
@@ -100,6 +103,7 @@ def find(data: SweepData) -> Findings:
         winner=best[0] if best else None,
         selection=_selection(data),
         failures=grouped_failures(one.trial for one in data.runs),
+        against=None if other is None else compare_sweeps(data, other),
     )
 
 

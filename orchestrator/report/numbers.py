@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from orchestrator.report.answer import answer
+from orchestrator.report.comparison_blocks import comparison_numbers
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, SearchFinding
 from orchestrator.statistics.comparison import Comparison
 from orchestrator.statistics.crossed import Interval
@@ -28,6 +29,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "winner": _trial(findings.winner) if findings.winner else None,
         "selection": _clean(asdict(findings.selection)) if findings.selection else None,
         "failures": [asdict(one) for one in findings.failures],
+        "against": comparison_numbers(findings.against) if findings.against else None,
         "problems": list(dict.fromkeys(data.problems)),
         "provenance": {
             key: data.attributes.get(key)

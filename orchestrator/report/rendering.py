@@ -16,13 +16,13 @@ Format: TypeAlias = Literal["md", "tex", "html", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
-def report(home: Path, sweep: str) -> Findings:
-    """What a sweep found, also while it runs.
+def report(home: Path, sweep: str, other: str | None = None) -> Findings:
+    """What a sweep found, also while it runs, and how another one of the home differs.
 
     Raises:
         SweepNotFoundError: There is no such sweep.
     """
-    return find(read_sweep(home, sweep))
+    return find(read_sweep(home, sweep), None if other is None else read_sweep(home, other))
 
 
 def render(findings: Findings, wanted: Format) -> str:

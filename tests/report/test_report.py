@@ -15,6 +15,7 @@ from orchestrator.report.findings import Findings
 from orchestrator.report.numbers import report_numbers
 from orchestrator.report.rendering import FORMATS, render, report
 from orchestrator.statistics.comparison import Verdict
+from orchestrator.status import read_status
 from tests.cli.commands import prvr
 from tests.report.sweeps import LADDER, SEARCH, run
 
@@ -244,3 +245,26 @@ def test_no_torch_is_loaded_for_a_report(ladder_home: Path) -> None:
         "assert not {'torch', 'ray', 'mlflow'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_another_sweep_is_compared(ladder_home: Path, tmp_path: Path) -> None:
+    run(ladder_home, LADDER, "name=other", "ablation.variants={better: {losses.margin: 0.3}}")
+    more = ("--compare", "other", "--format", "json")
+    done = prvr("report", "small", "--home", ladder_home, *more, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["against"]
+    missing = prvr("report", "small", "--home", ladder_home, "--compare", "odd", cwd=tmp_path)
+    assert missing.code == 2
+    assert "no sweep 'odd'" in missing.err
+
+
+def test_the_protocol_of_the_field_is_labelled(tmp_path: Path) -> None:
+    run(tmp_path, LADDER, "protocol=paper", "ablation.seeds=2")
+    text = render(report(tmp_path, "small"), "md")
+    assert ", protocol paper" in text.splitlines()[2]
+    assert "Recalls on validation (protocol paper: selected on this split)" in text
+    assert "selected on the split that is reported here" in text
+    assert (
+        "protocol paper: val is both selected on and reported"
+        in read_status(tmp_path, "small").render()
+    )

@@ -135,7 +135,8 @@ def test_every_field_is_described() -> None:
          "checkpoint_every_epochs, evaluation_block, precision, compile, prefetch_batches; did you "
          "mean precision?"),
         ("register.top=-1", "found -1; allowed: a whole number >= 0"),
-        ("protocol=papers", "found 'papers'; allowed: one of validation, paper; did you mean paper?"),
+        ("protocol=papers", "found 'papers'; allowed: one of validation, paper; did you mean "
+         "paper?"),
         ("settings=3", "found 3; allowed: a mapping (key: value)"),
         ("data.synthetic.train_video=3", "unknown key 'train_video'; allowed: seed, train_videos, "
          "val_videos, "),
