@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.held_trials import HeldTrials
 from orchestrator.known_results import KnownResults, TakenOver
+from orchestrator.lost_trials import LEFT
 from orchestrator.outbox import EventSink
 from orchestrator.progress import Progress
 from orchestrator.searcher import RefusedTrial, Searcher
@@ -24,6 +25,7 @@ from orchestrator.trial_events import (
     checkpoint_rows,
     ended_event,
     epoch_event,
+    moved_event,
     origin_of,
     started_event,
 )
@@ -267,6 +269,15 @@ class SweepDriver:
         else:
             self._study.tell_complete(number)
             self._finish(number)
+
+    def on_move(self, number: int, cause: FailureCause) -> None:
+        """A trial lost its place; it goes on from its last checkpoint, and the user is told."""
+        moves = self._study.note_move(number)
+        rows = self._study.rows(number)
+        where = f"after epoch {rows[-1].epoch}" if rows else "before its first epoch"
+        why = "its node is being drained" if cause.kind == LEFT else cause.kind
+        self._progress.warn(f"trial {number} lost its place {where} ({why}); it goes on elsewhere")
+        self._send(moved_event(number, moves, now_ms()))
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
         """A trial raised an error; the one that made its value unusable comes first."""

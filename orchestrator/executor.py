@@ -26,6 +26,9 @@ class TrialSource(Protocol):
     def on_end(self, number: int) -> None:
         """A trial returned by itself, or was ended after STOP."""
 
+    def on_move(self, number: int, cause: FailureCause) -> None:
+        """A trial lost its place, which is no failure: it will be run again, under its number."""
+
     def on_failure(self, number: int, cause: FailureCause) -> None:
         """A trial raised an error, or its process is gone."""
 

@@ -11,7 +11,8 @@ from orchestrator.trial import FailureCause, TrialRequest
 MAX_LOSSES = 5
 """Losses of a trial between two epochs that it completes; one more and it has failed."""
 
-_LEFT = "NodeLeavingError"
+LEFT = "NodeLeavingError"
+"""What a trial raises that saved itself since its node is being drained."""
 _NO_PLACE = "NoPlaceError"
 # What Ray says of processes and nodes that are gone; none of them is raised by a trial.
 _LOST = frozenset(
@@ -49,7 +50,7 @@ class LostTrials:
     def take_back(self, request: TrialRequest, cause: FailureCause) -> bool:
         """Keep a trial that was lost; False where it has failed."""
         number = request.number
-        if cause.kind != _LEFT:
+        if cause.kind != LEFT:
             # Who had a place before looks for another; who never had one has failed.
             had_place = cause.kind == _NO_PLACE and number in self._epochs
             self._losses[number] += 1

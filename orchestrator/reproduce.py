@@ -372,6 +372,9 @@ class _Again:
     def on_end(self, number: int) -> None:
         """It ran to its end."""
 
+    def on_move(self, number: int, cause: FailureCause) -> None:
+        """It goes on elsewhere, and its rows come again."""
+
     def on_failure(self, number: int, cause: FailureCause) -> None:
         """It failed, perhaps as it did then."""
         self._cause = cause

@@ -74,11 +74,19 @@ class SweepStatus:
             *(row_lines(self.rows, self.metric) or self._best_lines()),
             *confirmation_lines(self.confirmed, self.direction),
             self._taken_line(),
+            self._moved_line(),
             *failure_lines(self.failures),
             *filter_lines(self.sweep, [one.name for one in self.rows]),
             *self._hints(),
         ]
         return "\n".join(line for line in lines if line)
+
+    def _moved_line(self) -> str:
+        """Trials that lost their place and went on."""
+        moved = [f"{one.number} ({one.moves} times)" for one in self.trials if one.moves > 1]
+        once = [str(one.number) for one in self.trials if one.moves == 1]
+        listed = ", ".join([*once, *moved])
+        return f"lost their place and went on elsewhere: trials {listed}" if listed else ""
 
     def _best_lines(self) -> list[str]:
         best = self.best or self.best_so_far

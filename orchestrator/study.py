@@ -42,6 +42,8 @@ Direction: TypeAlias = Literal["maximize", "minimize"]
 _LONGEST_TEXT = 16_000
 
 CAUSE = "cause"
+MOVES = "moves"
+"""Attribute of a trial: how often it lost its place and went on."""
 WORKERS = "workers"
 """Attribute of a trial with the numbers of workers that trained its epochs, in their order."""
 CONTINUED = "continued_from_epochs"
@@ -169,6 +171,7 @@ class StudyReader:
             confirms=request.get("confirms"),
             taken_from=request.get("taken_from"),
             workers=tuple(frozen.user_attrs.get(WORKERS, ())),
+            moves=frozen.user_attrs.get(MOVES, 0),
         )
 
     def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
@@ -344,6 +347,13 @@ class SweepStudy(StudyReader):
         known = trial.user_attrs.get(WORKERS, [])
         if known[-1:] != [workers]:
             trial.set_user_attr(WORKERS, [*known, workers])
+
+    def note_move(self, number: int) -> int:
+        """Note that a trial lost its place; how often it has by now."""
+        trial = self._trial(number)
+        moves = int(trial.user_attrs.get(MOVES, 0)) + 1
+        trial.set_user_attr(MOVES, moves)
+        return moves
 
     def tell_complete(self, number: int) -> None:
         """A trial ran its epochs or ended by its own patience."""

@@ -39,6 +39,7 @@ BEST_TRIAL_TAG = "prvr.best_trial"
 # What a user looks for by hand; short, as MLflow's search box is.
 VARIANT_TAG = "variant"
 PROTOCOL_TAG = "protocol"
+MOVES_TAG = "moves"
 _ORIGIN_TAGS = (VARIANT_TAG, "block", "confirms", "taken_from")
 _SHORT_SEED_TAG = "seed"
 NOTE_TAG = "mlflow.note.content"
@@ -134,6 +135,8 @@ class SweepView:
                 self._trial_started(event)
             case "epoch":
                 self._epoch(event)
+            case "trial_moved":
+                self._change(self._trial(event)).tags[MOVES_TAG] = str(event["moves"])
             case "trial_ended":
                 self._trial_ended(event)
             case "sweep_ended":

@@ -65,7 +65,7 @@ class TrialSummary:
     run of, `confirms` the trial whose configuration it runs again with a fresh seed, and
     `taken_from` the sweep and number (`SWEEP/NUMBER`) of the trial whose results it took over.
     `workers` are the numbers of workers that trained its epochs, in their order; empty where it
-    trained alone.
+    trained alone. `moves` counts how often it lost its place, e.g. its node, and went on elsewhere.
     """
 
     number: int
@@ -85,3 +85,4 @@ class TrialSummary:
     confirms: int | None = None
     taken_from: str | None = None
     workers: tuple[int, ...] = ()
+    moves: int = 0

@@ -144,6 +144,16 @@ def epoch_event(number: int, report: EpochReport) -> Event:
     }
 
 
+def moved_event(number: int, moves: int, timestamp_ms: int) -> Event:
+    """A trial lost its place, for the so manieth time, and goes on elsewhere."""
+    return {
+        "kind": "trial_moved",
+        "number": number,
+        "moves": moves,
+        "timestamp_ms": timestamp_ms,
+    }
+
+
 def ended_event(trial: TrialSummary, timestamp_ms: int) -> Event:
     """A trial has ended as the study says."""
     return {
@@ -200,6 +210,8 @@ def missing_events(
             continue
         if trial.number not in told.started:
             events.append(_started_again(trial, spec, tags, plan))
+            if trial.moves:
+                events.append(moved_event(trial.number, trial.moves, trial.ended_ms or 0))
         events += [
             epoch_event(trial.number, row) for row in _missing_rows(study, trial, told, read_rows)
         ]

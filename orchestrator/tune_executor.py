@@ -233,6 +233,8 @@ class _Bridge:
             self._lost.put_back(request)
         elif not self._lost.take_back(request, cause):
             self._guard(lambda: self._source.on_failure(request.number, cause))
+            return
+        self._guard(lambda: self._source.on_move(request.number, cause))
 
     def check(self) -> None:
         """Leave Tune if the user wants it."""

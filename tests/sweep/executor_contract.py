@@ -48,6 +48,7 @@ class RecordingSource:
     calls: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     reports: dict[int, list[EpochReport]] = field(default_factory=lambda: defaultdict(list))
     causes: dict[int, FailureCause] = field(default_factory=dict)
+    moves: list[tuple[int, str]] = field(default_factory=list)
     live: set[int] = field(default_factory=set)
     most_live: int = 0
     began_later: list[int] = field(default_factory=list)
@@ -74,6 +75,9 @@ class RecordingSource:
     def on_end(self, number: int) -> None:
         self.calls[number].append("end")
         self.live.remove(number)
+
+    def on_move(self, number: int, cause: FailureCause) -> None:
+        self.moves.append((number, cause.kind))
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
         self.calls[number].append("failure")
