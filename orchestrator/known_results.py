@@ -47,10 +47,13 @@ class KnownTrial:
         return self.taken_from or f"{self.sweep}/{self.number}"
 
     def places(self, storage: str) -> list[str]:
-        """Where its folder can be: as it was written down, or where this storage has it now."""
+        """Where its folder can be: where this storage has it now, or as it was written down.
+
+        In this order, since a home that was copied or moved still names the old place.
+        """
         usual = uri_below(storage, f"{self.sweep}/trials/{self.number:05d}")
         is_whole = "://" in self.folder or self.folder.startswith("/")
-        return list(dict.fromkeys([self.folder, usual] if is_whole else [usual]))
+        return list(dict.fromkeys([usual, self.folder] if is_whole else [usual]))
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ name: again
         "adaptive; did you mean adaptive?",
         "small.yaml:6: serach: unknown key 'serach'; allowed: name, question, data, preset, "
         "settings, objective, search, ablation, confirm, early_stopping, resources, speed, "
-        "concurrency, register, protocol; did you mean search?",
+        "concurrency, reuse, register, protocol; did you mean search?",
         "small.yaml:8: search.sampler: found 'bayes'; allowed: one of tpe, random, grid, qmc",
         "small.yaml:9: search.trials: found 2.5; allowed: a whole number >= 1, or null",
         "small.yaml:11: search.parameters.tua: unknown setting 'tua'; did you mean losses.tau?",
