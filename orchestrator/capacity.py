@@ -57,14 +57,16 @@ class RunningCluster:
 
     Args:
         address: `auto`, or HOST:PORT of its head.
-        nodes: Its living nodes, as if nothing ran there.
+        nodes: Its living nodes, as if nothing ran there, and those that may still be started.
         sent_store: Path of a small store that goes to its nodes with the sweep; None: they see
             the data where it is.
+        is_growing: Whether some of the nodes are still to be started.
     """
 
     address: str
     nodes: Sequence[Node]
     sent_store: str | None = None
+    is_growing: bool = False
 
 
 @dataclass(frozen=True)

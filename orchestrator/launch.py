@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.capacity import RunningCluster
 from orchestrator.cluster_query import attached_cluster
+from orchestrator.coming_nodes import coming_nodes
 from orchestrator.confirmation import crowned
 from orchestrator.data_source import open_data, trial_store
 from orchestrator.errors import (
@@ -260,7 +261,10 @@ def ready_cluster(
         lacking = cluster.check_places(shared)
         if lacking:
             warn(f"{', '.join(lacking)}: no {data.store} there; it goes along with trials")
-        return RunningCluster(address, cluster.nodes, data.store if lacking else None)
+        coming = coming_nodes(cluster.nodes)
+        nodes = [*cluster.nodes, *coming]
+        sent = data.store if lacking else None
+        return RunningCluster(address, nodes, sent, is_growing=bool(coming))
 
 
 def _finish(

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.capacity import MemoryNeed, Node, Packing, count, gib, pack
 from orchestrator.cluster_query import attached_cluster
+from orchestrator.coming_nodes import coming_nodes
 from orchestrator.data_source import DataSize, data_size
 from orchestrator.epoch_time import EpochTime, probed_time, rough_time
 from orchestrator.errors import ProbeError
@@ -199,7 +200,10 @@ def plan_on(
             return cluster.probe(request, packing.bundle)
 
         busy = [f"in use now: {cluster.busy}; trials wait for them"] if cluster.busy else []
-        return _plan(spec, cluster.nodes, ask if probe else None, busy)
+        coming = coming_nodes(cluster.nodes)
+        # Where nothing runs yet a probe would wait for a machine to be bought.
+        ask_now = ask if probe and not (coming and len(cluster.nodes) == 1) else None
+        return _plan(spec, [*cluster.nodes, *coming], ask_now, busy)
 
 
 _Tell: TypeAlias = Callable[[str], None]

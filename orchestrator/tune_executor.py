@@ -44,6 +44,10 @@ from prvr_model.reporting import Decision, EpochReport
 _T = TypeVar("_T")
 
 
+# A machine in a cloud is bought, boots and is set up in minutes; spot ones are asked for again.
+_GROWING_START_LIMIT_S = 1200.0
+
+
 class TuneExecutor:
     """Runs trials in worker processes, on this machine or on a running cluster.
 
@@ -74,14 +78,16 @@ class TuneExecutor:
         function: str = TRAIN,
         workers: int = 1,
         memory: MemoryNeed | None = None,
-        start_limit_s: float = START_LIMIT_S,
+        start_limit_s: float | None = None,
         cluster: RunningCluster | None = None,
         max_losses: int = MAX_LOSSES,
         min_workers: int | None = None,
     ) -> None:
         self._min_workers = min_workers or workers
         self._max_losses = max_losses
-        self._shape = GroupShape(workers, cpus, gpus, start_limit_s)
+        growing = cluster is not None and cluster.is_growing
+        limit_s = start_limit_s or (_GROWING_START_LIMIT_S if growing else START_LIMIT_S)
+        self._shape = GroupShape(workers, cpus, gpus, limit_s)
         self._threads = threads
         self._function = function
         needs = TrialNeeds(workers, cpus, gpus, memory)
