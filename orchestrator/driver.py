@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.budget import refusal
 from orchestrator.held_trials import HeldTrials
 from orchestrator.known_results import KnownResults, TakenOver
 from orchestrator.lost_trials import LEFT
 from orchestrator.outbox import EventSink
 from orchestrator.progress import Progress
 from orchestrator.searcher import RefusedTrial, Searcher
-from orchestrator.study import SweepStudy
+from orchestrator.study import OVER_BUDGET, SweepStudy
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import FailureCause, TrialRequest, TrialState
 from orchestrator.trial_events import (
@@ -112,6 +113,7 @@ class SweepDriver:
         self._running: dict[int, TrialRequest] = {}
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
+        self._over_budget: str | None = None
 
     def next_trial(self) -> TrialRequest | None:
         """The next trial that is to be trained; others are told as ended on the way."""
@@ -140,11 +142,24 @@ class SweepDriver:
         free = self._held.next({one.key for one in self._running.values()})
         if free is not None or self._held.is_full:
             return free
+        if not self._searcher.has_unfinished and self._is_over_budget():
+            return None
         return self._searcher.next()
+
+    def _is_over_budget(self) -> bool:
+        """Whether no further trial can finish within the budget; said once."""
+        if self._over_budget is None:
+            self._over_budget = refusal(self._spec, self._study)
+            if self._over_budget is not None:
+                self._progress.warn(f"budget: {self._over_budget}; no further trial is begun")
+                self._study.set_attribute(OVER_BUDGET, self._over_budget)
+        return self._over_budget is not None
 
     def _begins_round(self) -> bool:
         """Whether there is another round, which is planned on what all trials came to."""
-        return not self._running and not self._held and self._plan_more()
+        if self._running or self._held or self._over_budget is not None:
+            return False
+        return self._plan_more()
 
     def _is_held(self, request: TrialRequest) -> bool:
         """Keep a duplicate of a running trial back: what that comes to is its result as well."""

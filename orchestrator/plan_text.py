@@ -8,6 +8,7 @@ from orchestrator.capacity import Node, count, gib
 from orchestrator.parameters import CategoricalParameter, Parameter
 from orchestrator.plan import Band, Plan
 from orchestrator.problems import shown
+from orchestrator.spec_sections import Budget
 from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.sweep_size import fresh_seeds, most_trials, race_of
 from orchestrator.sweep_spec import SweepSpec
@@ -39,6 +40,7 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
         "settings": [base, *fixed],
         "objective": [f"{spec.objective.direction} {spec.objective.metric}"],
         **_kind(spec),
+        **({"budget": [_budget(spec.budget)]} if spec.budget else {}),
         "each": [_needs(plan)],
         "nodes": _node_lines(plan),
         "trials": [_trials(plan)],
@@ -108,6 +110,16 @@ def _seeds(spec: SweepSpec, ablation: Ablation) -> str:
         return text
     looks = ", ".join(map(str, race.looks[1:]))
     return f"{text}; undecided rows get more, up to {looks} in turn"
+
+
+def _budget(budget: Budget) -> str:
+    limits = (
+        (budget.gpu_hours, "GPU-hours"),
+        (budget.wall_hours, "hours"),
+        (budget.trials, "trials"),
+    )
+    listed = ", ".join(f"{limit:g} {name}" for limit, name in limits if limit is not None)
+    return f"{listed or 'no limit'}; no trial starts that cannot finish within it"
 
 
 def _needs(plan: Plan) -> str:

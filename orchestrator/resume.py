@@ -45,6 +45,7 @@ class ResumeRequest:
         trials: Trials in all.
         epochs: Epochs of a trial.
         seeds: Seeds of every row of an ablation.
+        budget: Changes of the budget, `KEY=VALUE` each.
         storage: Where the trial folders are now.
         tracking_uri: Where MLflow is now.
         executor: Where trials run.
@@ -56,6 +57,7 @@ class ResumeRequest:
     trials: int | None = None
     epochs: int | None = None
     seeds: int | None = None
+    budget: tuple[str, ...] = ()
     storage: str | None = None
     tracking_uri: str | None = None
     executor: ExecutorName | None = None
@@ -143,6 +145,7 @@ def _extended(before: SweepSpec, request: ResumeRequest, kept: dict[str, Any]) -
             "seeds, and a search that goes on would choose once more; launch it under another "
             f"name (--set name=... --set search.trials={request.trials})"
         )
+    overrides += [f"budget.{one.strip()}" for one in request.budget]
     if request.seeds is not None:
         overrides.append(_more_seeds(before, request.seeds))
     if request.trials is not None:

@@ -154,6 +154,11 @@ class Searcher:
         searched = self._spec.num_trials if self._spec.search else 0
         return searched + len(self._plan.trials)
 
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether trials that an earlier driver began are still to go on."""
+        return bool(self._unfinished)
+
     def next(self) -> TrialRequest | RefusedTrial | None:
         """The next trial; a refused one is told to the study as failed; None: no more."""
         if self._unfinished:

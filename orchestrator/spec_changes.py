@@ -12,6 +12,9 @@ from orchestrator.sweep_spec import SweepSpec
 _EXTENSIONS = {
     "search.trials": "--trials",
     "ablation.seeds": "--seeds",
+    "budget.gpu_hours": "--budget gpu_hours=",
+    "budget.wall_hours": "--budget wall_hours=",
+    "budget.trials": "--budget trials=",
     "early_stopping.max_epochs": "--epochs",
     f"settings.{EPOCHS}": "--epochs",
 }
@@ -39,7 +42,10 @@ def extensions(changes: Mapping[str, tuple[str, str]]) -> str | None:
     if not changes.keys() <= _EXTENSIONS.keys():
         return None
     options = {_EXTENSIONS[path]: new for path, (_, new) in changes.items()}
-    return " ".join(f"{option} {new}" for option, new in sorted(options.items()))
+    return " ".join(
+        f"{option}{new}" if option.endswith("=") else f"{option} {new}"
+        for option, new in sorted(options.items())
+    )
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:  # noqa: ANN401

@@ -284,6 +284,17 @@ def elastic_problems(resources: TrialResources, ablation: object) -> Places:
     return [(("resources", "min_workers"), message)]
 
 
+class Budget(SpecSection):
+    """What a sweep may cost, over all its resumes; no trial starts that cannot finish within it."""
+
+    gpu_hours: float | None = Field(None, gt=0)
+    """Hours of GPUs; null: no limit."""
+    wall_hours: float | None = Field(None, gt=0)
+    """Hours in which at least one trial runs; null: no limit."""
+    trials: int | None = Field(None, ge=1)
+    """Trials that are trained; those whose results are taken over are free; null: no limit."""
+
+
 class Registration(SpecSection):
     """What becomes a version in the model registry at the end."""
 

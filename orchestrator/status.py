@@ -14,7 +14,7 @@ from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_fai
 from orchestrator.planned_trials import TrialPlan
 from orchestrator.row_status import RowStatus, row_lines, row_statuses
 from orchestrator.run_filters import filter_lines, variant_filters
-from orchestrator.study import Direction, StudyReader, study_url
+from orchestrator.study import OVER_BUDGET, Direction, StudyReader, study_url
 from orchestrator.trial import TrialState, TrialSummary
 
 SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
@@ -51,6 +51,7 @@ class SweepStatus:
     confirmed: tuple[Confirmed, ...]
     direction: Direction
     protocol: str
+    over_budget: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
@@ -75,11 +76,20 @@ class SweepStatus:
             *confirmation_lines(self.confirmed, self.direction),
             self._taken_line(),
             self._moved_line(),
+            self._budget_line(),
             *failure_lines(self.failures),
             *filter_lines(self.sweep, [one.name for one in self.rows]),
             *self._hints(),
         ]
         return "\n".join(line for line in lines if line)
+
+    def _budget_line(self) -> str:
+        if self.over_budget is None:
+            return ""
+        return (
+            f"ended by its budget: {self.over_budget}; go on with "
+            f"`prvr-sweep resume {self.sweep} --budget KEY=VALUE`"
+        )
 
     def _moved_line(self) -> str:
         """Trials that lost their place and went on."""
@@ -152,6 +162,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         confirmed=confirmed_trials(study),
         direction=study.direction,
         protocol=attributes.get("protocol", "validation"),
+        over_budget=attributes.get(OVER_BUDGET),
     )
 
 

@@ -42,6 +42,8 @@ Direction: TypeAlias = Literal["maximize", "minimize"]
 _LONGEST_TEXT = 16_000
 
 CAUSE = "cause"
+OVER_BUDGET = "over_budget"
+"""Attribute of a sweep whose budget allows no further trial: why; absent or None: it does."""
 MOVES = "moves"
 """Attribute of a trial: how often it lost its place and went on."""
 WORKERS = "workers"

@@ -21,7 +21,7 @@ from orchestrator.provenance import code_version, hardware, package_versions
 from orchestrator.rounds import ReadVideos, missing_runs, next_round
 from orchestrator.searcher import Searcher, build_sampler, sampler_record
 from orchestrator.status import this_driver
-from orchestrator.study import Direction, SweepStudy, study_url
+from orchestrator.study import OVER_BUDGET, Direction, SweepStudy, study_url
 from orchestrator.study_storage import complete_trials
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
@@ -182,6 +182,8 @@ def _open_study(
     for key in ("state", "driver", "places", "code_version", "packages", "hardware"):
         if key in attributes:
             study.set_attribute(key, attributes[key])
+    if study.attributes.get(OVER_BUDGET) is not None:
+        study.set_attribute(OVER_BUDGET, None)
     study.set_attribute("resumed_ms", [*study.attributes.get("resumed_ms", ()), now_ms()])
     return study
 

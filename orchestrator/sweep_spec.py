@@ -18,6 +18,7 @@ from orchestrator.setting_schema import (
     value_problem,
 )
 from orchestrator.spec_sections import (
+    Budget,
     Confirmation,
     DataSource,
     EarlyStopping,
@@ -91,6 +92,8 @@ class SweepSpec(SpecSection):
     """A table of variants, each trained on the same seeds."""
     confirm: Confirmation | None = None
     """Whether the best of a search run again on fresh seeds, which then crown the winner."""
+    budget: Budget | None = None
+    """What it may cost."""
     early_stopping: EarlyStopping
     """When a trial that promises little is ended."""
     resources: TrialResources = TrialResources()
@@ -128,6 +131,9 @@ class SweepSpec(SpecSection):
         if self.speed.device.startswith("cuda") and not self.resources.gpus:
             message = f"found {self.speed.device!r}; needs resources.gpus above 0"
             problems.append((("speed", "device"), message))
+        if self.budget and self.budget.gpu_hours is not None and not self.resources.gpus:
+            message = f"found {self.budget.gpu_hours:g}; needs resources.gpus above 0"
+            problems.append((("budget", "gpu_hours"), message))
         problems.extend(self._workers_problems())
         problems.extend(elastic_problems(self.resources, self.ablation))
         if problems:
@@ -251,7 +257,7 @@ class SweepSpec(SpecSection):
     def dump_yaml(self) -> str:
         """The resolved spec; loading it gives an equal spec."""
         values = self.model_dump(mode="json", by_alias=True)
-        for kind in ("search", "ablation", "confirm"):
+        for kind in ("search", "ablation", "confirm", "budget"):
             if values[kind] is None:
                 del values[kind]
         values["data"] = self.data.model_dump(mode="json", exclude_none=True)

@@ -21,6 +21,12 @@ from orchestrator.commands.outcome import show
 @click.option(
     "--seeds", type=click.IntRange(min=1), help="Seeds of every row of an ablation from now on."
 )
+@click.option(
+    "--budget",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another budget, e.g. gpu_hours=8 or trials=null; may be repeated.",
+)
 @click.option("--storage", metavar="URI", help="Where the trial folders are now, if they moved.")
 @click.option("--tracking-uri", metavar="URI", help="Another MLflow, which gets everything.")
 @click.option(
@@ -41,6 +47,7 @@ def resume(
     trials: int | None,
     epochs: int | None,
     seeds: int | None,
+    budget: tuple[str, ...],
     storage: str | None,
     tracking_uri: str | None,
     executor: Any,  # noqa: ANN401  (click checks the choice)
@@ -58,7 +65,7 @@ def resume(
     from orchestrator.resume import resume as run
 
     request = ResumeRequest(
-        sweep, home, trials, epochs, seeds, storage, tracking_uri, executor, address
+        sweep, home, trials, epochs, seeds, budget, storage, tracking_uri, executor, address
     )
     found = run(request, StreamProgress(sys.stderr), lambda line: click.echo(line, err=True))
     return show(found.result, found.places, found.spec, as_json=as_json)

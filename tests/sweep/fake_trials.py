@@ -114,3 +114,19 @@ def ranked_but_one(request: TrialRequest, report: Report) -> None:
     if request.settings.losses.margin == 0.3:
         raise UnpicklableError("margin", request.number)
     ranked(request, report)
+
+
+def hourly(request: TrialRequest, report: Report) -> None:
+    """As `rising`, each epoch an hour after the one before by its timestamps."""
+    begin_ms = time.time_ns() // 1_000_000
+    for epoch in range(1, request.settings.training.epochs + 1):
+        row = {"val/SumR": objective(request, epoch)}
+        report(EpochReport(epoch, row, begin_ms + epoch * 3_600_000))
+
+
+def backwards(request: TrialRequest, report: Report) -> None:
+    """As `rising`, on a clock that is set back by an hour before each epoch."""
+    begin_ms = time.time_ns() // 1_000_000
+    for epoch in range(1, request.settings.training.epochs + 1):
+        row = {"val/SumR": objective(request, epoch)}
+        report(EpochReport(epoch, row, begin_ms - epoch * 3_600_000))
