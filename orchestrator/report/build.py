@@ -60,8 +60,9 @@ def _warnings(findings: Findings) -> Iterator[Block]:
         )
     running = findings.data.study.counts()[TrialState.RUNNING]
     if running:
+        unfinished = f"{running} trials are" if running > 1 else "1 trial is"
         yield Paragraph(
-            f"{running} trials are unfinished; what follows is what is known so far.",
+            f"{unfinished} unfinished; what follows is what is known so far.",
             is_warning=True,
         )
     for problem in dict.fromkeys(findings.data.problems):

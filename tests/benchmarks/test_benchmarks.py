@@ -80,3 +80,13 @@ def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
     # Two moments a parameter; priors lie beside the parameters and are not trained.
     assert found["moments_mb"] == pytest.approx(2 * found["gradients_mb"], rel=0.01)
     assert found["fits"]
+
+
+@pytest.mark.integration
+def test_the_benchmark_of_busy_cores_runs_real_trials() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.keeps_busy", "--json", "--threads", "1"]
+    sizes = ["--trials", "2", "--epochs", "1"]
+    done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["trained_s"] > 0
+    assert found["ratio_with_start"] > found["ratio"] > 0
