@@ -161,30 +161,40 @@ def _ladder_figure(findings: Findings, ablation: AblationFinding) -> Iterator[Bl
 
 def _costs(findings: Findings, ablation: AblationFinding) -> Table:
     resources = findings.data.spec.resources
-    unit, each = ("GPU", resources.gpus) if resources.gpus else ("CPU", float(resources.cpus))
-    devices = each * resources.workers
-    rows = []
-    for row in ablation.rows:
-        seconds = [one.seconds for one in row.runs if one.seconds is not None]
-        epochs = [float(one.trial.best_epoch) for one in row.runs if one.trial.best_epoch]
-        parameters = next((one.parameters for one in row.runs if one.parameters), None)
-        evaluation = row.values("time/evaluation_s")
-        rows.append(
-            [
-                row.name,
-                with_spread(spread(epochs)),
-                hours(devices * sum(seconds) if seconds else None),
-                number(fmean(row.values("time/epoch_s"))) if row.values("time/epoch_s") else "–",  # noqa: RUF001
-                number(fmean(evaluation), 2) if evaluation else "–",  # noqa: RUF001
-                count_text(parameters),
-            ]
-        )
+    unit = "GPU" if resources.gpus else "CPU"
     return Table(
         "Cost of every row",
-        ("row", "epochs to best", f"{unit}-hours", "s an epoch", "s an evaluation", "parameters"),
-        rows,
-        notes=_taken_over(findings),
+        ("row", "epochs to best", f"{unit}-hours", "s an epoch", "ms a query", "parameters"),
+        [_cost(findings, row) for row in ablation.rows],
+        notes=[
+            "A query: the seconds of an evaluation, videos encoded, over its queries, which are "
+            "answered together.",
+            *_taken_over(findings),
+        ],
     )
+
+
+def _cost(findings: Findings, row: RowFinding) -> list[str]:
+    resources, videos = findings.data.spec.resources, findings.data.videos
+    devices = (resources.gpus or resources.cpus) * resources.workers
+    seconds = [one.seconds for one in row.runs if one.seconds is not None]
+    epochs = [float(one.trial.best_epoch) for one in row.runs if one.trial.best_epoch]
+    evaluation = _mean(row.values("time/evaluation_s"))
+    query_ms = None
+    if evaluation is not None and videos is not None:
+        query_ms = 1000 * evaluation / videos.num_queries
+    return [
+        row.name,
+        with_spread(spread(epochs)),
+        hours(devices * sum(seconds) if seconds else None),
+        number(_mean(row.values("time/epoch_s"))),
+        number(query_ms, 2),
+        count_text(next((one.parameters for one in row.runs if one.parameters), None)),
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def _taken_over(findings: Findings) -> list[str]:
