@@ -43,6 +43,7 @@ search:
 early_stopping: {{method: none, max_epochs: 3}}
 """
 _TRIAL = "tests.sweep.fake_trials:rising"
+_GROUP_TRIAL = "tests.sweep.fake_group_trials:rising"
 _HUNDRED = 100
 _FLUSH_S = 600.0
 
@@ -70,10 +71,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--recipe-trials", type=int, default=2, help="0: leave the recipe out")
+    parser.add_argument("--group-trials", type=int, default=0, help="trials of two workers each")
     parser.add_argument("--sampler", choices=("random", "tpe"), default="tpe")
     options = arguments(parser)
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         result = measure_sweep(options.trials, options.sampler, Path(folder))
+        result |= {"group_s_per_trial": measure_group(options.group_trials, Path(folder) / "group")}
     show({**result, "recipe_s_per_trial": measure_recipe(options.recipe_trials)}, options)
 
 
@@ -97,6 +100,17 @@ def measure_sweep(trials: int, sampler: str, home: Path) -> dict[str, Any]:
         "mlflow_behind_s": flushed - ended,
         "status_s": _status_s(home),
     }
+
+
+def measure_group(trials: int, home: Path) -> float | None:
+    """Seconds of a trial of two workers that trains nothing; None: not asked for."""
+    if not trials:
+        return None
+    text = _SPEC.format(trials=trials, sampler="random")
+    spec = read_spec(text, ("resources.workers=2",), "overhead.yaml", home)
+    watch = Watch()
+    run_sweep(spec, home / "store", "0" * 16, home, progress=watch, function=_GROUP_TRIAL)
+    return (watch.ends[-1] - watch.starts[0]) / trials
 
 
 def _figures(watch: Watch) -> dict[str, float]:
