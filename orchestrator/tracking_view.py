@@ -5,8 +5,10 @@ events may come twice, and a view can be rebuilt from the outbox. Nothing here k
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 Event: TypeAlias = Mapping[str, Any]
@@ -96,6 +98,7 @@ class _Trial:
     best_epoch: int | None = None
     cause: str = ""
     variant: str | None = None
+    confirms: int | None = None
 
     @property
     def run(self) -> RunIdentity:
@@ -180,6 +183,7 @@ class SweepView:
         trial.seed = event.get("seed")
         trial.parameters = event.get("parameters") or {}
         trial.variant = event.get("variant")
+        trial.confirms = event.get("confirms")
         # One that ended is told again after a crash, and goes on only where it got more epochs.
         was_continued = bool(event.get("continued")) and trial.state != "running"
         if trial.state == "interrupted" or was_continued:
@@ -256,7 +260,9 @@ class SweepView:
         values: dict[str, float] = {}
         if best is not None and best.value is not None:
             values[BEST_VALUE] = best.value
-            change.tags[BEST_TRIAL_TAG] = str(best.number)
+        crowned = self._crowned()
+        if crowned is not None and crowned.value is not None:
+            change.tags[BEST_TRIAL_TAG] = str(crowned.number)
         for state in ENDED_STATES:
             values[f"trials/{state}"] = self.counts()[state]
         change.metrics += [
@@ -311,8 +317,26 @@ class SweepView:
         complete = [one for one in self._ordered() if one.state == "complete"]
         return complete[0] if complete and complete[0].value is not None else None
 
+    def _crowned(self) -> _Trial | None:
+        """The winner as the launch names it: what was run on several seeds goes by its mean."""
+        groups: defaultdict[Any, list[_Trial]] = defaultdict(list)
+        for one in self._ordered():
+            origin = one.confirms if one.confirms is not None else one.variant
+            if one.state == "complete" and one.value is not None and origin is not None:
+                groups[origin].append(one)
+        if not groups:
+            return self._best()
+        sign = -1 if self._minimize else 1
+
+        def rank(some: list[_Trial]) -> tuple[int, float]:
+            # A row that a race gave fewer seeds was beaten; a fresh run that failed was not.
+            runs = len(some) if some[0].confirms is None else 0
+            return runs, sign * fmean(one.value or 0.0 for one in some)
+
+        return max(groups.values(), key=rank)[0]
+
     def _note(self) -> str:
-        best = self._best()
+        best = self._crowned()
         lines = [self._question, *(["", self._answer] if self._answer else [])]
         if best is None or best.value is None:
             return "\n".join(lines)

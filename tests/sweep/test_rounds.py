@@ -14,6 +14,7 @@ from orchestrator.status import read_status
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import SweepResult, run_sweep
 from orchestrator.sweep_spec import SweepSpec
+from orchestrator.tracking_view import BEST_TRIAL_TAG, SweepView
 from orchestrator.trial import TrialState
 from orchestrator.trial_events import Told
 from tests.sweep.fake_trials import RANKED_QUERIES, RANKED_VIDEOS
@@ -83,8 +84,18 @@ def content(home: Path) -> list[Any]:
     ]
 
 
+def best_in_tracker(sink: ListSink) -> str:
+    view = SweepView("id")
+    for one in sink.events:
+        view.apply(one)
+    return next(one.tags[BEST_TRIAL_TAG] for one in view.take_changes() if one.run.trial is None)
+
+
 def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
-    run(tmp_path, read_spec(RACE), "ranked")
+    sink = ListSink()
+    result = run(tmp_path, read_spec(RACE), "ranked", sink=sink)
+    assert result.best is not None
+    assert best_in_tracker(sink) == str(result.best.number)
     seeds: dict[str | None, list[int | None]] = {}
     for one in reader(tmp_path).summaries():
         assert one.state is TrialState.COMPLETE
@@ -137,6 +148,7 @@ def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
     assert first.mean == pytest.approx(80 * (1 - 0.5**3))
     assert result.best is not None
     assert result.best.confirms == first.searched.number
+    assert best_in_tracker(sink) == str(result.best.number)
     status = read_status(tmp_path, "small")
     assert status.best == result.best
     assert status.num_trials == 11
