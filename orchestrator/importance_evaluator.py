@@ -22,7 +22,7 @@ def ped_anova(
     parameters: Sequence[Mapping[str, Any]],
     values: Float[np.ndarray, "trials"],
 ) -> dict[str, float]:
-    """Share of each parameter in being among the best quarter; they sum to one.
+    """How much each parameter tells the best quarter from all trials; 0: nothing.
 
     Args:
         spec: Whose parameters they are.
@@ -40,4 +40,4 @@ def ped_anova(
             ]
         )
         evaluator = PedAnovaImportanceEvaluator(target_quantile=_TARGET_QUANTILE)
-        return dict(get_param_importances(study, evaluator=evaluator))
+        return dict(get_param_importances(study, evaluator=evaluator, normalize=False))

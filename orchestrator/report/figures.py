@@ -11,8 +11,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.parameters import Parameter
+from orchestrator.report.budgets import BudgetTrials, largest_budget
 from orchestrator.report.document import Block, Figure
+from orchestrator.report.importance import LEAST_TRIALS
 from orchestrator.report.reading import Run, SweepData
+from orchestrator.report.slices import Part, lines, slices
+from orchestrator.sweep_spec import SweepSpec
 
 if TYPE_CHECKING:
     from orchestrator.report.findings import RowFinding
@@ -157,15 +162,19 @@ def search_figures(data: SweepData) -> Iterator[Block]:
             f"{metric} of every trial in order; filled: complete. The line is the best so far.",
             _best_so_far(runs, metric, sign),
         )
-        if data.spec.space:
+        found = largest_budget(data.spec, data.study, LEAST_TRIALS)
+        if found.trials and data.spec.space:
             yield Figure(
-                "Each parameter against the value of complete trials. The band is the mean and two "
-                "standard errors in quarters of the trials, where there are enough.",
-                _slices(data, runs, metric),
+                f"Each parameter against the value of {found.statement}. Bands are 95 % intervals "
+                "of the mean of a part; they take trials for independent draws, so they show "
+                "where to look and prove nothing.",
+                _slices(data.spec, found, metric),
             )
+        if found.trials and len(data.spec.space) > 1:
             yield Figure(
-                "All parameters of complete trials at once, from low to high; dark: best quarter.",
-                _parallel(data, runs, sign),
+                f"All parameters of {found.statement}, from the low end of what is searched to "
+                "the high one; dark: the best quarter.",
+                _parallel(data.spec, found, data.study.direction),
             )
         if any(one.seconds for one in runs):
             yield Figure(f"{metric} against what each trial cost.", _cost(runs, metric))
@@ -187,81 +196,68 @@ def _best_so_far(runs: Sequence[Run], metric: str, sign: int) -> str:
     return _drawn(canvas)
 
 
-def _slices(data: SweepData, runs: Sequence[Run], metric: str) -> str:
-    paths = list(data.spec.space)
-    columns = min(4, len(paths))
-    lines = -(-len(paths) // columns)
-    canvas = Canvas(figsize=(_WIDTH, 0.4 + 2.1 * lines), layout="constrained")
-    complete = [one for one in runs if one.is_complete]
-    for k, path in enumerate(paths):
-        axes = canvas.add_subplot(lines, columns, k + 1)
-        raw = [one.trial.parameters.get(path) for one in complete]
-        values = np.array([one.trial.value for one in complete], float)
-        across, labels = _positions(raw)
-        if getattr(data.spec.space[path], "log", False):
+def _slices(spec: SweepSpec, found: BudgetTrials, metric: str) -> str:
+    made = slices(spec, found)
+    columns = min(4, len(made))
+    rows = -(-len(made) // columns)
+    canvas = Canvas(figsize=(_WIDTH, 0.4 + 2.1 * rows), layout="constrained")
+    for k, one in enumerate(made):
+        axes = canvas.add_subplot(rows, columns, k + 1)
+        pairs = zip(found.trials, found.values, strict=True)
+        points = [(t.parameters[one.path], v) for t, v in pairs if one.path in t.parameters]
+        labels = _labels(spec.space[one.path])
+        if getattr(spec.space[one.path], "log", False):
             axes.set_xscale("log")
-        axes.plot(across, values, "o", color=_COLOURS[0], alpha=0.7, markersize=4)
-        _band(axes, across, values)
+        axes.plot(_places([x for x, _ in points], labels), [y for _, y in points], "o",
+                  color=_COLOURS[0], alpha=0.7, markersize=4)  # fmt: skip
+        for part in one.parts:
+            _draw_part(axes, part, labels)
         if labels:
             axes.set_xticks(range(len(labels)), labels)
-        axes.set_xlabel(path.rpartition(".")[2], fontsize=9)
+        axes.set_xlabel(one.path.rpartition(".")[2], fontsize=9)
         axes.tick_params(labelsize=8)
         if k % columns == 0:
             axes.set_ylabel(metric, fontsize=9)
     return _drawn(canvas)
 
 
-# Fewer points in a quarter give a standard error that says nothing.
-_LEAST_IN_A_QUARTER = 4
+def _labels(parameter: Parameter) -> list[str]:
+    """Names of categories; none for numbers."""
+    return [str(one) for one in parameter.choices] if parameter.type == "categorical" else []
 
 
-def _band(axes: Any, across: np.ndarray, values: np.ndarray) -> None:  # noqa: ANN401
-    """Mean and two standard errors in quarters of the points from left to right."""
-    if len(values) < 4 * _LEAST_IN_A_QUARTER or len(np.unique(across)) < _LEAST_IN_A_QUARTER:
-        return
-    parts = np.array_split(np.argsort(across, kind="stable"), 4)
-    middle = np.array([values[part].mean() for part in parts])
-    error = np.array([values[part].std(ddof=1) / np.sqrt(len(part)) for part in parts])
-    centre = np.array([np.median(across[part]) for part in parts])
-    axes.plot(centre, middle, color=_COLOURS[1])
-    axes.fill_between(centre, middle - 2 * error, middle + 2 * error, color=_COLOURS[1], alpha=0.2,
-                      linewidth=0)  # fmt: skip
+def _places(values: Sequence[Any], labels: Sequence[str]) -> list[float]:
+    return [labels.index(str(one)) if labels else one for one in values]
 
 
-def _positions(raw: Sequence[Any]) -> tuple[np.ndarray, list[str]]:
-    """Numbers as they are; anything else by its place among the values, with labels."""
-    if all(isinstance(one, int | float) and not isinstance(one, bool) for one in raw):
-        return np.array(raw, float), []
-    names = sorted({str(one) for one in raw})
-    return np.array([names.index(str(one)) for one in raw], float), names
+# Half the width of the line of a part that holds a single value.
+_HALF = 0.25
 
 
-def _parallel(data: SweepData, runs: Sequence[Run], sign: int) -> str:
-    paths = list(data.spec.space)
-    complete = sorted(
-        (one for one in runs if one.is_complete), key=lambda one: sign * (one.trial.value or 0.0)
-    )
+def _draw_part(axes: Any, part: Part, labels: Sequence[str]) -> None:  # noqa: ANN401
+    """Mean of a part of a slice with its interval."""
+    low, high = _places([part.low, part.high], labels)
+    if labels:
+        low, high = low - _HALF, high + _HALF
+    axes.plot([low, high], [part.mean] * 2, color=_COLOURS[1])
+    if part.interval is not None:
+        bounds = (part.interval.low, part.interval.high)
+        axes.fill_between([low, high], *bounds, color=_COLOURS[1], alpha=0.2, linewidth=0)
+
+
+def _parallel(spec: SweepSpec, found: BudgetTrials, direction: str) -> str:
+    paths = list(spec.space)
     canvas = Canvas(figsize=(_WIDTH, 3.6), layout="constrained")
     axes = canvas.add_subplot()
-    heights = np.array([_scaled(data, path, complete) for path in paths])
-    first_of_best = len(complete) - max(1, len(complete) // 4)
-    for k in range(len(complete)):
-        is_best = k >= first_of_best
-        axes.plot(range(len(paths)), heights[:, k], color=_COLOURS[0] if is_best else "#C4CBD3",
-                  alpha=0.9 if is_best else 0.6, linewidth=1.6 if is_best else 1)  # fmt: skip
+    for one in sorted(lines(spec, found, direction), key=lambda line: line.is_best):
+        heights = [np.nan if height is None else height for height in one.heights]
+        axes.plot(range(len(paths)), heights, color=_COLOURS[0] if one.is_best else "#C4CBD3",
+                  alpha=0.9 if one.is_best else 0.6,
+                  linewidth=1.6 if one.is_best else 1)  # fmt: skip
     leaves = [path.rpartition(".")[2] for path in paths]
     axes.set_xticks(range(len(paths)), leaves, rotation=20, ha="right")
     axes.set_yticks([0, 1], ["low", "high"])
     return _drawn(canvas)
-
-
-def _scaled(data: SweepData, path: str, runs: Sequence[Run]) -> np.ndarray:
-    """Values of a parameter between 0 and 1, on the scale on which it is searched."""
-    across, _ = _positions([one.trial.parameters.get(path) for one in runs])
-    if getattr(data.spec.space[path], "log", False):
-        across = np.log(across)
-    span = np.ptp(across) if len(across) else 0.0
-    return (across - across.min()) / span if span else np.full(len(across), 0.5)
 
 
 def _cost(runs: Sequence[Run], metric: str) -> str:

@@ -1,16 +1,19 @@
 """Which parameters of a search mattered: PED-ANOVA, and what chance alone would have named.
 
-Trials of different budgets cannot be compared: only complete ones count, which ran all their
-epochs. The importance of a parameter that does nothing is not 0 but what noise makes of it; so the
-values are dealt out anew among the trials many times, and only a parameter above nearly all of the
-largest importances of such deals is said to matter.
+Trials of different budgets cannot be compared: they are taken at the largest budget that enough of
+them reached. The importance of a parameter that does nothing is not 0 but what noise makes of it;
+so the values are dealt out anew among the trials many times, and only a parameter above nearly all
+of the largest importances of such deals is said to matter. What is compared is not yet divided by
+the sum: as a share, the largest of a few parameters is large whatever they do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from orchestrator.importance_evaluator import ped_anova
+from orchestrator.report.budgets import largest_budget
 from orchestrator.study import StudyReader
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialSummary
@@ -30,15 +33,14 @@ class Importance:
 
     Args:
         shares: By dotted path, the largest first; they sum to one; empty: too few trials.
-        threshold: What the largest share exceeds in one of twenty deals of chance; None: too few.
-        trials: Complete trials of the full budget that it is made of.
-        epochs: Their budget.
+        threshold: What the largest exceeds in one of twenty deals of chance, on the same scale,
+            which can be above 1; None: too few.
+        made_of: Which trials it is made of, as part of a sentence.
     """
 
     shares: dict[str, float]
     threshold: float | None
-    trials: int
-    epochs: int
+    made_of: str
 
     @property
     def named(self) -> tuple[str, ...]:
@@ -49,7 +51,7 @@ class Importance:
     @property
     def statement(self) -> str:
         """What can be said, in a sentence."""
-        what = f"{self.trials} complete trials of {self.epochs} epochs"
+        what = self.made_of
         if self.threshold is None:
             return (
                 f"Too small to say which parameter mattered: {what}; it takes {LEAST_TRIALS} or "
@@ -61,20 +63,25 @@ class Importance:
 
 
 def importances(spec: SweepSpec, study: StudyReader, seed: int = 0) -> Importance:
-    """Importance of the parameters among a search's complete trials of the full budget."""
-    searched = [one for one in study.best(study.num_asked()) if one.confirms is None]
-    epochs = max((one.epochs for one in searched), default=spec.max_epochs)
-    trials = [one for one in searched if one.epochs == epochs and one.value is not None]
-    if len(trials) < LEAST_TRIALS or len(spec.space) < 2:
-        return Importance({}, None, len(trials), epochs)
+    """Importance of the parameters among a search's trials of one budget.
+
+    The budget is the largest that enough trials reached: see `budgets`.
+    """
+    found = largest_budget(spec, study, LEAST_TRIALS)
+    if len(found.trials) < LEAST_TRIALS or len(spec.space) < 2:
+        return Importance({}, None, found.statement)
     sign = 1.0 if study.direction == "maximize" else -1.0
-    values = np.array([sign * (one.value or 0.0) for one in trials])
-    shares = ped_anova(spec, [one.parameters for one in trials], values)
-    ordered = dict(sorted(shares.items(), key=lambda one: -one[1]))
-    return Importance(ordered, _of_chance(spec, trials, values, seed), len(trials), epochs)
+    values = sign * np.array(found.values)
+    told = ped_anova(spec, [one.parameters for one in found.trials], values)
+    total = sum(told.values()) or 1.0
+    ordered = sorted(told.items(), key=lambda one: -one[1])
+    threshold = _of_chance(spec, found.trials, values, seed) / total
+    return Importance({path: one / total for path, one in ordered}, threshold, found.statement)
 
 
-def _of_chance(spec: SweepSpec, trials: list[TrialSummary], values: np.ndarray, seed: int) -> float:
+def _of_chance(
+    spec: SweepSpec, trials: Sequence[TrialSummary], values: np.ndarray, seed: int
+) -> float:
     """Quantile of the largest share where values are dealt out anew."""
     generator = np.random.default_rng(seed)
     parameters = [one.parameters for one in trials]

@@ -85,7 +85,7 @@ def _importance(search: SearchFinding) -> Table:
         for path, share in found.shares.items()
     ]
     return Table(
-        f"Importance among {found.trials} complete trials of {found.epochs} epochs",
+        f"Importance among {found.made_of}",
         ("parameter", "share", "above chance"),
         rows,
         notes=[

@@ -7,10 +7,12 @@ import numpy as np
 import optuna
 import pytest
 
+from orchestrator.epoch_log import EpochRow
 from orchestrator.report.importance import importances
 from orchestrator.searcher import build_sampler, distributions
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState, TrialSummary
+from prvr_model.reporting import Decision
 from tests.report.sweeps import SEARCH, spec_of
 
 PLANTED = "losses.margin"
@@ -45,11 +47,11 @@ class Planted:
             for one in study.trials
         )
 
-    def num_asked(self) -> int:
-        return len(self.made)
+    def summaries(self) -> tuple[TrialSummary, ...]:
+        return self.made
 
-    def best(self, count: int = 1) -> tuple[TrialSummary, ...]:
-        return tuple(sorted(self.made, key=lambda one: -(one.value or 0.0)))[:count]
+    def rows(self, number: int) -> tuple[EpochRow, ...]:
+        return (EpochRow(2, self.made[number].value or 0.0, Decision.CONTINUE, 0),)
 
 
 def named(sampler: str, trials: int, effect: float, studies: int) -> list[tuple[str, ...]]:

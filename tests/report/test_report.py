@@ -181,7 +181,7 @@ def test_a_search_tells_winner_optimism_and_importance(search: Findings) -> None
 def test_a_small_search_says_that_it_is_too_small(tmp_path: Path) -> None:
     run(tmp_path, SEARCH, "search.trials=5")
     text = render(report(tmp_path, "small"), "md")
-    assert "Too small to say which parameter mattered: 5 complete trials" in text
+    assert "Too small to say which parameter mattered: 5 trials of 2 epochs" in text
 
 
 def test_a_confirmed_search_shows_both_values(tmp_path: Path) -> None:
