@@ -21,7 +21,8 @@ from prvr_model.reporting import EpochReport
 if TYPE_CHECKING:
     from prvr_model.checkpoint_header import TrialRecord
 
-_EPOCH_SECONDS = ("time/epoch_s", "time/evaluation_s")
+# Of an epoch, its evaluation included.
+_EPOCH_SECONDS = "time/epoch_s"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Run:
         """Seconds that training and evaluation took; None: not known, or taken over."""
         if not self.rows or self.trial.taken_from is not None:
             return None
-        return sum(row.metrics.get(name, 0.0) for row in self.rows for name in _EPOCH_SECONDS)
+        return sum(row.metrics.get(_EPOCH_SECONDS, 0.0) for row in self.rows)
 
 
 @dataclass

@@ -57,7 +57,7 @@ def test_rows_are_means_over_seeds_at_the_best_epoch(ladder: Findings, ladder_ho
         assert row.summary.mean == pytest.approx(np.mean(slow))
         assert row.summary.standard_deviation == pytest.approx(np.std(slow, ddof=1))
         assert row.values("val/SumR") == pytest.approx(slow)
-        assert [one.seconds for one in row.runs] == [7.5] * 4
+        assert [one.seconds for one in row.runs] == [6.0] * 4
         assert {one.parameters for one in row.runs} == {21}
 
 
