@@ -14,6 +14,7 @@ from orchestrator.budget import refusal
 from orchestrator.held_trials import HeldTrials
 from orchestrator.known_results import KnownResults, TakenOver
 from orchestrator.lost_trials import LEFT
+from orchestrator.memory_cause import OUT_OF_MEMORY
 from orchestrator.outbox import EventSink
 from orchestrator.progress import Progress
 from orchestrator.searcher import RefusedTrial, Searcher
@@ -286,10 +287,14 @@ class SweepDriver:
             self._finish(number)
 
     def on_move(self, number: int, cause: FailureCause) -> None:
-        """A trial lost its place; it goes on from its last checkpoint, and the user is told."""
-        moves = self._study.note_move(number)
+        """A trial goes on from its last checkpoint after a loss, and the user is told."""
         rows = self._study.rows(number)
         where = f"after epoch {rows[-1].epoch}" if rows else "before its first epoch"
+        if cause.kind == OUT_OF_MEMORY:
+            how = "it goes on with smaller micro-batches"
+            self._progress.warn(f"trial {number} ran out of memory {where}; {how}")
+            return
+        moves = self._study.note_move(number)
         why = "its node is being drained" if cause.kind == LEFT else cause.kind
         self._progress.warn(f"trial {number} lost its place {where} ({why}); it goes on elsewhere")
         self._send(moved_event(number, moves, now_ms()))

@@ -5,7 +5,8 @@ exception) ends the sweep, which goes on from the study.
 """
 
 from orchestrator.executor import Interruption, TrialSource
-from orchestrator.trial import TrialRequest
+from orchestrator.smaller_batches import with_smaller_batches
+from orchestrator.trial import FailureCause, TrialRequest
 from orchestrator.trial_data import local_request
 from orchestrator.trial_runner import TRAIN, failure_cause, load_trial_function
 from prvr_model.reporting import Decision, EpochReport
@@ -31,6 +32,19 @@ class InlineExecutor:
     def _run_one(
         self, request: TrialRequest, source: TrialSource, interruption: Interruption
     ) -> None:
+        while (cause := self._try(request, source, interruption)) is not None:
+            smaller = with_smaller_batches(request, cause)
+            if smaller is None:
+                source.on_failure(request.number, cause)
+                return
+            source.on_move(request.number, cause)
+            request = smaller
+        source.on_end(request.number)
+
+    def _try(
+        self, request: TrialRequest, source: TrialSource, interruption: Interruption
+    ) -> FailureCause | None:
+        """Run a trial; the cause if it fails, without the error, which would hold its memory."""
         guarded = _GuardedSource(source, request.number, interruption)
         try:
             with interruption.at_once():
@@ -38,9 +52,8 @@ class InlineExecutor:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the source with its cause
             if guarded.error is not None:
                 raise guarded.error from None
-            source.on_failure(request.number, failure_cause(error))
-        else:
-            source.on_end(request.number)
+            return failure_cause(error)
+        return None
 
 
 class _GuardedSource:

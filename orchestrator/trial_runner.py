@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from orchestrator.errors import NodeLeavingError
 from orchestrator.executor import TrialFunction
 from orchestrator.leaving import is_leaving
-from orchestrator.memory_cause import KIND, is_out_of_memory, memory_message
+from orchestrator.memory_cause import OUT_OF_MEMORY, is_out_of_memory, memory_message
 from orchestrator.trial import FailureCause, TrialRequest
 from prvr_model.reporting import EpochReport, Report
 from prvr_model.settings import SpeedSettings, parse_settings
@@ -90,7 +90,7 @@ def failure_cause(error: BaseException) -> FailureCause:
     """Class, message and traceback of an error, as text that every process can read."""
     no_memory = is_out_of_memory(error)
     return FailureCause(
-        kind=KIND if no_memory else type(error).__name__,
+        kind=OUT_OF_MEMORY if no_memory else type(error).__name__,
         message=memory_message(error) if no_memory else str(error) or type(error).__name__,
         traceback="".join(traceback.format_exception(error)),
     )

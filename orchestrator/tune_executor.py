@@ -27,6 +27,7 @@ from orchestrator.node_watch import watch_this_node
 from orchestrator.own_ray import own_ray
 from orchestrator.refusal import pack_or_refuse
 from orchestrator.sent_store import SentStore, send_store
+from orchestrator.smaller_batches import with_smaller_batches
 from orchestrator.trial import FailureCause, TrialRequest
 from orchestrator.trial_data import local_request
 from orchestrator.trial_runner import (
@@ -235,8 +236,11 @@ class _Bridge:
         self._has_more = True
         if request is None:
             return
+        workers = self._sizes.of(request.number)
         if self._sizes.shrink(request.number, cause):
             self._lost.put_back(request)
+        elif smaller := with_smaller_batches(request, cause, workers):
+            self._lost.put_back(smaller)
         elif not self._lost.take_back(request, cause):
             self._guard(lambda: self._source.on_failure(request.number, cause))
             return

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from prvr_model.batching import Batch
 from prvr_model.errors import SettingsError
+from prvr_model.micro_batches import encode_in_parts, num_parts
 from prvr_model.model import EncodedVideos, MscModel
 from prvr_model.settings import SpeedSettings
 
@@ -26,7 +28,7 @@ class Encoders:
 
     Args:
         model: The model; its mode decides on dropout.
-        speed: Precision and compilation; default: float32, not compiled.
+        speed: Precision, compilation and micro-batches; default: float32, not compiled, none.
 
     Raises:
         SettingsError: `speed.compile` is asked for where nothing can be compiled.
@@ -38,12 +40,23 @@ class Encoders:
         self.device = model.mixing_token.device
         self._dtype = model.mixing_token.dtype
         self._precision = speed.precision
+        self._micro_batch_videos = speed.micro_batch_videos
         self._videos, self._captions = model.encode_videos, model.encode_captions
         if speed.compile:
             _check_compiler(self.device)
             self._videos = torch.compile(self._videos)
             # Every batch has another number of captions and another longest one.
             self._captions = torch.compile(self._captions, dynamic=True)
+
+    def batch(self, batch: Batch) -> tuple[EncodedVideos, Float[Tensor, "captions hidden"]]:
+        """Videos and captions of a training batch, in micro-batches where speed says so."""
+        parts = num_parts(len(batch.frames), self._micro_batch_videos)
+        videos = encode_in_parts(self.videos, parts, batch.frames, batch.clips, batch.clip_sizes)
+        queries = encode_in_parts(self.captions, parts, batch.tokens, batch.tokens_valid)
+        encoded = EncodedVideos(
+            torch.cat([one.clips for one in videos]), torch.cat([one.frames for one in videos])
+        )
+        return encoded, torch.cat(queries)
 
     def videos(
         self,

@@ -85,12 +85,12 @@ def compute_losses(
         settings: Weights and parameters; a term of weight 0 is not computed.
         draws: Choice of the triplets' negatives, for the global batch.
         hard_negatives: Whether the epoch draws hard negatives.
-        encoders: How the model encodes; None: in the precision of its weights, not compiled.
+        encoders: How the model encodes; None: in the precision of its weights, not compiled, all
+            at once.
         workers: Who trains together; the batch says how it is spread over them.
     """
     encoders = encoders or Encoders(model)
-    videos = encoders.videos(batch.frames, batch.clips, batch.clip_sizes)
-    own_queries = encoders.captions(batch.tokens, batch.tokens_valid)
+    videos, own_queries = encoders.batch(batch)
     queries = workers.gather_rows(own_queries, batch.spread.captions)
     hard_pool = settings.hard_negative_pool if hard_negatives else None
     clip_infonce, clip_triplet = _retrieval(

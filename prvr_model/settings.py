@@ -221,6 +221,11 @@ class SpeedSettings(Section):
     compile: bool = False
     # Batches that are made while the device works on the one before; 0: none.
     prefetch_batches: int = Field(0, ge=0)
+    # Videos of a worker encoded at once in training; None: all. Less memory for a second forward
+    # pass: losses stay those of the batch, only rounding and dropout draws differ.
+    micro_batch_videos: int | None = Field(None, ge=1)
+    # A trial without memory has failed, or goes on with micro-batches of half the size.
+    on_out_of_memory: Literal["fail", "micro_batches"] = "fail"
 
 
 PRESETS: Mapping[PresetName, Mapping[str, Any]] = {

@@ -248,6 +248,8 @@ class _Run:
                     self._save_part(numbers, start, exchanged_before)
                     return None
         means = {**numbers.means(), "train/learning_rate": self.optimizer.learning_rate}
+        if self.speed.micro_batch_videos:
+            means["micro_batch_videos"] = float(self.speed.micro_batch_videos)
         if self.workers is not ALONE:
             # Of this epoch: it may change where a host goes on with fewer.
             means["workers"] = float(self.workers.size)

@@ -9,14 +9,14 @@ import argparse
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from prvr_model.batching import Batch
 from prvr_model.settings import Settings, build_settings
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=768, help="of frames and tokens")
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--hard", action="store_true", help="hard negatives, as from epoch 20")
+    parser.add_argument("--micro-batch-videos", type=int, help="videos encoded at once")
     options = arguments(parser)
     settings = build_settings(None, {"model.hidden_size": options.hidden})
     batch = random_batch(settings, options)
@@ -54,7 +55,7 @@ def main() -> None:
 def predict(settings: Settings, batch: Batch, options: argparse.Namespace) -> dict[str, Any]:
     """Memory of a step in MB (10^6 bytes): what stays, what is saved for backward, the peak."""
     device = torch.device("meta")
-    with _DropoutOfCuda(), device:
+    with mock.patch.object(F, "dropout", _dropout_of_cuda), device:
         step = build_step(settings, on_device(batch, device), options)
         # Moments and gradients are made by the first step.
         step()
@@ -182,22 +183,12 @@ def _megabytes(counted: Counter[str]) -> dict[str, float]:
     return {name: size / 1e6 for name, size in counted.most_common(_NUM_SITES)}
 
 
-class _DropoutOfCuda(TorchFunctionMode):
+def _dropout_of_cuda(rows: Tensor, rate: float) -> Tensor:
     """Dropout as CUDA has it: one operation that saves a mask of a byte an element.
 
     Elsewhere, `meta` included, PyTorch builds it from others and saves four bytes.
     """
-
-    def __torch_function__(  # type: ignore[override]
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> object:
-        if func is F.dropout:
-            return torch.native_dropout(args[0], (kwargs or {})["p"], True)[0]
-        return func(*args, **(kwargs or {}))
+    return torch.native_dropout(rows, rate, True)[0]
 
 
 if __name__ == "__main__":

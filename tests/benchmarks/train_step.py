@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from prvr_model.batching import Batch
+from prvr_model.encoding import Encoders
 from prvr_model.host_memory import keep_freed_blocks
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.model import MscModel
 from prvr_model.objective import BranchDraws, compute_losses
 from prvr_model.resampling import normalise_rows
-from prvr_model.settings import Settings, build_settings
+from prvr_model.settings import Settings, SpeedSettings, build_settings
 from prvr_model.token_merging import choose_levels, merge_neighbours, segment_plans
 from prvr_model.token_merging import spanning_tree_weights as tree_of
 from prvr_model.train_loop import build_optimizer, gradient_norm
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=768, help="of frames and tokens")
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--hard", action="store_true", help="hard negatives, as from epoch 20")
+    parser.add_argument("--micro-batch-videos", type=int, help="videos encoded at once")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--profile", dest="profiled", action="store_true", help="also say where the time goes"
@@ -83,9 +85,10 @@ def build_step(
     sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
     drawn = [torch.rand(size) for size in sizes]
     draws = BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
+    encoders = Encoders(model, SpeedSettings(micro_batch_videos=options.micro_batch_videos))
 
     def step() -> None:
-        terms = compute_losses(model, batch, settings.losses, draws, options.hard)
+        terms = compute_losses(model, batch, settings.losses, draws, options.hard, encoders)
         optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
         gradient_norm(model)

@@ -31,3 +31,11 @@ def back_in_time(request: TrialRequest, report: Report) -> None:
         )
         if report(row) is Decision.STOP:
             return
+
+
+def too_large_at_once(request: TrialRequest, report: Report) -> None:
+    """Reports an epoch and has memory for 3 videos at once."""
+    at_once = request.speed.micro_batch_videos or request.settings.training.batch_videos
+    report(EpochReport(1, {"val/SumR": objective(request, 1), "at_once": float(at_once)}, 1001))
+    if at_once > 3:
+        raise MemoryError
