@@ -37,6 +37,9 @@ def ray_variables(threads: int) -> dict[str, str]:
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+        # By default the next trial's process starts when the last one's has, seconds later. How
+        # many there may be is the executor's to say.
+        "TUNE_MAX_PENDING_TRIALS_PG": str(10**6),
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": str(_CLEAN_UP_S),
         # A process more for each trial; `node_watch` does its work in both hosts of trials.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
