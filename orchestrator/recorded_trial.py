@@ -19,6 +19,7 @@ from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.settings import Settings
 
 _VERSION_TAG = "version."
+_MICRO_BATCH = "micro_batch_videos"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ class RecordedTrial:
     def name(self) -> str:
         """As commands take it: `SWEEP/NUMBER`."""
         return f"{self.sweep}/{self.summary.number}"
+
+    @property
+    def micro_batch_sizes(self) -> tuple[int | None, ...]:
+        """Sizes of the micro-batches of its epochs, each once, in their order; None: no such."""
+        found = (row.metrics.get(_MICRO_BATCH) for row in self.rows if len(row.metrics) > 1)
+        return tuple(dict.fromkeys(None if one is None else int(one) for one in found))
 
 
 def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:

@@ -35,6 +35,7 @@ from orchestrator.trial import FailureCause, TrialRequest, TrialState
 from orchestrator.trial_runner import TRAIN
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.results_version import RESULTS_VERSION
+from prvr_model.settings import SpeedSettings
 from prvr_model.staging import CACHE_VARIABLE
 
 if TYPE_CHECKING:
@@ -255,6 +256,10 @@ def _expected(recorded: RecordedTrial) -> tuple[Expectation, tuple[str, ...]]:
         *package_differences(recorded.packages, package_versions(), _NUMERIC_PACKAGES),
         *([] if device == "cpu" else [f"{device} adds up in no fixed order"]),
     ]
+    if len(recorded.micro_batch_sizes) > 1:
+        reasons.append("it ran out of memory and went on with smaller micro-batches")
+    if len(set(recorded.summary.workers)) > 1:
+        reasons.append("its number of workers changed, and each draws its own dropout")
     if recorded.results_version is None:
         reasons.append("no known version of the settings gives its key: defaults have changed")
     elif recorded.results_version != RESULTS_VERSION:
@@ -303,12 +308,18 @@ def _request(
         key=recorded.summary.key,
         parameters=recorded.summary.parameters,
         settings=with_epochs(recorded.settings, epochs),
-        speed=recorded.spec.speed,
+        speed=_speed(recorded),
         store=trial_store(recorded.spec.data, store),
         data_fingerprint=recorded.data_fingerprint,
         folder=folder,
         cache=os.environ.get(CACHE_VARIABLE),
     )
+
+
+def _speed(recorded: RecordedTrial) -> SpeedSettings:
+    """The sweep's, with the micro-batches that the trial ended with."""
+    sizes = recorded.micro_batch_sizes
+    return recorded.spec.speed.model_copy(update={"micro_batch_videos": sizes[-1]} if sizes else {})
 
 
 def _executor(

@@ -10,8 +10,9 @@ from prvr_model.reporting import EpochReport
 Expectation: TypeAlias = Literal["equal", "close"]
 """Bit for bit, or within the tolerance."""
 
-# Clocks and memory differ from run to run; everything else is a function of the trial.
-_UNREPEATABLE = ("time/", "memory/")
+# Clocks and memory differ from run to run, and these three say how a trial was run; everything
+# else is a function of the trial.
+_UNREPEATABLE = ("time/", "memory/", "workers", "micro_batch_videos", "train/exchanged_mb_per_step")
 _RECALLS = ("R1", "R5", "R10", "R100", "SumR")
 
 

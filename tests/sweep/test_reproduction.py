@@ -133,6 +133,22 @@ def test_a_trial_is_read_with_what_the_study_has_of_it(home: Path) -> None:
     assert "torch" in found.packages
 
 
+def test_micro_batches_are_those_that_the_trial_went_on_with(home: Path) -> None:
+    def rows(*sizes: float | None) -> tuple[EpochReport, ...]:
+        named = [{} if one is None else {"micro_batch_videos": one} for one in sizes]
+        return tuple(
+            EpochReport(epoch, {"val/SumR": 1.0, "train/total": 1.0, **one}, 0)
+            for epoch, one in enumerate(named, 1)
+        )
+
+    found = read_recorded(home, "small", 0)
+    assert found.micro_batch_sizes == ()
+    assert replace(found, rows=rows(None, None)).micro_batch_sizes == (None,)
+    assert replace(found, rows=rows(8.0, 8.0)).micro_batch_sizes == (8,)
+    assert replace(found, rows=rows(None, 8.0, 4.0)).micro_batch_sizes == (None, 8, 4)
+    assert compare_epoch(rows(8.0)[0], rows(4.0)[0], "equal").unequal == ()
+
+
 def test_rows_come_from_the_outbox_where_the_checkpoint_is_gone(home: Path) -> None:
     outbox = home / "outbox" / "small.jsonl"
     outbox.parent.mkdir(exist_ok=True)
