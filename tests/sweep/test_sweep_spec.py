@@ -129,11 +129,11 @@ def test_every_field_is_described() -> None:
         ("speed.compile=1", "found 1; allowed: true or false"),
         ("speed.prefetch_batches=-1", "found -1; allowed: a whole number >= 0"),
         ("speed.prefetch=2", "unknown key 'prefetch'; allowed: device, threads, "
-         "checkpoint_every_epochs, evaluation_block, precision, compile, prefetch_batches; did you "
-         "mean prefetch_batches?"),
+         "checkpoint_every_epochs, evaluation_block, precision, compile, prefetch_batches, "
+         "micro_batch_videos, on_out_of_memory; did you mean prefetch_batches?"),
         ("speed.presicion=bfloat16", "unknown key 'presicion'; allowed: device, threads, "
-         "checkpoint_every_epochs, evaluation_block, precision, compile, prefetch_batches; did you "
-         "mean precision?"),
+         "checkpoint_every_epochs, evaluation_block, precision, compile, prefetch_batches, "
+         "micro_batch_videos, on_out_of_memory; did you mean precision?"),
         ("register.top=-1", "found -1; allowed: a whole number >= 0"),
         ("protocol=papers", "found 'papers'; allowed: one of validation, paper; did you mean "
          "paper?"),
