@@ -25,12 +25,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two processes whatever the machine: many tests start a Ray that takes all of its CPUs.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The tests that take minutes.
 soak: $(STAMP)
-	$(BIN)/python -m pytest -m soak --durations=0 --durations-min=1
+	$(PYTEST) -m soak --durations=0 --durations-min=1
 
 check: lint test
 
