@@ -6,9 +6,7 @@ globals that belong to the user.
 """
 
 import re
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from mlflow import MlflowClient
@@ -21,6 +19,7 @@ from requests.exceptions import Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import TrackingError, TrackingOutageError
+from orchestrator.new_database import make_whole
 from orchestrator.tracking_store import TrackingStore, experiment_name
 from orchestrator.tracking_view import (
     SWEEP_ID_TAG,
@@ -64,23 +63,9 @@ def connect(store: TrackingStore) -> MlflowClient:
 
 
 def _make_database(store: TrackingStore) -> None:
-    """Make a missing SQLite file, whole or not at all.
-
-    MLflow makes its tables in dozens of steps (seconds), and a file whose maker was killed between
-    two of them can never be opened again.
-    """
     path = store.database
-    if path is None or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
-    try:
-        SqlAlchemyStore(f"sqlite:///{partial}", store.artifact_root).engine.dispose()
-        # Unlike a renamed file, a link never takes the place of what another process has made.
-        with suppress(FileExistsError):
-            path.hardlink_to(partial)
-    finally:
-        partial.unlink(missing_ok=True)
+    if path is not None:
+        make_whole(path, lambda url: SqlAlchemyStore(url, store.artifact_root).engine.dispose())
 
 
 class MlflowWriter:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from orchestrator.errors import SweepNotFoundError
+from orchestrator.new_database import make_whole
 
 # A reader holds SQLite for milliseconds; a copy or a backup of the file may hold it for longer.
 _SQLITE_BUSY_S = 60
@@ -60,7 +61,7 @@ def writing_storage(url: str) -> optuna.storages.RDBStorage:
     path = sqlite_path(url)
     if path is None:
         return optuna.storages.RDBStorage(url)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_whole(path, _make_tables)
     with closing(sqlite3.connect(path, timeout=_SQLITE_BUSY_S)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     storage = optuna.storages.RDBStorage(
@@ -69,6 +70,12 @@ def writing_storage(url: str) -> optuna.storages.RDBStorage:
     event.listen(storage.engine, "connect", _relax)
     storage.engine.dispose()
     return storage
+
+
+def _make_tables(url: str) -> None:
+    storage = optuna.storages.RDBStorage(url)
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def _relax(connection: sqlite3.Connection, record: object) -> None:

@@ -105,6 +105,8 @@ def wrap_databases(instants: Instants) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a command line: KIND INDEX SIGNAL COUNTS_FILE ARGUMENT..."""
+    # Whoever runs the tests may ignore it, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     kind, index, signal_number, counts_file, *command = arguments
     instants = Instants(kind, int(index), int(signal_number))
     wrap_files(instants)
