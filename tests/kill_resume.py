@@ -175,7 +175,8 @@ def killed_home(
     is drawn in again, to half its number.
     """
     while True:
-        home = new_home(f"killed-{seed}", every)
+        # A name for each, since MLflow keeps connections to a database that was there before.
+        home = new_home(f"killed-{seed}-{signal_number:d}", every)
         killed = launch(home, kind, index, signal_number)
         was_killed = killed.returncode in (-signal.SIGKILL, _EXIT_INTERRUPTED)
         if was_killed or index == 1:
