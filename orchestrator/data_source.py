@@ -54,6 +54,20 @@ def open_data(
     return store
 
 
+def known_fingerprint(source: DataSource, home: Path) -> str | None:
+    """Fingerprint of the data; None: it is still to be generated.
+
+    Raises:
+        StoreError: The store is missing or damaged.
+    """
+    from prvr_model.store_files import manifest_at
+
+    if source.store is not None:
+        return manifest_at(source.store).fingerprint
+    path = _generated_path(source.synthetic or SyntheticSettings(), home)
+    return manifest_at(str(path)).fingerprint if path.exists() else None
+
+
 def trial_store(source: DataSource, store: "FeatureStore") -> str:
     """Path or URI of the data for a trial, wherever it runs; `store` is what was opened here."""
     from prvr_model.store_files import is_uri
@@ -91,13 +105,17 @@ def _path(source: DataSource, home: Path) -> Path:
     if source.store is not None:
         return Path(source.store)
     settings = source.synthetic or SyntheticSettings()
-    path = home / "stores" / f"{_GENERATED_NAME}-{settings.digest}"
+    path = _generated_path(settings, home)
     if not path.exists():
         from prvr_model.synthetic import write_synthetic
 
         path.parent.mkdir(parents=True, exist_ok=True)
         write_synthetic(path, settings, name=_GENERATED_NAME)
     return path
+
+
+def _generated_path(settings: SyntheticSettings, home: Path) -> Path:
+    return home / "stores" / f"{_GENERATED_NAME}-{settings.digest}"
 
 
 def data_size(source: DataSource) -> DataSize:

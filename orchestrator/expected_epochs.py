@@ -21,7 +21,7 @@ _MEDIAN_STARTUP_TRIALS = 5
 
 def expected_epochs(stopping: EarlyStopping, trials: int) -> float:
     """Mean number of epochs of all trials together."""
-    if stopping.method == "none":
+    if stopping.method == "none" or not trials:
         return float(trials * stopping.max_epochs)
     simulated = min(trials, _MOST_TRIALS)
     generator = random.Random(0)

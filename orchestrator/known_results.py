@@ -89,6 +89,10 @@ class KnownResults:
             known = KnownTrial(one.sweep, one.number, one.folder, one.taken_from)
             self._by_key.setdefault(one.key, []).append(known)
 
+    def names(self, key: str) -> bool:
+        """Whether an index names a complete trial of this key; its folder is not looked at."""
+        return any(True for _ in self._candidates(key))
+
     def take_over(self, request: TrialRequest) -> TakenOver | None:
         """Bring the results of the same key into the trial's folder; None: there are none.
 

@@ -38,6 +38,7 @@ class Plan:
         epochs: Epochs of all trials together: least, expected, most.
         time: Time of one epoch of one trial; None: not known.
         probe: What was measured, and where; None: nothing.
+        known: How many of the trials need no training, their results being there.
         warnings: What is allowed but probably not meant.
     """
 
@@ -49,6 +50,7 @@ class Plan:
     epochs: "Band"
     time: EpochTime | None = None
     probe: "Probe | None" = None
+    known: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
@@ -56,10 +58,12 @@ class Plan:
         """Wall time of the training itself, without start-up."""
         if self.time is None:
             return None
-        waves = -(-self.most_trials // self.trials_at_once)
-        longest = self.spec.max_epochs
+        waves = -(-(self.most_trials - self.known) // self.trials_at_once)
+        shortest, longest = shortest_trial_epochs(self.spec), self.spec.max_epochs
+        if not waves:
+            return Band(0, 0, 0)
         epochs = Band(
-            max(self.epochs.least / self.trials_at_once, shortest_trial_epochs(self.spec)),
+            max(self.epochs.least / self.trials_at_once, shortest),
             min(max(self.epochs.expected / self.trials_at_once, longest), waves * longest),
             waves * longest,
         )
@@ -82,6 +86,7 @@ class Plan:
             "question": self.spec.question,
             "trials": self.trials,
             "most_trials": self.most_trials,
+            "known": self.known,
             "trials_at_once": self.trials_at_once,
             "room": self.packing.trials,
             "nodes": self._nodes(),
@@ -136,8 +141,9 @@ def build_plan(
     time: EpochTime | None = None,
     probe: Probe | None = None,
     warnings: Sequence[str] = (),
+    known: int = 0,
 ) -> Plan:
-    """Plan a sweep that is packed; starts nothing."""
+    """Plan a sweep that is packed, of whose trials so many are known; starts nothing."""
     fitting = packing.trials
     at_once = min(fitting, spec.concurrency or fitting, spec.num_trials)
     return Plan(
@@ -146,14 +152,17 @@ def build_plan(
         trials=spec.num_trials,
         most_trials=most_trials(spec),
         trials_at_once=at_once,
-        epochs=_epochs(spec),
+        epochs=_epochs(spec, known),
         time=time,
         probe=probe,
+        known=known,
         warnings=(*spec_warnings(spec), *_fit_warnings(spec, packing), *warnings),
     )
 
 
-def plan_here(spec: SweepSpec, *, probe: bool = False, tell: "_Tell | None" = None) -> Plan:
+def plan_here(
+    spec: SweepSpec, *, probe: bool = False, tell: "_Tell | None" = None, known: int = 0
+) -> Plan:
     """Plan for this machine.
 
     Args:
@@ -161,6 +170,7 @@ def plan_here(spec: SweepSpec, *, probe: bool = False, tell: "_Tell | None" = No
         probe: Time the training step, which takes half a minute; else the sizes of model and
             data give a rough time.
         tell: Takes a line for the user when something takes its time.
+        known: How many trials need no training, see `known_runs`.
 
     Raises:
         SpecError: A trial can never fit; says what would.
@@ -172,11 +182,16 @@ def plan_here(spec: SweepSpec, *, probe: bool = False, tell: "_Tell | None" = No
         _say(tell, here.name)
         return here.name, probe_here(request)
 
-    return _plan(spec, [here], ask if probe else None)
+    return _plan(spec, [here], ask if probe else None, known=known)
 
 
 def plan_on(
-    spec: SweepSpec, address: str, *, probe: bool = True, tell: "_Tell | None" = None
+    spec: SweepSpec,
+    address: str,
+    *,
+    probe: bool = True,
+    tell: "_Tell | None" = None,
+    known: int = 0,
 ) -> Plan:
     """Plan for a running cluster, which is left as it is.
 
@@ -185,6 +200,7 @@ def plan_on(
         address: `auto`, or HOST:PORT of its head.
         probe: Time the training step on one of its workers.
         tell: Takes a line for the user when something takes its time.
+        known: How many trials need no training, see `known_runs`.
 
     Raises:
         ClusterError: Nothing answers at the address.
@@ -203,7 +219,7 @@ def plan_on(
         coming = coming_nodes(cluster.nodes)
         # Where nothing runs yet a probe would wait for a machine to be bought.
         ask_now = ask if probe and not (coming and len(cluster.nodes) == 1) else None
-        return _plan(spec, [*cluster.nodes, *coming], ask_now, busy)
+        return _plan(spec, [*cluster.nodes, *coming], ask_now, busy, known)
 
 
 _Tell: TypeAlias = Callable[[str], None]
@@ -217,13 +233,17 @@ def _say(tell: _Tell | None, where: str) -> None:
 
 
 def _plan(
-    spec: SweepSpec, nodes: Sequence[Node], ask: _Ask | None, warnings: Sequence[str] = ()
+    spec: SweepSpec,
+    nodes: Sequence[Node],
+    ask: _Ask | None,
+    warnings: Sequence[str] = (),
+    known: int = 0,
 ) -> Plan:
     size, drawn = data_size(spec.data), drawn_settings(spec, DRAWN_TRIALS)
     memory = worker_memory(drawn, size, spec.speed, spec.resources)
     packing = pack_or_refuse(trial_needs(spec.resources, memory), nodes)
     time = rough_time(drawn, size, spec.speed, spec.resources.workers)
-    rough = build_plan(spec, packing, time, warnings=warnings)
+    rough = build_plan(spec, packing, time, warnings=warnings, known=known)
     return _with_probe(rough, ask, drawn, size, warnings) if ask else rough
 
 
@@ -245,6 +265,7 @@ def _with_probe(
         probed_time(drawn, size, request, probe.result, spec.resources.workers),
         probe,
         [*warnings, *_sharing_warnings(spec, probe.result)],
+        rough.known,
     )
 
 
@@ -315,11 +336,12 @@ def _unpruned_epochs(spec: SweepSpec) -> int:
     return min([spec.max_epochs, *patience])
 
 
-def _epochs(spec: SweepSpec) -> Band:
+def _epochs(spec: SweepSpec, known: int) -> Band:
     """Epochs of all trials: a confirmation comes for certain, a race's seeds perhaps."""
-    searched = spec.num_trials * spec.max_epochs
-    least = _epochs_least(spec)
-    expected = min(max(expected_epochs(spec.early_stopping, spec.num_trials), least), searched)
+    trials = spec.num_trials - known
+    searched = trials * spec.max_epochs
+    least = _epochs_least(spec, trials)
+    expected = min(max(expected_epochs(spec.early_stopping, trials), least), searched)
     more = most_trials(spec) - spec.num_trials
     if spec.confirm is not None:
         # What is confirmed is pruned by nothing.
@@ -341,9 +363,11 @@ def _table(spec: SweepSpec) -> dict[str, Any]:
     return {"rows": rows, "seeds": list(spec.seeds()), "looks": looks}
 
 
-def _epochs_least(spec: SweepSpec) -> int:
+def _epochs_least(spec: SweepSpec, trials: int) -> int:
+    if not trials:
+        return 0
     # No pruner ends the best trial.
-    return (spec.num_trials - 1) * shortest_trial_epochs(spec) + _unpruned_epochs(spec)
+    return (trials - 1) * shortest_trial_epochs(spec) + _unpruned_epochs(spec)
 
 
 def _dict_or_none(band: Band | None) -> dict[str, float] | None:

@@ -43,7 +43,7 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
         **({"budget": [_budget(spec.budget)]} if spec.budget else {}),
         "each": [_needs(plan)],
         "nodes": _node_lines(plan),
-        "trials": [_trials(plan)],
+        "trials": [_trials(plan), *_known(plan)],
         "epochs": [_epochs(plan)],
         "an epoch": _epoch_time(plan),
         "time": [_time(plan)],
@@ -161,6 +161,13 @@ def _trials(plan: Plan) -> str:
     if plan.trials_at_once < plan.packing.trials:
         return f"{text} (there is room for {plan.packing.trials})"
     return text
+
+
+def _known(plan: Plan) -> list[str]:
+    if not plan.known:
+        return []
+    left = plan.trials - plan.known
+    return [f"{plan.known} of them need no training, their results are known; {left} to train"]
 
 
 def _epochs(plan: Plan) -> str:

@@ -113,6 +113,7 @@ def _launch(
     address: str | None,
     as_json: bool,
 ) -> int:
+    from orchestrator.known_runs import known_runs
     from orchestrator.launch import launch as run
     from orchestrator.places import Places
     from orchestrator.plan import plan_here, plan_on
@@ -121,7 +122,11 @@ def _launch(
     from orchestrator.tracking_store import TrackingStore
 
     places = Places(home, storage, TrackingStore.of(tracking_uri, home))
-    planned = plan_here(spec) if address is None else plan_on(spec, address, probe=False)
+    known = known_runs(spec, home, storage)
+    if address is None:
+        planned = plan_here(spec, known=known)
+    else:
+        planned = plan_on(spec, address, probe=False, known=known)
     click.echo(render(planned), err=True)
     click.echo(err=True)
     result = run(spec, places, StreamProgress(sys.stderr), executor, address)

@@ -6,11 +6,20 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.options import json_option, quick_option, set_option, space_argument
+from orchestrator.commands.options import (
+    home_option,
+    json_option,
+    quick_option,
+    set_option,
+    space_argument,
+    storage_option,
+)
 from orchestrator.commands.space import space_spec
 
 
 @click.command()
+@home_option
+@storage_option
 @click.option(
     "--address",
     metavar="auto|HOST:PORT",
@@ -29,6 +38,8 @@ from orchestrator.commands.space import space_spec
 @space_argument
 def plan(
     space: Path,
+    home: Path,
+    storage: str | None,
     address: str | None,
     probe: bool | None,
     quick: bool,
@@ -37,17 +48,22 @@ def plan(
 ) -> None:
     """Check SPACE (a YAML file) and say what it will run, where, and about what it costs.
 
+    Trials that are complete already, in the home or on the storage, are left out of the costs where
+    they can be known before: those of ablations and grids.
+
     Exit code 2: a trial fits nowhere, or no cluster answers at the address.
     """
+    from orchestrator.known_runs import known_runs
     from orchestrator.plan import plan_here, plan_on
     from orchestrator.plan_text import render
 
     spec = space_spec(space, overrides, quick=quick)
     tell = partial(click.echo, err=True)
+    known = known_runs(spec, home, storage)
     if address is None:
-        planned = plan_here(spec, probe=bool(probe), tell=tell)
+        planned = plan_here(spec, probe=bool(probe), tell=tell, known=known)
     else:
-        planned = plan_on(spec, address, probe=probe is not False, tell=tell)
+        planned = plan_on(spec, address, probe=probe is not False, tell=tell, known=known)
     if as_json:
         click.echo(json.dumps(planned.to_dict()))
         return

@@ -1,0 +1,62 @@
+"""How many of a sweep's trials need no training, as far as that is known before it starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator.data_source import known_fingerprint
+from orchestrator.planned_trials import runs_of
+from orchestrator.provenance import trial_key
+from orchestrator.search_space import grid_points, resolve
+from orchestrator.sweep_spec import SweepSpec
+from prvr_model.errors import SettingsError
+
+
+def known_runs(spec: SweepSpec, home: Path, storage: str | None) -> int:
+    """How many runs of an ablation or points of a grid are complete already, or asked for twice.
+
+    What a sampler will draw and what later rounds will run is not known before.
+
+    Args:
+        spec: The sweep.
+        home: Its home folder, absolute.
+        storage: URI or absolute path of its trial folders; None: the home.
+
+    Raises:
+        StoreError: The store is missing or damaged.
+        StorageError: The storage cannot be read.
+    """
+    parameters = _parameters(spec) if spec.reuse else []
+    if not parameters:
+        return 0
+    fingerprint = known_fingerprint(spec.data, home)
+    keys = [_key(spec, one, fingerprint or "") for one in parameters]
+    there = home.is_dir() or storage is not None
+    is_known = _lookup(spec, home, storage) if fingerprint and there else (lambda _: False)
+    return len(keys) - sum(not is_known(one) for one in set(keys))
+
+
+def _parameters(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Parameters of the trials that are certain to come."""
+    if spec.search is not None:
+        return grid_points(spec) if spec.search.sampler == "grid" else []
+    seeds = {row.name: spec.seeds() for row in spec.rows}
+    return [one.parameters for one in runs_of(spec.rows, seeds)]
+
+
+def _key(spec: SweepSpec, parameters: dict[str, Any], fingerprint: str) -> str:
+    """Content key of a trial; of a combination that will be refused, one that nothing else has."""
+    try:
+        return trial_key(resolve(spec, parameters), fingerprint, spec.speed)
+    except SettingsError:
+        return repr(parameters)
+
+
+def _lookup(spec: SweepSpec, home: Path, storage: str | None) -> Callable[[str], bool]:
+    # Optuna takes long to import, and most plans need none of it.
+    from orchestrator.known_results import KnownResults
+    from orchestrator.study_storage import complete_trials, study_url
+
+    there = complete_trials(study_url(home))
+    metric, place = spec.objective.metric, storage or str(home)
+    return KnownResults(spec.name, place, metric, there, warn=lambda _: None).names
