@@ -44,8 +44,8 @@ def _variance(table: Table, metric: str) -> str:
         return f"One seed says nothing of how {metric} varies; it takes two or more."
     return (
         f"Between {len(row.seeds)} seeds {metric} is {number(row.mean)} with a standard deviation "
-        f"of {number(row.standard_deviation)}. By the seed alone a run differs from another by more "
-        f"than {number(_one_of_twenty(row))} in one of twenty cases."
+        f"of {number(row.standard_deviation)}. By the seed alone a run differs by more "
+        f"than {number(_one_of_twenty(row))} from another in one of twenty cases."
     )
 
 
