@@ -81,6 +81,7 @@ class Outbox:
 
     def _write(self) -> None:
         try:
+            self._cut_leftover()
             _write_all(self._file, b"".join(self._unwritten))
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -92,12 +93,16 @@ class Outbox:
             self._problem = None
 
     def _undo(self) -> None:
-        # Half a line would glue itself to the next one; a disk that refuses even this is repaired
-        # by the next write's own failure or when the file is opened again.
+        # A disk that refuses even this is asked again before the next write.
         try:
-            self._file.truncate(self._size)
+            self._cut_leftover()
         except OSError as error:
             self._problem = f"{self.path}: {error.strerror or error}"
+
+    def _cut_leftover(self) -> None:
+        """Cut off what a failed write left of a line: it would glue itself to the next one."""
+        if os.fstat(self._file.fileno()).st_size > self._size:
+            self._file.truncate(self._size)
 
     def events(self) -> tuple[dict[str, Any], ...]:
         """All events on the disk."""
