@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.errors import TrackingError
 from orchestrator.outbox import Outbox
+from orchestrator.places import home_option
 from orchestrator.spec_loading import read_spec
 from orchestrator.study import StudyReader
 from orchestrator.trial_events import (
@@ -40,7 +41,8 @@ def rebuild_outbox(path: Path, study: StudyReader, home: Path) -> None:
     if identity is None:
         raise TrackingError(
             f"the outbox of {study.name!r} is not at {path}, and the study does not know its "
-            f"identity; put a copy back. The study has the trials: `prvr-sweep status {study.name}`"
+            f"identity; put a copy back. The study has the trials: "
+            f"`prvr-sweep status {study.name}{home_option(home)}`"
         )
     # Positions in the lost file mean nothing in this one.
     for position in path.parent.glob(f"{path.stem}.*.position"):

@@ -150,4 +150,6 @@ def test_a_registry_that_never_heard_of_the_sweep_is_not_believed(
 ) -> None:
     other = f"sqlite:///{home}/mlflow.db"
     assert cli.run(["gc", "tiny", "--home", str(swept), "--tracking-uri", other]) == 2
-    assert "knows no sweep 'tiny'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "knows no sweep 'tiny'" in said
+    assert f"`prvr-sweep sync tiny --home {swept} --tracking-uri {other}`" in said
