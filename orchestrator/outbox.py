@@ -119,11 +119,23 @@ class Outbox:
         return identity
 
     def _read_identity(self) -> str:
-        self._file.seek(0)
-        header = _parsed(self._file.readline())
-        if header is None or header.get("kind") != _HEADER_KIND:
+        identity = identity_of(self.path)
+        if identity is None:
             raise OSError(f"{self.path} is not an outbox; move it away to start a new one")
-        return str(header["id"])
+        return identity
+
+
+def identity_of(path: Path) -> str | None:
+    """Identity of an outbox; None: it is missing, torn in its first line, or no outbox."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+    except FileNotFoundError:
+        return None
+    header = _parsed(line) if line.endswith(b"\n") else None
+    if header is None or header.get("kind") != _HEADER_KIND:
+        return None
+    return str(header["id"])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import home_option, json_option, tracking_option
+from orchestrator.commands.options import home_option, json_option, launched_tracking_option
 
 if TYPE_CHECKING:
     from orchestrator.checkpoint_gc import Freed
@@ -19,7 +19,7 @@ _NOT_ALL = 1
 
 @click.command()
 @home_option
-@tracking_option
+@launched_tracking_option
 @click.option("--dry-run", is_flag=True, help="Say what would be freed; free nothing.")
 @click.option(
     "--keep",
