@@ -131,7 +131,7 @@ def test_what_cannot_be_kept_otherwise_is_not_freed(
 def test_refusals(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before, place = files(swept), ["--home", str(swept)]
     assert cli.run(["gc", "tiny", *place, "--tracking-uri", "http://127.0.0.1:9"]) == 1
-    assert "the model registry at http://127.0.0.1:9" in capsys.readouterr().err
+    assert "MLflow at http://127.0.0.1:9" in capsys.readouterr().err
     shutil.copy(swept / "mlflow.db", tmp_path / "moved.db")
     assert cli.run(["gc", "tiny", *place, "--tracking-uri", f"sqlite:///{tmp_path}/no.db"]) == 2
     assert "there is no MLflow database" in capsys.readouterr().err
