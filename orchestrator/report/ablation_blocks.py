@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from orchestrator.report import figures
 from orchestrator.report.document import Block, Figure, Heading, Paragraph, Table
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, spread
 from orchestrator.report.formatting import (
@@ -15,6 +14,8 @@ from orchestrator.report.formatting import (
     signed,
     with_spread,
 )
+from orchestrator.report.row_figures import learning_figures, rows_with_intervals
+from orchestrator.report.run_figures import collapse_figures, cost_figures
 from orchestrator.statistics.comparison import EFFECT_SIZE, Comparison
 from orchestrator.statistics.table import Table as Statistics
 from orchestrator.statistics.wording import population_text, verdict_text
@@ -34,10 +35,11 @@ def ablation_blocks(findings: Findings, ablation: AblationFinding) -> Iterator[B
     yield from _ladder_figure(findings, ablation)
     yield Heading("What it cost and how it came about")
     yield _costs(findings, ablation)
-    yield from figures.learning_figures(findings.data, ablation.rows)
+    yield from cost_figures(findings.data)
+    yield from learning_figures(ablation.rows, findings.data.spec.objective.metric)
     yield Heading("Semantic collapse")
     yield _collapse(ablation)
-    yield from figures.collapse_figures(findings.data)
+    yield from collapse_figures(findings.data)
 
 
 def _recalls(ablation: AblationFinding, protocol: str) -> Table:
@@ -155,7 +157,7 @@ def _ladder_figure(findings: Findings, ablation: AblationFinding) -> Iterator[Bl
             f"{findings.data.spec.objective.metric} of every row: each run, the mean, and the 95 % "
             "interval for new seeds and new videos. Rows share seeds and videos, so overlapping "
             "intervals can hide a difference that is real: the table above decides.",
-            figures.rows_with_intervals(ablation.rows, findings.data.spec.objective.metric),
+            rows_with_intervals(ablation.rows, findings.data.spec.objective.metric),
         )
 
 

@@ -99,7 +99,7 @@ def test_the_page_needs_nothing_else(ladder: Findings) -> None:
     page = render(ladder, "html")
     assert page.startswith("<!doctype html>")
     assert not re.findall(r"<script|<link|<img|src=|@import|url\((?!#)", page)
-    assert page.count("<figure>") == 3
+    assert page.count("<figure>") == 4
     assert "same &amp; &lt;b&gt;" in page
     assert "<b>" not in page
 
@@ -175,7 +175,7 @@ def test_a_search_tells_winner_optimism_and_importance(search: Findings) -> None
     assert search.search.importance.named == ("losses.margin",)
     assert "stand out from chance: losses.margin" in text
     page = render(search, "html")
-    assert page.count("<figure>") == 5
+    assert page.count("<figure>") == 6
 
 
 def test_a_small_search_says_that_it_is_too_small(tmp_path: Path) -> None:
