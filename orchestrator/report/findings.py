@@ -34,6 +34,7 @@ class RowFinding:
         failed: Number of its runs that failed.
         unfinished: Number of its runs that are still to come.
         summary: Mean and intervals over seeds and videos; None: ranks or data are missing.
+        others: Its runs that failed, were ended or still run, which cost too.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RowFinding:
     failed: int
     unfinished: int
     summary: Summary | None
+    others: tuple[Run, ...] = ()
 
     def values(self, metric: str) -> list[float]:
         """A metric at the best epoch of each run that has it."""
@@ -147,7 +149,8 @@ def _row(data: SweepData, name: str, summary: Summary | None) -> RowFinding:
     planned = max(len(own), data.spec.ablation.num_seeds if data.spec.ablation else 0)
     failed, complete = states.count(TrialState.FAILED), states.count(TrialState.COMPLETE)
     runs = sorted((one for one in own if one.is_complete), key=lambda one: one.trial.seed or 0)
-    return RowFinding(name, tuple(runs), failed, planned - failed - complete, summary)
+    others = tuple(one for one in own if not one.is_complete)
+    return RowFinding(name, tuple(runs), failed, planned - failed - complete, summary, others)
 
 
 def _search(data: SweepData) -> SearchFinding:

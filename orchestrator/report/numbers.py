@@ -68,6 +68,7 @@ def _row(row: RowFinding) -> dict[str, Any]:
             }
             for run in row.runs
         ],
+        "other_runs": [{**_trial(run.trial), "seconds": run.seconds} for run in row.others],
     }
 
 
