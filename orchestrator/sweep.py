@@ -140,7 +140,8 @@ def run_sweep(
     known = None
     if spec.reuse:
         there = complete_trials(url or study_url(home))
-        known = KnownResults(spec.name, place, spec.objective.metric, there, shown.warn)
+        metric, workers = spec.objective.metric, spec.resources.workers
+        known = KnownResults(spec.name, place, metric, there, shown.warn, workers)
     driver = SweepDriver(
         spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more, known
     )

@@ -6,6 +6,7 @@ from orchestrator.report.document import Table
 from orchestrator.report.formatting import interval_text, number, p_text, signed
 from orchestrator.report.metric_names import display_name
 from orchestrator.statistics.comparison import EFFECT_SIZE, Comparison
+from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.table import Table as Statistics
 from orchestrator.statistics.wording import clash_notes, verdict_text
 
@@ -58,8 +59,21 @@ def _notes(table: Statistics) -> list[str]:
     if table.race is not None:
         looks = ", ".join(map(str, table.race.looks))
         notes.append(f"Seeds were raced: looks at {looks} seeds, each with its share of the level.")
+    if table.extension is not None:
+        notes.append(_extended(table.extension, table.level))
     notes += _left_out(table.comparisons)
     return notes
+
+
+def _extended(extension: Extension, level: float) -> str:
+    """That seeds were added to a table that had been judged, which is not for nothing."""
+    judged = " and ".join(map(str, extension.judged))
+    return (
+        f"Seeds were added after the table had been judged at {judged}: p is counted "
+        f"{1 / extension.share:g} times, and over all looks at most {extension.chance(level):.1%} "
+        "of tables without any effect call something real. A race, or as many seeds from the "
+        f"start, keeps to {level:.0%}."
+    )
 
 
 def _left_out(comparisons: Sequence[Comparison]) -> list[str]:

@@ -12,9 +12,11 @@ from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
 from orchestrator.rounds import ablation_runs
 from orchestrator.scoring import Scores, kept_scores
 from orchestrator.statistics.contrasts import contrasts_of
+from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import Summary, Table, make_table
+from orchestrator.study import JUDGED_SEEDS
 from orchestrator.sweep_size import race_of
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -136,7 +138,9 @@ def _table(data: SweepData) -> Table | None:
     if not any(one.seeds for one in runs):
         return None
     contrasts = contrasts_of([one.name for one in runs], ablation.design == "ladder")
-    return make_table(runs, videos.counts, contrasts, race=race_of(data.spec))
+    judged = tuple(data.attributes.get(JUDGED_SEEDS, ()))
+    extension = Extension(judged) if judged else None
+    return make_table(runs, videos.counts, contrasts, race=race_of(data.spec), extension=extension)
 
 
 def _row(data: SweepData, name: str, summary: Summary | None) -> RowFinding:

@@ -46,6 +46,7 @@ def _ablation(ablation: AblationFinding) -> dict[str, Any]:
         "rows": [_row(one) for one in ablation.rows],
         "comparisons": [_comparison(one) for one in table.comparisons] if table else None,
         "level": table.level if table else None,
+        "judged_before": list(table.extension.judged) if table and table.extension else [],
     }
 
 
