@@ -6,11 +6,12 @@ from statistics import fmean
 from orchestrator.report.document import Block, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import number
+from orchestrator.report.metric_names import display_name
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.contrasts import Contrast
 from orchestrator.trial import TrialSummary
 
-_RECALLS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "R100": "R@100", "SumR": "SumR"}
+_RECALLS = ("R1", "R5", "R10", "R100", "SumR")
 
 
 def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
@@ -83,6 +84,6 @@ def _test(findings: Findings) -> Table:
     ]
     return Table(
         "Test, scored once, for what was selected on validation",
-        ("trial", "epoch", *_RECALLS.values(), "on"),
+        ("trial", "epoch", *(display_name(f"test/{name}") for name in _RECALLS), "on"),
         rows,
     )
