@@ -21,12 +21,13 @@ from orchestrator.progress import Progress
 from orchestrator.rounds import missing_runs
 from orchestrator.searcher import build_sampler, sampler_record
 from orchestrator.spec_loading import read_spec
-from orchestrator.study import StudyReader, SweepStudy, study_url
+from orchestrator.study import JUDGED_SEEDS, StudyReader, SweepStudy, study_url
 from orchestrator.sweep import ExecutorName
 from orchestrator.sweep_size import race_of
 from orchestrator.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 from orchestrator.trial import TrialState
 from orchestrator.trial_events import Told
+from prvr_model.storage import uri_below
 
 if TYPE_CHECKING:
     from prvr_model.feature_store import FeatureStore
@@ -99,7 +100,9 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
             kept["places"], request.home, request.storage, request.tracking_uri
         )
         store = _same_data(spec, request.home, kept["data_fingerprint"], say)
-        _extend(url, before, spec)
+        _extend(url, before, spec, kept)
+        if places.storage is not None:
+            _follow(url, spec, places.storage)
         there = StudyReader.open(url, request.sweep)
         say(_what_is_there(there, spec))
         executor, address = _where(kept["places"], request, has_work=_has_work(there, spec))
@@ -217,7 +220,7 @@ def _same_data(
     return store
 
 
-def _extend(url: str, before: SweepSpec, spec: SweepSpec) -> None:
+def _extend(url: str, before: SweepSpec, spec: SweepSpec, kept: dict[str, Any]) -> None:
     """Write down that the sweep is larger; complete trials that get more epochs are opened."""
     if spec == before:
         return
@@ -227,9 +230,41 @@ def _extend(url: str, before: SweepSpec, spec: SweepSpec) -> None:
         "num_trials": spec.num_trials,
         "sampler": sampler_record(spec),
         "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
+        **_judged_seeds(before, spec, kept),
     }
     study = SweepStudy.reopen(url, spec.name, build_sampler(spec), build_pruner(stopping))
     study.extend(url, changed, before.max_epochs, spec.max_epochs)
+
+
+def _judged_seeds(before: SweepSpec, spec: SweepSpec, kept: dict[str, Any]) -> dict[str, Any]:
+    """That a table was judged before it gets more seeds, which its next verdicts account for."""
+    if before.ablation is None or kept.get("state") != "finished" or before.seeds() == spec.seeds():
+        return {}
+    return {JUDGED_SEEDS: [*kept.get(JUDGED_SEEDS, ()), before.ablation.num_seeds]}
+
+
+def _follow(url: str, spec: SweepSpec, storage: str) -> None:
+    """Write down where the folders of finished trials are, if the storage was moved."""
+    study = SweepStudy.reopen(
+        url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
+    )
+    moved = {}
+    for one in study.summaries():
+        place = uri_below(storage, f"{spec.name}/trials/{one.number:05d}")
+        is_elsewhere = one.folder and one.state is not TrialState.RUNNING and one.folder != place
+        if is_elsewhere and _has_files(place) and not _has_files(one.folder):
+            moved[one.number] = place
+    if moved:
+        study.move_folders(url, moved)
+
+
+def _has_files(place: str) -> bool:
+    from prvr_model.storage import Folder, StorageError
+
+    try:
+        return bool(Folder.open(place).names())
+    except StorageError:
+        return False
 
 
 def _has_work(there: StudyReader, spec: SweepSpec) -> bool:

@@ -8,6 +8,7 @@ from scipy.stats import t
 from orchestrator.confirmation import Confirmed
 from orchestrator.report.findings import AblationFinding, Findings, SearchFinding
 from orchestrator.report.formatting import interval_text, number, p_text, signed, with_spread
+from orchestrator.report.metric_names import not_compared
 from orchestrator.statistics.comparison import Comparison, Verdict
 from orchestrator.statistics.power import MOST_SEEDS
 from orchestrator.statistics.table import Summary, Table
@@ -26,6 +27,8 @@ def answer(findings: Findings) -> str:
 def _of_ablation(findings: Findings, ablation: AblationFinding) -> str:
     metric = findings.data.spec.objective.metric
     table = ablation.table
+    if why := not_compared(metric):
+        return why
     if table is None:
         return (
             "Nothing can be compared: the ranks of the runs or the data they were ranked on are "

@@ -28,6 +28,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "search": _search(findings.search) if findings.search else None,
         "winner": _trial(findings.winner) if findings.winner else None,
         "selection": _clean(asdict(findings.selection)) if findings.selection else None,
+        "test": {str(trial): asdict(one) for trial, one in findings.test.items()},
         "failures": [asdict(one) for one in findings.failures],
         "against": comparison_numbers(findings.against) if findings.against else None,
         "problems": list(dict.fromkeys(data.problems)),
@@ -45,6 +46,7 @@ def _ablation(ablation: AblationFinding) -> dict[str, Any]:
         "rows": [_row(one) for one in ablation.rows],
         "comparisons": [_comparison(one) for one in table.comparisons] if table else None,
         "level": table.level if table else None,
+        "judged_before": list(table.extension.judged) if table and table.extension else [],
     }
 
 
@@ -67,6 +69,7 @@ def _row(row: RowFinding) -> dict[str, Any]:
             }
             for run in row.runs
         ],
+        "other_runs": [{**_trial(run.trial), "seconds": run.seconds} for run in row.others],
     }
 
 
