@@ -39,15 +39,17 @@ def show(result: "LaunchResult", places: "Places", spec: "SweepSpec", *, as_json
 
 
 def _remedy(result: "LaunchResult", places: "Places", spec: "SweepSpec") -> str:
-    """The command that brings what is missing; of the two only a resume registers."""
+    """The command that brings what is missing; of the two only a resume scores and registers."""
     sweep = result.sweep
-    is_unregistered = sweep.best and spec.registration.top and not result.registered
-    name = "resume" if is_unregistered or sweep.interrupted else "sync"
+    is_wanted = sweep.best and spec.registration.top
+    is_unregistered = is_wanted and not result.registered
+    is_unscored = is_wanted and result.test is None
+    name = "resume" if is_unregistered or is_unscored or sweep.interrupted else "sync"
     # Of an address that holds a password the study keeps nothing.
     where = " --tracking-uri URI" if places.remembered()["tracking_has_password"] else ""
     command = f"`prvr-sweep {name} {sweep.sweep}{home_option(places.home)}{where}`"
     models = " and registers the model" if is_unregistered else ""
-    return f"once it can be reached, {command} sends the rest{models}"
+    return f"once that is mended, {command} sends the rest{models}"
 
 
 def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from orchestrator.trial import TrialState, TrialSummary
 from tests.sweep.helpers import small_spec
 
 BEST = TrialSummary(0, TrialState.COMPLETE, {}, 1.0, 1, 1, "", "", None)
+SCORES = dict.fromkeys(("R1", "R5", "R10", "R100", "SumR"), 1.0)
 VERSION = RegisteredVersion("prvr-builtin", "1", 0, 1.0, "champion", "there was no champion")
 
 
@@ -23,20 +24,21 @@ def warning(
     *overrides: str,
     best: TrialSummary | None = BEST,
     registered: tuple[RegisteredVersion, ...] = (),
+    test: dict[str, float] | None = None,
     uri: str = "http://127.0.0.1:9",
 ) -> str:
     sweep = SweepResult("small", "sqlite://", str(home), {}, best, False, ())
-    result = LaunchResult(sweep, registered, None, "it cannot be reached")
+    result = LaunchResult(sweep, registered, test, "it cannot be reached")
     places = Places(home, None, TrackingStore.of(uri, home))
     assert show(result, places, small_spec(*overrides), as_json=False) == 1
     return capsys.readouterr().err
 
 
 def test_metrics_come_by_sync(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    brings = (
-        f"it cannot be reached; once it can be reached, `prvr-sweep sync small --home {tmp_path}`"
+    brings = f"it cannot be reached; once that is mended, `prvr-sweep sync small --home {tmp_path}`"
+    assert f"{brings} sends the rest\n" in warning(
+        capsys, tmp_path, registered=(VERSION,), test=SCORES
     )
-    assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, registered=(VERSION,))
     assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, best=None)
     assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, "register.top=0")
 
@@ -44,6 +46,11 @@ def test_metrics_come_by_sync(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_model_comes_by_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = f"`prvr-sweep resume small --home {tmp_path}`"
     assert f"{command} sends the rest and registers the model\n" in warning(capsys, tmp_path)
+
+
+def test_a_score_comes_by_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = warning(capsys, tmp_path, registered=(VERSION,))
+    assert f"`prvr-sweep resume small --home {tmp_path}` sends the rest\n" in said
 
 
 def test_an_address_that_is_not_kept_is_asked_for(
