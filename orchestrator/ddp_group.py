@@ -15,7 +15,12 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from orchestrator.errors import NodeLeavingError, NoPlaceError, RayChangedError
+from orchestrator.errors import (
+    NodeLeavingError,
+    NoPlaceError,
+    PlaceLostError,
+    RayChangedError,
+)
 from orchestrator.node_watch import watch_this_node
 from orchestrator.sent_store import SentStore
 from orchestrator.trial_data import local_request
@@ -72,9 +77,10 @@ class GroupShape:
     gpus: float
     start_limit_s: float
 
-    def no_place(self) -> NoPlaceError:
-        """The error of workers that did not start in time."""
-        return NoPlaceError(self.workers, self.cpus, self.gpus, self.start_limit_s)
+    def no_place(self, had_place: bool = False) -> NoPlaceError:
+        """The error of workers that did not start in time, or not again after a loss."""
+        error = PlaceLostError if had_place else NoPlaceError
+        return error(self.workers, self.cpus, self.gpus, self.start_limit_s)
 
 
 @dataclass(frozen=True)
@@ -172,11 +178,17 @@ class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
         return super().make_decision(training_failed_error)
 
 
-def root_cause(error: BaseException, shape: GroupShape) -> BaseException:
-    """What made a group fail: a lost worker, the trial's own error, or no place to be."""
+def root_cause(error: BaseException, shape: GroupShape, had_place: bool) -> BaseException:
+    """What made a group fail: a lost worker, the trial's own error, or no place to be.
+
+    Args:
+        error: What `GroupTrainer.fit` raised.
+        shape: The workers.
+        had_place: Whether they had started before.
+    """
     inner: BaseException = getattr(error, "controller_failure", error)
     if isinstance(inner, WorkerGroupStartupTimeoutError):
-        return shape.no_place()
+        return shape.no_place(had_place)
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     in_order = [failures[rank] for rank in sorted(failures)]
     lost = [one for one in in_order if isinstance(one, WorkerHealthCheckFailedError)]

@@ -120,6 +120,10 @@ class NoPlaceError(PrvrError):
         )
 
 
+class PlaceLostError(NoPlaceError):
+    """The workers of a trial had started, lost a process or node, and found no other in time."""
+
+
 class ClusterFileError(PrvrError):
     """A file for `ray up` is wrong; one line for each problem."""
 

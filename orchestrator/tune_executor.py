@@ -238,9 +238,9 @@ class _Bridge:
             return
         workers = self._sizes.of(request.number)
         if self._sizes.shrink(request.number, cause):
-            self._lost.put_back(request)
+            self._lost.put_back(request, cause)
         elif smaller := with_smaller_batches(request, cause, workers):
-            self._lost.put_back(smaller)
+            self._lost.put_back(smaller, cause)
         elif not self._lost.take_back(request, cause):
             self._guard(lambda: self._source.on_failure(request.number, cause))
             return

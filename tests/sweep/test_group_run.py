@@ -1,0 +1,66 @@
+"""How the host of a group names what ended it, with a mailbox in this process and without Ray."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.train import ControllerError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+from orchestrator import ddp_host
+from orchestrator.ddp_group import GroupJob, GroupShape
+from orchestrator.trial_mailbox import Mailbox
+from orchestrator.trial_runner import TrialFailedError
+
+SHAPE = GroupShape(2, 1, 0.0, start_limit_s=30)
+
+
+class LocalMailbox:
+    """Calls a mailbox at once; for calls that need not wait."""
+
+    def __init__(self) -> None:
+        self.box = Mailbox()
+
+    def __getattr__(self, name: str) -> "RemoteMethod":
+        return RemoteMethod(getattr(self.box, name))
+
+
+class RemoteMethod:
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def remote(self, *arguments: object) -> object:
+        return asyncio.run(asyncio.wait_for(self._method(*arguments), 10))
+
+
+def ended_run(patch: pytest.MonkeyPatch, begins: bool) -> ddp_host._GroupRun:
+    """A run whose workers found no place, at once or after they had begun."""
+
+    class Trainer:
+        def __init__(self, job: GroupJob) -> None:
+            self._job = job
+
+        def fit(self) -> None:
+            if begins:
+                self._job.mailbox.begin.remote(self._job.key)
+            raise ControllerError(WorkerGroupStartupTimeoutError(2))
+
+    patch.setattr(ddp_host, "GroupTrainer", Trainer)
+    patch.setattr(ddp_host.ray, "get", lambda answer, timeout=None: answer)
+    job = GroupJob("key", "", "", SHAPE, Path("/scratch"), LocalMailbox())
+    run = ddp_host._GroupRun(job)
+    run._thread.join(10)
+    return run
+
+
+@pytest.mark.parametrize(("begins", "kind"), [(False, "NoPlaceError"), (True, "PlaceLostError")])
+def test_who_had_begun_lost_its_place_and_others_never_had_one(
+    begins: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ended_run(monkeypatch, begins)
+    with pytest.raises(TrialFailedError) as raised:
+        run.next_row()
+    assert raised.value.cause.kind == kind
+    assert "2 workers with 1 CPU each found no place within 30 s" in raised.value.cause.message
