@@ -15,6 +15,7 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from orchestrator.capacity import in_words
 from orchestrator.errors import (
     NodeLeavingError,
     NoPlaceError,
@@ -67,20 +68,18 @@ class GroupShape:
 
     Args:
         workers: How many.
-        cpus: CPUs of each.
-        gpus: GPUs of each.
+        bundle: What each asks of Ray, see `Packing.bundle`.
         start_limit_s: Seconds in which they must find their place; else the trial fails.
     """
 
     workers: int
-    cpus: int
-    gpus: float
+    bundle: Mapping[str, float]
     start_limit_s: float
 
     def no_place(self, had_place: bool = False) -> NoPlaceError:
         """The error of workers that did not start in time, or not again after a loss."""
         error = PlaceLostError if had_place else NoPlaceError
-        return error(self.workers, self.cpus, self.gpus, self.start_limit_s)
+        return error(self.workers, in_words(self.bundle), self.start_limit_s)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,6 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
     """
 
     def __init__(self, job: GroupJob) -> None:
-        needs = {"CPU": job.shape.cpus, "GPU": job.shape.gpus}
         super().__init__(
             _work,
             train_loop_config={
@@ -129,8 +127,8 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
             },
             scaling_config=ScalingConfig(
                 num_workers=job.shape.workers,
-                use_gpu=job.shape.gpus > 0,
-                resources_per_worker={name: size for name, size in needs.items() if size},
+                use_gpu="GPU" in job.shape.bundle,
+                resources_per_worker=dict(job.shape.bundle),
             ),
             torch_config=ray.train.torch.TorchConfig(timeout_s=_EXCHANGE_LIMIT_S),
             run_config=RunConfig(

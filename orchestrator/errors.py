@@ -109,10 +109,15 @@ class NodeLeavingError(PrvrError):
 
 
 class NoPlaceError(PrvrError):
-    """The workers of a trial could not be placed and started in time."""
+    """The workers of a trial could not be placed and started in time.
 
-    def __init__(self, workers: int, cpus: int, gpus: float, limit_s: float) -> None:
-        each = f"{cpus} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+    Args:
+        workers: How many.
+        each: What each asked for, in words.
+        limit_s: The time.
+    """
+
+    def __init__(self, workers: int, each: str, limit_s: float) -> None:
         super().__init__(
             f"{workers} workers with {each} each found no place within {limit_s:.0f} s, or did not "
             "start there; look with `ray status` for what occupies the nodes or is missing, or "

@@ -88,19 +88,19 @@ class TuneExecutor:
         self._max_losses = max_losses
         growing = cluster is not None and cluster.is_growing
         limit_s = start_limit_s or (_GROWING_START_LIMIT_S if growing else START_LIMIT_S)
-        self._shape = GroupShape(workers, cpus, gpus, limit_s)
         self._threads = threads
         self._function = function
         needs = TrialNeeds(workers, cpus, gpus, memory)
         self._cluster = cluster
         self._packing = pack_or_refuse(needs, cluster.nodes if cluster else [Node.here()])
+        self._shape = GroupShape(workers, self._bundle(), limit_s)
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         """Run all trials, see `Executor.run`."""
         room = self._packing.trials
         lost = LostTrials(self._max_losses)
-        needs = self._packing.needs
-        sizes = GroupSizes(needs.workers, self._min_workers, lambda: free_slots(needs))
+        shape = self._shape
+        sizes = GroupSizes(shape.workers, self._min_workers, lambda: free_slots(shape.bundle))
         bridge = _Bridge(source, min(concurrency or room, room), interruption, lost, sizes)
         with self._ray(interruption) as scratch:
             try:
@@ -148,14 +148,27 @@ class TuneExecutor:
         return send_store(Path(self._cluster.sent_store))
 
     def _alone(self, sent: SentStore | None) -> Callable[[Mapping[str, Any]], None]:
+        asked = tune.PlacementGroupFactory([dict(self._shape.bundle)])
+        trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
+            _trainable(self._function, self._drains, sent), asked
+        )
+        return trainable
+
+    def _bundle(self) -> dict[str, float]:
+        """What each worker asks of Ray."""
         bundle = self._packing.bundle
         if self._cluster is None:
             # Nobody else places anything there, and Ray counts memory in another way than we do.
             bundle.pop("memory", None)
-        trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
-            _trainable(self._function, self._drains, sent), tune.PlacementGroupFactory([bundle])
-        )
-        return trainable
+        elif "memory" in bundle and self._packing.needs.workers > 1 and not self._has_driver:
+            # Each trial's watching process takes a byte, wherever it lies.
+            bundle["memory"] -= self._packing.trials
+        return bundle
+
+    @property
+    def _has_driver(self) -> bool:
+        """Whether some node offers a resource to the watching processes."""
+        return self._cluster is None or needs_driver(self._packing.needs, self._packing.nodes)
 
     @property
     def _drains(self) -> bool:
@@ -163,9 +176,8 @@ class TuneExecutor:
         return self._cluster is not None
 
     def _group_trainable(self, scratch: Path, sent: SentStore | None) -> type[tune.Trainable]:
-        has_driver = self._cluster is None or needs_driver(self._packing.needs, self._packing.nodes)
         return group_trainable(
-            self._function, self._shape, scratch / "train", has_driver, self._drains, sent
+            self._function, self._shape, scratch / "train", self._has_driver, self._drains, sent
         )
 
 

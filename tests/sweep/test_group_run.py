@@ -1,4 +1,4 @@
-"""How the host of a group names what ended it, with a mailbox in this process and without Ray."""
+"""What a group asks for and what ended it, with a mailbox in this process and without Ray."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from ray.train import ControllerError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from orchestrator import ddp_host
-from orchestrator.ddp_group import GroupJob, GroupShape
+from orchestrator.ddp_group import GroupJob, GroupShape, GroupTrainer
 from orchestrator.trial_mailbox import Mailbox
 from orchestrator.trial_runner import TrialFailedError
 
-SHAPE = GroupShape(2, 1, 0.0, start_limit_s=30)
+SHAPE = GroupShape(2, {"CPU": 1}, start_limit_s=30)
 
 
 class LocalMailbox:
@@ -64,3 +64,11 @@ def test_who_had_begun_lost_its_place_and_others_never_had_one(
         run.next_row()
     assert raised.value.cause.kind == kind
     assert "2 workers with 1 CPU each found no place within 30 s" in raised.value.cause.message
+
+
+def test_workers_ask_for_memory_as_well(tmp_path: Path) -> None:
+    shape = GroupShape(2, {"CPU": 3, "GPU": 1, "memory": 2**30}, 30)
+    trainer = GroupTrainer(GroupJob("key", "", "", shape, tmp_path, None))
+    assert trainer.scaling_config.resources_per_worker == shape.bundle
+    assert trainer.scaling_config.use_gpu
+    assert "with 3 CPUs, 1 GPU and 1.0 GiB of memory each" in str(shape.no_place())
