@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.collective import barrier
 from ray.train.torch import TorchTrainer
 
 from orchestrator.capacity import in_words
@@ -58,7 +59,8 @@ START_TRIES = 2
 _MAX_RESTARTS = 3
 # A worker that lost its peer sees a broken connection at once; Ray needs a moment to see the loss.
 _LOSS_IS_SEEN_S = 3.0
-# Until a worker that waits for a peer gives up; nothing between two exchanges takes so long.
+# Until a worker that waits for a peer gives up; nothing between two exchanges takes so long, and
+# the first comes when all have the data.
 _EXCHANGE_LIMIT_S = 1800
 
 
@@ -205,6 +207,8 @@ def _work(config: Mapping[str, Any]) -> None:
     ray.get(config["mailbox"].begin.remote(config["key"]))
     try:
         request = local_request(request, config["sent"])
+        # They meet where nothing limits the wait: a copy may take longer than an exchange may.
+        barrier()
         run_worker(config["function"], request, _reporter(config["key"], config["mailbox"]))
     except Exception as error:  # noqa: BLE001 - goes to the host with its cause
         if isinstance(error, RuntimeError):  # as torch raises it for a broken connection

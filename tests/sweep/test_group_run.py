@@ -1,7 +1,9 @@
 """What a group asks for and what ended it, with a mailbox in this process and without Ray."""
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from ray.train import ControllerError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from orchestrator import ddp_host
+from orchestrator import ddp_group, ddp_host
 from orchestrator.ddp_group import GroupJob, GroupShape, GroupTrainer
 from orchestrator.trial_mailbox import Mailbox
 from orchestrator.trial_runner import TrialFailedError
@@ -72,3 +74,31 @@ def test_workers_ask_for_memory_as_well(tmp_path: Path) -> None:
     assert trainer.scaling_config.resources_per_worker == shape.bundle
     assert trainer.scaling_config.use_gpu
     assert "with 3 CPUs, 1 GPU and 1.0 GiB of memory each" in str(shape.no_place())
+
+
+def test_nobody_trains_before_all_have_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker copies for as long as the other does not wait, or trains."""
+    done: list[str] = []
+    is_waiting, meeting = threading.Event(), threading.Barrier(2)
+
+    def copied(request: str, sent: str) -> str:
+        assert sent == "here" or is_waiting.wait(10)
+        done.append("copied")
+        return request
+
+    def wait() -> None:
+        is_waiting.set()
+        meeting.wait(10)
+
+    def trains(*_: object) -> None:
+        is_waiting.set()
+        done.append("trains")
+
+    for name, fake in [("local_request", copied), ("barrier", wait), ("run_worker", trains)]:
+        monkeypatch.setattr(ddp_group, name, fake)
+    monkeypatch.setattr(ddp_group, "request_from_json", str)
+    monkeypatch.setattr(ddp_group.ray, "get", lambda answer: answer)
+    shared = {"key": "a", "request": "", "function": "", "drains": False, "mailbox": LocalMailbox()}
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(ddp_group._work, [{**shared, "sent": one} for one in ("here", "far away")]))
+    assert done == ["copied", "copied", "trains", "trains"]
