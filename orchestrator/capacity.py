@@ -60,7 +60,7 @@ class RunningCluster:
         nodes: Its living nodes, as if nothing ran there, and those that may still be started.
         sent_store: Path of a small store that goes to its nodes with the sweep; None: they see
             the data where it is.
-        is_growing: Whether some of the nodes are still to be started.
+        is_growing: Whether an autoscaler starts nodes there, and others where some are lost.
     """
 
     address: str

@@ -129,6 +129,23 @@ class PlaceLostError(NoPlaceError):
     """The workers of a trial had started, lost a process or node, and found no other in time."""
 
 
+class NothingStartsError(PrvrError):
+    """Trials wait for a place and none runs; the sweep ends with what it has.
+
+    Args:
+        limit_s: How long they waited.
+        lack: What a trial asks for and what there is, in words.
+    """
+
+    exit_code = 2
+
+    def __init__(self, limit_s: float, lack: str) -> None:
+        super().__init__(
+            f"no trial found a place within {limit_s:.0f} s: {lack}. Look with `ray status` for "
+            "what occupies the nodes or is missing; `prvr-sweep resume` goes on when there is room"
+        )
+
+
 class ClusterFileError(PrvrError):
     """A file for `ray up` is wrong; one line for each problem."""
 

@@ -4,7 +4,7 @@ Tune hands out processes and carries rows; it decides nothing. Its searcher and 
 ask the source, its own state is scratch, and what it would print is turned off.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from orchestrator.own_ray import own_ray
 from orchestrator.refusal import pack_or_refuse
 from orchestrator.sent_store import SentStore, send_store
 from orchestrator.smaller_batches import with_smaller_batches
+from orchestrator.start_limit import StartLimit
 from orchestrator.trial import FailureCause, TrialRequest
 from orchestrator.trial_data import local_request
 from orchestrator.trial_runner import (
@@ -61,7 +62,7 @@ class TuneExecutor:
         workers: Workers that train one trial together.
         memory: Memory of a worker; None: not known.
         start_limit_s: Seconds in which the workers of a trial must find their place; else it
-            fails. Does nothing for one worker.
+            fails. Where trials wait so long and none runs, the sweep ends.
         cluster: Where trials run; None: on a Ray of our own on this machine.
         max_losses: Times that a trial may lose its process or node between two epochs that it
             completes; it goes on from its checkpoint each time, and then has failed.
@@ -96,12 +97,17 @@ class TuneExecutor:
         self._shape = GroupShape(workers, self._bundle(), limit_s)
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
-        """Run all trials, see `Executor.run`."""
+        """Run all trials, see `Executor.run`.
+
+        Raises:
+            NothingStartsError: Trials wait for a place and none runs.
+        """
         room = self._packing.trials
         lost = LostTrials(self._max_losses)
         shape = self._shape
         sizes = GroupSizes(shape.workers, self._min_workers, lambda: free_slots(shape.bundle))
-        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost, sizes)
+        limit = StartLimit(shape.start_limit_s, _room, source.on_wait)
+        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost, sizes, limit)
         with self._ray(interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
@@ -195,12 +201,14 @@ class _Bridge:
         interruption: Interruption,
         lost: LostTrials,
         sizes: GroupSizes,
+        limit: StartLimit,
     ) -> None:
         self._source = source
         self._room = room
         self._interruption = interruption
         self._lost = lost
         self._sizes = sizes
+        self._limit = limit
         self._live: dict[str, TrialRequest] = {}
         # Whether the source is to be asked: after a None not before a trial has ended.
         self._has_more = True
@@ -258,9 +266,10 @@ class _Bridge:
             return
         self._guard(lambda: self._source.on_move(request.number, cause))
 
-    def check(self) -> None:
-        """Leave Tune if the user wants it."""
+    def check(self, asked: Mapping[str, float] | None) -> None:
+        """Leave Tune if the user wants it, or nothing starts, see `StartLimit.look`."""
         self._interruption.check()
+        self._guard(lambda: self._limit.look(asked))
 
     def _guard(self, call: Callable[[], _T]) -> _T:
         try:
@@ -307,7 +316,7 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class _Watcher(TrialProgressCallback):  # type: ignore[misc]
-    """Hears of failures with their cause, and looks for Ctrl-C at every step.
+    """Hears of failures with their cause, and at every step looks for Ctrl-C and for who waits.
 
     It takes the place of Tune's own reporter, which prints whatever it is told.
     """
@@ -318,7 +327,7 @@ class _Watcher(TrialProgressCallback):  # type: ignore[misc]
         self._collector = collector
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        self._bridge.check()
+        self._bridge.check(_waits_for(trials))
         if self._collector is not None:
             self._collector.collect_now_and_then()
 
@@ -332,6 +341,24 @@ class _Watcher(TrialProgressCallback):  # type: ignore[misc]
 
     def _print(self, msg: str) -> None:
         """Nothing, see `log_result`."""
+
+
+def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
+    """What a trial asks for that has no place while none runs; None: there is no such trial."""
+    waiting = None
+    for one in trials:
+        if one.status == Trial.RUNNING:
+            return None
+        if one.status == Trial.PENDING:
+            waiting = one
+    if waiting is None:
+        return None
+    asked: Mapping[str, float] = waiting.placement_group_factory.required_resources
+    return asked
+
+
+def _room() -> tuple[Mapping[str, float], Mapping[str, float]]:
+    return ray.cluster_resources(), ray.available_resources()
 
 
 def _cause(trial: Trial) -> FailureCause:

@@ -10,7 +10,7 @@ from ray._private import utils
 
 from orchestrator import own_ray
 from orchestrator.capacity import MemoryNeed, Node, RunningCluster
-from orchestrator.errors import RayChangedError, SpecError
+from orchestrator.errors import NothingStartsError, RayChangedError, SpecError
 from orchestrator.executor import Interruption
 from orchestrator.provenance import available_cpus
 from orchestrator.tune_executor import TuneExecutor
@@ -78,3 +78,18 @@ def test_memory_is_asked_for_only_where_all_nodes_offer_it() -> None:
     executor = TuneExecutor(1, 0.0, 1, workers=2, memory=MemoryNeed(GIB), cluster=cluster)
     assert executor._shape.bundle == {"CPU": 1}
     assert TuneExecutor(1, 0.0, 1, memory=MemoryNeed(1))._shape.bundle == {"CPU": 1}
+
+
+@pytest.mark.soak
+def test_a_trial_without_place_ends_the_run_and_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was free at the start is not any more: a node has gone."""
+    monkeypatch.setattr("orchestrator.own_ray.available_cpus", lambda: 0)
+    source = RecordingSource([1, 2])
+    with pytest.raises(
+        NothingStartsError, match=r"one asks for 1 CPU; all nodes together have 0 CPUs"
+    ):
+        TuneExecutor(1, 0.0, 1, start_limit_s=8).run(source, 1, Interruption())
+    assert len(source.waits) == 1
+    assert source.calls == {1: ["begin"]}
