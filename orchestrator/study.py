@@ -44,6 +44,8 @@ _LONGEST_TEXT = 16_000
 CAUSE = "cause"
 OVER_BUDGET = "over_budget"
 """Attribute of a sweep whose budget allows no further trial: why; absent or None: it does."""
+TEST_SCORES = "test_scores"
+"""Attribute of a sweep with the scores of its selected trials on test, see `scoring`."""
 MOVES = "moves"
 """Attribute of a trial: how often it lost its place and went on."""
 WORKERS = "workers"
