@@ -32,6 +32,7 @@ from orchestrator.report.publishing import publish
 from orchestrator.scoring import Scores, scored
 from orchestrator.shared_places import SharedData, marked_places
 from orchestrator.spec_changes import extensions, spec_changes
+from orchestrator.storage_owner import claim
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
 from orchestrator.sweep_spec import SweepSpec
@@ -143,7 +144,7 @@ def drive(sweep: Drive, progress: Progress) -> LaunchResult:
     spec, places, store, outbox = sweep.spec, sweep.places, sweep.store, sweep.outbox
     sender = None
     try:
-        _keep_spec(spec, places)
+        _keep_spec(spec, places, outbox.identity)
         address = sweep.address
         cluster = None
         if address:
@@ -230,12 +231,13 @@ def _advice(there: StudyReader, spec: SweepSpec, home: Path) -> str:
     )
 
 
-def _keep_spec(spec: SweepSpec, places: Places) -> None:
-    """Write the resolved spec beside the trials, which also shows whether they can write there."""
+def _keep_spec(spec: SweepSpec, places: Places, sweep_id: str) -> None:
+    """Claim the folder of the trials and write the spec there, which shows that it can be done."""
     from prvr_model.storage import Folder, StorageError
 
     try:
         folder = Folder.open(places.storage or places.home).child(spec.name)
+        claim(folder, sweep_id, places.home)
         folder.write_bytes(SPEC_FILE, spec.dump_yaml().encode())
     except StorageError as error:
         raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error

@@ -10,6 +10,7 @@ from orchestrator.capacity import RunningCluster, count
 from orchestrator.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
+from orchestrator.errors import PlaceError
 from orchestrator.estimate import sweep_memory
 from orchestrator.executor import Executor, Interruption
 from orchestrator.inline_executor import InlineExecutor
@@ -106,6 +107,7 @@ def run_sweep(
         SweepExistsError: There is a sweep of this name, and it is not to go on.
         SweepNotFoundError: There is none to go on with.
         SpecError: A trial asks for more than there is; the sweep is not started.
+        PlaceError: The storage cannot be used any more; unfinished trials stay unfinished.
     """
     shown = progress or SilentProgress()
     safe = SafeSink(sink, shown.warn)
@@ -206,6 +208,12 @@ def _run(
     try:
         with Interruption().listening() as interruption:
             runner.run(driver, concurrency, interruption)
+        if driver.broken_storage is not None:
+            raise PlaceError(
+                f"the storage of the trials' folders cannot be used: {driver.broken_storage}; "
+                "unfinished trials go on from their last checkpoints once it can: `prvr-sweep "
+                f"resume {study.name}`"
+            )
     except KeyboardInterrupt:
         state = "interrupted"
     except BaseException:

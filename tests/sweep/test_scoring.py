@@ -16,7 +16,6 @@ from tests.cli.commands import TINY_SPACE
 from tests.sweep.helpers import small_spec
 from tests.tracking.conftest import _empty_database, home  # noqa: F401  (fixtures)
 
-
 Run: TypeAlias = Callable[..., tuple[int, dict[str, Any], str]]
 """Runs a command; gives its exit code, its JSON and what it said on stderr."""
 
