@@ -331,6 +331,10 @@ class SweepDriver:
             return
         self._fail(number, self._refused.pop(number, cause))
 
+    def on_wait(self, message: str) -> None:
+        """Trials wait for a place and none runs, and the user is told."""
+        self._progress.warn(message)
+
     def _fail(self, number: int, cause: FailureCause) -> None:
         """Tell a failure; a trial that was complete before it was continued stays complete."""
         before = self._study.summary(number).continued_from_epochs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.capacity import RunningCluster
 from orchestrator.cluster_query import attached_cluster
-from orchestrator.coming_nodes import coming_nodes
+from orchestrator.coming_nodes import coming_nodes, is_growing
 from orchestrator.confirmation import crowned
 from orchestrator.data_source import open_data, trial_store
 from orchestrator.errors import (
@@ -267,7 +267,7 @@ def ready_cluster(
         coming = coming_nodes(cluster.nodes)
         nodes = [*cluster.nodes, *coming]
         sent = data.store if lacking else None
-        return RunningCluster(address, nodes, sent, is_growing=bool(coming))
+        return RunningCluster(address, nodes, sent, is_growing(cluster.nodes))
 
 
 def _finish(
