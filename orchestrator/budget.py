@@ -2,8 +2,8 @@
 
 Everything is derived from the epochs that the study has, not from a clock of the driver: it counts
 over resumes, and a machine that was off in between costs nothing. An epoch that seems to have
-taken far longer than all others held such an interruption; one that a clock set back ended before
-it began took no time.
+taken far longer than all others held such an interruption, and counts as the others do; one that a
+clock set back ended before it began took no time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -91,7 +91,10 @@ def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[flo
     raw = [span for one in trials for span in _epochs(one, study)]
     typical = median([end - begin for begin, end in raw if end > begin] or [0.0])
     longest = _LONGEST_IN_MEDIANS * typical
-    return [(max(begin, end - longest), end) if end > begin else (end, end) for begin, end in raw]
+    return [
+        (begin if 0 < end - begin <= longest else end - typical * (end > begin), end)
+        for begin, end in raw
+    ]
 
 
 def _epochs(trial: TrialSummary, study: StudyReader) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.confirmation import crowned
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.home_lock import locked_home
 from orchestrator.places import Places
@@ -64,11 +65,17 @@ def free_checkpoints(
         study = StudyReader.open(study_url(home), sweep)
         places = Places.recalled(study.attributes.get("places", {}), home, None, tracking_uri)
         versions = registered_versions(places.tracking, sweep)
-        best = [one.number for one in study.best(keep or _kept_by_default(study, home))]
+        best = _best(study, keep or _kept_by_default(study, home))
         trials = study.summaries()
         decision = decide(sweep, trials, _files(trials), best, versions)
         done, problems = ((), ()) if dry_run else _free(decision.freed)
         return Freed(decision, done, problems)
+
+
+def _best(study: StudyReader, count: int) -> list[int]:
+    """Trials whose models can still be wanted: what would be registered, then the best values."""
+    trials = (*crowned(study, count), *study.best(count))
+    return list(dict.fromkeys(one.number for one in trials))
 
 
 def _kept_by_default(study: StudyReader, home: Path) -> int:

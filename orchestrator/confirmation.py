@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from orchestrator.ablation_section import SEED
+from orchestrator.crowning import by_mean
 from orchestrator.planned_trials import PlannedTrial
 from orchestrator.study import Direction, StudyReader
 from orchestrator.sweep_size import fresh_seeds
@@ -32,7 +33,7 @@ class Confirmed:
 
     @property
     def mean(self) -> float:
-        """Mean of the fresh runs: no search chose it, so it is not too high by the choice."""
+        """Mean of the fresh runs, whose seeds chose nothing; their epochs still were chosen."""
         return fmean(self.values)
 
     @property
@@ -59,12 +60,10 @@ def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:
 
 
 def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
-    """Configurations with fresh runs, the best mean of these first; none before there are any."""
+    """Configurations with fresh runs, the best first (`by_mean`); none before there are any."""
     trials = {one.number: one for one in study.summaries()}
-    runs = _fresh_runs(trials.values())
-    found = [Confirmed(trials[number], tuple(some)) for number, some in runs.items()]
-    sign = -1 if study.direction == "maximize" else 1
-    return tuple(sorted(found, key=lambda one: (sign * one.mean, one.searched.number)))
+    runs = _by_mean(study, (some for _, some in sorted(_fresh_runs(trials.values()).items())))
+    return tuple(Confirmed(trials[some[0].confirms or 0], tuple(some)) for some in runs)
 
 
 def _fresh_runs(trials: Iterable[TrialSummary]) -> dict[int, list[TrialSummary]]:
@@ -78,10 +77,11 @@ def _fresh_runs(trials: Iterable[TrialSummary]) -> dict[int, list[TrialSummary]]
 def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
     """The best trials of a sweep, best first.
 
-    What was run on several seeds is ordered by its mean over them: after a confirmation the
-    configurations that stood it, in an ablation its rows. Each stands for itself by the best of
+    What was run on several seeds is ordered by its mean over them (`by_mean`): after a confirmation
+    the configurations that stood it, in an ablation its rows. Each stands for itself by the best of
     its runs, whose checkpoint is what can be registered.
     """
+    groups: Sequence[Sequence[TrialSummary]]
     groups = [one.runs for one in confirmed_trials(study)] or _rows_by_mean(study)
     if not groups:
         return study.best(count)
@@ -89,24 +89,19 @@ def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
     return tuple(max(one, key=lambda run: sign * (run.value or 0.0)) for one in groups[:count])
 
 
-def _rows_by_mean(study: StudyReader) -> list[tuple[TrialSummary, ...]]:
-    """Complete runs of each row of an ablation, the best mean first; none in a search.
-
-    A row that a race gave fewer seeds was beaten: luck on these is not held against the others.
-    """
+def _rows_by_mean(study: StudyReader) -> list[Sequence[TrialSummary]]:
+    """Complete runs of each row of an ablation, the best row first; none in a search."""
     runs: defaultdict[str, list[TrialSummary]] = defaultdict(list)
     for one in study.summaries():
-        if one.variant is not None and one.state is not TrialState.RUNNING:
+        if one.variant is not None and _is_complete(one):
             runs[one.variant].append(one)
-    complete = [
-        (len(some), tuple(one for one in some if _is_complete(one))) for some in runs.values()
-    ]
-    sign = -1 if study.direction == "maximize" else 1
-    ranked = sorted(
-        (pair for pair in complete if pair[1]),
-        key=lambda pair: (-pair[0], sign * fmean(one.value or 0.0 for one in pair[1])),
-    )
-    return [some for _, some in ranked]
+    return _by_mean(study, runs.values())
+
+
+def _by_mean(
+    study: StudyReader, groups: Iterable[Sequence[TrialSummary]]
+) -> list[Sequence[TrialSummary]]:
+    return by_mean(groups, lambda one: one.value or 0.0, maximize=study.direction == "maximize")
 
 
 def _is_complete(trial: TrialSummary) -> bool:

@@ -33,6 +33,8 @@ from orchestrator.trial_events import (
 )
 from prvr_model.reporting import Decision, EpochReport
 
+STORAGE = "StorageError"
+"""Kind of a failure that the trials' storage has, e.g. a full disk."""
 # What training reports of an epoch in a group.
 WORKERS_METRIC = "workers"
 
@@ -115,6 +117,16 @@ class SweepDriver:
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
         self._over_budget: str | None = None
+        self._broken: dict[int, FailureCause] = {}
+
+    @property
+    def broken_storage(self) -> str | None:
+        """Why trials could not write or read their folders; None: they could."""
+        if not self._broken:
+            return None
+        numbers = ", ".join(map(str, sorted(self._broken)))
+        first = next(iter(self._broken.values()))
+        return f"trials {numbers}: {first.message}"
 
     def next_trial(self) -> TrialRequest | None:
         """The next trial that is to be trained; others are told as ended on the way."""
@@ -140,6 +152,8 @@ class SweepDriver:
 
     def _next(self) -> TrialRequest | RefusedTrial | None:
         """One that waited for another of its key, which has ended; else the searcher's next."""
+        if self._broken:
+            return None
         free = self._held.next({one.key for one in self._running.values()})
         if free is not None or self._held.is_full:
             return free
@@ -148,17 +162,22 @@ class SweepDriver:
         return self._searcher.next()
 
     def _is_over_budget(self) -> bool:
-        """Whether no further trial can finish within the budget; said once."""
-        if self._over_budget is None:
+        """Whether no further trial can finish within the budget; said when it is decided.
+
+        While trials run it may still change: one that ends early leaves what it was granted.
+        """
+        if self._over_budget is None or self._running:
             self._over_budget = refusal(self._spec, self._study)
-            if self._over_budget is not None:
-                self._progress.warn(f"budget: {self._over_budget}; no further trial is begun")
-                self._study.set_attribute(OVER_BUDGET, self._over_budget)
-        return self._over_budget is not None
+        if self._over_budget is None or self._running:
+            return self._over_budget is not None
+        if self._study.attributes.get(OVER_BUDGET) is None:
+            self._progress.warn(f"budget: {self._over_budget}; no further trial is begun")
+            self._study.set_attribute(OVER_BUDGET, self._over_budget)
+        return True
 
     def _begins_round(self) -> bool:
         """Whether there is another round, which is planned on what all trials came to."""
-        if self._running or self._held or self._over_budget is not None:
+        if self._running or self._held or self._over_budget is not None or self._broken:
             return False
         return self._plan_more()
 
@@ -300,7 +319,16 @@ class SweepDriver:
         self._send(moved_event(number, moves, now_ms()))
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
-        """A trial raised an error; the one that made its value unusable comes first."""
+        """A trial raised an error; the one that made its value unusable comes first.
+
+        A storage that cannot be used is no failure of the trial: it stays unfinished, as do all
+        that would come after it, and goes on from its checkpoint when the sweep is resumed.
+        """
+        if cause.kind == STORAGE and number not in self._refused:
+            self._broken[number] = cause
+            del self._running[number]
+            self._progress.warn(f"trial {number} stays unfinished: {cause.message}")
+            return
         self._fail(number, self._refused.pop(number, cause))
 
     def _fail(self, number: int, cause: FailureCause) -> None:

@@ -9,7 +9,7 @@ and it can be continued. What the indexes say is a hint; the folder is the truth
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, nan
 from typing import TypeAlias
 
 from orchestrator.study_storage import CompleteTrial
@@ -73,15 +73,23 @@ class KnownResults:
         metric: Its objective, which every epoch must have reported as a finite number.
         home: Complete trials of the studies in its home, its own among them.
         warn: Takes a line for the user.
+        workers: Workers of a trial.
     """
 
     def __init__(
-        self, sweep: str, storage: str, metric: str, home: Iterable[CompleteTrial], warn: Warn
+        self,
+        sweep: str,
+        storage: str,
+        metric: str,
+        home: Iterable[CompleteTrial],
+        warn: Warn,
+        workers: int = 1,
     ) -> None:
         self._sweep = sweep
         self._storage = storage
         self._metric = metric
         self._warn = warn
+        self._workers = workers
         self._index = Folder.open(storage).child(INDEX)
         self._by_key: dict[str, list[KnownTrial]] = {}
         self._is_indexed = True
@@ -143,8 +151,22 @@ class KnownResults:
             found = read_finished(Folder.open(place), request.settings, request.data_fingerprint)
         except PrvrError:
             return None
-        values = [one.metrics.get(self._metric) for one in found.reports]
-        return found if all(one is not None and isfinite(one) for one in values) else None
+        is_whole = all(self._is_usable(one, request) for one in found.reports)
+        return found if is_whole else None
+
+    def _is_usable(self, report: EpochReport, request: TrialRequest) -> bool:
+        """Whether an epoch has the objective, and was trained as its key says.
+
+        One that ran out of memory or of nodes may have gone on in another way.
+        """
+        metrics, speed = report.metrics, request.speed
+        workers = metrics.get("workers", 1)
+        at_once = metrics.get("micro_batch_videos")
+        return (
+            isfinite(metrics.get(self._metric, nan))
+            and workers == self._workers
+            and at_once == speed.micro_batch_videos
+        )
 
     def _copied(self, found: FinishedTrial, folder: str) -> bool:
         target = Folder.open(folder)

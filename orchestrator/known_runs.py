@@ -47,7 +47,8 @@ def _parameters(spec: SweepSpec) -> list[dict[str, Any]]:
 def _key(spec: SweepSpec, parameters: dict[str, Any], fingerprint: str) -> str:
     """Content key of a trial; of a combination that will be refused, one that nothing else has."""
     try:
-        return trial_key(resolve(spec, parameters), fingerprint, spec.speed)
+        settings = resolve(spec, parameters)
+        return trial_key(settings, fingerprint, spec.speed, spec.resources.workers)
     except SettingsError:
         return repr(parameters)
 

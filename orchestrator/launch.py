@@ -29,8 +29,10 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
 from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
 from orchestrator.report.publishing import publish
+from orchestrator.scoring import Scores, scored
 from orchestrator.shared_places import SharedData, marked_places
 from orchestrator.spec_changes import extensions, spec_changes
+from orchestrator.storage_owner import claim
 from orchestrator.study import StudyReader, study_url
 from orchestrator.sweep import ExecutorName, SweepResult, run_sweep
 from orchestrator.sweep_spec import SweepSpec
@@ -142,7 +144,7 @@ def drive(sweep: Drive, progress: Progress) -> LaunchResult:
     spec, places, store, outbox = sweep.spec, sweep.places, sweep.store, sweep.outbox
     sender = None
     try:
-        _keep_spec(spec, places)
+        _keep_spec(spec, places, outbox.identity)
         address = sweep.address
         cluster = None
         if address:
@@ -229,12 +231,13 @@ def _advice(there: StudyReader, spec: SweepSpec, home: Path) -> str:
     )
 
 
-def _keep_spec(spec: SweepSpec, places: Places) -> None:
-    """Write the resolved spec beside the trials, which also shows whether they can write there."""
+def _keep_spec(spec: SweepSpec, places: Places, sweep_id: str) -> None:
+    """Claim the folder of the trials and write the spec there, which shows that it can be done."""
     from prvr_model.storage import Folder, StorageError
 
     try:
         folder = Folder.open(places.storage or places.home).child(spec.name)
+        claim(folder, sweep_id, places.home)
         folder.write_bytes(SPEC_FILE, spec.dump_yaml().encode())
     except StorageError as error:
         raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
@@ -279,41 +282,48 @@ def _finish(
     if result.interrupted:
         sent = sender.flush(_INTERRUPTED_FLUSH_S)
         return LaunchResult(result, (), None, None if sent else sender.problem)
+    study = StudyReader.open(study_url(places.home), spec.name)
+    selected = crowned(study, spec.registration.top)
+    scores, unscored = _scores(spec, places, store, selected)
     page = publish(
         places.home, spec.name, places.storage or str(places.home), outbox, progress.warn
     )
     if sender.problem:
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
     sender.flush(_FLUSH_S)
-    if result.best is None or not spec.registration.top:
-        return LaunchResult(result, (), None, sender.problem, page, spec.protocol)
-    study = StudyReader.open(study_url(places.home), spec.name)
-    trials = crowned(study, spec.registration.top)
-    with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
-        candidates = [_candidate(trial, spec, store, Path(folder)) for trial in trials]
-        found = _register(spec, places, store, outbox, sender, result, candidates)
-        return replace(found, report=page, protocol=spec.protocol)
+    found = LaunchResult(result, (), _metrics_of(scores, selected), unscored or sender.problem)
+    if selected:
+        with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
+            candidates = [_candidate(one, scores, Path(folder)) for one in selected]
+            found = _register(spec, places, store, outbox, found, candidates)
+    return replace(found, report=page, protocol=spec.protocol)
 
 
-def _candidate(
-    trial: TrialSummary, spec: SweepSpec, store: "FeatureStore", folder: Path
-) -> Candidate:
-    """Export a trial's best epoch and score it on test, once.
+def _scores(
+    spec: SweepSpec, places: Places, store: "FeatureStore", trials: Sequence[TrialSummary]
+) -> tuple[Scores, str | None]:
+    """Scores on test, and what kept them from being made: no reason to lose the models."""
+    try:
+        return scored(trials, spec, store, places.home), None
+    except Exception as error:  # noqa: BLE001  (shown with the result, and `resume` tries again)
+        return {}, f"the winner was not scored on test: {type(error).__name__}: {error}"
 
-    Under the protocol `paper` the selecting split is what is reported, and test stays untouched.
-    """
+
+def _metrics_of(scores: Scores, trials: Sequence[TrialSummary]) -> dict[str, float] | None:
+    """Metrics of the winner."""
+    return dict(scores[trials[0].number].metrics) if trials and scores else None
+
+
+def _candidate(trial: TrialSummary, scores: Scores, folder: Path) -> Candidate:
+    """Export a trial's best epoch."""
     from prvr_model.checkpoint import export_model
-    from prvr_model.evaluation import evaluate_checkpoint
     from prvr_model.storage import Folder
 
     assert trial.value is not None
     assert trial.best_epoch is not None
-    checkpoint = Folder.open(trial.folder)
     export = folder / f"{trial.number:05d}"
-    export_model(checkpoint, export)
-    test = None
-    if store.has_split("test") and spec.protocol == "validation":
-        test = evaluate_checkpoint(checkpoint, store, "test", spec.speed).metrics
+    export_model(Folder.open(trial.folder), export)
+    test = scores[trial.number].metrics if scores else None
     return Candidate(trial.number, trial.key, trial.value, trial.best_epoch, export, test)
 
 
@@ -322,8 +332,7 @@ def _register(
     places: Places,
     store: "FeatureStore",
     outbox: Outbox,
-    sender: MlflowSender,
-    result: SweepResult,
+    unregistered: LaunchResult,
     candidates: Sequence[Candidate],
 ) -> LaunchResult:
     manifest = store.manifest
@@ -336,7 +345,6 @@ def _register(
         direction=spec.objective.direction,
         protocol=spec.protocol,
     )
-    unregistered = LaunchResult(result, (), dict(candidates[0].test or {}) or None, sender.problem)
     try:
         registered = register_champion(places.tracking, origin, candidates)
     except (RegistryError, TrackingOutageError) as error:

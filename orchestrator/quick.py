@@ -1,5 +1,6 @@
 """A sweep at a fraction of its budget: whether it runs, before hours are spent on what it says."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _SEEDS = 2
 _TRIALS = 4
 # Names of the epochs on the command line.
 _BUDGET = {EPOCHS, "early_stopping.max_epochs"}
+_QUESTION = "Does it run? Its numbers do not answer: "
 
 
 def load_quick(
@@ -25,8 +27,8 @@ def load_quick(
     """Read a sweep's YAML file as `load_spec`, with a budget that shows whether it runs.
 
     Epochs and the schedule of the learning rate are cut together, seeds, races and trials too; the
-    sweep gets a name of its own, so that it is never taken for the whole. What an override says
-    stands.
+    sweep gets a name of its own and says what it is in its question, so that it is never taken for
+    the whole, and registers no model. What an override says stands.
 
     Args:
         path: The file.
@@ -39,7 +41,13 @@ def load_quick(
     whole = load_spec(path, overrides, runs_elsewhere=runs_elsewhere)
     asked = {one.partition("=")[0].strip().removeprefix("settings.") for one in overrides}
     epochs = whole.max_epochs if asked & _BUDGET else min(_EPOCHS, whole.max_epochs)
-    cut = [*_cut_epochs(whole, epochs), *_cut_trials(whole), f"name={_quick_name(whole.name)}"]
+    cut = [
+        *_cut_epochs(whole, epochs),
+        *_cut_trials(whole),
+        f"name={_quick_name(whole.name)}",
+        f"question={json.dumps(_QUESTION + whole.question, ensure_ascii=False)}",
+        "register.top=0",
+    ]
     return load_spec(path, [*cut, *overrides], runs_elsewhere=runs_elsewhere)
 
 
@@ -48,7 +56,7 @@ def quick_line(spec: SweepSpec) -> str:
     seeds = f" and {spec.ablation.num_seeds} seeds" if spec.ablation else ""
     return (
         f"--quick: {spec.max_epochs} epochs{seeds}, so that it is seen to run; its numbers say "
-        "nothing about the question"
+        "nothing about the question, and no model is registered"
     )
 
 

@@ -138,7 +138,8 @@ def recorded_settings(
     for version in range(RESULTS_VERSION, 0, -1):
         for epochs in candidates:
             found = with_epochs(settings, epochs)
-            if trial_key(found, data_fingerprint, spec.speed, version) == trial.key:
+            key = trial_key(found, data_fingerprint, spec.speed, spec.resources.workers, version)
+            if key == trial.key:
                 return found, version
     return settings, None
 

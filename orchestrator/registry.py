@@ -7,7 +7,7 @@ promote. MLflow has no compare-and-set: one process registers or promotes at a t
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,24 +114,29 @@ class Promotion:
 def register_champion(
     store: TrackingStore, origin: SweepOrigin, candidates: Sequence[Candidate]
 ) -> tuple[RegisteredVersion, ...]:
-    """Register a sweep's best trials, best first, and let the champion be the best fair one.
+    """Register a sweep's best trials, and let the champion be the best fair one.
 
-    A trial that this sweep registered before keeps its version, and its alias stays as it was
-    decided or promoted since.
+    Within a sweep the order given decides, not the values: what was crowned by a mean over seeds
+    is not undone by another's luckiest seed. A trial that this sweep registered before keeps its
+    version, and its alias stays as it was decided or promoted since.
 
     Args:
         store: Where MLflow keeps models.
         origin: The sweep.
-        candidates: Its best complete trials.
+        candidates: Its best complete trials, best first.
 
     Raises:
         RegistryError: A trial's run is not in MLflow.
         TrackingOutageError: MLflow cannot be reached; registering again goes on from there.
     """
-    ranked = sorted(candidates, key=lambda one: (_worse_by(one.value, origin), one.number))
     with reachable(store):
         registry = _Registry(store, experiment_name(origin.data_set))
-        return tuple([registry.register(origin, one) for one in ranked])
+        before: set[str] = set()
+        registered = []
+        for one in candidates:
+            registered.append(registry.register(origin, one, before))
+            before.add(registered[-1].version)
+        return tuple(registered)
 
 
 def promote(store: TrackingStore, model: str, version: str) -> Promotion:
@@ -171,15 +176,23 @@ class _Registry:
         self._client: MlflowClient = connect(store)
         self._model = model
 
-    def register(self, origin: SweepOrigin, candidate: Candidate) -> RegisteredVersion:
-        """Version of a trial, made if it is missing, with its alias decided."""
+    def register(
+        self, origin: SweepOrigin, candidate: Candidate, before: Set[str]
+    ) -> RegisteredVersion:
+        """Version of a trial, made if it is missing, with its alias decided.
+
+        Args:
+            origin: Its sweep.
+            candidate: The trial.
+            before: Versions of better trials of the sweep.
+        """
         self._ensure_model()
         version = self._find(origin, candidate.key) or self._create(origin, candidate)
         if DECIDED_TAG in version.tags:
             alias = self._alias_of(version)
             reason = f"registered before as version {version.version}; aliases stay as they are"
         else:
-            alias, reason = self._decide(version)
+            alias, reason = self._decide(version, before)
         return RegisteredVersion(
             self._model, str(version.version), candidate.number, candidate.value, alias, reason
         )
@@ -201,13 +214,15 @@ class _Registry:
             replaced.description if replaced else None,
         )
 
-    def _decide(self, version: "ModelVersion") -> tuple[Alias | None, str]:
+    def _decide(self, version: "ModelVersion", before: Set[str]) -> tuple[Alias | None, str]:
         champion = self._champion()
         alias: Alias | None = CHAMPION
         reason = "there was no champion"
-        if champion is not None and not _is_same(champion, version):
+        if champion is not None and str(champion.version) in before:
+            alias, reason = CANDIDATE, f"version {champion.version} of the same sweep is before it"
+        elif champion is not None and not _is_same(champion, version):
             alias, reason = _compare(version, champion)
-        if alias == CANDIDATE and self._has_better_candidate(version):
+        if alias == CANDIDATE and self._is_candidate(before):
             alias = None
         if alias is not None:
             self._client.set_registered_model_alias(self._model, alias, version.version)
@@ -216,12 +231,10 @@ class _Registry:
         self._client.set_model_version_tag(self._model, version.version, DECIDED_TAG, decided)
         return alias, reason
 
-    def _has_better_candidate(self, version: "ModelVersion") -> bool:
-        """Whether a better trial of the same sweep is the candidate, as with `top: 3`."""
+    def _is_candidate(self, versions: Set[str]) -> bool:
+        """Whether one of these is the candidate, as the second of three trials of a sweep."""
         there = self._by_alias(CANDIDATE)
-        if there is None or there.tags.get(SWEEP_ID_TAG) != version.tags.get(SWEEP_ID_TAG):
-            return False
-        return not _unlike(version, there) and not _is_better(version, there)
+        return there is not None and str(there.version) in versions
 
     def _drop_candidate(self, version: "ModelVersion") -> None:
         candidate = self._by_alias(CANDIDATE)
@@ -394,7 +407,3 @@ def _is_same(one: "ModelVersion", other: "ModelVersion") -> bool:
 def _is_better(one: "ModelVersion", other: "ModelVersion") -> bool:
     here, there = float(one.tags[VALUE_TAG]), float(other.tags[VALUE_TAG])
     return here < there if one.tags[DIRECTION_TAG] == "minimize" else here > there
-
-
-def _worse_by(value: float, origin: SweepOrigin) -> float:
-    return value if origin.direction == "minimize" else -value

@@ -27,6 +27,7 @@ from orchestrator.sweep_size import race_of
 from orchestrator.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 from orchestrator.trial import TrialState
 from orchestrator.trial_events import Told
+from prvr_model.storage import uri_below
 
 if TYPE_CHECKING:
     from prvr_model.feature_store import FeatureStore
@@ -100,6 +101,8 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
         )
         store = _same_data(spec, request.home, kept["data_fingerprint"], say)
         _extend(url, before, spec)
+        if places.storage is not None:
+            _follow(url, spec, places.storage)
         there = StudyReader.open(url, request.sweep)
         say(_what_is_there(there, spec))
         executor, address = _where(kept["places"], request, has_work=_has_work(there, spec))
@@ -230,6 +233,30 @@ def _extend(url: str, before: SweepSpec, spec: SweepSpec) -> None:
     }
     study = SweepStudy.reopen(url, spec.name, build_sampler(spec), build_pruner(stopping))
     study.extend(url, changed, before.max_epochs, spec.max_epochs)
+
+
+def _follow(url: str, spec: SweepSpec, storage: str) -> None:
+    """Write down where the folders of finished trials are, if the storage was moved."""
+    study = SweepStudy.reopen(
+        url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
+    )
+    moved = {}
+    for one in study.summaries():
+        place = uri_below(storage, f"{spec.name}/trials/{one.number:05d}")
+        is_elsewhere = one.folder and one.state is not TrialState.RUNNING and one.folder != place
+        if is_elsewhere and _has_files(place) and not _has_files(one.folder):
+            moved[one.number] = place
+    if moved:
+        study.move_folders(url, moved)
+
+
+def _has_files(place: str) -> bool:
+    from prvr_model.storage import Folder, StorageError
+
+    try:
+        return bool(Folder.open(place).names())
+    except StorageError:
+        return False
 
 
 def _has_work(there: StudyReader, spec: SweepSpec) -> bool:

@@ -188,7 +188,8 @@ class Searcher:
             settings = resolve(self._spec, parameters)
         except PrvrError as error:
             return self._refuse(asked.number, parameters, error)
-        key = trial_key(settings, self._data_fingerprint, self._spec.speed)
+        workers = self._spec.resources.workers
+        key = trial_key(settings, self._data_fingerprint, self._spec.speed, workers)
         folder = uri_below(self._storage, f"{self._spec.name}/trials/{asked.number:05d}")
         self._study.describe(
             asked.number,

@@ -9,6 +9,7 @@ anew.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias
 
 import optuna
@@ -24,6 +25,7 @@ from orchestrator.study_storage import (
     REQUEST,
     drop_empty,
     load_study,
+    mark_trials,
     reading_storage,
     reopen_trials,
     shown_url,
@@ -44,6 +46,8 @@ _LONGEST_TEXT = 16_000
 CAUSE = "cause"
 OVER_BUDGET = "over_budget"
 """Attribute of a sweep whose budget allows no further trial: why; absent or None: it does."""
+TEST_SCORES = "test_scores"
+"""Attribute of a sweep with the scores of its selected trials on test, see `scoring`."""
 MOVES = "moves"
 """Attribute of a trial: how often it lost its place and went on."""
 WORKERS = "workers"
@@ -86,6 +90,7 @@ class StudyReader:
 
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
+        self._file = sqlite_path(url)
         self.url = shown_url(url)
         self.name = study.study_name
 
@@ -163,7 +168,7 @@ class StudyReader:
             best_epoch=best.epoch if best else None,
             epochs=frozen.last_step or 0,
             key=request.get("key", ""),
-            folder=request.get("folder", ""),
+            folder=self._folder(frozen.number, request.get("folder", "")),
             cause=FailureCause(**cause) if cause else None,
             seed=request.get("seed"),
             started_ms=_milliseconds(frozen.datetime_start),
@@ -175,6 +180,17 @@ class StudyReader:
             workers=tuple(frozen.user_attrs.get(WORKERS, ())),
             moves=frozen.user_attrs.get(MOVES, 0),
         )
+
+    def _folder(self, number: int, recorded: str) -> str:
+        """Folder of a trial; below the home it is where the home is now, which may be moved."""
+        if not recorded or not self._is_below_home or self._file is None:
+            return recorded
+        return f"{self._file.parent}/{self.name}/trials/{number:05d}"
+
+    @cached_property
+    def _is_below_home(self) -> bool:
+        places = self._study.user_attrs.get("places")
+        return places is not None and places["storage"] is None
 
     def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
         best: EpochRow | None = None
@@ -275,6 +291,12 @@ class SweepStudy(StudyReader):
         }
         reopen_trials(url, self.name, attributes, longer)
         return tuple(longer)
+
+    def move_folders(self, url: str, folders: Mapping[int, str]) -> None:
+        """Write down where finished trials' folders are now; all at once."""
+        known = {number: self._frozen(number).user_attrs[REQUEST] for number in folders}
+        described = {n: {REQUEST: {**known[n], "folder": one}} for n, one in folders.items()}
+        mark_trials(url, self.name, described)
 
     def ask(self, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
         """Let the sampler draw a new trial."""

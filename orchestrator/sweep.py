@@ -10,6 +10,7 @@ from orchestrator.capacity import RunningCluster, count
 from orchestrator.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.driver import SafeSink, SweepDriver, now_ms
 from orchestrator.early_stopping import build_pruner, pruner_arguments
+from orchestrator.errors import PlaceError
 from orchestrator.estimate import sweep_memory
 from orchestrator.executor import Executor, Interruption
 from orchestrator.inline_executor import InlineExecutor
@@ -106,6 +107,7 @@ def run_sweep(
         SweepExistsError: There is a sweep of this name, and it is not to go on.
         SweepNotFoundError: There is none to go on with.
         SpecError: A trial asks for more than there is; the sweep is not started.
+        PlaceError: The storage cannot be used any more; unfinished trials stay unfinished.
     """
     shown = progress or SilentProgress()
     safe = SafeSink(sink, shown.warn)
@@ -138,7 +140,8 @@ def run_sweep(
     known = None
     if spec.reuse:
         there = complete_trials(url or study_url(home))
-        known = KnownResults(spec.name, place, spec.objective.metric, there, shown.warn)
+        metric, workers = spec.objective.metric, spec.resources.workers
+        known = KnownResults(spec.name, place, metric, there, shown.warn, workers)
     driver = SweepDriver(
         spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more, known
     )
@@ -206,6 +209,12 @@ def _run(
     try:
         with Interruption().listening() as interruption:
             runner.run(driver, concurrency, interruption)
+        if driver.broken_storage is not None:
+            raise PlaceError(
+                f"the storage of the trials' folders cannot be used: {driver.broken_storage}; "
+                "unfinished trials go on from their last checkpoints once it can: `prvr-sweep "
+                f"resume {study.name}`"
+            )
     except KeyboardInterrupt:
         state = "interrupted"
     except BaseException:

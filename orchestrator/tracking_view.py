@@ -8,8 +8,9 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any, Literal, TypeAlias
+
+from orchestrator.crowning import by_mean
 
 Event: TypeAlias = Mapping[str, Any]
 RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -326,14 +327,8 @@ class SweepView:
                 groups[origin].append(one)
         if not groups:
             return self._best()
-        sign = -1 if self._minimize else 1
-
-        def rank(some: list[_Trial]) -> tuple[int, float]:
-            # A row that a race gave fewer seeds was beaten; a fresh run that failed was not.
-            runs = len(some) if some[0].confirms is None else 0
-            return runs, sign * fmean(one.value or 0.0 for one in some)
-
-        return max(groups.values(), key=rank)[0]
+        best = by_mean(groups.values(), lambda one: one.value or 0.0, maximize=not self._minimize)
+        return best[0][0]
 
     def _note(self) -> str:
         best = self._crowned()

@@ -1,12 +1,16 @@
 """The answer of a sweep in two sentences."""
 
+import math
 from collections.abc import Sequence
 
+from scipy.stats import t
+
+from orchestrator.confirmation import Confirmed
 from orchestrator.report.findings import AblationFinding, Findings, SearchFinding
-from orchestrator.report.formatting import interval_text, number, p_text, signed
+from orchestrator.report.formatting import interval_text, number, p_text, signed, with_spread
 from orchestrator.statistics.comparison import Comparison, Verdict
 from orchestrator.statistics.power import MOST_SEEDS
-from orchestrator.statistics.table import Table
+from orchestrator.statistics.table import Summary, Table
 
 
 def answer(findings: Findings) -> str:
@@ -40,9 +44,15 @@ def _variance(table: Table, metric: str) -> str:
         return f"One seed says nothing of how {metric} varies; it takes two or more."
     return (
         f"Between {len(row.seeds)} seeds {metric} is {number(row.mean)} with a standard deviation "
-        f"of {number(row.standard_deviation)}. A single run can differ from another by "
-        f"{number(2.8 * row.standard_deviation)} by the seed alone in one of twenty cases."
+        f"of {number(row.standard_deviation)}. By the seed alone a run differs by more "
+        f"than {number(_one_of_twenty(row))} from another in one of twenty cases."
     )
+
+
+def _one_of_twenty(row: Summary) -> float:
+    """What the difference of two new runs exceeds so often, few seeds having given its spread."""
+    freedom = len(row.seeds) - 1
+    return float(math.sqrt(2) * t.isf(0.025, freedom) * row.standard_deviation)
 
 
 def _shown(comparisons: Sequence[Comparison], metric: str) -> str:
@@ -83,17 +93,26 @@ def _of_search(findings: Findings, search: SearchFinding) -> str:
     assert winner is not None, "an answer needs a complete trial"
     if search.confirmed:
         best = search.confirmed[0]
-        found = best.searched.value or 0.0
+        fresh = with_spread((best.mean, best.standard_deviation))
         return (
-            f"The configuration of trial {best.searched.number} is best: {metric} "
-            f"{number(best.mean)} in the mean of {len(best.runs)} runs on fresh seeds. The search "
-            f"had found {number(found)} for it, which the choice made look "
-            f"{number(found - best.mean)} higher."
+            f"The configuration of trial {best.searched.number} has the best mean on fresh seeds: "
+            f"{metric} {fresh} in {len(best.runs)} runs. {_chosen(findings, best)}"
         )
     return (
         f"Trial {winner.number} is best: {metric} {number(winner.value)} at epoch "
         f"{winner.best_epoch}. {_optimism(findings)}"
     )
+
+
+def _chosen(findings: Findings, best: Confirmed) -> str:
+    """How the value that it was chosen by compares with what came of it."""
+    found = best.searched.value or 0.0
+    sign = 1 if findings.data.study.direction == "maximize" else -1
+    gain = sign * (found - best.mean)
+    text = f"The search had found {number(found)} for it"
+    if gain > 0:
+        return f"{text}, which is better by {number(gain)}: a value that was chosen is optimistic."
+    return f"{text}, which its fresh runs bear out."
 
 
 def _optimism(findings: Findings) -> str:

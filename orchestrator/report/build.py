@@ -9,9 +9,9 @@ from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
 from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
-from orchestrator.report.formatting import number
 from orchestrator.report.search_blocks import search_blocks
-from orchestrator.trial import TrialState, TrialSummary
+from orchestrator.report.winner_blocks import winner_blocks
+from orchestrator.trial import TrialState
 
 # Of a long traceback, the end is where it happened.
 _SHOWN_LINES = 12
@@ -43,7 +43,7 @@ def _blocks(findings: Findings) -> Iterator[Block]:
     if findings.against is not None:
         yield from comparison_blocks(findings.against)
     if findings.winner is not None:
-        yield from _winner(findings, findings.winner)
+        yield from winner_blocks(findings, findings.winner)
     if findings.failures:
         yield Heading("Failed trials")
         for group in findings.failures:
@@ -58,42 +58,28 @@ def _warnings(findings: Findings) -> Iterator[Block]:
             "as the field does. The numbers are optimistic; differences of rows are less so.",
             is_warning=True,
         )
-    running = findings.data.study.counts()[TrialState.RUNNING]
-    if running:
-        unfinished = f"{running} trials are" if running > 1 else "1 trial is"
-        yield Paragraph(
-            f"{unfinished} unfinished; what follows is what is known so far.",
-            is_warning=True,
-        )
+    missing = _unfinished(findings)
+    if missing:
+        unfinished = f"{missing} trials are" if missing > 1 else "1 trial is"
+        yield Paragraph(f"{unfinished} unfinished; {_so_far(findings)}.", is_warning=True)
     for problem in dict.fromkeys(findings.data.problems):
         yield Paragraph(problem, is_warning=True)
 
 
-def _winner(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
-    data = findings.data
-    metric = data.spec.objective.metric
-    yield Heading("The winner")
-    of = f" ({winner.variant})" if winner.variant else ""
-    of = f" (a fresh run of trial {winner.confirms})" if winner.confirms is not None else of
-    yield Paragraph(
-        f"Trial {winner.number}{of}, seed {winner.seed}: {metric} {number(winner.value)} at epoch "
-        f"{winner.best_epoch} of {winner.epochs}.{_selection(findings)}"
-    )
-    if winner.parameters:
-        values = [[path, str(value)] for path, value in winner.parameters.items()]
-        yield Table("Its parameters", ("setting", "value"), values, align=("left", "left"))
-    yield Listing(f"prvr-sweep reproduce {data.spec.name}/{winner.number}")
+def _unfinished(findings: Findings) -> int:
+    """Trials that run, and of an ablation those that are still to come."""
+    if findings.ablation is not None:
+        return sum(one.unfinished for one in findings.ablation.rows)
+    return findings.data.study.counts()[TrialState.RUNNING]
 
 
-def _selection(findings: Findings) -> str:
-    """How optimistic the best value of all epochs is."""
-    found = findings.selection
-    if found is None or found.optimism is None:
-        return ""
+def _so_far(findings: Findings) -> str:
+    text = "what follows is what is known so far"
+    if findings.ablation is None:
+        return text
     return (
-        f" The best of the {found.candidates} epochs of all trials is {number(found.apparent)}; "
-        f"chosen without the videos it is read on, it comes to {number(found.honest)}: the choice "
-        f"flatters it by {number(found.optimism)}."
+        f"{text}, and verdicts are provisional: whoever looks until something is real finds too "
+        "much, and their error is that of the whole table"
     )
 
 

@@ -10,6 +10,7 @@ from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
 from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
 from orchestrator.rounds import ablation_runs
+from orchestrator.scoring import Scores, kept_scores
 from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.selection import Selection, choose_best
@@ -80,6 +81,7 @@ class Findings:
         selection: The choice of its epoch among those of all trials, and how optimistic its value
             is; None: ranks or data are missing.
         failures: Failed trials by cause.
+        test: Scores on test of the trials that were selected.
         against: Another sweep that this one is compared with; None: none was named.
     """
 
@@ -89,6 +91,7 @@ class Findings:
     winner: TrialSummary | None
     selection: Selection | None
     failures: tuple[FailureGroup, ...]
+    test: Scores
     against: ComparedSweeps | None = None
 
 
@@ -103,6 +106,7 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         winner=best[0] if best else None,
         selection=_selection(data),
         failures=grouped_failures(one.trial for one in data.runs),
+        test=kept_scores(data.study),
         against=None if other is None else compare_sweeps(data, other),
     )
 

@@ -28,6 +28,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "search": _search(findings.search) if findings.search else None,
         "winner": _trial(findings.winner) if findings.winner else None,
         "selection": _clean(asdict(findings.selection)) if findings.selection else None,
+        "test": {str(trial): asdict(one) for trial, one in findings.test.items()},
         "failures": [asdict(one) for one in findings.failures],
         "against": comparison_numbers(findings.against) if findings.against else None,
         "problems": list(dict.fromkeys(data.problems)),

@@ -1,45 +1,56 @@
-"""A storage that turns read-only in the middle of a sweep: trials fail with it, as one cause."""
+"""A storage that cannot be written any more, in the middle of a sweep: nothing is lost by it."""
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, launch
+from orchestrator import cli
 from prvr_model import storage
 from tests.cli.commands import TINY_SPACE
 from tests.tracking.conftest import _empty_database, home  # noqa: F401  (fixtures)
 
 
-def test_a_storage_that_turns_read_only(
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])
+def test_trials_stay_unfinished_and_go_on_when_it_can_be_written_again(
     home: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    reason: int,
 ) -> None:
     write, written = storage._write_local, []
 
-    def until_read_only(target: Path, content: bytes) -> None:
-        # The first trial's first epoch and the sweep's own file; then nothing more.
-        if len(written) >= 4:
-            raise OSError(errno.EROFS, "Read-only file system")
-        written.append(target)
+    def until_it_cannot(target: Path, content: bytes) -> None:
+        if "trials" in target.parts and len(written) >= 3:  # the first trial's first epoch
+            raise OSError(reason, os.strerror(reason))
+        written.extend([target] * ("trials" in target.parts))
         write(target, content)
 
-    monkeypatch.setattr(storage, "_write_local", until_read_only)
-    monkeypatch.setattr(launch, "_FLUSH_S", 30.0)
     (home / "tiny.yaml").write_text(TINY_SPACE)
     place = ["--home", str(home)]
-    assert cli.run(["launch", f"{home}/tiny.yaml", *place, "--executor", "inline"]) == 4
-    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "_write_local", until_it_cannot)
+        code = cli.run(["launch", f"{home}/tiny.yaml", *place, "--executor", "inline"])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "the storage of the trials' folders cannot be used: trials 0: " in err
+    assert "safetensors: cannot be written" in err
+    assert os.strerror(reason) in err
+    assert "`prvr-sweep resume tiny`" in err
 
     assert cli.run(["status", "tiny", *place, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["state"], shown["counts"]["failed"]) == ("finished", 2)
-    (group,) = shown["failures"]
-    assert group["kind"] == "StorageError"
-    assert group["numbers"] == [0, 1]
-    assert "safetensors: cannot be written" in group["message"]
-    assert "Read-only file system" in group["message"]
-    # What was written before is as it was.
-    assert all(one.stat().st_size > 0 for one in written)
+    assert shown["state"] == "interrupted"
+    assert (shown["counts"]["running"], shown["counts"]["failed"]) == (1, 0)
+    before = {one: one.read_bytes() for one in written}
+
+    assert cli.run(["resume", "tiny", *place, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "goes on with 1 unfinished and 1 new ones" in err
+    assert json.loads(out)["trials"]["complete"] == 2
+    # The first epoch was not trained again.
+    ranks = [one for one in before if one.parent.name == "ranks"]
+    assert ranks
+    assert all(one.read_bytes() == before[one] for one in ranks)

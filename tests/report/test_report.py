@@ -188,7 +188,12 @@ def test_a_confirmed_search_shows_both_values(tmp_path: Path) -> None:
     run(tmp_path, SEARCH, "confirm={top: 2, seeds: 3}")
     found = report(tmp_path, "small")
     text = render(found, "md")
-    assert "in the mean of 3 runs on fresh seeds. The search had found" in text
+    assert "has the best mean on fresh seeds: val/SumR" in text
+    assert found.search is not None
+    best = found.search.confirmed[0]
+    chosen = (best.searched.value or 0.0) > best.mean
+    assert ("a value that was chosen is optimistic" in text) == chosen
+    assert ("which its fresh runs bear out" in text) == (not chosen)
     assert "The best of the search, run again on seeds that did not choose them" in text
     assert found.selection is not None
     assert found.selection.candidates == 48

@@ -6,15 +6,21 @@ from typing import Any
 import pytest
 
 from orchestrator.budget import spent
+from orchestrator.driver import SafeSink, SweepDriver
+from orchestrator.early_stopping import build_pruner
 from orchestrator.progress import SilentProgress
+from orchestrator.searcher import build_sampler
 from orchestrator.spec_changes import extensions, spec_changes
 from orchestrator.status import read_status
-from orchestrator.study import StudyReader, study_url
+from orchestrator.study import OVER_BUDGET, StudyReader, SweepStudy, study_url
 from orchestrator.sweep import SweepResult, run_sweep
 from orchestrator.trial import TrialState
 from orchestrator.trial_events import Told
-from tests.sweep.helpers import FINGERPRINT, small_spec
+from prvr_model.reporting import EpochReport
+from tests.sweep.helpers import FINGERPRINT, new_searcher, new_study, small_spec
 from tests.sweep.spec_texts import problem_of
+
+STOPPING = small_spec().early_stopping
 
 
 class Warned(SilentProgress):
@@ -95,3 +101,48 @@ def test_another_budget_is_an_extension() -> None:
     there = small_spec("budget.gpu_hours=4", "resources.gpus=1").dump_yaml()
     changes = spec_changes(there, small_spec("budget.gpu_hours=8", "resources.gpus=1"))
     assert extensions(changes) == "--budget gpu_hours=8.0"
+
+
+def test_a_night_between_two_epochs_counts_as_one_epoch(tmp_path: Path) -> None:
+    run(tmp_path, "search.trials=2", "early_stopping.max_epochs=2")
+    study = SweepStudy.reopen(
+        study_url(tmp_path), "small", build_sampler(small_spec()), build_pruner(STOPPING)
+    )
+    before = spent(small_spec(), study)
+    url = study_url(tmp_path)
+    last = study.rows(1)[-1].timestamp_ms
+    study.extend(url, {}, 2, 3)
+    study = SweepStudy.reopen(url, "small", build_sampler(small_spec()), build_pruner(STOPPING))
+    study.take_up(1, {})
+    study.record_epoch(1, 3, 1.0, last + 24 * 3_600_000, is_judged=False)
+    after = spent(small_spec(), study)
+    assert before.epoch_s == pytest.approx(3600, rel=1e-3)
+    assert after.epoch_s == pytest.approx(3600, rel=1e-3)
+    assert after.wall_hours == pytest.approx(before.wall_hours + 1, rel=1e-2)
+
+
+def test_what_a_trial_leaves_that_ends_early_is_granted_to_another(tmp_path: Path) -> None:
+    spec = small_spec("resources.gpus=1", "budget.gpu_hours=7", "early_stopping.max_epochs=3")
+    study = new_study(tmp_path, spec)
+    progress = Warned()
+    driver = SweepDriver(
+        spec, study, new_searcher(study, spec), SafeSink(None, progress.warn), progress, {}
+    )
+    first, second = driver.next_trial(), driver.next_trial()
+    assert first is not None
+    assert second is not None
+    hour = 3_600_000
+    begun = study.summary(0).started_ms or 0
+    for one in (first, second):
+        report = EpochReport(1, {"val/SumR": 1.0}, begun + hour)
+        driver.on_report(one.number, report)
+    # Two hours are spent and four to come: a third trial of three hours would be too much.
+    assert driver.next_trial() is None
+    assert progress.lines == []
+    # One ends early, by its own patience: that leaves room for two hours, not for three.
+    driver.on_end(first.number)
+    assert study.attributes.get(OVER_BUDGET) is None
+    third = driver.next_trial()
+    assert third is not None
+    driver.on_end(second.number)
+    assert driver.next_trial() is None

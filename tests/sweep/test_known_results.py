@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save
 
 from orchestrator.status import read_status
 from orchestrator.study import StudyReader, study_url
@@ -14,7 +16,7 @@ from orchestrator.study_storage import complete_trials
 from orchestrator.sweep import SweepResult, run_sweep
 from orchestrator.trial import TrialState
 from orchestrator.trial_events import Told
-from prvr_model.checkpoint_header import BEST, EPOCHS, LAST
+from prvr_model.checkpoint_header import BEST, EPOCHS, HEADER, LAST
 from tests.sweep.helpers import FINGERPRINT, ListSink, small_spec
 from tests.sweep.whole_trials import trained
 
@@ -266,3 +268,18 @@ def test_complete_trials_lists_every_study_of_a_home_newest_first(tmp_path: Path
     assert found[0].taken_from == "small/2"
     assert found[3].taken_from is None
     assert found[0].key == found[3].key
+
+
+@pytest.mark.parametrize("metric", ["micro_batch_videos", "workers"])
+def test_what_was_trained_otherwise_than_its_key_says_is_not_taken(
+    tmp_path: Path, metric: str
+) -> None:
+    """After it ran out of memory, or out of nodes, a trial goes on in smaller parts or groups."""
+    run(tmp_path, GRID)
+    last = tmp_path / "small/trials/00001" / LAST
+    with safe_open(last, "numpy") as opened:
+        tensors, about = load_file(last), json.loads(opened.metadata()[HEADER])
+    about["state"]["reports"][-1]["metrics"][metric] = 3
+    last.write_bytes(save(tensors, {HEADER: json.dumps(about)}))
+    run(tmp_path, GRID, "name=again")
+    assert trained(tmp_path)[3:] == ["again/1"]

@@ -72,7 +72,14 @@ def test_the_data_changes_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "speed", [{"threads": 2}, {"device": "cuda"}, {"precision": "bfloat16"}, {"compile": True}]
+    "speed",
+    [
+        {"threads": 2},
+        {"device": "cuda"},
+        {"precision": "bfloat16"},
+        {"compile": True},
+        {"micro_batch_videos": 8},
+    ],
 )
 def test_speed_that_changes_numbers_changes_the_key(speed: dict[str, Any]) -> None:
     assert key(**speed) != key()
@@ -91,6 +98,15 @@ def test_speed_that_changes_numbers_changes_the_key(speed: dict[str, Any]) -> No
 )
 def test_speed_that_changes_none_does_not(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert key(**one) == key(**other)
+
+
+def test_the_number_of_workers_changes_the_key() -> None:
+    of_workers = [
+        provenance.trial_key(build_settings("tvr", {}), "data", SpeedSettings(), workers)
+        for workers in (1, 2, 3)
+    ]
+    assert len(set(of_workers)) == 3
+    assert of_workers[0] == key()
 
 
 def test_the_results_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ LADDER, SEARCH = SPACES / "ablation_ladder.yaml", SPACES / "cbva.yaml"
 def test_every_shipped_file_has_a_quick_form(space: Path) -> None:
     whole, quick = load_spec(space), load_quick(space)
     assert quick.name == f"{whole.name}-quick"
+    assert quick.question.endswith(f"do not answer: {whole.question}")
+    assert quick.registration.top == 0
     assert quick.rows == whole.rows
     assert (quick.max_epochs, quick.setting_values(SCHEDULE_EPOCHS)) == (3, (3,))
     assert quick.num_trials == (2 * len(quick.rows) if quick.rows else 4)
@@ -43,8 +45,9 @@ def test_it_is_said() -> None:
 
 
 def test_what_the_user_says_stands() -> None:
-    said = ("ablation.seeds=4", "early_stopping.max_epochs=5", "name=mine")
+    said = ("ablation.seeds=4", "early_stopping.max_epochs=5", "name=mine", "register.top=2")
     quick = load_quick(LADDER, said)
+    assert quick.registration.top == 2
     assert (quick.name, quick.max_epochs, quick.num_trials) == ("mine", 5, 4 * len(quick.rows))
     assert quick.setting_values(SCHEDULE_EPOCHS) == (5,)
     assert load_quick(LADDER, ["training.epochs=2"]).max_epochs == 2

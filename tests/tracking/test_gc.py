@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
+from orchestrator.checkpoint_gc import _best
+from orchestrator.confirmation import crowned
 from orchestrator.home_lock import locked_home
 from orchestrator.study import StudyReader, study_url
+from orchestrator.sweep import run_sweep
 from orchestrator.trial import TrialState
 from prvr_model.checkpoint import BEST, load_best, read_state
 from prvr_model.checkpoint_header import EPOCHS, LAST
 from prvr_model.storage import Folder
 from tests.cli.commands import TINY_SPACE
+from tests.sweep.helpers import FINGERPRINT, small_spec
 
 # Four trials: more than are kept without --keep.
 SPACE = TINY_SPACE.replace("[1e-3, 1e-2]", "[1e-4, 1e-3, 1e-2, 3e-2]")
@@ -151,3 +155,21 @@ def test_a_registry_that_never_heard_of_the_sweep_is_not_believed(
     other = f"sqlite:///{home}/mlflow.db"
     assert cli.run(["gc", "tiny", "--home", str(swept), "--tracking-uri", other]) == 2
     assert "knows no sweep 'tiny'" in capsys.readouterr().err
+
+
+def test_what_a_confirmation_crowned_stays(tmp_path: Path) -> None:
+    """The crown goes by the mean of fresh runs, whose single values need not be the best."""
+    spec = small_spec("search.trials=4", "confirm={top: 2, seeds: 2}")
+    run_sweep(
+        spec,
+        Path("/store"),
+        FINGERPRINT,
+        tmp_path,
+        executor="inline",
+        function="tests.sweep.whole_trials:training",
+    )
+    study = StudyReader.open(study_url(tmp_path), "small")
+    kept = _best(study, 2)
+    assert {one.number for one in crowned(study, 2)} <= set(kept)
+    assert {one.number for one in study.best(2)} <= set(kept)
+    assert {one.number for one in crowned(study, 2)} != {one.number for one in study.best(2)}

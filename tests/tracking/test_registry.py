@@ -90,11 +90,27 @@ def test_the_best_of_several_comes_first_and_the_second_is_candidate(
     store: TrackingStore, origin: SweepOrigin, export: Path
 ) -> None:
     found = register(
-        store, origin, *(candidate(export, k, value) for k, value in enumerate((80.0, 99.0, 90.0)))
+        store, origin, *(candidate(export, k, value) for k, value in enumerate((99.0, 90.0, 80.0)))
     )
     assert [(one.trial, one.alias) for one in found] == [
-        (1, "champion"), (2, "candidate"), (0, None),
+        (0, "champion"), (1, "candidate"), (2, None),
     ]  # fmt: skip
+
+
+def test_the_crown_of_a_sweep_is_not_undone_by_a_lucky_seed_of_another(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    crowned, lucky = candidate(export, 0, 102.0), candidate(export, 1, 110.0)
+    first, second = register(store, origin, crowned, lucky)
+    assert (first.trial, first.alias) == (0, "champion")
+    assert (second.alias, second.reason) == (
+        "candidate",
+        "version 1 of the same sweep is before it",
+    )
+    # Nor when the sweep is registered again, e.g. by a resume.
+    first, second = register(store, origin, crowned, lucky)
+    assert (first.alias, second.alias) == ("champion", "candidate")
+    assert aliases(store) == {"champion": "1", "candidate": "2"}
 
 
 def test_where_less_is_better_less_wins(

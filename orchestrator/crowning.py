@@ -1,0 +1,28 @@
+"""Which of several configurations is the best, where each was run on several seeds."""
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def by_mean(
+    groups: Iterable[Sequence[T]], value: Callable[[T], float], *, maximize: bool
+) -> list[Sequence[T]]:
+    """Groups of complete runs, the best configuration first.
+
+    One with fewer complete runs comes behind one with more, whatever its mean: a race gave it
+    fewer since it was beaten, or runs of it failed. Luck on a few seeds crowns nobody.
+
+    Args:
+        groups: Complete runs of each configuration; one without any is left out.
+        value: Value of a run.
+        maximize: Whether larger values are better.
+    """
+    sign = -1 if maximize else 1
+
+    def rank(runs: Sequence[T]) -> tuple[int, float]:
+        return -len(runs), sign * fmean(map(value, runs))
+
+    return sorted((one for one in groups if one), key=rank)

@@ -1,0 +1,93 @@
+"""Scores of a sweep's selected trials on test: made once, kept with the study."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from orchestrator.early_stopping import build_pruner
+from orchestrator.searcher import build_sampler
+from orchestrator.study import TEST_SCORES, StudyReader, SweepStudy, study_url
+from orchestrator.sweep_spec import SweepSpec
+from orchestrator.trial import TrialSummary
+
+if TYPE_CHECKING:
+    from prvr_model.feature_store import FeatureStore
+    from prvr_model.settings import SpeedSettings
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """A trial's metrics on test.
+
+    Args:
+        key: Content key of the trial.
+        epoch: Epoch of the weights.
+        metrics: Value by name.
+        device: Where they were computed, e.g. `cpu` of a driver without GPU.
+    """
+
+    key: str
+    epoch: int
+    metrics: Mapping[str, float]
+    device: str
+
+
+Scores: TypeAlias = Mapping[int, TestScore]
+"""By trial number."""
+
+
+def scored(
+    trials: Iterable[TrialSummary], spec: SweepSpec, store: "FeatureStore", home: Path
+) -> Scores:
+    """Scores of trials on test; those that the study has are not made again.
+
+    None where the data has no test split, nor under the protocol `paper`, which reports the split
+    that it selects on.
+
+    Raises:
+        PrvrError: A checkpoint cannot be read.
+    """
+    if not store.has_split("test") or spec.protocol != "validation":
+        return {}
+    url = study_url(home)
+    there = kept_scores(StudyReader.open(url, spec.name))
+    found = {one.number: _kept(one, there) or _score(one, spec, store) for one in trials}
+    if any(there.get(number) != one for number, one in found.items()):
+        study = SweepStudy.reopen(
+            url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
+        )
+        kept = {str(number): asdict(one) for number, one in {**there, **found}.items()}
+        study.set_attribute(TEST_SCORES, kept)
+    return found
+
+
+def kept_scores(study: StudyReader) -> Scores:
+    """Scores that the study has."""
+    kept = study.attributes.get(TEST_SCORES, {})
+    return {int(number): TestScore(**one) for number, one in kept.items()}
+
+
+def _kept(trial: TrialSummary, there: Scores) -> TestScore | None:
+    found = there.get(trial.number)
+    is_its = found is not None and (found.key, found.epoch) == (trial.key, trial.best_epoch)
+    return found if is_its else None
+
+
+def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestScore:
+    from prvr_model.evaluation import evaluate_checkpoint
+    from prvr_model.storage import Folder
+
+    speed = _speed_here(spec)
+    metrics = evaluate_checkpoint(Folder.open(trial.folder), store, "test", speed).metrics
+    return TestScore(trial.key, trial.best_epoch or 0, dict(metrics), speed.device)
+
+
+def _speed_here(spec: SweepSpec) -> "SpeedSettings":
+    """How trials were evaluated; on the CPU where the driver's machine has no GPU, as a head."""
+    from prvr_model.devices import find_devices
+
+    if not spec.speed.device.startswith("cuda") or find_devices().gpus:
+        return spec.speed
+    return spec.speed.model_copy(update={"device": "cpu", "threads": os.cpu_count() or 1})
