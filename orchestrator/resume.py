@@ -21,7 +21,7 @@ from orchestrator.progress import Progress
 from orchestrator.rounds import missing_runs
 from orchestrator.searcher import build_sampler, sampler_record
 from orchestrator.spec_loading import read_spec
-from orchestrator.study import StudyReader, SweepStudy, study_url
+from orchestrator.study import JUDGED_SEEDS, StudyReader, SweepStudy, study_url
 from orchestrator.sweep import ExecutorName
 from orchestrator.sweep_size import race_of
 from orchestrator.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
@@ -100,7 +100,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
             kept["places"], request.home, request.storage, request.tracking_uri
         )
         store = _same_data(spec, request.home, kept["data_fingerprint"], say)
-        _extend(url, before, spec)
+        _extend(url, before, spec, kept)
         if places.storage is not None:
             _follow(url, spec, places.storage)
         there = StudyReader.open(url, request.sweep)
@@ -220,7 +220,7 @@ def _same_data(
     return store
 
 
-def _extend(url: str, before: SweepSpec, spec: SweepSpec) -> None:
+def _extend(url: str, before: SweepSpec, spec: SweepSpec, kept: dict[str, Any]) -> None:
     """Write down that the sweep is larger; complete trials that get more epochs are opened."""
     if spec == before:
         return
@@ -230,9 +230,17 @@ def _extend(url: str, before: SweepSpec, spec: SweepSpec) -> None:
         "num_trials": spec.num_trials,
         "sampler": sampler_record(spec),
         "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
+        **_judged_seeds(before, spec, kept),
     }
     study = SweepStudy.reopen(url, spec.name, build_sampler(spec), build_pruner(stopping))
     study.extend(url, changed, before.max_epochs, spec.max_epochs)
+
+
+def _judged_seeds(before: SweepSpec, spec: SweepSpec, kept: dict[str, Any]) -> dict[str, Any]:
+    """That a table was judged before it gets more seeds, which its next verdicts account for."""
+    if before.ablation is None or kept.get("state") != "finished" or before.seeds() == spec.seeds():
+        return {}
+    return {JUDGED_SEEDS: [*kept.get(JUDGED_SEEDS, ()), before.ablation.num_seeds]}
 
 
 def _follow(url: str, spec: SweepSpec, storage: str) -> None:

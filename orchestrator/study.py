@@ -46,6 +46,8 @@ _LONGEST_TEXT = 16_000
 CAUSE = "cause"
 OVER_BUDGET = "over_budget"
 """Attribute of a sweep whose budget allows no further trial: why; absent or None: it does."""
+JUDGED_SEEDS = "judged_seeds"
+"""Attribute of an ablation: seeds of its rows whenever it was finished and got more."""
 TEST_SCORES = "test_scores"
 """Attribute of a sweep with the scores of its selected trials on test, see `scoring`."""
 MOVES = "moves"

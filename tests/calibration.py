@@ -2,7 +2,8 @@
 
 Run `python -m tests.calibration --json [--tables N] [--seed S]`. Null tables are raced from 3 to at
 most 10 seeds and judged as a report would, over all comparisons; the scenario that fares worst
-counts. Planted effects are as large as the stated power, 0.8, asks for.
+counts. Tables that get more seeds after they were judged, twice, are counted apart. Planted effects
+are as large as the stated power, 0.8, asks for.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import numpy as np
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.statistics.crossed import crossed_mean
+from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.power import STATED_POWER, Spread, power
 from orchestrator.statistics.racing import Race
 from orchestrator.statistics.table import (
@@ -30,6 +32,8 @@ from tests.statistics.planted import PlantedRuns, World, planted_runs, shift_of
 NUM_VARIANTS = 4
 PILOTS = 200
 FEWEST_TABLES = 10
+# Seeds of a table that was judged twice and got more each time.
+EXTENDED = (3, 6, 12)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,27 @@ def false_rate(scenario: Scenario, tables: int, generator: np.random.Generator) 
     return fmean(is_false() for _ in range(tables))
 
 
+def extended_rate(world: World, tables: int, generator: np.random.Generator) -> float:
+    """Share of null tables that call anything real at one of the looks that seeds were added at."""
+
+    def is_false() -> bool:
+        planted = planted_runs(world, [0.0] * NUM_VARIANTS, EXTENDED[-1], generator)
+        names = [one.name for one in planted.runs]
+        contrasts = contrasts_of(names, with_steps=True)
+        return any(
+            one.verdict is not Verdict.NOT_SHOWN
+            for look, seeds in enumerate(EXTENDED)
+            for one in make_table(
+                planted.first(dict.fromkeys(names, seeds)),
+                planted.videos.counts,
+                contrasts,
+                extension=Extension(EXTENDED[:look]) if look else None,
+            ).comparisons
+        )
+
+    return fmean(is_false() for _ in range(tables))
+
+
 def true_spread(world: World, num_seeds: int, generator: np.random.Generator) -> Spread:
     """Spread of a paired difference, averaged over many tables."""
 
@@ -137,6 +162,7 @@ def calibrate(tables: int, seed: int) -> dict[str, object]:
     worst = max(rates, key=lambda name: rates[name])
     fixed, effect = found_rate(SCENARIOS["5 seeds"], tables, generator)
     race, raced_effect = found_rate(SCENARIOS["even"], tables, generator)
+    extended = extended_rate(SCENARIOS["seeds dominate"].world, tables, generator)
     return {
         "false_real_rate": rates[worst],
         "power": fixed,
@@ -147,6 +173,8 @@ def calibrate(tables: int, seed: int) -> dict[str, object]:
         "effect": round(effect, 2),
         "power_raced": race,
         "effect_raced": round(raced_effect, 2),
+        "false_real_rate_extended": extended,
+        "limit_extended": Extension(EXTENDED[:-1]).chance(LEVEL),
         "worst": worst,
         "false_real_rates": rates,
         "seed": seed,

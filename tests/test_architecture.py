@@ -33,7 +33,7 @@ HOMES = {
         "orchestrator/early_stopping.py",
         "orchestrator/importance_evaluator.py",
     ),
-    "matplotlib": ("orchestrator/report/figures.py",),
+    "matplotlib": ("orchestrator/report/drawing.py",),
     "mlflow": (
         "orchestrator/mlflow_writer.py",
         "orchestrator/registry.py",

@@ -9,6 +9,7 @@ from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
 from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
+from orchestrator.report.protocol import label_of, labelled
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.trial import TrialState
@@ -20,7 +21,8 @@ _SHOWN_LINES = 12
 def build(findings: Findings) -> Document:
     """The document that all formats show."""
     spec = findings.data.spec
-    return Document(spec.question, _subtitle(findings), tuple(_blocks(findings)))
+    blocks = labelled(_blocks(findings), label_of(spec))
+    return Document(spec.question, _subtitle(findings), tuple(blocks))
 
 
 def _subtitle(findings: Findings) -> str:

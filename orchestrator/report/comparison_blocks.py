@@ -7,8 +7,10 @@ from typing import Any
 
 from orchestrator.report.document import Align, Block, Heading, Paragraph, Table
 from orchestrator.report.formatting import interval_text, number, p_text, signed
+from orchestrator.report.protocol import labelled
 from orchestrator.report.sweep_comparison import ComparedSweeps, Pairing, SweepComparison
 from orchestrator.statistics.comparison import Verdict
+from orchestrator.statistics.wording import clash_notes
 
 _SPEAKS_OF = {
     Pairing.SEEDS_AND_VIDEOS: "new seeds and new videos",
@@ -21,7 +23,13 @@ _SPEAKS_OF = {
 
 
 def comparison_blocks(found: ComparedSweeps) -> Iterator[Block]:
-    """All of it, in reading order."""
+    """All of it, in reading order; this sweep's own protocol is labelled with its other tables."""
+    there_alone = found.under_paper == (found.there,)
+    label = f"protocol paper: {found.there} was selected on this split" if there_alone else ""
+    return labelled(_blocks(found), label)
+
+
+def _blocks(found: ComparedSweeps) -> Iterator[Block]:
     yield Heading(f"Against sweep {found.there}")
     yield Paragraph(comparison_answer(found))
     for problem in found.problems:
@@ -85,6 +93,7 @@ def _notes(found: ComparedSweeps) -> list[str]:
         f"Intervals of rows {pairing} speak of {_SPEAKS_OF[pairing]}."
         for pairing in dict.fromkeys(one.pairing for one in found.comparisons)
     ]
+    notes += clash_notes(found.comparisons)
     for one in found.comparisons:
         notes += [f"{one.name}: {text}." for text in _texts(one)]
     for sweep, names in zip((found.here, found.there), found.unmatched, strict=True):

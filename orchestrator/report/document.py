@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 
 Align: TypeAlias = Literal["left", "right"]
 
+# A column of longer texts would push the others out of sight, so it is broken into lines.
+LONG_TEXT = 45
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -53,6 +56,16 @@ class Table:
         """Alignment of every column."""
         others: list[Align] = ["right"] * (len(self.columns) - 1)
         return tuple(self.align) or ("left", *others)
+
+    @property
+    def wraps(self) -> tuple[bool, ...]:
+        """Whether each column holds long texts, whose lines are to be broken."""
+        longest = [max(map(len, cells), default=0) for cells in zip(*self.rows, strict=True)]
+        longest = longest or [0] * len(self.columns)
+        return tuple(
+            side == "left" and length > LONG_TEXT
+            for side, length in zip(self.alignment, longest, strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
 from orchestrator.rounds import ablation_runs
 from orchestrator.scoring import Scores, kept_scores
 from orchestrator.statistics.contrasts import contrasts_of
+from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import Summary, Table, make_table
+from orchestrator.study import JUDGED_SEEDS
 from orchestrator.sweep_size import race_of
 from orchestrator.trial import TrialState, TrialSummary
 
@@ -32,6 +34,7 @@ class RowFinding:
         failed: Number of its runs that failed.
         unfinished: Number of its runs that are still to come.
         summary: Mean and intervals over seeds and videos; None: ranks or data are missing.
+        others: Its runs that failed, were ended or still run, which cost too.
     """
 
     name: str
@@ -39,6 +42,7 @@ class RowFinding:
     failed: int
     unfinished: int
     summary: Summary | None
+    others: tuple[Run, ...] = ()
 
     def values(self, metric: str) -> list[float]:
         """A metric at the best epoch of each run that has it."""
@@ -134,7 +138,9 @@ def _table(data: SweepData) -> Table | None:
     if not any(one.seeds for one in runs):
         return None
     contrasts = contrasts_of([one.name for one in runs], ablation.design == "ladder")
-    return make_table(runs, videos.counts, contrasts, race=race_of(data.spec))
+    judged = tuple(data.attributes.get(JUDGED_SEEDS, ()))
+    extension = Extension(judged) if judged else None
+    return make_table(runs, videos.counts, contrasts, race=race_of(data.spec), extension=extension)
 
 
 def _row(data: SweepData, name: str, summary: Summary | None) -> RowFinding:
@@ -143,7 +149,8 @@ def _row(data: SweepData, name: str, summary: Summary | None) -> RowFinding:
     planned = max(len(own), data.spec.ablation.num_seeds if data.spec.ablation else 0)
     failed, complete = states.count(TrialState.FAILED), states.count(TrialState.COMPLETE)
     runs = sorted((one for one in own if one.is_complete), key=lambda one: one.trial.seed or 0)
-    return RowFinding(name, tuple(runs), failed, planned - failed - complete, summary)
+    others = tuple(one for one in own if not one.is_complete)
+    return RowFinding(name, tuple(runs), failed, planned - failed - complete, summary, others)
 
 
 def _search(data: SweepData) -> SearchFinding:

@@ -6,6 +6,7 @@ from orchestrator.statistics.crossed import Interval
 
 _NOTHING = "–"  # noqa: RUF001  (a dash for a cell without a number)
 _SMALLEST_P = 0.001
+_SMALLEST_HOURS = 0.001
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -50,8 +51,14 @@ def p_text(value: float | None) -> str:
 
 
 def hours(seconds: float | None) -> str:
-    """A time in hours with two digits."""
-    return _NOTHING if seconds is None else f"{seconds / 3600:.2g}"
+    """A time in hours: two digits below 10, whole numbers from there on."""
+    if seconds is None:
+        return _NOTHING
+    found = seconds / 3600
+    if 0 < found < _SMALLEST_HOURS:
+        return f"< {_SMALLEST_HOURS}"
+    # From 9.95 on two digits would be 10 already.
+    return f"{found:.2g}" if found < 9.95 else f"{found:,.0f}"
 
 
 def count_text(value: int | None) -> str:

@@ -1,6 +1,7 @@
 """A report as one HTML file that needs nothing else: no script, no font, no other file."""
 
-from html import escape
+from collections.abc import Sequence
+from html import escape as escape_html
 
 from orchestrator.report.document import (
     Block,
@@ -11,6 +12,7 @@ from orchestrator.report.document import (
     Paragraph,
     Table,
 )
+from orchestrator.report.visible_text import visible
 
 # Reads on a laptop and on paper: one column, tables that scroll on their own where they are wide.
 _STYLE = """
@@ -38,7 +40,7 @@ tbody th { font-weight: 500; text-align: left; }
 tbody tr:last-child > * { border-bottom: 2px solid var(--ink); }
 .right { text-align: right; }
 .left { text-align: left; }
-td.left:last-child { white-space: normal; min-width: 18rem; }
+td.left:last-child, .long { white-space: normal; min-width: 18rem; overflow-wrap: anywhere; }
 .note { color: var(--soft); font-size: 0.9rem; }
 figure { margin: 1.4rem 0; break-inside: avoid; }
 figure svg { max-width: 100%; height: auto; display: block; }
@@ -69,6 +71,11 @@ def render_html(document: Document) -> str:
     )
 
 
+def escape(text: str) -> str:
+    """Text that a browser shows as it is."""
+    return escape_html(visible(text))
+
+
 def _block(block: Block) -> str:
     match block:
         case Heading():
@@ -88,11 +95,12 @@ def _block(block: Block) -> str:
 
 
 def _table(table: Table) -> str:
+    kinds = _classes(table)
     head = "".join(
-        f'<th scope="col" class="{side}">{escape(one)}</th>'
-        for one, side in zip(table.columns, table.alignment, strict=True)
+        f'<th scope="col" class="{kind}">{escape(one)}</th>'
+        for one, kind in zip(table.columns, kinds, strict=True)
     )
-    rows = "\n".join(f"<tr>{_row(row, table)}</tr>" for row in table.rows)
+    rows = "\n".join(f"<tr>{_row(row, kinds)}</tr>" for row in table.rows)
     notes = "".join(f'\n<p class="note">{escape(note)}</p>' for note in table.notes)
     return (
         f'<div class="scroll"><table>\n<caption>{escape(table.caption)}</caption>\n'
@@ -100,11 +108,16 @@ def _table(table: Table) -> str:
     )
 
 
-def _row(row: object, table: Table) -> str:
-    assert isinstance(row, list | tuple)
+def _classes(table: Table) -> list[str]:
+    """Class of each column's cells: their side, and whether they are broken into lines."""
+    pairs = zip(table.alignment, table.wraps, strict=True)
+    return [f"{side} long" if is_long else side for side, is_long in pairs]
+
+
+def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
     first, *others = row
     cells = "".join(
-        f'<td class="{side}">{escape(one)}</td>'
-        for one, side in zip(others, table.alignment[1:], strict=True)
+        f'<td class="{kind}">{escape(one)}</td>'
+        for one, kind in zip(others, kinds[1:], strict=True)
     )
-    return f'<th scope="row">{escape(first)}</th>{cells}'
+    return f'<th scope="row" class="{kinds[0]}">{escape(first)}</th>{cells}'

@@ -1,5 +1,8 @@
 """A report as a LaTeX file with booktabs tables, to be compiled or to take a table from."""
 
+import re
+from collections.abc import Sequence
+
 from orchestrator.report.document import (
     Block,
     Document,
@@ -9,6 +12,7 @@ from orchestrator.report.document import (
     Paragraph,
     Table,
 )
+from orchestrator.report.visible_text import visible
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -27,17 +31,28 @@ _SPECIAL = {
     '"': r"\textquotedbl{}",
     "\u00b1": r"$\pm$",
     "\u2212": r"$-$",
-    "\u2013": "--",
+    "\u2013": r"\textendash{}",
     "\n": " ",
+    "\t": " ",
 }
 # Beyond these pdflatex without more packages has no letters.
 _LAST_LETTER = 0xFF
+# A letter of \footnotesize in the mean, and how many of them the page below is wide.
+_LETTER_MM = 1.6
+_PAGE_LETTERS = 163
+# Rows of a table that is kept on one page.
+_MOST_TOGETHER = 20
+# Room between two columns, and the least that a column of long texts gets, in letters.
+_GAP = 2
+_NARROWEST = 25
 
 _PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage[a4paper,landscape,margin=18mm]{geometry}
+\usepackage{array}
 \usepackage{booktabs}
+\usepackage{longtable}
 \setlength{\parindent}{0pt}
 \setlength{\parskip}{6pt}
 \setlength{\tabcolsep}{4pt}
@@ -54,7 +69,14 @@ def render_latex(document: Document) -> str:
 
 def escape(text: str) -> str:
     """Text without anything that LaTeX would take for its own; letters it lacks become `?`."""
-    return "".join(_SPECIAL.get(one) or (one if ord(one) <= _LAST_LETTER else "?") for one in text)
+    kept = (one if one in _SPECIAL or ord(one) <= _LAST_LETTER else "?" for one in visible(text))
+    # Two hyphens would be set as one dash.
+    return re.sub("-(?=-)", "-{}", "".join(_SPECIAL.get(one, one) for one in kept))
+
+
+def _breakable(text: str) -> str:
+    """Escaped text whose paths may be broken into lines."""
+    return escape(text).replace("/", r"/\allowbreak{}")
 
 
 def _block(block: Block) -> str:
@@ -73,26 +95,51 @@ def _block(block: Block) -> str:
 
 
 def _listing(block: Listing) -> str:
-    lines = [rf"\mbox{{{_spaced(line)}}}" for line in block.text.splitlines()]
+    lines = [rf"\strut{{}}{_spaced(line)}" for line in block.text.splitlines()]
     return r"{\small\ttfamily\raggedright " + "\\\\\n".join(lines) + r"\par}"
 
 
 def _spaced(line: str) -> str:
     indent = len(line) - len(line.lstrip(" "))
-    return r"\ " * indent + escape(line.lstrip(" "))
+    return r"\ " * indent + _breakable(line.lstrip(" "))
 
 
 def _table(table: Table) -> str:
-    columns = "".join("l" if side == "left" else "r" for side in table.alignment)
-    head = " & ".join(escape(one) for one in table.columns)
-    rows = "\n".join(" & ".join(escape(one) for one in row) + r" \\" for row in table.rows)
+    rows = "\n".join(_row(row) for row in table.rows)
     notes = "\n\n".join(rf"{{\footnotesize {escape(note)}\par}}" for note in table.notes)
+    is_long = len(table.rows) > _MOST_TOGETHER
+    kind, place, head_end = ("longtable", "[l]", "\n\\endhead") if is_long else ("tabular", "", "")
     return (
-        rf"\textbf{{{escape(table.caption)}}}"
-        "\n\n{\\footnotesize\n"
-        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}"
+        rf"\textbf{{{escape(table.caption)}}}\par\nopagebreak"
+        "\n{\\footnotesize\n"
+        rf"\begin{{{kind}}}{place}{{@{{}}{_columns(table)}@{{}}}}"
         "\n\\toprule\n"
-        rf"{head} \\"
-        "\n\\midrule\n"
-        f"{rows}\n\\bottomrule\n\\end{{tabular}}\\par}}\n\n{notes}"
+        f"{_row(table.columns)}"
+        f"\n\\midrule{head_end}\n"
+        f"{rows}\n\\bottomrule\n\\end{{{kind}}}\\par}}\n\n{notes}"
     )
+
+
+def _row(cells: Sequence[str]) -> str:
+    """A row; the braces keep a first cell such as `[a]` or `*` from being an argument."""
+    return "{}" + " & ".join(_breakable(one) for one in cells) + r" \\"
+
+
+def _columns(table: Table) -> str:
+    """What sets each column: its side, or a width in which long texts are broken into lines."""
+    sides = {"left": "l", "right": "r"}
+    wrapped = rf">{{\raggedright\arraybackslash}}p{{{_width_mm(table)}mm}}"
+    pairs = zip(table.alignment, table.wraps, strict=True)
+    return "".join(wrapped if is_long else sides[side] for side, is_long in pairs)
+
+
+def _width_mm(table: Table) -> int:
+    """Width of a column of long texts: its share of what the others leave of the page."""
+    cells = zip(table.columns, *table.rows, strict=True)
+    lengths = [
+        (max(map(len, own)), is_long) for own, is_long in zip(cells, table.wraps, strict=True)
+    ]
+    longest = [length for length, is_long in lengths if is_long] or [0]
+    others = sum(length + _GAP for length, is_long in lengths if not is_long)
+    share = (_PAGE_LETTERS - others) // len(longest) - _GAP
+    return round(_LETTER_MM * min(max(longest), max(_NARROWEST, share)))

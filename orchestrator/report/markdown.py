@@ -11,9 +11,12 @@ from orchestrator.report.document import (
     Paragraph,
     Table,
 )
+from orchestrator.report.visible_text import visible
 
 # What would begin something else inside of a cell or a sentence.
-_SPECIAL = str.maketrans({"|": "\\|", "<": "&lt;", "\n": " ", "`": "'"})
+_SPECIAL = str.maketrans(
+    {"|": "\\|", "<": "&lt;", "\n": " ", "`": "'", "\\": "\\\\", "*": "\\*", "\t": " "}
+)
 
 
 def render_markdown(document: Document) -> str:
@@ -31,7 +34,7 @@ def _block(block: Block) -> str:
             text = _plain(block.text)
             return f"**{text}**" if block.is_lead or block.is_warning else text
         case Listing():
-            return "\n".join(f"    {line}" for line in block.text.splitlines())
+            return "\n".join(f"    {line}" for line in visible(block.text).splitlines())
         case Table():
             return _table(block)
         case Figure():
@@ -60,4 +63,4 @@ def _line(cells: Sequence[str], widths: Sequence[int], table: Table) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.translate(_SPECIAL)
+    return visible(text).translate(_SPECIAL).replace("](", "]\\(")

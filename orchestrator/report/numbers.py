@@ -46,6 +46,7 @@ def _ablation(ablation: AblationFinding) -> dict[str, Any]:
         "rows": [_row(one) for one in ablation.rows],
         "comparisons": [_comparison(one) for one in table.comparisons] if table else None,
         "level": table.level if table else None,
+        "judged_before": list(table.extension.judged) if table and table.extension else [],
     }
 
 
@@ -68,6 +69,7 @@ def _row(row: RowFinding) -> dict[str, Any]:
             }
             for run in row.runs
         ],
+        "other_runs": [{**_trial(run.trial), "seconds": run.seconds} for run in row.others],
     }
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from orchestrator.report import figures
 from orchestrator.report.document import Block, Figure, Heading, Paragraph, Table
 from orchestrator.report.findings import Findings, SearchFinding
 from orchestrator.report.formatting import number, signed
+from orchestrator.report.run_figures import collapse_figures, cost_figures
+from orchestrator.report.search_figures import importance_bars, search_figures
 
 _SHOWN_TRIALS = 10
 
@@ -17,7 +18,9 @@ def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
         yield _confirmed(search)
     yield Heading("The best trials of the search")
     yield _best(findings, search)
-    yield from figures.search_figures(findings.data)
+    yield from search_figures(findings.data)
+    yield from cost_figures(findings.data)
+    yield from collapse_figures(findings.data)
     yield Heading("Which parameters mattered")
     yield Paragraph(f"{search.importance.statement}.")
     if search.importance.shares:
@@ -26,7 +29,7 @@ def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
         yield Figure(
             "Importance (PED-ANOVA, share in being among the best quarter). The line is what the "
             "largest share exceeds in one of twenty deals of the same values among the trials.",
-            figures.importance_bars(search.importance),
+            importance_bars(search.importance),
         )
 
 

@@ -99,6 +99,7 @@ class ComparedSweeps:
         unmatched: Configurations without one, here and there.
         differing: What was used otherwise, settings apart.
         problems: What could not be read or compared, a sentence each.
+        under_paper: Which of the two are under `protocol: paper`.
     """
 
     here: str
@@ -108,6 +109,7 @@ class ComparedSweeps:
     unmatched: tuple[tuple[str, ...], tuple[str, ...]]
     differing: tuple[Difference, ...]
     problems: tuple[str, ...]
+    under_paper: tuple[str, ...] = ()
 
 
 def compare_sweeps(here: SweepData, there: SweepData) -> ComparedSweeps:
@@ -125,6 +127,7 @@ def compare_sweeps(here: SweepData, there: SweepData) -> ComparedSweeps:
         (_without(own, [one for one, _ in pairs]), _without(others, [one for _, one in pairs])),
         differing(here, there),
         tuple(dict.fromkeys(problems)),
+        tuple(one.spec.name for one in (here, there) if one.spec.protocol == "paper"),
     )
 
 

@@ -7,6 +7,7 @@ from orchestrator.report.document import Block, Heading, Listing, Paragraph, Tab
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import number
 from orchestrator.statistics.comparison import Verdict
+from orchestrator.statistics.contrasts import Contrast
 from orchestrator.trial import TrialSummary
 
 _RECALLS = {"R1": "R@1", "R5": "R@5", "R10": "R@10", "R100": "R@100", "SumR": "SumR"}
@@ -53,7 +54,8 @@ def _standing(findings: Findings, row: str) -> str:
     baseline = ablation.rows[0].name
     if row == baseline:
         return "; no row is shown to be better"
-    is_real = ablation.table.of(row, baseline).verdict is Verdict.REAL
+    verdicts = {one.contrast: one.verdict for one in ablation.table.comparisons}
+    is_real = verdicts.get(Contrast(row, baseline)) is Verdict.REAL
     return f"; it is {'' if is_real else 'not '}shown to be better than {baseline}"
 
 

@@ -37,17 +37,17 @@ class Criterion:
     Args:
         level: Share of tables of no effect that may call anything real.
         comparisons: Comparisons of the table.
-        race_share: Share of the level that the race's plan gives to this look; 1 without a race.
+        look_share: Share of the level that this look has; 1 where the table is judged once.
     """
 
     level: float
     comparisons: int
-    race_share: float = 1.0
+    look_share: float = 1.0
 
     @property
     def own_level(self) -> float:
         """Level of this comparison if all others of the table were as hard to show."""
-        return self.level * self.race_share / self.comparisons
+        return self.level * self.look_share / self.comparisons
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,7 @@ class Comparison:
         left_out: Seeds that only one of them finished with.
         found: Mean difference, variant minus reference, and its variance.
         p_value: Of this comparison alone; None where it cannot be had.
-        corrected_p: Corrected over the looks of a race and, once judged, over all comparisons of
-            the table.
+        corrected_p: Corrected over the looks and, once judged, over all comparisons of the table.
         verdict: What is shown.
     """
 
@@ -90,7 +89,7 @@ class Comparison:
 
     @cached_property
     def joint_interval(self) -> Interval | None:
-        """Interval that holds together with those of all comparisons and of all looks of a race.
+        """Interval that holds together with those of all comparisons and of all looks.
 
         It is wider than a verdict needs, as Holm's steps are bolder than a fixed share.
         """
@@ -135,7 +134,7 @@ def compare(
     totals = variant.of_seeds(shared) - reference.of_seeds(shared)
     found = crossed_mean(totals, counts)
     p_value = found.p_value()
-    over_looks = None if p_value is None else min(1.0, p_value / criterion.race_share)
+    over_looks = None if p_value is None else min(1.0, p_value / criterion.look_share)
     contrast = Contrast(variant.name, reference.name)
     return Comparison(contrast, criterion, shared, left_out, found, p_value, over_looks)
 

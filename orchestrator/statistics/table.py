@@ -16,6 +16,7 @@ from orchestrator.statistics.comparison import (
 )
 from orchestrator.statistics.contrasts import Contrast
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
+from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.outcomes import VariantRuns
 from orchestrator.statistics.racing import Race, Standing, best_of, next_seeds
 
@@ -63,12 +64,14 @@ class Table:
         comparisons: Comparisons in the order asked for, each once.
         level: Share of tables without any effect that may call something real.
         race: The plan by which seeds were spent, if they were raced.
+        extension: The looks before, if seeds were added after the table was judged.
     """
 
     summaries: tuple[Summary, ...]
     comparisons: tuple[Comparison, ...]
     level: float
     race: Race | None
+    extension: Extension | None = None
 
     def of(self, variant: str, reference: str) -> Comparison:
         """The comparison of a variant with a reference.
@@ -88,6 +91,7 @@ def make_table(
     contrasts: Sequence[Contrast],
     level: float = LEVEL,
     race: Race | None = None,
+    extension: Extension | None = None,
 ) -> Table:
     """Summaries and comparisons of some variants.
 
@@ -97,6 +101,7 @@ def make_table(
         contrasts: What is compared; a pair that is named twice is one comparison.
         level: Share of tables without any effect that may call something real.
         race: The plan by which seeds were spent, if they were raced.
+        extension: The looks before, if seeds were added after the table was judged.
 
     Raises:
         StatisticsError: A variant that is compared is not among the runs, or two have one name.
@@ -108,11 +113,19 @@ def make_table(
     for contrast in unique:
         pair = by_name[contrast.variant], by_name[contrast.reference]
         asked = min(one.num_asked for one in pair)
-        criterion = Criterion(level, len(unique), race.share(asked) if race else 1.0)
+        criterion = Criterion(level, len(unique), _share(asked, race, extension))
         found.append(compare(*pair, counts, criterion))
     corrected = holm([one.corrected_p for one in found])
     verdicts = tuple(judged(one, p_value) for one, p_value in zip(found, corrected, strict=True))
-    return Table(tuple(_summary(one, counts, level) for one in runs), verdicts, level, race)
+    summaries = tuple(_summary(one, counts, level) for one in runs)
+    return Table(summaries, verdicts, level, race, extension)
+
+
+def _share(asked: int, race: Race | None, extension: Extension | None) -> float:
+    """Share of the level that a look with so many seeds has."""
+    if race is not None:
+        return race.share(asked)
+    return 1.0 if extension is None else extension.share
 
 
 def _by_name(runs: Sequence[VariantRuns]) -> dict[str, VariantRuns]:

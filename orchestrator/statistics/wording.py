@@ -1,7 +1,10 @@
 """Verdicts in words, and whom they speak of."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from orchestrator.statistics.comparison import Comparison, Verdict
-from orchestrator.statistics.crossed import CrossedMean
+from orchestrator.statistics.crossed import CrossedMean, Interval
 from orchestrator.statistics.power import MOST_SEEDS, STATED_POWER
 
 
@@ -29,6 +32,26 @@ def _why(comparison: Comparison) -> str:
         )
     seeds = f"about {need.seeds}" if need.seeds is not None else f"more than {MOST_SEEDS}"
     return f"a difference of this size needs {seeds} seeds at power {STATED_POWER:g}"
+
+
+class Judged(Protocol):
+    """A difference with an interval of its own and a verdict of its table."""
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of this difference alone."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Corrected over all differences of the table."""
+
+
+def clash_notes(differences: Iterable[Judged]) -> list[str]:
+    """What is to be said where an interval seems to show what the verdict does not."""
+    hidden = [one.interval for one in differences if one.verdict is Verdict.NOT_SHOWN]
+    if all(one is None or one.overlaps(0.0) for one in hidden):
+        return []
+    return ["An interval may leave out 0 where the verdict, being corrected, is not shown."]
 
 
 def population_text(found: CrossedMean) -> str:

@@ -87,6 +87,17 @@ def test_more_seeds_run_what_is_missing(folder: Path, capsys: pytest.CaptureFixt
         ("slow", 3),
         ("fast", 3),
     ]
+    capsys.readouterr()
+    assert run(folder, "report", "rows", "--format", "json", "--home") == 0
+    ablation = json.loads(capsys.readouterr().out)["ablation"]
+    assert ablation["judged_before"] == [2]
+    for one in ablation["comparisons"]:
+        if one["p_value"] is not None:
+            assert one["corrected_p"] >= min(1.0, 2 * one["p_value"])
+    assert run(folder, "report", "rows", "--home") == 0
+    assert "added after the table had been judged at 2: p is counted 2 times" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.soak

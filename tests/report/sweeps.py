@@ -90,13 +90,12 @@ def _queries(store: str) -> np.ndarray:
 
 
 def _metrics(ranks: np.ndarray) -> dict[str, float]:
-    recalls = {f"val/R{depth}": float((ranks <= depth).mean() * 100) for depth in (1, 5, 10, 100)}
-    total = sum(recalls.values())
+    recalls = {f"R{depth}": float((ranks <= depth).mean() * 100) for depth in (1, 5, 10, 100)}
+    recalls["SumR"] = sum(recalls.values())
     return {
-        **recalls,
-        "val/SumR": total,
-        "val/clip/SumR": total - 1,
-        "val/frame/SumR": total - 2,
+        **{f"val/{name}": value for name, value in recalls.items()},
+        **{f"val/clip/{name}": value - 1 for name, value in recalls.items()},
+        **{f"val/frame/{name}": value - 2 for name, value in recalls.items()},
         "val/collapse/query_difference": 0.5,
         "val/collapse/query_spearman": 0.6,
         "val/collapse/clip_difference": 0.7,

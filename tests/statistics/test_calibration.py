@@ -4,13 +4,24 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 from scipy.stats import norm
 
 from orchestrator.statistics.contrasts import contrasts_of
+from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.table import holm
-from tests.calibration import NUM_VARIANTS, SCENARIOS, Scenario, false_rate
+from tests.calibration import (
+    EXTENDED,
+    NUM_VARIANTS,
+    SCENARIOS,
+    Scenario,
+    calibrate,
+    extended_rate,
+    false_rate,
+)
 from tests.statistics.planted import PlantedRuns, World, planted_runs
 
 RESAMPLES, NAIVE_TABLES, TABLES = 50, 60, 150
@@ -49,6 +60,21 @@ def test_a_bootstrap_of_queries_within_seeds_would_fail_and_ours_does_not() -> N
 def test_races_do_not_raise_the_rate() -> None:
     generator = np.random.default_rng(7)
     assert false_rate(SCENARIOS["uneven seeds"], TABLES, generator) <= 0.09
+
+
+def test_looks_that_were_added_keep_to_their_limit() -> None:
+    generator = np.random.default_rng(8)
+    world = SCENARIOS["seeds dominate"].world
+    assert extended_rate(world, TABLES, generator) <= Extension(EXTENDED[:-1]).chance(0.05) + 0.04
+
+
+@pytest.mark.soak
+def test_what_the_readme_says_of_a_thousand_tables() -> None:
+    found: dict[str, Any] = calibrate(tables=1000, seed=0)
+    assert found["false_real_rate"] <= 0.05
+    assert found["false_real_rate_extended"] <= found["limit_extended"]
+    for name in ("power", "power_raced"):
+        assert found[name] >= found["stated_power"] - 2 * found["power_error"]
 
 
 def test_command_prints_one_line() -> None:

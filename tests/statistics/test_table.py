@@ -11,6 +11,7 @@ from orchestrator.errors import StatisticsError
 from orchestrator.statistics.comparison import Verdict, effect_size
 from orchestrator.statistics.contrasts import Contrast, contrasts_of
 from orchestrator.statistics.crossed import crossed_mean
+from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.outcomes import (
     VariantRuns,
     VideosOfQueries,
@@ -161,3 +162,14 @@ def test_more_seeds_do_not_help_where_videos_are_too_few() -> None:
     need = what_is_needed(0.5, Spread(1.0, 1.0, 50), 0.05)
     assert need.seeds is None
     assert need.videos == pytest.approx(50 * (2.8016 / 0.5) ** 2, rel=1e-3)
+
+
+def test_looks_that_nobody_planned_take_from_the_level() -> None:
+    planted = [runs("base", 0.0, 6), runs("other", 0.2, 6)]
+    contrasts = [Contrast("other", "base")]
+    (first,) = make_table(planted, COUNTS, contrasts).comparisons
+    (third,) = make_table(planted, COUNTS, contrasts, extension=Extension((2, 4))).comparisons
+    assert first.corrected_p is not None
+    assert third.corrected_p == pytest.approx(min(1.0, 4 * first.corrected_p))
+    assert third.p_value == first.p_value
+    assert Extension((2, 4)).chance(0.05) == pytest.approx(0.0875)

@@ -160,6 +160,7 @@ def test_a_plan_survives_json() -> None:
         ("confirm={top: 1}", "found with ablation"),
         ("search={trials: 3, parameters: {losses.tau: {type: float, low: 0, high: 1}}}", "one of"),
         ("objective.metric=val/clip/SumR", ""),
+        ("objective.direction=minimize", "but val/SumR is better when larger; allowed: maximize"),
         ("model.num_heads=7", "is not a multiple of num_heads"),
     ],
 )
