@@ -64,7 +64,7 @@ def free_checkpoints(
     with locked_home(home):
         study = StudyReader.open(study_url(home), sweep)
         places = Places.recalled(study.attributes.get("places", {}), home, None, tracking_uri)
-        versions = registered_versions(places.tracking, sweep)
+        versions = registered_versions(places.tracking, sweep, home)
         best = _best(study, keep or _kept_by_default(study, home))
         trials = study.summaries()
         decision = decide(sweep, trials, _files(trials), best, versions)

@@ -58,6 +58,40 @@ class SweepNotFoundError(PrvrError):
         super().__init__(f"no sweep {name!r} in {storage}; sweeps there: {there}")
 
 
+_STUDY_ADVICE = {
+    "locked": "end what holds it, e.g. a copy, a viewer or a backup, and go on with `prvr-sweep "
+    "resume`",
+    "full": "make room on its disk and go on with `prvr-sweep resume`",
+    "readonly": "see that the file and its folder can be written",
+    "unable to open": "see that the file and its folder can be read and written",
+    "I/O error": "see that its disk is there and has room, and go on with `prvr-sweep resume`",
+    "table schema": "`prvr-sweep doctor` says what mends it",
+}
+_NO_SERVER = "see that it can be reached, and go on with `prvr-sweep resume`"
+_DAMAGED_STUDY = (
+    "move it away, with the files -wal and -shm beside it, and put a copy back. Without a copy "
+    "launch the sweep under another name (--set name=...): the trials' folders are intact, and "
+    "what is complete in them is taken over, not trained again"
+)
+
+
+class StudyDatabaseError(PrvrError):
+    """The database of the studies is damaged, held by others, or cannot be written.
+
+    Args:
+        place: The file, or the address.
+        found: What was found, in the database's words.
+    """
+
+    exit_code = 3
+
+    def __init__(self, place: str, found: str) -> None:
+        self.place, self.found = place, found
+        known = (one for word, one in _STUDY_ADVICE.items() if word in found)
+        advice = next(known, _NO_SERVER if "://" in place else _DAMAGED_STUDY)
+        super().__init__(f"the studies' database {place} cannot be used: {found}; {advice}")
+
+
 class HomeLockedError(PrvrError):
     """Another driver writes to this home; two would spoil each other's study.
 

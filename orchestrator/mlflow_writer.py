@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import TrackingError, TrackingOutageError
 from orchestrator.new_database import make_whole
+from orchestrator.torn_database import what_is_torn
 from orchestrator.tracking_store import TrackingStore, experiment_name
 from orchestrator.tracking_view import (
     SWEEP_ID_TAG,
@@ -46,6 +47,13 @@ _EXPERIMENT_TAGS = {
 }
 _SOURCE_TAGS = {"mlflow.source.name": "prvr-sweep", "mlflow.source.type": "LOCAL"}
 
+# SQLite's words for a file that it cannot read.
+_DAMAGED = ("malformed", "not a database")
+_DAMAGED_ADVICE = (
+    "put a copy of the file back, or move it away and `prvr-sweep resume` each sweep of the home, "
+    "which sends everything again and registers the models"
+)
+
 T = TypeVar("T")
 
 
@@ -53,7 +61,7 @@ def connect(store: TrackingStore) -> MlflowClient:
     """Client of a store's runs and models; an SQLite file is made if it is missing.
 
     Raises:
-        TrackingOutageError: The file cannot be made.
+        TrackingOutageError: The file cannot be made, or has lost its end.
     """
     try:
         _make_database(store)
@@ -64,8 +72,13 @@ def connect(store: TrackingStore) -> MlflowClient:
 
 def _make_database(store: TrackingStore) -> None:
     path = store.database
-    if path is not None:
-        make_whole(path, lambda url: SqlAlchemyStore(url, store.artifact_root).engine.dispose())
+    if path is None:
+        return
+    # In an empty file MLflow makes its tables as in a new one.
+    is_empty = path.exists() and not path.stat().st_size
+    if not is_empty and (lacks := what_is_torn(path)):
+        raise TrackingOutageError(f"{path}: {lacks}; {_DAMAGED_ADVICE}")
+    make_whole(path, lambda url: SqlAlchemyStore(url, store.artifact_root).engine.dispose())
 
 
 class MlflowWriter:
@@ -250,7 +263,8 @@ def reason(error: BaseException) -> str:
         if isinstance(cause, NoConnectionError):
             return "it cannot be reached" + _system_reason(cause)
         cause = cause.__cause__ or cause.__context__
-    return _first_line(error)
+    found = _first_line(error)
+    return f"{found}; {_DAMAGED_ADVICE}" if any(one in found for one in _DAMAGED) else found
 
 
 def _system_reason(error: BaseException) -> str:

@@ -81,6 +81,7 @@ class Outbox:
 
     def _write(self) -> None:
         try:
+            self._cut_leftover()
             _write_all(self._file, b"".join(self._unwritten))
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -92,12 +93,16 @@ class Outbox:
             self._problem = None
 
     def _undo(self) -> None:
-        # Half a line would glue itself to the next one; a disk that refuses even this is repaired
-        # by the next write's own failure or when the file is opened again.
+        # A disk that refuses even this is asked again before the next write.
         try:
-            self._file.truncate(self._size)
+            self._cut_leftover()
         except OSError as error:
             self._problem = f"{self.path}: {error.strerror or error}"
+
+    def _cut_leftover(self) -> None:
+        """Cut off what a failed write left of a line: it would glue itself to the next one."""
+        if os.fstat(self._file.fileno()).st_size > self._size:
+            self._file.truncate(self._size)
 
     def events(self) -> tuple[dict[str, Any], ...]:
         """All events on the disk."""
@@ -114,11 +119,23 @@ class Outbox:
         return identity
 
     def _read_identity(self) -> str:
-        self._file.seek(0)
-        header = _parsed(self._file.readline())
-        if header is None or header.get("kind") != _HEADER_KIND:
+        identity = identity_of(self.path)
+        if identity is None:
             raise OSError(f"{self.path} is not an outbox; move it away to start a new one")
-        return str(header["id"])
+        return identity
+
+
+def identity_of(path: Path) -> str | None:
+    """Identity of an outbox; None: it is missing, torn in its first line, or no outbox."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+    except FileNotFoundError:
+        return None
+    header = _parsed(line) if line.endswith(b"\n") else None
+    if header is None or header.get("kind") != _HEADER_KIND:
+        return None
+    return str(header["id"])
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Which trials are registered, as the model registry says."""
 
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import RegistryError
+from orchestrator.places import home_option
 from orchestrator.registry import reachable
 from orchestrator.retention import VersionOrigin
 from orchestrator.tracking_store import TrackingStore
@@ -15,12 +18,13 @@ if TYPE_CHECKING:
 _PER_PAGE = 200
 
 
-def registered_versions(store: TrackingStore, sweep: str) -> tuple[VersionOrigin, ...]:
+def registered_versions(store: TrackingStore, sweep: str, home: Path) -> tuple[VersionOrigin, ...]:
     """All versions of all models.
 
     Args:
         store: Where MLflow keeps models.
         sweep: A sweep that the store must know: another store's silence would say nothing.
+        home: Home of the sweep.
 
     Raises:
         TrackingError: There is no such store.
@@ -35,10 +39,11 @@ def registered_versions(store: TrackingStore, sweep: str) -> tuple[VersionOrigin
         wanted = f"tags.`{SWEEP_TAG}` = '{sweep}'"
         experiments = list(experiment_ids(client).values())
         if not experiments or not client.search_runs(experiments, wanted, max_results=1):
+            here = f"{home_option(home)} --tracking-uri {shlex.quote(store.uri)}"
             raise RegistryError(
                 f"MLflow at {store.uri} knows no sweep {sweep!r}, so it cannot say which of its "
                 "trials are registered; name the one that does with --tracking-uri, or bring "
-                f"this one up to date with `prvr-sweep sync {sweep}`"
+                f"this one up to date with `prvr-sweep sync {sweep}{here}`"
             )
         return tuple(_versions(client))
 

@@ -158,13 +158,16 @@ def reachable(store: TrackingStore) -> Iterator[None]:
     settle_mlflow()
     # MLflow takes seconds to import.
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     from orchestrator.mlflow_writer import reason
 
     try:
         yield
-    except MlflowException as error:
-        raise TrackingOutageError(f"the model registry at {store.uri}: {reason(error)}") from error
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        # Errors of `requests` are OSErrors: files of models go to a server without MLflow's own
+        # wrapping. A damaged database comes as SQLAlchemy found it.
+        raise TrackingOutageError(f"MLflow at {store.uri}: {reason(error)}") from error
 
 
 class _Registry:

@@ -11,6 +11,7 @@ import psutil
 
 from orchestrator.confirmation import Confirmed, confirmation_lines, confirmed_trials, crowned
 from orchestrator.failure_groups import FailureGroup, failure_lines, grouped_failures
+from orchestrator.places import home_option
 from orchestrator.planned_trials import TrialPlan
 from orchestrator.row_status import RowStatus, row_lines, row_statuses
 from orchestrator.run_filters import filter_lines, variant_filters
@@ -35,6 +36,7 @@ class SweepStatus:
     """
 
     sweep: str
+    home: Path
     question: str
     study: str
     state: SweepState
@@ -56,6 +58,7 @@ class SweepStatus:
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
         fields = asdict(self)
+        fields["home"] = str(self.home)
         fields["counts"] = {str(state): count for state, count in self.counts.items()}
         for trial in fields["trials"]:
             del trial["cause"]
@@ -86,10 +89,8 @@ class SweepStatus:
     def _budget_line(self) -> str:
         if self.over_budget is None:
             return ""
-        return (
-            f"ended by its budget: {self.over_budget}; go on with "
-            f"`prvr-sweep resume {self.sweep} --budget KEY=VALUE`"
-        )
+        again = self._command("resume", " --budget KEY=VALUE")
+        return f"ended by its budget: {self.over_budget}; go on with {again}"
 
     def _moved_line(self) -> str:
         """Trials that lost their place and went on."""
@@ -118,7 +119,7 @@ class SweepStatus:
         return f"{len(origins)} not trained, their results were there: from {', '.join(sweeps)}"
 
     def _hints(self) -> list[str]:
-        again = f"`prvr-sweep resume {self.sweep}`"
+        again = self._command("resume")
         kept = "trials that say running keep their last checkpoint"
         if self.state == "lost":
             return [f"its driver is gone; {kept}; go on: {again}"]
@@ -126,6 +127,9 @@ class SweepStatus:
             unfinished = f"; {kept}" if self.counts[TrialState.RUNNING] else ""
             return [f"interrupted{unfinished}; go on: {again}"]
         return []
+
+    def _command(self, name: str, options: str = "") -> str:
+        return f"`prvr-sweep {name} {self.sweep}{home_option(self.home)}{options}`"
 
 
 def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
@@ -146,6 +150,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
     counts = Counter(one.state for one in trials)
     return SweepStatus(
         sweep=sweep,
+        home=home,
         question=attributes.get("question", ""),
         study=study.url,
         state=_state(attributes),

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,10 @@ from sqlalchemy import create_engine, event, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
-from orchestrator.errors import SweepNotFoundError
+from orchestrator.errors import StudyDatabaseError, SweepNotFoundError
 from orchestrator.new_database import make_whole
+from orchestrator.study_faults import name_faults, named_faults
+from orchestrator.torn_database import what_is_torn
 
 # A reader holds SQLite for milliseconds; a copy or a backup of the file may hold it for longer.
 _SQLITE_BUSY_S = 60
@@ -48,28 +50,55 @@ def reading_storage(url: str) -> optuna.storages.RDBStorage:
     """A storage that cannot be written."""
     path = sqlite_path(url)
     if path is None:
-        return optuna.storages.RDBStorage(url)
-    return optuna.storages.RDBStorage(
-        f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true",
-        engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}},
-        skip_table_creation=True,
-    )
+        return _named(url, lambda: optuna.storages.RDBStorage(url))
+    reading_url = f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true"
+    _refuse_torn(path)
+    return _named(url, lambda: _sqlite_storage(reading_url, skip_table_creation=True))
 
 
 def writing_storage(url: str) -> optuna.storages.RDBStorage:
     """A storage for the driver, made if it is missing."""
     path = sqlite_path(url)
     if path is None:
-        return optuna.storages.RDBStorage(url)
+        return _named(url, lambda: optuna.storages.RDBStorage(url))
+    _refuse_torn(path)
+    return _named(url, lambda: _written_storage(url, path))
+
+
+def _written_storage(url: str, path: Path) -> optuna.storages.RDBStorage:
     make_whole(path, _make_tables)
     with closing(sqlite3.connect(path, timeout=_SQLITE_BUSY_S)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-    storage = optuna.storages.RDBStorage(
-        url, engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}}
-    )
+    storage = _sqlite_storage(url)
     event.listen(storage.engine, "connect", _relax)
     storage.engine.dispose()
     return storage
+
+
+def _sqlite_storage(url: str, *, skip_table_creation: bool = False) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}},
+        skip_table_creation=skip_table_creation,
+    )
+
+
+def _named(url: str, make: Callable[[], optuna.storages.RDBStorage]) -> optuna.storages.RDBStorage:
+    """A storage whose errors, from the first look at it on, say which one it is."""
+    place = _place(url)
+    with named_faults(place):
+        storage = make()
+    name_faults(storage.engine, place)
+    return storage
+
+
+def _refuse_torn(path: Path) -> None:
+    if lacks := what_is_torn(path):
+        raise StudyDatabaseError(str(path), lacks)
+
+
+def _place(url: str) -> str:
+    return str(sqlite_path(url) or shown_url(url))
 
 
 def _make_tables(url: str) -> None:
@@ -135,7 +164,10 @@ def complete_trials(url: str) -> Iterator[CompleteTrial]:
     path = sqlite_path(url)
     if path is not None and not path.exists():
         return
+    if path is not None:
+        _refuse_torn(path)
     engine = create_engine(url)
+    name_faults(engine, _place(url))
     try:
         with engine.connect() as connection:
             for sweep, number, text in connection.execute(query):

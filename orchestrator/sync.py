@@ -7,11 +7,10 @@ from pathlib import Path
 from orchestrator.errors import SweepNotFoundError
 from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import mlflow_sender
-from orchestrator.outbox import Outbox
-from orchestrator.outbox_rebuild import rebuild_outbox
+from orchestrator.outbox_rebuild import whole_outbox
+from orchestrator.places import Places
 from orchestrator.spec_loading import read_spec
 from orchestrator.study import StudyReader, study_url
-from orchestrator.tracking_store import TrackingStore
 from prvr_model.store_files import manifest_at
 
 # A slow server takes minutes for a long sweep; what is not sent by then waits for the next call.
@@ -24,10 +23,12 @@ class SyncResult:
     """What came of it.
 
     Args:
+        uri: Address of the MLflow that it was sent to.
         done: Whether MLflow has everything.
         problem: What it was refused or what is in the way; None: nothing.
     """
 
+    uri: str
     done: bool
     problem: str | None
 
@@ -35,37 +36,41 @@ class SyncResult:
 def sync(
     sweep: str,
     home: Path,
-    store: TrackingStore,
+    tracking_uri: str | None = None,
     limit_s: float = DEFAULT_LIMIT_S,
     warn: Callable[[str], None] = lambda _: None,
 ) -> SyncResult:
     """Send what MLflow has not got of a sweep; what it has is not doubled.
 
+    What the outbox itself has lost comes from the study and the checkpoints.
+
     Args:
         sweep: Name of the sweep.
         home: Its home.
-        store: Where MLflow keeps runs.
+        tracking_uri: Where MLflow is; None: where the sweep was launched with.
         limit_s: Seconds to keep trying.
         warn: Takes a line when MLflow turns out to be away.
 
     Raises:
         SweepNotFoundError: There is no such sweep in the home.
         TrackingError: Its outbox is lost, and the study does not know what it was called.
+        PlaceError: MLflow's address has a password, which was not kept.
         HomeLockedError: A sweep runs in the home, and sends by itself.
         DataError: Its data, which names the experiment, is gone.
     """
     path = outbox_path(home, sweep)
+    # Before the lock, which makes a home that is not there.
     data_set = _data_set(sweep, home)
     with locked_home(home):
-        if not path.exists():
-            warn(f"the outbox {path} is lost; it is made again from the study and the checkpoints")
-            rebuild_outbox(path, StudyReader.open(study_url(home), sweep), home)
-        outbox = Outbox(path)
+        study = StudyReader.open(study_url(home), sweep)
+        kept = study.attributes.get("places", {})
+        store = Places.recalled(kept, home, None, tracking_uri).tracking
+        outbox = whole_outbox(path, study, home, warn)
         sender = mlflow_sender(outbox, store, data_set, warn)
         sender.start()
         try:
             done = sender.flush(limit_s)
-            return SyncResult(done, sender.problem)
+            return SyncResult(store.uri, done, sender.problem)
         finally:
             sender.stop(_STOP_S)
             outbox.close()

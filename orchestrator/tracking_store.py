@@ -92,15 +92,17 @@ class TrackingStore:
         return _sqlite_file(self.uri)
 
     def check_exists(self) -> None:
-        """Refuse an SQLite file that is not there, before something would make an empty one.
+        """Refuse an SQLite file that is not there or empty, before something would make tables.
 
         Raises:
-            TrackingError: It is not there.
+            TrackingError: There is nothing.
         """
-        if self.database is not None and not self.database.exists():
+        path = self.database
+        if path is not None and not (path.exists() and path.stat().st_size):
             raise TrackingError(
-                f"there is no MLflow database at {self.database}; `prvr-sweep launch` makes it; "
-                "--home or --tracking-uri name another place"
+                f"there is no MLflow database at {path}; `prvr-sweep launch` makes it, "
+                "`prvr-sweep sync` fills one that was lost; --home or --tracking-uri name another "
+                "place"
             )
 
 

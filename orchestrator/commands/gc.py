@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import home_option, json_option, tracking_option
+from orchestrator.commands.options import home_option, json_option, launched_tracking_option
 
 if TYPE_CHECKING:
     from orchestrator.checkpoint_gc import Freed
@@ -19,7 +19,7 @@ _NOT_ALL = 1
 
 @click.command()
 @home_option
-@tracking_option
+@launched_tracking_option
 @click.option("--dry-run", is_flag=True, help="Say what would be freed; free nothing.")
 @click.option(
     "--keep",
@@ -44,7 +44,7 @@ def gc(
     if as_json:
         click.echo(json.dumps(_fields(sweep, found, dry_run)))
     else:
-        click.echo("\n".join(_lines(sweep, found, dry_run)))
+        click.echo("\n".join(_lines(sweep, home, found, dry_run)))
     for problem in found.problems:
         click.echo(f"not freed: {problem}", err=True)
     return _NOT_ALL if found.problems else 0
@@ -63,7 +63,9 @@ def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:
     }
 
 
-def _lines(sweep: str, found: "Freed", dry_run: bool) -> Iterator[str]:
+def _lines(sweep: str, home: Path, found: "Freed", dry_run: bool) -> Iterator[str]:
+    from orchestrator.places import home_option
+
     kept = [one.file for one in found.decision.kept]
     freed = found.decision.freed if dry_run else found.done
     yield f"{sweep}: keeps {_counted(kept)}"
@@ -75,7 +77,8 @@ def _lines(sweep: str, found: "Freed", dry_run: bool) -> Iterator[str]:
         will = "could" if dry_run else "can"
         yield (
             f"trials without last.safetensors {will} no longer be extended from where they ended: "
-            "`prvr-sweep resume --epochs` would train them from the start"
+            f"`prvr-sweep resume {sweep}{home_option(home)} --epochs M` would train them from the "
+            "start"
         )
 
 

@@ -1,8 +1,12 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 DEFAULT_HOME = "prvr-runs"
 _HOME_HELP = "Folder of studies, MLflow's database and generated data."
@@ -42,10 +46,17 @@ storage_option = click.option(
     show_envvar=True,
     help="Where trial folders go: an absolute path or a URI such as s3://...; default: the home.",
 )
-tracking_option = click.option(
-    "--tracking-uri",
-    metavar="URI",
-    envvar="PRVR_TRACKING_URI",
-    show_envvar=True,
-    help="An MLflow server or database; default: mlflow.db in the home.",
-)
+
+
+def _tracking_option(default: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--tracking-uri",
+        metavar="URI",
+        envvar="PRVR_TRACKING_URI",
+        show_envvar=True,
+        help=f"An MLflow server or database; default: {default}.",
+    )
+
+
+tracking_option = _tracking_option("mlflow.db in the home")
+launched_tracking_option = _tracking_option("the one that the sweep was launched with")

@@ -31,8 +31,23 @@ def show(result: "LaunchResult", places: "Places", spec: "SweepSpec", *, as_json
         lines = [_winner(result, places, spec.objective.metric), *filter_lines(spec.name, rows)]
         click.echo("\n".join(lines))
     if result.problem:
-        click.echo(f"warning: MLflow does not have everything: {result.problem}", err=True)
+        brings = _remedy(result, places, spec)
+        click.echo(
+            f"warning: MLflow does not have everything: {result.problem}; {brings}", err=True
+        )
     return _exit_code(result)
+
+
+def _remedy(result: "LaunchResult", places: "Places", spec: "SweepSpec") -> str:
+    """The command that brings what is missing; of the two only a resume registers."""
+    sweep = result.sweep
+    is_unregistered = sweep.best and spec.registration.top and not result.registered
+    name = "resume" if is_unregistered or sweep.interrupted else "sync"
+    # Of an address that holds a password the study keeps nothing.
+    where = " --tracking-uri URI" if places.remembered()["tracking_has_password"] else ""
+    command = f"`prvr-sweep {name} {sweep.sweep}{home_option(places.home)}{where}`"
+    models = " and registers the model" if is_unregistered else ""
+    return f"once it can be reached, {command} sends the rest{models}"
 
 
 def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:

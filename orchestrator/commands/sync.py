@@ -6,14 +6,18 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.options import home_option, json_option, tracking_option
+from orchestrator.commands.options import (
+    home_option,
+    json_option,
+    launched_tracking_option,
+)
 
 _NOT_TRACKED = 1
 
 
 @click.command()
 @home_option
-@tracking_option
+@launched_tracking_option
 @click.option(
     "--timeout",
     "limit_s",
@@ -31,14 +35,12 @@ def sync(sweep: str, home: Path, tracking_uri: str | None, limit_s: float, as_js
     Exit code 1: it does not have everything; what is missing is kept for the next time.
     """
     from orchestrator.sync import sync as send
-    from orchestrator.tracking_store import TrackingStore
 
-    store = TrackingStore.of(tracking_uri, home)
-    result = send(sweep, home, store, limit_s, lambda line: click.echo(line, err=True))
+    result = send(sweep, home, tracking_uri, limit_s, lambda line: click.echo(line, err=True))
     if as_json:
         click.echo(json.dumps(asdict(result)))
     elif result.done and not result.problem:
-        click.echo(f"{store.uri} has everything of {sweep}")
+        click.echo(f"{result.uri} has everything of {sweep}")
     else:
-        click.echo(f"{store.uri} does not have everything: {result.problem or 'time is up'}")
+        click.echo(f"{result.uri} does not have everything: {result.problem or 'time is up'}")
     return 0 if result.done and not result.problem else _NOT_TRACKED

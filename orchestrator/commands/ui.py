@@ -13,12 +13,15 @@ from orchestrator.commands.options import home_option, tracking_option
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(home: Path, tracking_uri: str | None, port: int) -> int:
     """Start the MLflow UI on 127.0.0.1; Ctrl-C ends it."""
+    from orchestrator.registry import reachable
     from orchestrator.tracking_store import TrackingStore
     from orchestrator.tracking_ui import page_addresses, serve_ui
 
     store = TrackingStore.of(tracking_uri, home)
     store.check_exists()
-    for name, address in page_addresses(store, port).items():
+    with reachable(store):
+        addresses = page_addresses(store, port)
+    for name, address in addresses.items():
         click.echo(f"{name}: {address}", err=True)
     click.echo("Ctrl-C ends it", err=True)
     return serve_ui(store, port)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.outbox import EventSink
+from orchestrator.places import home_option
 from orchestrator.report.answer import answer
 from orchestrator.report.rendering import FORMATS, Format, render, report
 from orchestrator.trial_events import REPORT_FILES, report_event
@@ -40,6 +41,6 @@ def publish(
         sink.append(report_event(files, answer(findings), ended_ms))
         return folder.locate("report.html")
     except Exception as error:  # noqa: BLE001  (the trials are done and safe; a report can be made again)
-        warn(f"the report was not written: {type(error).__name__}: {error}; `prvr-sweep report` "
-             "makes it")  # fmt: skip
+        again = f"`prvr-sweep report {sweep}{home_option(home)}` makes it"
+        warn(f"the report was not written: {type(error).__name__}: {error}; {again}")
         return None

@@ -47,5 +47,6 @@ def test_an_error_is_shown_and_hurts_nothing(
     assert publish(tmp_path, "small", str(tmp_path), sink, warned.append) is None
     assert sink.events == []
     (line,) = warned
-    assert line == ("the report was not written: ValueError: no ink; `prvr-sweep report` makes it")
+    again = f"`prvr-sweep report small --home {tmp_path}` makes it"
+    assert line == f"the report was not written: ValueError: no ink; {again}"
     assert not list((tmp_path / "small").glob("report.*"))

@@ -67,6 +67,7 @@ def test_driver_that_is_gone_is_noticed(tmp_path: Path) -> None:
     status = read_status(tmp_path, "small")
     assert status.state == "lost"
     assert "keep their last checkpoint" in status.render()
+    assert f"go on: `prvr-sweep resume small --home {tmp_path}`" in status.render()
 
 
 def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
@@ -74,7 +75,19 @@ def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
     study = new_study(tmp_path, spec)
     new_searcher(study, spec).next()
     study.set_attribute("state", "interrupted")
-    assert "keep their last checkpoint" in read_status(tmp_path, "small").render()
+    study.set_attribute("over_budget", "no hour is left")
+    text = read_status(tmp_path, "small").render()
+    assert "keep their last checkpoint" in text
+    assert f"go on: `prvr-sweep resume small --home {tmp_path}`" in text
+    assert f"`prvr-sweep resume small --home {tmp_path} --budget KEY=VALUE`" in text
+
+
+def test_the_default_home_needs_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = Path("prvr-runs").resolve()
+    home.mkdir()
+    new_study(home, small_spec()).set_attribute("state", "interrupted")
+    assert "go on: `prvr-sweep resume small`" in read_status(home, "small").render()
 
 
 def test_status_needs_neither_torch_nor_ray() -> None:

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from orchestrator.early_stopping import build_pruner
-from orchestrator.errors import SweepExistsError, SweepNotFoundError
+from orchestrator.errors import StudyDatabaseError, SweepExistsError, SweepNotFoundError
 from orchestrator.study import StudyReader, SweepStudy, shown_url, study_url
 from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import FailureCause, TrialState
@@ -98,7 +98,7 @@ def test_reader_sees_a_running_sweep_and_cannot_write(tmp_path: Path) -> None:
     reader = StudyReader.open(study_url(tmp_path), "small")
     assert reader.counts()[TrialState.RUNNING] == 1
     assert reader.summaries()[0].value == 1.0
-    with pytest.raises((optuna.exceptions.StorageInternalError, sqlite3.OperationalError)):
+    with pytest.raises(StudyDatabaseError, match=r"study\.db .* readonly .* can be written"):
         reader._study.set_user_attr("state", "spoiled")
 
 

@@ -135,7 +135,7 @@ def test_what_cannot_be_kept_otherwise_is_not_freed(
 def test_refusals(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before, place = files(swept), ["--home", str(swept)]
     assert cli.run(["gc", "tiny", *place, "--tracking-uri", "http://127.0.0.1:9"]) == 1
-    assert "the model registry at http://127.0.0.1:9" in capsys.readouterr().err
+    assert "MLflow at http://127.0.0.1:9" in capsys.readouterr().err
     shutil.copy(swept / "mlflow.db", tmp_path / "moved.db")
     assert cli.run(["gc", "tiny", *place, "--tracking-uri", f"sqlite:///{tmp_path}/no.db"]) == 2
     assert "there is no MLflow database" in capsys.readouterr().err
@@ -154,7 +154,9 @@ def test_a_registry_that_never_heard_of_the_sweep_is_not_believed(
 ) -> None:
     other = f"sqlite:///{home}/mlflow.db"
     assert cli.run(["gc", "tiny", "--home", str(swept), "--tracking-uri", other]) == 2
-    assert "knows no sweep 'tiny'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "knows no sweep 'tiny'" in said
+    assert f"`prvr-sweep sync tiny --home {swept} --tracking-uri {other}`" in said
 
 
 def test_what_a_confirmation_crowned_stays(tmp_path: Path) -> None:

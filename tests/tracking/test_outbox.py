@@ -1,6 +1,7 @@
 """An outbox keeps every event that was appended, whatever a crash left behind."""
 
 import errno
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,34 @@ def test_full_disk_keeps_events_in_memory_until_there_is_room(
         outbox.append({"kind": "b"})
         assert "No space left" in str(outbox.problem)
         assert [event["kind"] for event in events_of_plain(outbox)] == ["a"]
+    outbox.append({"kind": "c"})
+    assert outbox.problem is None
+    assert [event["kind"] for event in events_of(outbox.path)] == ["a", "b", "c"]
+
+
+class _FailingDisk(io.FileIO):
+    """A file on a disk that takes half of what it is given and no truncation, while it fails."""
+
+    fails = True
+
+    def write(self, data: memoryview) -> int:
+        if self.fails and len(data) < 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data[: len(data) // 2] if self.fails else data)
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.fails:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().truncate(size)
+
+
+def test_half_a_line_that_could_not_be_cut_off_is_cut_before_the_next(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "s.jsonl")
+    outbox.append({"kind": "a"})
+    outbox._file = disk = _FailingDisk(outbox.path, "a+b")
+    outbox.append({"kind": "b"})
+    assert "Input/output error" in str(outbox.problem)
+    disk.fails = False
     outbox.append({"kind": "c"})
     assert outbox.problem is None
     assert [event["kind"] for event in events_of(outbox.path)] == ["a", "b", "c"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from requests import HTTPError
 
 from orchestrator.errors import RegistryError, TrackingOutageError
 from orchestrator.mlflow_writer import connect
@@ -232,8 +233,22 @@ def test_a_trial_without_a_run_is_not_registered(
 
 def test_a_registry_that_is_away_is_told(export: Path, origin: SweepOrigin) -> None:
     nobody = TrackingStore("http://127.0.0.1:9", None)
-    with pytest.raises(TrackingOutageError, match=r"the model registry at http://127\.0\.0\.1:9"):
+    with pytest.raises(TrackingOutageError, match=r"MLflow at http://127\.0\.0\.1:9"):
         register(nobody, origin, candidate(export, 0, 1.0))
+
+
+def test_a_server_that_fails_in_the_middle_of_an_upload_is_told(
+    store: TrackingStore, origin: SweepOrigin, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise HTTPError("500 Server Error: Internal Server Error for url: http://127.0.0.1:9/x")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(mlflow.MlflowClient, "log_model_artifacts", fail)
+        with pytest.raises(TrackingOutageError, match=f"{store.uri}: 500 Server Error"):
+            register(store, origin, candidate(export, 0, 100.0))
+    (found,) = register(store, origin, candidate(export, 0, 100.0))
+    assert (found.version, found.alias) == ("1", "champion")
 
 
 def test_embedding_ignores_padding_and_scale(export: Path) -> None:

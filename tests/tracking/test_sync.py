@@ -46,34 +46,44 @@ def test_a_server_that_is_gone_for_the_whole_sweep(
         ["launch", str(space), *place, "--executor", "inline", "--tracking-uri", unreachable]
     )
     assert launched == 1
-    assert "MLflow does not have everything" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "MLflow does not have everything" in said
+    assert f"`prvr-sweep resume tiny --home {home}` sends the rest and registers the model" in said
 
-    away = ["sync", "tiny", *place, "--tracking-uri", unreachable, "--timeout", "1", "--json"]
-    assert cli.run(away) == 1
+    # It goes where the sweep was launched to go, unless another MLflow is named.
+    assert cli.run(["sync", "tiny", *place, "--timeout", "1", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
+    assert told["uri"] == unreachable
     assert told["done"] is False
     assert "cannot be reached" in told["problem"]
 
-    assert cli.run(["sync", "tiny", *place]) == 0
-    assert "has everything of tiny" in capsys.readouterr().out
+    here = [*place, "--tracking-uri", TrackingStore.of_home(home).uri]
+    assert cli.run(["sync", "tiny", *here]) == 0
+    assert "mlflow.db has everything of tiny" in capsys.readouterr().out
     there = runs(home)
     assert len(there) == 3
     assert {status for status, _ in there.values()} == {"FINISHED"}
     assert sum("val/SumR" in metrics for _, metrics in there.values()) == 2
 
-    assert cli.run(["sync", "tiny", *place]) == 0
+    events = _told(outbox_path(home, "tiny"))
+    assert cli.run(["sync", "tiny", *here]) == 0
     assert runs(home) == there
+    assert _told(outbox_path(home, "tiny")) == events
 
     # Without the outbox everything is still in the study and in the checkpoints.
     shutil.move(outbox_path(home, "tiny"), tmp_path / "lost.jsonl")
-    lost, again = _told(tmp_path / "lost.jsonl"), home / "again.db"
-    assert cli.run(["sync", "tiny", *place]) == 0
+    again = home / "again.db"
+    assert cli.run(["sync", "tiny", *here]) == 0
     assert "is lost; it is made again" in capsys.readouterr().err
-    assert _told(outbox_path(home, "tiny")) == lost
+    assert _told(outbox_path(home, "tiny")) == events
     assert runs(home) == there
     # Another MLflow, with nothing of the old one.
     assert cli.run(["sync", "tiny", *place, "--tracking-uri", f"sqlite:///{again}"]) == 0
     assert len(connect(TrackingStore(f"sqlite:///{again}", None)).search_experiments()) > 1
+
+    # What was not registered then is registered by the command that the launch named.
+    assert cli.run(["resume", "tiny", *here]) == 0
+    assert "registered: prvr-synthetic version 1" in capsys.readouterr().out
 
 
 def _told(outbox: Path) -> list[dict[str, object]]:

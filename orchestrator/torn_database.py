@@ -1,0 +1,35 @@
+"""Tells SQLite files that have lost their end.
+
+SQLite notices where whole pages are missing. What is left of a cut page it fills with zeros and
+reads on, until some row in it makes no sense.
+"""
+
+from pathlib import Path
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+# Where the header has the size of a page, and the number that stands for 65,536 there.
+_PAGE_SIZE = slice(16, 18)
+_LARGEST = 1
+
+
+def what_is_torn(path: Path) -> str | None:
+    """What a file lacks to be a whole database, in words.
+
+    None: nothing that shows here. SQLite itself says what is wrong with a file that is missing,
+    cannot be read or is none of its own.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError:
+        return None
+    if not header:
+        return "it is empty"
+    if header[: len(_MAGIC)] != _MAGIC[: len(header)]:
+        return None
+    page_bytes = int.from_bytes(header[_PAGE_SIZE], "big")
+    page_bytes = 65_536 if page_bytes == _LARGEST else page_bytes
+    if len(header) < _HEADER_BYTES or (page_bytes and path.stat().st_size % page_bytes):
+        return "its end is missing"
+    return None

@@ -1,0 +1,53 @@
+"""What a user is told where MLflow lacks something: the command that brings it."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.commands.outcome import show
+from orchestrator.launch import LaunchResult
+from orchestrator.places import Places
+from orchestrator.registry import RegisteredVersion
+from orchestrator.sweep import SweepResult
+from orchestrator.tracking_store import TrackingStore
+from orchestrator.trial import TrialState, TrialSummary
+from tests.sweep.helpers import small_spec
+
+BEST = TrialSummary(0, TrialState.COMPLETE, {}, 1.0, 1, 1, "", "", None)
+VERSION = RegisteredVersion("prvr-builtin", "1", 0, 1.0, "champion", "there was no champion")
+
+
+def warning(
+    capsys: pytest.CaptureFixture[str],
+    home: Path,
+    *overrides: str,
+    best: TrialSummary | None = BEST,
+    registered: tuple[RegisteredVersion, ...] = (),
+    uri: str = "http://127.0.0.1:9",
+) -> str:
+    sweep = SweepResult("small", "sqlite://", str(home), {}, best, False, ())
+    result = LaunchResult(sweep, registered, None, "it cannot be reached")
+    places = Places(home, None, TrackingStore.of(uri, home))
+    assert show(result, places, small_spec(*overrides), as_json=False) == 1
+    return capsys.readouterr().err
+
+
+def test_metrics_come_by_sync(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    brings = (
+        f"it cannot be reached; once it can be reached, `prvr-sweep sync small --home {tmp_path}`"
+    )
+    assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, registered=(VERSION,))
+    assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, best=None)
+    assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, "register.top=0")
+
+
+def test_a_model_comes_by_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"`prvr-sweep resume small --home {tmp_path}`"
+    assert f"{command} sends the rest and registers the model\n" in warning(capsys, tmp_path)
+
+
+def test_an_address_that_is_not_kept_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = warning(capsys, tmp_path, uri="http://me:secret@127.0.0.1:9")
+    assert f"resume small --home {tmp_path} --tracking-uri URI`" in said
