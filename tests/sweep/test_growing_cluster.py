@@ -26,15 +26,16 @@ GPU = ("resources.gpus=1", "resources.cpus=4")
 
 
 class Growing:
-    """A cluster that may start two workers and has some of them; notes what it is asked."""
+    """A cluster that starts two workers by itself and has some of them; notes what it is asked."""
 
-    def __init__(self, *nodes: Node, lacking: tuple[str, ...] = ()) -> None:
+    def __init__(self, *nodes: Node, lacking: tuple[str, ...] = (), most: int = 2) -> None:
         self.nodes = list(nodes)
+        self.most = most
         self.lacking = list(lacking)
         self.asked: list[object] = []
 
     def coming(self, present: list[Node]) -> list[Node]:
-        return [replace(WORKER, name="gpu, not started yet")] * (2 - len(present[1:]))
+        return [replace(WORKER, name="gpu, not started yet")] * (self.most - len(present[1:]))
 
     def await_worker(self, bundle: Mapping[str, float]) -> None:
         self.asked.append(bundle)
@@ -86,6 +87,7 @@ def ready(
 
     monkeypatch.setattr(launch, "attached_cluster", attached)
     monkeypatch.setattr(launch, "coming_nodes", cluster.coming)
+    monkeypatch.setattr(launch, "is_growing", lambda present: bool(cluster.coming(present[:1])))
     monkeypatch.setattr(launch, "trial_store", lambda *_: str(store.path))
     told: list[str] = []
     spec = spec_of(*(changes or GPU))
@@ -113,12 +115,19 @@ def test_present_workers_speak_for_those_to_come(
     assert (found.sent_store, found.is_growing, told) == (None, True, [])
 
 
-def test_a_cluster_that_is_whole_gets_what_it_lacks_only(
+def test_a_lost_node_is_replaced_by_one_that_may_lack_the_store(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = ready(Growing(HEAD, WORKER, WORKER), store, tmp_path, monkeypatch)
+    assert (found.sent_store, found.is_growing) == (str(store.path), True)
+
+
+def test_a_cluster_that_starts_no_nodes_gets_what_it_lacks_only(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = ready(Growing(HEAD, WORKER, most=0), store, tmp_path, monkeypatch)
     assert (found.sent_store, found.is_growing) == (None, False)
-    lacking = Growing(HEAD, WORKER, WORKER, lacking=("10.0.0.2",))
+    lacking = Growing(HEAD, WORKER, lacking=("10.0.0.2",), most=0)
     found, told = ready(lacking, store, tmp_path, monkeypatch)
     assert found.sent_store == str(store.path)
     assert told == [f"10.0.0.2: no {store.path} there; it goes along with trials"]
