@@ -13,9 +13,11 @@ MAX_LOSSES = 5
 
 LEFT = "NodeLeavingError"
 """What a trial raises that saved itself since its node is being drained."""
+STORAGE = "StorageError"
+"""What a trial raises that cannot use its folder: the storage may be away for a moment only."""
 _NO_PLACE = "NoPlaceError"
-# What Ray says of processes and nodes that are gone, and what workers come to that found no others;
-# none of them is raised by a trial.
+# What Ray says of processes and nodes that are gone, what workers come to that found no others, and
+# a storage that was away; none of them is a trial's own fault.
 _LOST = frozenset(
     {
         "RayActorError",
@@ -25,6 +27,7 @@ _LOST = frozenset(
         "NodeDiedError",
         "OwnerDiedError",
         "PlaceLostError",
+        STORAGE,
         "WorkerCrashedError",
     }
 )

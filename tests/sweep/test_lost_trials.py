@@ -48,7 +48,9 @@ def test_who_had_a_place_before_looks_for_another() -> None:
     assert not lost.take_back(request(1), cause("NoPlaceError"))
 
 
-@pytest.mark.parametrize("kind", ["PlaceLostError", "NodeDiedError", "NodeLeavingError"])
+@pytest.mark.parametrize(
+    "kind", ["PlaceLostError", "NodeDiedError", "NodeLeavingError", "StorageError"]
+)
 def test_who_lost_its_place_before_an_epoch_looks_for_another(kind: str) -> None:
     lost = LostTrials(max_losses=2)
     assert lost.take_back(request(1), cause(kind))
