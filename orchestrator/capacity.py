@@ -60,7 +60,7 @@ class RunningCluster:
         nodes: Its living nodes, as if nothing ran there, and those that may still be started.
         sent_store: Path of a small store that goes to its nodes with the sweep; None: they see
             the data where it is.
-        is_growing: Whether some of the nodes are still to be started.
+        is_growing: Whether an autoscaler starts nodes there, and others where some are lost.
     """
 
     address: str
@@ -238,6 +238,15 @@ def _best_place(free: Sequence[int], wanted: int) -> int:
 def count(number: float, what: str) -> str:
     """A number of things in words, e.g. `2 CPUs`, `0.5 GPU`."""
     return f"{number:g} {what}{'s' if number > 1 or number == 0 else ''}"
+
+
+def in_words(resources: Mapping[str, float]) -> str:
+    """What is asked of Ray in words, e.g. `2 CPUs, 1 GPU and 1.5 GiB of memory`."""
+    texts = [
+        f"{gib(amount)} of memory" if name == "memory" else count(amount, name)
+        for name, amount in resources.items()
+    ]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 def gib(size_bytes: float) -> str:

@@ -33,6 +33,8 @@ _ATTACH_S = 25.0
 _LEAVE_S = 10.0
 # A worker starts and imports; a storage where nobody answers is given up after two minutes.
 _PLACES_S = 180.0
+# A machine in a cloud is bought, boots and is set up in minutes; spot ones are asked for again.
+_WORKER_S = 1200.0
 # A worker starts and imports torch, on each node at once.
 _LOOK_S = 180.0
 # The cluster's answer is late by this at most after Ray's own limit.
@@ -80,6 +82,25 @@ class Cluster:
         if "error" in answer:
             raise ProbeError(answer["error"])
         return answer["node"], ProbeResult.model_validate_json(answer["result"])
+
+    def await_worker(self, bundle: Mapping[str, float]) -> None:
+        """Wait until a node has room for a process, and look at the nodes again.
+
+        Args:
+            bundle: What the process occupies, by Ray's names.
+
+        Raises:
+            ClusterError: None came in time.
+        """
+        asked = {"what": "worker", "bundle": dict(bundle), "limit_s": _WORKER_S}
+        answer = self._line.ask(asked, _WORKER_S + _MARGIN_S)
+        if answer is None or not answer["came"]:
+            raise ClusterError(
+                f"no worker of the cluster started within {_WORKER_S / 60:.0f} min, so no trial "
+                "was begun; `ray status` on the head says what it waits for, `ray monitor FILE` "
+                "why; launch again when there is one"
+            )
+        self.nodes = [Node(**one) for one in answer["nodes"]]
 
     def check_places(self, places: SharedPlaces) -> list[str]:
         """Look from a worker of each node whether it finds data and storage.

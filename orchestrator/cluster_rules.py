@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.cluster_keys import node_config_problems, provider_key_problems
 from orchestrator.cluster_secrets import secret_problems
+from orchestrator.cluster_token import token_problems
 from orchestrator.problems import Problem, shown
 
 Config: TypeAlias = Mapping[str, Any]
@@ -49,7 +50,6 @@ _RAY_PIN = re.compile(r"\bray(?:\[[^\]]*\])?\s*==\s*([\w.]+)")
 _CONSTRAINED = re.compile(r"(?:^|\s)(?:-c|--constraint)[= ]?\S*constraints\.txt")
 _DASHBOARD_HOST = re.compile(r"--dashboard-host[= ]\s*[\"']?([^\s\"';]+)")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 
 def all_problems(config: Config, versions: Versions) -> list[Problem]:
@@ -152,14 +152,7 @@ def _dashboard(config: Config, _: Versions) -> Iterator[Problem]:
 
 
 def _token(config: Config, _: Versions) -> Iterator[Problem]:
-    options = [text for _, text in _commands(config)]
-    options += map(str, _section(config, "docker").get("run_options") or ())
-    if not any(_TOKEN_MODE in one for one in options):
-        yield Problem(
-            (),
-            f"no {_TOKEN_MODE} in docker.run_options or in the commands; without it, who reaches "
-            "a port of the cluster runs programs on it",
-        )
+    yield from token_problems(config)
 
 
 def _images(config: Config, versions: Versions) -> Iterator[Problem]:

@@ -11,10 +11,40 @@ from orchestrator.problems import Problem
 _SECRET_NAME = (
     "(?:token|password|passwd|secret|secret[_-]?key|api[_-]?key|access[_-]?key(?:[_-]?id)?)"
 )
+# The beginning of a value that stands there itself: not a variable, a command's output, a
+# placeholder, an option or a path.
+_VALUE = r"[\"']?(?!-|[~.]?/)[^\s\"'$<>`{\\]"
+_FILE = (
+    r"[\"']?[^\s;&|\"']*(?:token|passw(?:or)?d|secret|credentials|netrc|(?:api|access)[_-]?key)"
+    r"(?:\.txt)?(?=$|[\s;&|\"')])"
+)
+_SAID = rf"\b(?:echo|printf)\s+(?:-\w+\s+)*(?:[\"']%s(?:\\n)?[\"']\s+)?{_VALUE}[^;&|\n$`]*"
+# Of one command: up to what ends it.
+_UP_TO = r"[^;&|\n]*"
 _KINDS: Mapping[str, re.Pattern[str]] = {
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     "a password in a URI": re.compile(r"\w://[^/@:?#\s]*:(?!\d+/)[^/@?#\s$][^@?#\s]*@"),
+    "an access token": re.compile(
+        r"\b(?:hf_|gh[pousr]_|github_pat_|glpat-|xox[abp]-)[A-Za-z0-9_-]{16,}"
+    ),
+    "a secret in a header": re.compile(
+        rf"(?i)\bAuthorization\s*:\s*(?:Bearer|Basic|Token)\s+{_VALUE}"
+    ),
+    "a secret written into a file": re.compile(
+        rf"(?i){_SAID}(?:>|\|\s*(?:sudo\s+)?tee\b(?:\s+-\w+)*)\s*{_FILE}|"
+        rf"\btee\b(?:\s+-\w+)*\s+{_FILE}\s*<<<\s*{_VALUE}"
+    ),
+    "a secret given to a command": re.compile(
+        rf"(?i)\s--[\w-]*{_SECRET_NAME}\s+(?!id=){_VALUE}|"
+        rf"\b(?:docker|podman)\s+login\b{_UP_TO}\s-p\s*{_VALUE}|"
+        rf"\bsshpass\s+-p\s*{_VALUE}|"
+        rf"\bcurl\b{_UP_TO}\s(?:-u|--user)[=\s]\s*[\"']?[^\s:\"'$]+:{_VALUE}|"
+        rf"\bwandb\s+login\b{_UP_TO}\s[\"']?[\w-]{{32,}}|"
+        rf"\baws\s+configure\s+set\s+\S*{_SECRET_NAME}\s+{_VALUE}|"
+        rf"{_SAID}\|{_UP_TO}\s--password-stdin\b|"
+        rf"\s--password-stdin\b{_UP_TO}<<<\s*{_VALUE}"
+    ),
     # A value that begins with $ is a variable's, one in <> a placeholder.
     "a secret": re.compile(rf"(?i)\b[\w-]*{_SECRET_NAME}\s*[=:]\s*[\"']?[^\s\"'$<]"),
 }

@@ -44,6 +44,16 @@ def coming_nodes(present: Sequence[Node], file: Path | None = None) -> list[Node
     return found[: max(0, left)]
 
 
+def is_growing(present: Sequence[Node], file: Path | None = None) -> bool:
+    """Whether the autoscaler starts nodes there, if only in place of those that are lost.
+
+    Args:
+        present: Nodes that are there, the head first.
+        file: See `coming_nodes`.
+    """
+    return bool(coming_nodes(present[:1], file))
+
+
 def _config(file: Path) -> Mapping[str, Any]:
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -13,9 +13,16 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.collective import barrier
 from ray.train.torch import TorchTrainer
 
-from orchestrator.errors import NodeLeavingError, NoPlaceError, RayChangedError
+from orchestrator.capacity import in_words
+from orchestrator.errors import (
+    NodeLeavingError,
+    NoPlaceError,
+    PlaceLostError,
+    RayChangedError,
+)
 from orchestrator.node_watch import watch_this_node
 from orchestrator.sent_store import SentStore
 from orchestrator.trial_data import local_request
@@ -52,7 +59,8 @@ START_TRIES = 2
 _MAX_RESTARTS = 3
 # A worker that lost its peer sees a broken connection at once; Ray needs a moment to see the loss.
 _LOSS_IS_SEEN_S = 3.0
-# Until a worker that waits for a peer gives up; nothing between two exchanges takes so long.
+# Until a worker that waits for a peer gives up; nothing between two exchanges takes so long, and
+# the first comes when all have the data.
 _EXCHANGE_LIMIT_S = 1800
 
 
@@ -62,19 +70,18 @@ class GroupShape:
 
     Args:
         workers: How many.
-        cpus: CPUs of each.
-        gpus: GPUs of each.
+        bundle: What each asks of Ray, see `Packing.bundle`.
         start_limit_s: Seconds in which they must find their place; else the trial fails.
     """
 
     workers: int
-    cpus: int
-    gpus: float
+    bundle: Mapping[str, float]
     start_limit_s: float
 
-    def no_place(self) -> NoPlaceError:
-        """The error of workers that did not start in time."""
-        return NoPlaceError(self.workers, self.cpus, self.gpus, self.start_limit_s)
+    def no_place(self, had_place: bool = False) -> NoPlaceError:
+        """The error of workers that did not start in time, or not again after a loss."""
+        error = PlaceLostError if had_place else NoPlaceError
+        return error(self.workers, in_words(self.bundle), self.start_limit_s)
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,6 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
     """
 
     def __init__(self, job: GroupJob) -> None:
-        needs = {"CPU": job.shape.cpus, "GPU": job.shape.gpus}
         super().__init__(
             _work,
             train_loop_config={
@@ -123,8 +129,8 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
             },
             scaling_config=ScalingConfig(
                 num_workers=job.shape.workers,
-                use_gpu=job.shape.gpus > 0,
-                resources_per_worker={name: size for name, size in needs.items() if size},
+                use_gpu="GPU" in job.shape.bundle,
+                resources_per_worker=dict(job.shape.bundle),
             ),
             torch_config=ray.train.torch.TorchConfig(timeout_s=_EXCHANGE_LIMIT_S),
             run_config=RunConfig(
@@ -172,11 +178,17 @@ class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
         return super().make_decision(training_failed_error)
 
 
-def root_cause(error: BaseException, shape: GroupShape) -> BaseException:
-    """What made a group fail: a lost worker, the trial's own error, or no place to be."""
+def root_cause(error: BaseException, shape: GroupShape, had_place: bool) -> BaseException:
+    """What made a group fail: a lost worker, the trial's own error, or no place to be.
+
+    Args:
+        error: What `GroupTrainer.fit` raised.
+        shape: The workers.
+        had_place: Whether they had started before.
+    """
     inner: BaseException = getattr(error, "controller_failure", error)
     if isinstance(inner, WorkerGroupStartupTimeoutError):
-        return shape.no_place()
+        return shape.no_place(had_place)
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     in_order = [failures[rank] for rank in sorted(failures)]
     lost = [one for one in in_order if isinstance(one, WorkerHealthCheckFailedError)]
@@ -195,6 +207,8 @@ def _work(config: Mapping[str, Any]) -> None:
     ray.get(config["mailbox"].begin.remote(config["key"]))
     try:
         request = local_request(request, config["sent"])
+        # They meet where nothing limits the wait: a copy may take longer than an exchange may.
+        barrier()
         run_worker(config["function"], request, _reporter(config["key"], config["mailbox"]))
     except Exception as error:  # noqa: BLE001 - goes to the host with its cause
         if isinstance(error, RuntimeError):  # as torch raises it for a broken connection

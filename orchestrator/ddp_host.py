@@ -122,7 +122,7 @@ class _GroupRun:
         self._error: BaseException | None = None
         self._thread = Thread(target=self._fit, name="fit", daemon=True)
         self._thread.start()
-        self._has_begun = False
+        self._had_place: bool | None = None
 
     def next_row(self) -> str | None:
         """Let the workers go on and wait for a row; None: they have returned.
@@ -133,20 +133,20 @@ class _GroupRun:
         self._wait_for_begin()
         row: str | None = ray.get(self._mailbox.next_row.remote(self._job.key))
         if row is None and self._error is not None:
-            cause = root_cause(self._error, self._job.shape)
+            cause = root_cause(self._error, self._job.shape, bool(self._had_place))
             raise cause if isinstance(cause, TrialFailedError) else TrialFailedError.of(cause)
         return row
 
     def _wait_for_begin(self) -> None:
         """Train limits the wait for a place, not that for processes that hang as they start."""
-        if self._has_begun:
+        if self._had_place is not None:
             return
         limit_s = self._job.shape.start_limit_s + _START_SLACK_S
         try:
-            ray.get(self._mailbox.has_begun.remote(self._job.key), timeout=limit_s)
+            begun = self._mailbox.has_begun.remote(self._job.key)
+            self._had_place = ray.get(begun, timeout=limit_s)
         except GetTimeoutError:
             raise TrialFailedError.of(self._job.shape.no_place()) from None
-        self._has_begun = True
 
     def end(self) -> None:
         """End the workers and free their places, within seconds."""

@@ -7,15 +7,12 @@ import tempfile
 import uuid
 from pathlib import Path
 
-import psutil
-
+from orchestrator.file_systems import network_file_system
 from orchestrator.finding import Finding, fine, problem, warning
 
 # Studies and outboxes are small; checkpoints of a small sweep are not.
 _LEAST_FREE_BYTES = 200 * 2**20
 _GOOD_FREE_BYTES = 5 * 2**30
-# SQLite's locks and appended files are not safe there.
-_NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "fuse.sshfs", "9p")
 
 
 def check_home(home: Path) -> list[Finding]:
@@ -84,8 +81,8 @@ def _room(check: str, folder: Path, option: str) -> list[Finding]:
 
 
 def _file_system(home: Path) -> list[Finding]:
-    kind = _file_system_kind(nearest_folder(home.absolute()).resolve())
-    if kind not in _NETWORK_FILE_SYSTEMS:
+    kind = network_file_system(nearest_folder(home.absolute()))
+    if kind is None:
         return []
     return [
         warning(
@@ -94,12 +91,6 @@ def _file_system(home: Path) -> list[Finding]:
             "name a folder on a disk of this machine with --home; --storage may be shared",
         )
     ]
-
-
-def _file_system_kind(path: Path) -> str:
-    """Kind of the file system that holds a path; empty where that is not known."""
-    mounts = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
-    return next((mounts[one] for one in (path, *path.parents) if one in mounts), "")
 
 
 def _local_path(storage: str) -> Path | None:

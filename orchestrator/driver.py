@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.budget import refusal
 from orchestrator.held_trials import HeldTrials
 from orchestrator.known_results import KnownResults, TakenOver
-from orchestrator.lost_trials import LEFT
+from orchestrator.lost_trials import LEFT, STORAGE
 from orchestrator.memory_cause import OUT_OF_MEMORY
 from orchestrator.outbox import EventSink
 from orchestrator.progress import Progress
@@ -33,8 +33,6 @@ from orchestrator.trial_events import (
 )
 from prvr_model.reporting import Decision, EpochReport
 
-STORAGE = "StorageError"
-"""Kind of a failure that the trials' storage has, e.g. a full disk."""
 # What training reports of an epoch in a group.
 WORKERS_METRIC = "workers"
 
@@ -313,6 +311,10 @@ class SweepDriver:
             how = "it goes on with smaller micro-batches"
             self._progress.warn(f"trial {number} ran out of memory {where}; {how}")
             return
+        if cause.kind == STORAGE:
+            first = cause.message.partition("\n")[0]
+            self._progress.warn(f"trial {number} tries again {where}: {first}")
+            return
         moves = self._study.note_move(number)
         why = "its node is being drained" if cause.kind == LEFT else cause.kind
         self._progress.warn(f"trial {number} lost its place {where} ({why}); it goes on elsewhere")
@@ -330,6 +332,10 @@ class SweepDriver:
             self._progress.warn(f"trial {number} stays unfinished: {cause.message}")
             return
         self._fail(number, self._refused.pop(number, cause))
+
+    def on_wait(self, message: str) -> None:
+        """Trials wait for a place and none runs, and the user is told."""
+        self._progress.warn(message)
 
     def _fail(self, number: int, cause: FailureCause) -> None:
         """Tell a failure; a trial that was complete before it was continued stays complete."""

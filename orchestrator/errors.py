@@ -143,14 +143,40 @@ class NodeLeavingError(PrvrError):
 
 
 class NoPlaceError(PrvrError):
-    """The workers of a trial could not be placed and started in time."""
+    """The workers of a trial could not be placed and started in time.
 
-    def __init__(self, workers: int, cpus: int, gpus: float, limit_s: float) -> None:
-        each = f"{cpus} CPU" + (f" and {gpus:g} GPU" if gpus else "")
+    Args:
+        workers: How many.
+        each: What each asked for, in words.
+        limit_s: The time.
+    """
+
+    def __init__(self, workers: int, each: str, limit_s: float) -> None:
         super().__init__(
             f"{workers} workers with {each} each found no place within {limit_s:.0f} s, or did not "
             "start there; look with `ray status` for what occupies the nodes or is missing, or "
             "lower resources.workers"
+        )
+
+
+class PlaceLostError(NoPlaceError):
+    """The workers of a trial had started, lost a process or node, and found no other in time."""
+
+
+class NothingStartsError(PrvrError):
+    """Trials wait for a place and none runs; the sweep ends with what it has.
+
+    Args:
+        limit_s: How long they waited.
+        lack: What a trial asks for and what there is, in words.
+    """
+
+    exit_code = 2
+
+    def __init__(self, limit_s: float, lack: str) -> None:
+        super().__init__(
+            f"no trial found a place within {limit_s:.0f} s: {lack}. Look with `ray status` for "
+            "what occupies the nodes or is missing; `prvr-sweep resume` goes on when there is room"
         )
 
 

@@ -32,6 +32,9 @@ class TrialSource(Protocol):
     def on_failure(self, number: int, cause: FailureCause) -> None:
         """A trial raised an error, or its process is gone."""
 
+    def on_wait(self, message: str) -> None:
+        """Trials wait for a place and none runs: what the user should know of it."""
+
 
 class Executor(Protocol):
     """Runs trials until the source has no more.

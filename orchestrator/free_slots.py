@@ -1,8 +1,7 @@
 """How many workers of a trial a running Ray would place at this moment."""
 
-from typing import Any
+from collections.abc import Mapping
 
-from orchestrator.capacity import Node, TrialNeeds
 from orchestrator.errors import RayChangedError
 
 try:
@@ -11,12 +10,13 @@ except ImportError as error:
     raise RayChangedError(str(error)) from error
 
 
-def free_slots(needs: TrialNeeds) -> int:
-    """Workers that would find a place on what nobody uses now."""
-    nodes = map(_free_node, available_resources_per_node().values())
-    return sum(needs.slots_on(node) for node in nodes)
+def free_slots(bundle: Mapping[str, float]) -> int:
+    """Workers that would find a place on what nobody uses now.
 
-
-def _free_node(free: dict[str, Any]) -> Node:
-    """A node as if it had only what is free of it; Train asks Ray for no memory."""
-    return Node(cpus=free.get("CPU", 0.0), gpus=free.get("GPU", 0.0))
+    Args:
+        bundle: What each asks of Ray; of GPUs whole ones.
+    """
+    nodes = available_resources_per_node().values()
+    return sum(
+        min(int(free.get(name, 0.0) // amount) for name, amount in bundle.items()) for free in nodes
+    )

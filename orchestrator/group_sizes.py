@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from orchestrator.trial import FailureCause
 
-_NO_PLACE = "NoPlaceError"
+_NO_PLACE = frozenset({"NoPlaceError", "PlaceLostError"})
 
 
 class GroupSizes:
@@ -37,7 +37,7 @@ class GroupSizes:
         Any other loss says nothing about room: the next try asks for all workers again.
         """
         size = self.of(number)
-        if cause.kind != _NO_PLACE:
+        if cause.kind not in _NO_PLACE:
             self._smaller.pop(number, None)
             return False
         if size <= self._least:

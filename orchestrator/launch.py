@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.capacity import RunningCluster
 from orchestrator.cluster_query import attached_cluster
-from orchestrator.coming_nodes import coming_nodes
+from orchestrator.coming_nodes import coming_nodes, is_growing
 from orchestrator.confirmation import crowned
 from orchestrator.data_source import open_data, trial_store
 from orchestrator.errors import (
@@ -21,6 +21,8 @@ from orchestrator.errors import (
     SweepNotFoundError,
     TrackingOutageError,
 )
+from orchestrator.estimate import trial_needs
+from orchestrator.growing_cluster import bring_first_worker
 from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
 from orchestrator.outbox import Outbox, set_aside
@@ -248,6 +250,8 @@ def ready_cluster(
 ) -> RunningCluster:
     """The cluster, after a worker of each node has looked for the data and used the storage.
 
+    Where nodes are still to come there is at least one before a trial begins.
+
     Args:
         address: `auto`, or HOST:PORT of its head.
         spec: What is to run there.
@@ -256,18 +260,24 @@ def ready_cluster(
         warn: Takes a line for the user.
 
     Raises:
-        ClusterError: Nothing answers at the address.
-        PlaceError: A node lacks the storage.
+        ClusterError: Nothing answers at the address, or no worker came in time.
+        PlaceError: A node lacks the storage or the data, or nodes to come would.
     """
     data = SharedData.of(trial_store(spec.data, store), store.manifest)
     with marked_places(data, storage) as shared, attached_cluster(address) as cluster:
+        coming = coming_nodes(cluster.nodes)
+        if coming:
+            needs = trial_needs(spec.resources, None)
+            bring_first_worker(cluster, shared, needs, coming, warn)
+            coming = coming_nodes(cluster.nodes)
         lacking = cluster.check_places(shared)
         if lacking:
             warn(f"{', '.join(lacking)}: no {data.store} there; it goes along with trials")
-        coming = coming_nodes(cluster.nodes)
         nodes = [*cluster.nodes, *coming]
-        sent = data.store if lacking else None
-        return RunningCluster(address, nodes, sent, is_growing=bool(coming))
+        growing = is_growing(cluster.nodes)
+        # Nodes to come may lack what those of another kind have; who has it takes nothing.
+        sent = data.store if lacking or (growing and data.is_small) else None
+        return RunningCluster(address, nodes, sent, growing)
 
 
 def _finish(

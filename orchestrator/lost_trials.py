@@ -13,8 +13,11 @@ MAX_LOSSES = 5
 
 LEFT = "NodeLeavingError"
 """What a trial raises that saved itself since its node is being drained."""
+STORAGE = "StorageError"
+"""What a trial raises that cannot use its folder: the storage may be away for a moment only."""
 _NO_PLACE = "NoPlaceError"
-# What Ray says of processes and nodes that are gone; none of them is raised by a trial.
+# What Ray says of processes and nodes that are gone, what workers come to that found no others, and
+# a storage that was away; none of them is a trial's own fault.
 _LOST = frozenset(
     {
         "RayActorError",
@@ -23,6 +26,8 @@ _LOST = frozenset(
         "LocalRayletDiedError",
         "NodeDiedError",
         "OwnerDiedError",
+        "PlaceLostError",
+        STORAGE,
         "WorkerCrashedError",
     }
 )
@@ -39,10 +44,12 @@ class LostTrials:
         self._max_losses = max_losses
         self._losses: Counter[int] = Counter()
         self._epochs: dict[int, int] = {}
+        self._placed: set[int] = set()
         self._waiting: deque[TrialRequest] = deque()
 
     def reported(self, number: int, epoch: int) -> None:
         """A trial reported an epoch, perhaps one that it had reported before it was lost."""
+        self._placed.add(number)
         if epoch > self._epochs.get(number, 0):
             self._epochs[number] = epoch
             self._losses[number] = 0
@@ -52,16 +59,18 @@ class LostTrials:
         number = request.number
         if cause.kind != LEFT:
             # Who had a place before looks for another; who never had one has failed.
-            had_place = cause.kind == _NO_PLACE and number in self._epochs
+            looks_again = cause.kind == _NO_PLACE and number in self._placed
             self._losses[number] += 1
-            is_lost = had_place or cause.kind in _LOST
+            is_lost = looks_again or cause.kind in _LOST
             if not is_lost or self._losses[number] > self._max_losses:
                 return False
-        self.put_back(request)
+        self.put_back(request, cause)
         return True
 
-    def put_back(self, request: TrialRequest) -> None:
+    def put_back(self, request: TrialRequest, cause: FailureCause) -> None:
         """Keep a trial that is to run again whatever it has lost."""
+        if cause.kind != _NO_PLACE:
+            self._placed.add(request.number)
         self._waiting.append(request)
 
     def next(self) -> TrialRequest | None:

@@ -22,6 +22,9 @@ _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
 # While somebody waits in `flush`, an MLflow that comes back is to be noticed at once.
 _HURRIED_BACKOFF_S = 0.5
+# A server answers in a fraction of this; a firewall that swallows everything would take a minute.
+_FIRST_ANSWER_S = 5.0
+_GOES_ON = "trials go on, and what MLflow misses is kept for it"
 
 
 class RunWriter(Protocol):
@@ -44,6 +47,7 @@ class MlflowSender:
         describe: One line for the user about an error.
         position_path: Where the reader's position is kept; one per outbox and store.
         warn: Takes a line when an outage begins; called on the thread.
+        first_answer_s: Seconds that `start` waits for the first answer.
     """
 
     def __init__(
@@ -53,7 +57,10 @@ class MlflowSender:
         describe: Callable[[Exception], str],
         position_path: Path,
         warn: Callable[[str], None] = lambda _: None,
+        first_answer_s: float = 0.0,
     ) -> None:
+        self._first_answer_s = first_answer_s
+        self._tried = threading.Event()
         self._outbox = outbox
         self._warn = warn
         self._open_writer = open_writer
@@ -81,8 +88,11 @@ class MlflowSender:
         return self._outbox.settle() and self._reader.is_done
 
     def start(self) -> None:
-        """Start to send."""
+        """Start to send; who cannot be reached is told of before anything else begins."""
         self._thread.start()
+        if self._first_answer_s and not self._tried.wait(self._first_answer_s):
+            late = TimeoutError(f"no answer for {self._first_answer_s:g} s")
+            self._begin_outage(self._describe(late))
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until MLflow has everything written so far, or the time is over.
@@ -140,6 +150,7 @@ class MlflowSender:
         """Send the next events; False: there are none."""
         if self._writer is None:
             self._writer = self._open()
+            self._tried.set()
         batch = self._reader.read(_EVENTS_PER_BATCH)
         if batch.end == batch.start:
             return False
@@ -153,7 +164,8 @@ class MlflowSender:
     def _open(self) -> RunWriter:
         """Connect, and bring the view to where the reader is."""
         writer = self._open_writer(self._refusals.append)
-        if self._reader.position and not writer.knows_sweep():
+        # Asked in any case: it is the first thing that needs an answer.
+        if not writer.knows_sweep() and self._reader.position:
             # Another store, or one that was thrown away: all is sent again.
             self._reader.commit(0)
         self._view = SweepView(self._outbox.identity)
@@ -173,10 +185,14 @@ class MlflowSender:
         # The view is ahead of the reader and the writer unsure of its runs: both start anew.
         self._writer = None
         self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
+        self._begin_outage(self._describe(error))
+        self._tried.set()
+
+    def _begin_outage(self, text: str) -> None:
         was_away = self._outage is not None
-        self._outage = self._describe(error)
+        self._outage = text
         if not was_away:
-            self._warn(f"{self._outage}; trials go on, and what MLflow misses is kept for it")
+            self._warn(f"{text}; {_GOES_ON}")
 
 
 def mlflow_sender(
@@ -194,7 +210,7 @@ def mlflow_sender(
         outbox: The sweep's outbox.
         store: Where MLflow keeps runs.
         data_set: Name of the data, which names the experiment.
-        warn: Takes a line when an outage begins; called on the sender's thread.
+        warn: Takes a line when an outage begins; called on the sender's thread, or by its `start`.
     """
     settle_mlflow()
     from orchestrator import mlflow_writer
@@ -212,4 +228,5 @@ def mlflow_sender(
         return mlflow_writer.describe(error, store.uri)
 
     position_path = outbox.path.with_name(f"{outbox.path.stem}.{store.short_name}.position")
-    return MlflowSender(outbox, open_writer, describe, position_path, warn)
+    first_answer_s = _FIRST_ANSWER_S if store.is_server else 0.0
+    return MlflowSender(outbox, open_writer, describe, position_path, warn, first_answer_s)

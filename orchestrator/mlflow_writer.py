@@ -111,7 +111,9 @@ class MlflowWriter:
         self._refuse = refuse
 
     def knows_sweep(self) -> bool:
-        """Whether the sweep's own run is in the store."""
+        """Whether the sweep's own run is in the store; makes nothing there."""
+        if self._client.get_experiment_by_name(self._experiment) is None:
+            return False
         self._find()
         return None in self._runs
 

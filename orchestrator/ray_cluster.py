@@ -144,6 +144,30 @@ def _probe(request: str) -> tuple[str, str]:
     return ray.util.get_node_ip_address(), probe_json(request)
 
 
+def await_worker(bundle: Mapping[str, float], limit_s: float) -> dict[str, Any]:
+    """Wait until a node has room for a process, which the autoscaler starts where there is none.
+
+    Args:
+        bundle: What the process occupies, by Ray's names.
+        limit_s: Seconds to wait.
+
+    Returns:
+        `came`: whether there is such a node; `nodes`: all living nodes now.
+    """
+    ask = ray.remote(_nothing).options(
+        num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), max_retries=0
+    )
+    asked = ask.remote()
+    done, late = ray.wait([asked], timeout=limit_s)
+    for one in late:
+        ray.cancel(one, force=True)
+    return {"came": bool(done), "nodes": [asdict(node) for node in cluster_nodes()]}
+
+
+def _nothing() -> None:
+    """Runs on a worker."""
+
+
 def check_places(places: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
     """Look from every node that trials can run on whether it finds what the driver has.
 
@@ -251,6 +275,7 @@ def main() -> None:
     """Answer requests until there are no more: first the address, then what is to be done."""
     handlers: dict[str, Callable[..., dict[str, Any]]] = {
         "probe": probe_worker,
+        "worker": await_worker,
         "places": check_places,
         "look": look_at_all_nodes,
     }

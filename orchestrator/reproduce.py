@@ -390,6 +390,10 @@ class _Again:
         """It failed, perhaps as it did then."""
         self._cause = cause
 
+    def on_wait(self, message: str) -> None:
+        """It waits for a place."""
+        self._say(message)
+
     def failure(self) -> Failure:
         """How it failed; then is left out where this run was not to come so far."""
         cause = self._recorded.summary.cause

@@ -22,8 +22,13 @@ class _Box:
     rows: "asyncio.Queue[tuple[str, _Answer] | None]" = field(default_factory=asyncio.Queue)
     unanswered: list[_Answer] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    had_place: bool = False
     stopped: bool = False
     controller: Any = None
+
+    def begin(self) -> None:
+        self.had_place = True
+        self.begun.set()
 
     def answer(self, decision: Decision) -> None:
         for one in self.unanswered:
@@ -41,16 +46,17 @@ class Mailbox:
 
     async def begin(self, key: str) -> None:
         """All workers have started; worker's side."""
-        self._boxes[key].begun.set()
+        self._boxes[key].begin()
 
-    async def has_begun(self, key: str) -> None:
-        """Wait until the workers have started, or never will."""
+    async def has_begun(self, key: str) -> bool:
+        """Wait until the workers have started; False: they never will."""
         await self._boxes[key].begun.wait()
+        return self._boxes[key].had_place
 
     async def report(self, key: str, row: str) -> str:
         """Hand in a row and wait for the decision; worker's side."""
         box = self._boxes[key]
-        box.begun.set()
+        box.begin()
         if box.stopped:
             return str(Decision.STOP.value)
         answer: _Answer = asyncio.get_running_loop().create_future()

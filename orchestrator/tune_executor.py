@@ -4,7 +4,7 @@ Tune hands out processes and carries rows; it decides nothing. Its searcher and 
 ask the source, its own state is scratch, and what it would print is turned off.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from orchestrator.own_ray import own_ray
 from orchestrator.refusal import pack_or_refuse
 from orchestrator.sent_store import SentStore, send_store
 from orchestrator.smaller_batches import with_smaller_batches
+from orchestrator.start_limit import StartLimit
 from orchestrator.trial import FailureCause, TrialRequest
 from orchestrator.trial_data import local_request
 from orchestrator.trial_runner import (
@@ -61,7 +62,7 @@ class TuneExecutor:
         workers: Workers that train one trial together.
         memory: Memory of a worker; None: not known.
         start_limit_s: Seconds in which the workers of a trial must find their place; else it
-            fails. Does nothing for one worker.
+            fails. Where trials wait so long and none runs, the sweep ends.
         cluster: Where trials run; None: on a Ray of our own on this machine.
         max_losses: Times that a trial may lose its process or node between two epochs that it
             completes; it goes on from its checkpoint each time, and then has failed.
@@ -88,20 +89,25 @@ class TuneExecutor:
         self._max_losses = max_losses
         growing = cluster is not None and cluster.is_growing
         limit_s = start_limit_s or (_GROWING_START_LIMIT_S if growing else START_LIMIT_S)
-        self._shape = GroupShape(workers, cpus, gpus, limit_s)
         self._threads = threads
         self._function = function
         needs = TrialNeeds(workers, cpus, gpus, memory)
         self._cluster = cluster
         self._packing = pack_or_refuse(needs, cluster.nodes if cluster else [Node.here()])
+        self._shape = GroupShape(workers, self._bundle(), limit_s)
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
-        """Run all trials, see `Executor.run`."""
+        """Run all trials, see `Executor.run`.
+
+        Raises:
+            NothingStartsError: Trials wait for a place and none runs.
+        """
         room = self._packing.trials
         lost = LostTrials(self._max_losses)
-        needs = self._packing.needs
-        sizes = GroupSizes(needs.workers, self._min_workers, lambda: free_slots(needs))
-        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost, sizes)
+        shape = self._shape
+        sizes = GroupSizes(shape.workers, self._min_workers, lambda: free_slots(shape.bundle))
+        limit = StartLimit(shape.start_limit_s, _room, source.on_wait)
+        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost, sizes, limit)
         with self._ray(interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
@@ -148,14 +154,27 @@ class TuneExecutor:
         return send_store(Path(self._cluster.sent_store))
 
     def _alone(self, sent: SentStore | None) -> Callable[[Mapping[str, Any]], None]:
+        asked = tune.PlacementGroupFactory([dict(self._shape.bundle)])
+        trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
+            _trainable(self._function, self._drains, sent), asked
+        )
+        return trainable
+
+    def _bundle(self) -> dict[str, float]:
+        """What each worker asks of Ray."""
         bundle = self._packing.bundle
         if self._cluster is None:
             # Nobody else places anything there, and Ray counts memory in another way than we do.
             bundle.pop("memory", None)
-        trainable: Callable[[Mapping[str, Any]], None] = tune.with_resources(
-            _trainable(self._function, self._drains, sent), tune.PlacementGroupFactory([bundle])
-        )
-        return trainable
+        elif "memory" in bundle and self._packing.needs.workers > 1 and not self._has_driver:
+            # Each trial's watching process takes a byte, wherever it lies.
+            bundle["memory"] -= self._packing.trials
+        return bundle
+
+    @property
+    def _has_driver(self) -> bool:
+        """Whether some node offers a resource to the watching processes."""
+        return self._cluster is None or needs_driver(self._packing.needs, self._packing.nodes)
 
     @property
     def _drains(self) -> bool:
@@ -163,9 +182,8 @@ class TuneExecutor:
         return self._cluster is not None
 
     def _group_trainable(self, scratch: Path, sent: SentStore | None) -> type[tune.Trainable]:
-        has_driver = self._cluster is None or needs_driver(self._packing.needs, self._packing.nodes)
         return group_trainable(
-            self._function, self._shape, scratch / "train", has_driver, self._drains, sent
+            self._function, self._shape, scratch / "train", self._has_driver, self._drains, sent
         )
 
 
@@ -183,12 +201,14 @@ class _Bridge:
         interruption: Interruption,
         lost: LostTrials,
         sizes: GroupSizes,
+        limit: StartLimit,
     ) -> None:
         self._source = source
         self._room = room
         self._interruption = interruption
         self._lost = lost
         self._sizes = sizes
+        self._limit = limit
         self._live: dict[str, TrialRequest] = {}
         # Whether the source is to be asked: after a None not before a trial has ended.
         self._has_more = True
@@ -238,17 +258,18 @@ class _Bridge:
             return
         workers = self._sizes.of(request.number)
         if self._sizes.shrink(request.number, cause):
-            self._lost.put_back(request)
+            self._lost.put_back(request, cause)
         elif smaller := with_smaller_batches(request, cause, workers):
-            self._lost.put_back(smaller)
+            self._lost.put_back(smaller, cause)
         elif not self._lost.take_back(request, cause):
             self._guard(lambda: self._source.on_failure(request.number, cause))
             return
         self._guard(lambda: self._source.on_move(request.number, cause))
 
-    def check(self) -> None:
-        """Leave Tune if the user wants it."""
+    def check(self, asked: Mapping[str, float] | None) -> None:
+        """Leave Tune if the user wants it, or nothing starts, see `StartLimit.look`."""
         self._interruption.check()
+        self._guard(lambda: self._limit.look(asked))
 
     def _guard(self, call: Callable[[], _T]) -> _T:
         try:
@@ -295,7 +316,7 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class _Watcher(TrialProgressCallback):  # type: ignore[misc]
-    """Hears of failures with their cause, and looks for Ctrl-C at every step.
+    """Hears of failures with their cause, and at every step looks for Ctrl-C and for who waits.
 
     It takes the place of Tune's own reporter, which prints whatever it is told.
     """
@@ -306,7 +327,7 @@ class _Watcher(TrialProgressCallback):  # type: ignore[misc]
         self._collector = collector
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        self._bridge.check()
+        self._bridge.check(_waits_for(trials))
         if self._collector is not None:
             self._collector.collect_now_and_then()
 
@@ -320,6 +341,24 @@ class _Watcher(TrialProgressCallback):  # type: ignore[misc]
 
     def _print(self, msg: str) -> None:
         """Nothing, see `log_result`."""
+
+
+def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
+    """What a trial asks for that has no place while none runs; None: there is no such trial."""
+    waiting = None
+    for one in trials:
+        if one.status == Trial.RUNNING:
+            return None
+        if one.status == Trial.PENDING:
+            waiting = one
+    if waiting is None:
+        return None
+    asked: Mapping[str, float] = waiting.placement_group_factory.required_resources
+    return asked
+
+
+def _room() -> tuple[Mapping[str, float], Mapping[str, float]]:
+    return ray.cluster_resources(), ray.available_resources()
 
 
 def _cause(trial: Trial) -> FailureCause:

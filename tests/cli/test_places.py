@@ -29,7 +29,7 @@ def test_a_home_that_cannot_be_made(
     [
         ("runs", "give an absolute path or a URI"),
         ("nowhere://bucket/runs", "cannot be opened as a storage folder"),
-        ("{folder}/file/runs", "sweep.yaml: cannot be written"),
+        ("{folder}/file/runs", "owner.json: cannot be written"),
     ],
 )
 def test_a_storage_that_cannot_be_written(

@@ -58,7 +58,7 @@ def test_little_room(
 def test_a_network_file_system_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor_places, "_file_system_kind", lambda _: "nfs4")
+    monkeypatch.setattr(doctor_places, "network_file_system", lambda _: "nfs4")
     found = check_home(tmp_path)[1]
     assert found.level == "warning"
     assert "(nfs4)" in found.message

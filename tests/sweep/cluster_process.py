@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from tests.cli.commands import ROOT, TIMEOUT_S, Done, command
 
@@ -18,12 +19,18 @@ from tests.cli.commands import ROOT, TIMEOUT_S, Done, command
 class SmallCluster:
     """A running cluster: its address, and the environment of those who may use it.
 
-    `dashboard` is the dashboard's URL; empty: there is none.
+    `dashboard` is the dashboard's URL; empty: there is none. `commands` takes options of nodes.
     """
 
     address: str
     environment: Mapping[str, str]
-    dashboard: str = ""
+    dashboard: str
+    commands: TextIO
+
+    def add_node(self, options: str) -> None:
+        """Start one more node, with its options as JSON; does not wait for it."""
+        self.commands.write(f"{options}\n")
+        self.commands.flush()
 
     def run(self, name: str, space: Path, *arguments: str | Path, **changes: str) -> Done:
         """Run a command with `--address` on it."""
@@ -77,7 +84,8 @@ def small_cluster(
     try:
         lines = (line.strip() for line in process.stdout)
         address, dashboard = next(line for line in lines if line.startswith("127.")).split()
-        yield SmallCluster(address, users, "" if dashboard == "-" else f"http://{dashboard}")
+        url = "" if dashboard == "-" else f"http://{dashboard}"
+        yield SmallCluster(address, users, url, process.stdin)
     finally:
         process.stdin.close()
         process.wait(TIMEOUT_S)

@@ -49,6 +49,7 @@ class RecordingSource:
     reports: dict[int, list[EpochReport]] = field(default_factory=lambda: defaultdict(list))
     causes: dict[int, FailureCause] = field(default_factory=dict)
     moves: list[tuple[int, str]] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
     live: set[int] = field(default_factory=set)
     most_live: int = 0
     began_later: list[int] = field(default_factory=list)
@@ -83,6 +84,9 @@ class RecordingSource:
         self.calls[number].append("failure")
         self.causes[number] = cause
         self.live.remove(number)
+
+    def on_wait(self, message: str) -> None:
+        self.waits.append(message)
 
 
 class BrokenSourceError(Exception):

@@ -1,4 +1,6 @@
-"""Starts a Ray cluster of two nodes on loopback, says its addresses, and ends it with its stdin.
+"""Starts a Ray cluster on loopback, says its addresses, and ends it with its stdin.
+
+Each line of stdin adds a node.
 
 A process of its own: Ray keeps one state a process, and other tests start their own.
 """
@@ -29,7 +31,8 @@ def main() -> None:
             cluster.add_node(**{**shared, **options})
         sys.stdout.write(f"{cluster.address} {cluster.webui_url or '-'}\n")
         sys.stdout.flush()
-        sys.stdin.read()
+        for options in map(json.loads, sys.stdin):
+            cluster.add_node(**{**shared, **options})
     finally:
         cluster.shutdown()
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.capacity import MemoryNeed, Node, Packing, TrialNeeds, count, gib, pack
+from orchestrator.capacity import MemoryNeed, Node, Packing, TrialNeeds, count, gib, in_words, pack
 
 # What is left of a node: CPUs, of each GPU, memory, train_driver.
 Left: TypeAlias = tuple[Fraction, tuple[Fraction, ...], Fraction, Fraction]
@@ -223,3 +223,6 @@ def test_this_machine() -> None:
 def test_words() -> None:
     assert [count(one, "GPU") for one in (0, 0.5, 1, 2)] == ["0 GPUs", "0.5 GPU", "1 GPU", "2 GPUs"]
     assert gib(1.5 * GIB) == "1.5 GiB"
+    asked = {"CPU": 2, "GPU": 1, "memory": 1.5 * GIB}
+    assert in_words(asked) == "2 CPUs, 1 GPU and 1.5 GiB of memory"
+    assert in_words({"train_driver": 0.01}) == "0.01 train_driver"

@@ -58,7 +58,7 @@ def test_a_sweep_runs_and_leaves_the_cluster_as_it_was(
     assert result["problem"] is None
     names = sorted(one.name for one in (home / "tiny").iterdir())
     reports = [f"report.{kind}" for kind in ("html", "json", "md")]
-    assert names == [*reports, "sweep.yaml", "trials"]
+    assert names == ["owner.json", *reports, "sweep.yaml", "trials"]
     assert tracked(home) == 2
     assert free(cluster) == "2.0 2 0"
 

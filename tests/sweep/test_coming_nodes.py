@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import plan as plan_module
 from orchestrator.capacity import Node
-from orchestrator.coming_nodes import coming_nodes
+from orchestrator.coming_nodes import coming_nodes, is_growing
 from orchestrator.errors import SpecError
 from orchestrator.plan import plan_on
 from orchestrator.plan_text import render
@@ -47,6 +47,13 @@ def test_nodes_that_are_there_do_not_come_again(file: Path) -> None:
     assert len(coming_nodes([HEAD, WORKER], file)) == 3
     assert len(coming_nodes([HEAD, *[WORKER] * 4], file)) == 0
     assert len(coming_nodes([HEAD, *[WORKER] * 9], file)) == 0
+
+
+def test_a_cluster_that_is_whole_grows_again_where_a_node_is_lost(
+    file: Path, tmp_path: Path
+) -> None:
+    assert is_growing([HEAD, *[WORKER] * 4], file)
+    assert not is_growing([HEAD, *[WORKER] * 4], tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize("content", ["", "- a", "a: [", "available_node_types: 3", "\x00"])

@@ -23,6 +23,12 @@ def test_with_the_fewest_it_shrinks_no_more() -> None:
     assert sizes.of(7) == 2
 
 
+def test_who_lost_its_place_takes_what_is_free_as_well() -> None:
+    sizes = GroupSizes(4, 2, lambda: 3)
+    assert sizes.shrink(7, cause("PlaceLostError"))
+    assert sizes.of(7) == 3
+
+
 @pytest.mark.parametrize("kind", ["ActorDiedError", "NodeLeavingError"])
 def test_another_loss_asks_for_all_again(kind: str) -> None:
     sizes = GroupSizes(4, 2, lambda: 2)

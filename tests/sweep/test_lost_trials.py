@@ -46,3 +46,20 @@ def test_who_had_a_place_before_looks_for_another() -> None:
     lost.reported(1, epoch=1)
     assert lost.take_back(request(1), cause("NoPlaceError"))
     assert not lost.take_back(request(1), cause("NoPlaceError"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["PlaceLostError", "NodeDiedError", "NodeLeavingError", "StorageError"]
+)
+def test_who_lost_its_place_before_an_epoch_looks_for_another(kind: str) -> None:
+    lost = LostTrials(max_losses=2)
+    assert lost.take_back(request(1), cause(kind))
+    assert lost.take_back(request(1), cause("NoPlaceError"))
+
+
+def test_who_ran_and_was_put_back_had_a_place() -> None:
+    lost = LostTrials()
+    lost.put_back(request(1), cause("PlaceLostError"))
+    lost.put_back(request(2), cause("NoPlaceError"))
+    assert lost.take_back(request(1), cause("NoPlaceError"))
+    assert not lost.take_back(request(2), cause("NoPlaceError"))

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from orchestrator.errors import PlaceError
 from orchestrator.executor import Interruption, TrialSource
 from orchestrator.progress import SilentProgress
 from orchestrator.status import read_status
@@ -57,3 +60,36 @@ def test_moves_are_said_counted_and_shown(tmp_path: Path) -> None:
             view.apply(one)
         tags = {change.run.trial: change.tags.get(MOVES_TAG) for change in view.take_changes()}
         assert (tags[0], tags[1]) == ("2", None)
+
+
+class AwayStorage:
+    """The first trial's folder is away twice; the second's for good."""
+
+    def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
+        cause = FailureCause("StorageError", "s3://runs: no answer\nand more", "")
+        while (request := source.next_trial()) is not None:
+            number = request.number
+            if number == 1:
+                source.on_report(number, EpochReport(1, {"val/SumR": 1.0}, 1001))
+                source.on_failure(number, cause)
+                continue
+            source.on_move(number, cause)
+            rising(request, lambda report, number=number: source.on_report(number, report))
+            source.on_end(number)
+
+
+def test_a_storage_that_is_away_moves_nobody_and_ends_the_sweep_if_it_stays_away(
+    tmp_path: Path,
+) -> None:
+    progress, spec = Warned(), small_spec("search.trials=4")
+    with pytest.raises(PlaceError, match=r"trials 1: s3://runs: no answer"):
+        run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, progress=progress,
+                  executor=AwayStorage())  # fmt: skip
+    assert progress.lines[0] == ("trial 0 tries again before its first epoch: s3://runs: no answer")
+    assert progress.lines[1].startswith("trial 1 stays unfinished: s3://runs: no answer")
+    status = read_status(tmp_path, "small")
+    assert status.state == "interrupted"
+    assert [(one.state.value, one.moves) for one in status.trials] == [
+        ("complete", 0),
+        ("running", 0),
+    ]

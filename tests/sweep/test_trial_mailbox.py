@@ -99,6 +99,8 @@ def test_the_watcher_hears_when_the_workers_began_or_never_will() -> None:
         assert not any(one.done() for one in waiting)
         await box.begin("a")
         await box.close("b")
-        await soon(asyncio.gather(*waiting))
+        assert await soon(asyncio.gather(*waiting)) == [True, False]
+        await box.close("a")
+        assert await soon(box.has_begun("a"))
 
     asyncio.run(run())

@@ -9,12 +9,14 @@ import pytest
 from ray._private import utils
 
 from orchestrator import own_ray
-from orchestrator.capacity import MemoryNeed
-from orchestrator.errors import RayChangedError, SpecError
+from orchestrator.capacity import MemoryNeed, Node, RunningCluster
+from orchestrator.errors import NothingStartsError, RayChangedError, SpecError
 from orchestrator.executor import Interruption
 from orchestrator.provenance import available_cpus
 from orchestrator.tune_executor import TuneExecutor
 from tests.sweep.executor_contract import ExecutorContract, RecordingSource
+
+GIB = 2**30
 
 
 @pytest.mark.integration
@@ -55,3 +57,39 @@ def test_no_room_is_said_before_anything_starts() -> None:
         TuneExecutor(9999, 0.0, 1)
     with pytest.raises(SpecError, match=r"resources\.memory_gib: a worker takes 1048576\.0 GiB"):
         TuneExecutor(1, 0.0, 1, memory=MemoryNeed(2**50))
+
+
+@pytest.mark.parametrize(
+    ("workers", "resources", "memory"),
+    # Without a resource for them, the watching processes of two trials take a byte each.
+    [(1, {}, GIB), (2, {}, GIB - 2), (2, {"train_driver": 1.0}, GIB)],
+)
+def test_workers_ask_a_cluster_for_memory(
+    workers: int, resources: dict[str, float], memory: int
+) -> None:
+    node = Node(4, 0, 4 * GIB, resources=resources)
+    cluster = RunningCluster("127.0.0.1:6379", [node])
+    executor = TuneExecutor(1, 0.0, 1, workers=workers, memory=MemoryNeed(GIB), cluster=cluster)
+    assert executor._shape.bundle == {"CPU": 1, "memory": memory}
+
+
+def test_memory_is_asked_for_only_where_all_nodes_offer_it() -> None:
+    cluster = RunningCluster("127.0.0.1:6379", [Node(4, 0, 4 * GIB), Node(4)])
+    executor = TuneExecutor(1, 0.0, 1, workers=2, memory=MemoryNeed(GIB), cluster=cluster)
+    assert executor._shape.bundle == {"CPU": 1}
+    assert TuneExecutor(1, 0.0, 1, memory=MemoryNeed(1))._shape.bundle == {"CPU": 1}
+
+
+@pytest.mark.soak
+def test_a_trial_without_place_ends_the_run_and_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was free at the start is not any more: a node has gone."""
+    monkeypatch.setattr("orchestrator.own_ray.available_cpus", lambda: 0)
+    source = RecordingSource([1, 2])
+    with pytest.raises(
+        NothingStartsError, match=r"one asks for 1 CPU; all nodes together have 0 CPUs"
+    ):
+        TuneExecutor(1, 0.0, 1, start_limit_s=8).run(source, 1, Interruption())
+    assert len(source.waits) == 1
+    assert source.calls == {1: ["begin"]}

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.mlflow_tracker import MlflowSender
+from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
 from orchestrator.outbox import Outbox
+from orchestrator.tracking_store import TrackingStore
 from orchestrator.tracking_view import MetricRow, RunChange, RunIdentity
 from tests.tracking.fake_sweep import sweep_events, sweep_started
 
@@ -54,6 +55,18 @@ class Store:
         return self.rows, self.params, self.tags, self.status
 
 
+class HangingStore(Store):
+    """Says nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def check(self) -> None:
+        assert self.go.wait(120)
+        super().check()
+
+
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
     box = Outbox(tmp_path / "s.jsonl")
@@ -61,9 +74,17 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
     box.close()
 
 
-def sender_of(outbox: Outbox, store: Store, name: str = "a") -> MlflowSender:
+def sender_of(
+    outbox: Outbox,
+    store: Store,
+    name: str = "a",
+    told: Callable[[str], None] = lambda _: None,
+    first_answer_s: float = 0.0,
+) -> MlflowSender:
     path = outbox.path.with_suffix(f".{name}")
-    return MlflowSender(outbox, store.writer, lambda error: f"away: {error}", path)
+    return MlflowSender(
+        outbox, store.writer, lambda error: f"away: {error}", path, told, first_answer_s
+    )
 
 
 def send(outbox: Outbox, store: Store, name: str = "a") -> MlflowSender:
@@ -124,13 +145,50 @@ def test_the_beginning_of_an_outage_is_told_once(outbox: Outbox) -> None:
     store = Store()
     store.failures_left = 3
     told: list[str] = []
-    path = outbox.path.with_suffix(".a")
-    sender = MlflowSender(outbox, store.writer, lambda error: f"away: {error}", path, told.append)
+    sender = sender_of(outbox, store, told=told.append)
     sender.start()
     assert sender.flush(20)
     sender.stop()
     assert len(told) == 1
     assert told[0].startswith("away: connection refused; trials go on")
+
+
+def test_who_is_away_is_told_before_anything_is_sent(outbox: Outbox) -> None:
+    store = Store()
+    store.failures_left = 1000
+    told: list[str] = []
+    sender = sender_of(outbox, store, told=told.append, first_answer_s=60)
+    sender.start()
+    assert told == ["away: connection refused; trials go on, and what MLflow misses is kept for it"]
+    sender.stop()
+
+
+def test_who_does_not_answer_is_told_once(outbox: Outbox) -> None:
+    store = HangingStore()
+    told: list[str] = []
+    sender = sender_of(outbox, store, told=told.append, first_answer_s=0.1)
+    sender.start()
+    assert [one.partition(";")[0] for one in told] == ["away: no answer for 0.1 s"]
+    assert str(sender.problem) == "away: no answer for 0.1 s"
+    fill(outbox, [sweep_started()])
+    store.failures_left = 1
+    store.go.set()
+    assert sender.flush(20)
+    sender.stop()
+    assert sender.problem is None
+    assert len(told) == 1
+
+
+def test_a_server_that_cannot_be_reached_is_told_when_its_sender_starts(outbox: Outbox) -> None:
+    told: list[str] = []
+    nowhere = TrackingStore("http://127.0.0.1:9", None)
+    sender = mlflow_sender(outbox, nowhere, "data", told.append)
+    # Whatever the machine is busy with.
+    sender._first_answer_s = 60
+    sender.start()
+    sender.stop(0)
+    (line,) = told
+    assert line.startswith("MLflow at http://127.0.0.1:9 does not take results: it cannot be reach")
 
 
 def test_a_later_sender_goes_on_where_the_first_was_stopped(outbox: Outbox) -> None:
