@@ -28,6 +28,7 @@ HOMES = {
     "botocore": ("orchestrator/cluster_keys.py",),
     "optuna": (
         "orchestrator/study.py",
+        "orchestrator/study_faults.py",
         "orchestrator/study_storage.py",
         "orchestrator/searcher.py",
         "orchestrator/early_stopping.py",
