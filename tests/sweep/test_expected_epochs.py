@@ -24,9 +24,11 @@ def stopping(method: str, first_rung: int, reduction: int, max_epochs: int) -> E
     )
 
 
-def pruned_by_optuna(pruner: BasePruner, scores: list[int], max_epochs: int) -> list[int]:
-    """Epochs of trials whose value is the same at every epoch."""
-    study = optuna.create_study(direction="maximize", pruner=pruner)
+def pruned_by_optuna(
+    pruner: BasePruner, scores: list[int], max_epochs: int, name: str = "study"
+) -> list[int]:
+    """Epochs of trials whose value is the same at every epoch; hyperband deals by the name."""
+    study = optuna.create_study(study_name=name, direction="maximize", pruner=pruner)
     epochs = []
     for score in scores:
         trial = study.ask()
