@@ -358,7 +358,8 @@ class SweepDriver:
 
     def _ended(self, number: int) -> None:
         summary = self._study.summary(number)
-        self._send(ended_event(summary, now_ms()))
+        # As the study has it, so that an event which is made again later is the same one.
+        self._send(ended_event(summary, summary.ended_ms or now_ms()))
         self._progress.ended(number, summary.state, summary.cause)
         if self._known is not None and summary.state is TrialState.COMPLETE:
             self._known.completed(summary)
