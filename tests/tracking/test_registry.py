@@ -7,6 +7,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from requests import HTTPError
 
 from orchestrator.errors import RegistryError, TrackingOutageError
@@ -158,15 +159,49 @@ def test_registering_twice_gives_the_same_version_and_undoes_no_promotion(
     assert len(connect(store).search_model_versions(f"name = '{MODEL}'")) == 2
 
 
-def test_a_registration_that_was_killed_before_its_alias_is_finished_by_the_next(
-    store: TrackingStore, origin: SweepOrigin, export: Path
+class KilledError(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "create_registered_model",
+        "create_logged_model",
+        "log_model_artifacts",
+        "finalize_logged_model",
+        "create_model_version",
+        "set_registered_model_alias",
+        "set_model_version_tag",
+    ],
+)
+def test_a_registration_that_is_killed_is_finished_by_the_next(
+    store: TrackingStore,
+    origin: SweepOrigin,
+    export: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    is_done: bool,
 ) -> None:
-    register(store, origin, candidate(export, 0, 100.0))
-    client = connect(store)
-    client.delete_registered_model_alias(MODEL, "champion")
-    client.delete_model_version_tag(MODEL, "1", "prvr.decided")
+    real = getattr(MlflowClient, call)
+
+    def killed(self: MlflowClient, *arguments: object, **options: object) -> None:
+        if is_done:
+            real(self, *arguments, **options)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, killed)
+        with pytest.raises(KilledError):
+            register(store, origin, candidate(export, 0, 100.0))
     [version] = register(store, origin, candidate(export, 0, 100.0))
     assert (version.version, version.alias) == ("1", "champion")
+    client = connect(store)
+    [there] = client.search_model_versions(f"name = '{MODEL}'")
+    assert (there.tags["prvr.decided"], aliases(store)) == ("champion", {"champion": "1"})
+    model = mlflow.pyfunc.load_model(there.source)
+    assert model.predict(np.ones((1, 2, TEXT_DIM), np.float32)).shape == (1, HIDDEN)
 
 
 def test_a_version_says_where_it_comes_from(
