@@ -264,13 +264,16 @@ def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) 
         raise CheckpointError(f"{place}: does not say what model it holds: {error!r}") from error
 
 
+_LEFT = "another trial left it there: remove the folder, or train in another one"
+
+
 def _check_same(
     folder: Folder, header: dict[str, Any], settings: Settings, store_fingerprint: str
 ) -> None:
     if header["store_fingerprint"] != store_fingerprint:
         raise CheckpointError(
             f"{folder.uri}/{LAST}: was trained on a store with fingerprint "
-            f"{header['store_fingerprint'][:12]}, this one has {store_fingerprint[:12]}"
+            f"{header['store_fingerprint'][:12]}, this one has {store_fingerprint[:12]}; {_LEFT}"
         )
     ours = _resumable(settings.model_dump(mode="json"))
     theirs = _resumable(header["settings"])
@@ -282,7 +285,7 @@ def _check_same(
     ]
     if different:
         raise CheckpointError(
-            f"{folder.uri}/{LAST}: was trained with other settings: {'; '.join(different)}"
+            f"{folder.uri}/{LAST}: was trained with other settings: {'; '.join(different)}; {_LEFT}"
         )
 
 
