@@ -23,6 +23,11 @@ _GUARD_LIMIT_S = 120
 _END_LIMIT_S = 10
 
 
+def _has_value(home: Path) -> bool:
+    """Whether a trial's first epoch is in the study."""
+    return any(one.value is not None for one in read_status(home, "small").trials)
+
+
 @pytest.fixture
 def sweep(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A sweep in a session of its own, as a terminal has, with its trials running."""
@@ -36,7 +41,7 @@ def sweep(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         start_new_session=True,
     )
     limit_s = time.monotonic() + _START_LIMIT_S
-    while not any(markers.iterdir()):
+    while not (any(markers.iterdir()) and _has_value(tmp_path / "home")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit_s, "no trial has started"
         time.sleep(0.2)
