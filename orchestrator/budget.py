@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 
+from orchestrator.epoch_log import EpochRow
 from orchestrator.spec_sections import Budget
 from orchestrator.study import StudyReader
 from orchestrator.sweep_spec import SweepSpec
@@ -88,7 +89,8 @@ def _exceeded(budget: Budget, found: Spent, gpu_hours: float, wall_hours: float)
 
 def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[float, float]]:
     """Begin and end of every recorded epoch in seconds, interruptions cut out."""
-    raw = [span for one in trials for span in _epochs(one, study)]
+    rows = study.all_rows()
+    raw = [span for one in trials for span in _epochs(one, rows[one.number])]
     typical = median([end - begin for begin, end in raw if end > begin] or [0.0])
     longest = _LONGEST_IN_MEDIANS * typical
     return [
@@ -97,8 +99,8 @@ def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[flo
     ]
 
 
-def _epochs(trial: TrialSummary, study: StudyReader) -> list[tuple[float, float]]:
-    ends = [row.timestamp_ms / 1000 for row in study.rows(trial.number)]
+def _epochs(trial: TrialSummary, rows: Sequence[EpochRow]) -> list[tuple[float, float]]:
+    ends = [row.timestamp_ms / 1000 for row in rows]
     begin = trial.started_ms / 1000 if trial.started_ms is not None else None
     times = ends if begin is None else [begin, *ends]
     return list(pairwise(times))

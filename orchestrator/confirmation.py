@@ -62,7 +62,7 @@ def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:
 def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
     """Configurations with fresh runs, the best first (`by_mean`); none before there are any."""
     trials = {one.number: one for one in study.summaries()}
-    runs = _by_mean(study, (some for _, some in sorted(_fresh_runs(trials.values()).items())))
+    runs = _by_mean(study, _fresh_runs(trials.values()).values())
     return tuple(Confirmed(trials[some[0].confirms or 0], tuple(some)) for some in runs)
 
 

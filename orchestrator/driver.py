@@ -115,6 +115,7 @@ class SweepDriver:
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
         self._over_budget: str | None = None
+        self._is_budget_spent = False
         self._broken: dict[int, FailureCause] = {}
 
     @property
@@ -164,14 +165,14 @@ class SweepDriver:
 
         While trials run it may still change: one that ends early leaves what it was granted.
         """
-        if self._over_budget is None or self._running:
-            self._over_budget = refusal(self._spec, self._study)
-        if self._over_budget is None or self._running:
-            return self._over_budget is not None
-        if self._study.attributes.get(OVER_BUDGET) is None:
+        if self._is_budget_spent:
+            return True
+        self._over_budget = refusal(self._spec, self._study)
+        if self._over_budget is not None and not self._running:
+            self._is_budget_spent = True
             self._progress.warn(f"budget: {self._over_budget}; no further trial is begun")
             self._study.set_attribute(OVER_BUDGET, self._over_budget)
-        return True
+        return self._over_budget is not None
 
     def _begins_round(self) -> bool:
         """Whether there is another round, which is planned on what all trials came to."""

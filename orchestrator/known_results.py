@@ -97,9 +97,14 @@ class KnownResults:
             known = KnownTrial(one.sweep, one.number, one.folder, one.taken_from)
             self._by_key.setdefault(one.key, []).append(known)
 
-    def names(self, key: str) -> bool:
-        """Whether an index names a complete trial of this key; its folder is not looked at."""
-        return any(True for _ in self._candidates(key))
+    def named(self) -> set[str]:
+        """Keys that an index names a complete trial of; no folder is looked at.
+
+        Raises:
+            StorageError: The storage's index cannot be listed.
+        """
+        indexed = (name.removesuffix(_file("")) for name in self._index.names())
+        return {*self._by_key, *indexed}
 
     def take_over(self, request: TrialRequest) -> TakenOver | None:
         """Bring the results of the same key into the trial's folder; None: there are none.

@@ -1,6 +1,5 @@
 """How many of a sweep's trials need no training, as far as that is known before it starts."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,8 @@ def known_runs(spec: SweepSpec, home: Path, storage: str | None) -> int:
     fingerprint = known_fingerprint(spec.data, home)
     keys = [_key(spec, one, fingerprint or "") for one in parameters]
     there = home.is_dir() or storage is not None
-    is_known = _lookup(spec, home, storage) if fingerprint and there else (lambda _: False)
-    return len(keys) - sum(not is_known(one) for one in set(keys))
+    known = _named(spec, home, storage) if fingerprint and there else set()
+    return len(keys) - len(set(keys) - known)
 
 
 def _parameters(spec: SweepSpec) -> list[dict[str, Any]]:
@@ -53,11 +52,11 @@ def _key(spec: SweepSpec, parameters: dict[str, Any], fingerprint: str) -> str:
         return repr(parameters)
 
 
-def _lookup(spec: SweepSpec, home: Path, storage: str | None) -> Callable[[str], bool]:
+def _named(spec: SweepSpec, home: Path, storage: str | None) -> set[str]:
     # Optuna takes long to import, and most plans need none of it.
     from orchestrator.known_results import KnownResults
     from orchestrator.study_storage import complete_trials, study_url
 
     there = complete_trials(study_url(home))
     metric, place = spec.objective.metric, storage or str(home)
-    return KnownResults(spec.name, place, metric, there, warn=lambda _: None).names
+    return KnownResults(spec.name, place, metric, there, warn=lambda _: None).named()

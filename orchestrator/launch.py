@@ -25,13 +25,19 @@ from orchestrator.estimate import trial_needs
 from orchestrator.growing_cluster import bring_first_worker
 from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
-from orchestrator.outbox import Outbox, set_aside
+from orchestrator.outbox import Outbox, identity_of, set_aside
 from orchestrator.places import Places, home_option
 from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
-from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
+from orchestrator.registry import (
+    SCORING_FAILED,
+    Candidate,
+    RegisteredVersion,
+    SweepOrigin,
+    register_champion,
+)
 from orchestrator.report.publishing import publish
-from orchestrator.scoring import Scores, scored
+from orchestrator.scoring import Scores, is_scored, scored
 from orchestrator.shared_places import SharedData, marked_places
 from orchestrator.spec_changes import extensions, spec_changes
 from orchestrator.storage_owner import claim
@@ -69,6 +75,7 @@ class LaunchResult:
         problem: What kept results or models from MLflow; None: nothing.
         report: Where the page about the sweep is; None: there is none.
         protocol: What is reported, see `SweepSpec.protocol`.
+        is_unscored: Whether scoring on test failed for a selected trial.
     """
 
     sweep: SweepResult
@@ -77,6 +84,7 @@ class LaunchResult:
     problem: str | None
     report: str | None = None
     protocol: str = "validation"
+    is_unscored: bool = False
 
 
 def launch(
@@ -187,14 +195,17 @@ def outbox_path(home: Path, sweep: str) -> Path:
 
 
 def _new_outbox(sweep: str, home: Path) -> Outbox:
-    """The outbox of a new sweep; one with trials belongs to a study that is gone."""
+    """The outbox of a new sweep; one with trials, or a damaged one, is of a study that is gone."""
     path = outbox_path(home, sweep)
-    if path.exists():
-        there = Outbox(path)
-        there.close()
-        if any("number" in one for one in there.events()):
-            set_aside(path)
+    if path.exists() and (identity_of(path) is None or _has_trials(path)):
+        set_aside(path)
     return Outbox(path)
+
+
+def _has_trials(path: Path) -> bool:
+    there = Outbox(path)
+    there.close()
+    return any("number" in one for one in there.events())
 
 
 def _refuse_existing(spec: SweepSpec, home: Path) -> None:
@@ -294,37 +305,34 @@ def _finish(
         return LaunchResult(result, (), None, None if sent else sender.problem)
     study = StudyReader.open(study_url(places.home), spec.name)
     selected = crowned(study, spec.registration.top)
-    scores, unscored = _scores(spec, places, store, selected)
+    scores, unscored = (
+        scored(selected, spec, store, places.home) if is_scored(spec, store) else ({}, None)
+    )
     page = publish(
         places.home, spec.name, places.storage or str(places.home), outbox, progress.warn
     )
     if sender.problem:
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
     sender.flush(_FLUSH_S)
-    found = LaunchResult(result, (), _metrics_of(scores, selected), unscored or sender.problem)
+    problem = unscored or sender.problem
+    found = LaunchResult(
+        result, (), _metrics_of(scores, selected), problem, is_unscored=bool(unscored)
+    )
     if selected:
         with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
-            candidates = [_candidate(one, scores, Path(folder)) for one in selected]
+            why = _untested(spec, store)
+            candidates = [_candidate(one, scores, why, Path(folder)) for one in selected]
             found = _register(spec, places, store, outbox, found, candidates)
     return replace(found, report=page, protocol=spec.protocol)
 
 
-def _scores(
-    spec: SweepSpec, places: Places, store: "FeatureStore", trials: Sequence[TrialSummary]
-) -> tuple[Scores, str | None]:
-    """Scores on test, and what kept them from being made: no reason to lose the models."""
-    try:
-        return scored(trials, spec, store, places.home), None
-    except Exception as error:  # noqa: BLE001  (shown with the result, and `resume` tries again)
-        return {}, f"the winner was not scored on test: {type(error).__name__}: {error}"
-
-
 def _metrics_of(scores: Scores, trials: Sequence[TrialSummary]) -> dict[str, float] | None:
     """Metrics of the winner."""
-    return dict(scores[trials[0].number].metrics) if trials and scores else None
+    score = scores.get(trials[0].number) if trials else None
+    return dict(score.metrics) if score else None
 
 
-def _candidate(trial: TrialSummary, scores: Scores, folder: Path) -> Candidate:
+def _candidate(trial: TrialSummary, scores: Scores, untested: str, folder: Path) -> Candidate:
     """Export a trial's best epoch."""
     from prvr_model.checkpoint import export_model
     from prvr_model.storage import Folder
@@ -333,8 +341,23 @@ def _candidate(trial: TrialSummary, scores: Scores, folder: Path) -> Candidate:
     assert trial.best_epoch is not None
     export = folder / f"{trial.number:05d}"
     export_model(Folder.open(trial.folder), export)
-    test = scores[trial.number].metrics if scores else None
-    return Candidate(trial.number, trial.key, trial.value, trial.best_epoch, export, test)
+    score = scores.get(trial.number)
+    return Candidate(
+        trial.number,
+        trial.key,
+        trial.value,
+        trial.best_epoch,
+        export,
+        score.metrics if score else None,
+        untested,
+    )
+
+
+def _untested(spec: SweepSpec, store: "FeatureStore") -> str:
+    """Why a model has no score on test."""
+    if spec.protocol == "paper":
+        return "protocol paper leaves test untouched"
+    return SCORING_FAILED if store.has_split("test") else "the data has no test split"
 
 
 def _register(

@@ -36,6 +36,7 @@ DECIDED_TAG = "prvr.decided"
 _COMPARED_TAGS = {METRIC_TAG: "metric", DIRECTION_TAG: "direction", PROTOCOL_TAG: "protocol",
                   FINGERPRINT_TAG: "data"}  # fmt: skip
 _NO_TEST = "none"
+SCORING_FAILED = "it could not be scored on test"
 _VERSIONS_PER_PAGE = 200
 
 
@@ -72,7 +73,8 @@ class Candidate:
         value: Its objective.
         epoch: Epoch of the weights.
         export: Folder that `checkpoint.export_model` wrote.
-        test: Metrics on the test split; None: the data has none.
+        test: Metrics on the test split; None: it was not scored there.
+        untested: Why it was not.
     """
 
     number: int
@@ -81,6 +83,7 @@ class Candidate:
     epoch: int
     export: Path
     test: Mapping[str, float] | None
+    untested: str = "the data has no test split"
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ class _Registry:
         """
         self._ensure_model()
         version = self._find(origin, candidate.key) or self._create(origin, candidate)
+        self._add_score(version, origin, candidate)
         if DECIDED_TAG in version.tags:
             alias = self._alias_of(version)
             reason = f"registered before as version {version.version}; aliases stay as they are"
@@ -199,6 +203,18 @@ class _Registry:
         return RegisteredVersion(
             self._model, str(version.version), candidate.number, candidate.value, alias, reason
         )
+
+    def _add_score(
+        self, version: "ModelVersion", origin: SweepOrigin, candidate: Candidate
+    ) -> None:
+        """Say what a version scores that could not be scored when it was made."""
+        tags = _version_tags(origin, candidate)
+        if candidate.test is not None and version.tags.get(TEST_TAG) != tags[TEST_TAG]:
+            text = _describe(origin, candidate)
+            self._client.update_model_version(self._model, version.version, text)
+            self._client.set_model_version_tag(
+                self._model, version.version, TEST_TAG, tags[TEST_TAG]
+            )
 
     def promote(self, version: str) -> Promotion:
         """Move the champion's alias by hand."""
@@ -366,7 +382,7 @@ def _describe(origin: SweepOrigin, candidate: Candidate) -> str:
         f"{candidate.value:.2f} after {candidate.epoch} epochs"
     )
     if candidate.test is None:
-        return f"{text}; the data has no test split."
+        return f"{text}; {candidate.untested}."
     scores = ", ".join(f"{name} {value:.2f}" for name, value in _fused(candidate.test).items())
     return f"{text}; on test {scores}."
 

@@ -14,7 +14,7 @@ from orchestrator.early_stopping import build_pruner, pruner_arguments
 from orchestrator.errors import ResumeError
 from orchestrator.home_lock import locked_home
 from orchestrator.launch import Drive, LaunchResult, drive, outbox_path
-from orchestrator.outbox import Outbox, set_aside
+from orchestrator.outbox import Outbox, identity_of, set_aside
 from orchestrator.places import Places, home_option
 from orchestrator.planned_trials import TrialPlan
 from orchestrator.progress import Progress
@@ -102,7 +102,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
         store = _same_data(spec, request.home, kept["data_fingerprint"], say)
         _extend(url, before, spec, kept)
         if places.storage is not None:
-            _follow(url, spec, places.storage)
+            _follow(url, spec, request.home, places.storage)
         there = StudyReader.open(url, request.sweep)
         say(_what_is_there(there, spec))
         executor, address = _where(kept["places"], request, has_work=_has_work(there, spec))
@@ -243,17 +243,21 @@ def _judged_seeds(before: SweepSpec, spec: SweepSpec, kept: dict[str, Any]) -> d
     return {JUDGED_SEEDS: [*kept.get(JUDGED_SEEDS, ()), before.ablation.num_seeds]}
 
 
-def _follow(url: str, spec: SweepSpec, storage: str) -> None:
-    """Write down where the folders of finished trials are, if the storage was moved."""
+def _follow(url: str, spec: SweepSpec, home: Path, storage: str) -> None:
+    """Write down where the folders of finished trials are, if storage or home were moved."""
     study = SweepStudy.reopen(
         url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
     )
     moved = {}
     for one in study.summaries():
-        place = uri_below(storage, f"{spec.name}/trials/{one.number:05d}")
-        is_elsewhere = one.folder and one.state is not TrialState.RUNNING and one.folder != place
-        if is_elsewhere and _has_files(place) and not _has_files(one.folder):
-            moved[one.number] = place
+        if not one.folder or one.state is TrialState.RUNNING:
+            continue
+        name = f"{spec.name}/trials/{one.number:05d}"
+        places = (one.folder, uri_below(storage, name), uri_below(str(home), name))
+        found = next(filter(_has_files, places), one.folder)
+        # Also one that was below the home until now, and so was never written down as moved.
+        if found != study.recorded_folder(one.number):
+            moved[one.number] = found
     if moved:
         study.move_folders(url, moved)
 
@@ -309,9 +313,7 @@ def _where(
 
 def _reopened(path: Path, identity: str) -> tuple[Outbox, Told]:
     """The sweep's outbox; where it is gone, one under its name that is filled from the study."""
-    outbox = Outbox(path, identity)
-    if outbox.identity != identity:
-        outbox.close()
+    if path.exists() and identity_of(path) != identity:
         set_aside(path)
-        outbox = Outbox(path, identity)
+    outbox = Outbox(path, identity)
     return outbox, Told.of(outbox.events())

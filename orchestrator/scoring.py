@@ -38,29 +38,38 @@ Scores: TypeAlias = Mapping[int, TestScore]
 """By trial number."""
 
 
+def is_scored(spec: SweepSpec, store: "FeatureStore") -> bool:
+    """Whether selected trials are scored on test at all.
+
+    Not where the data has no such split, nor under the protocol `paper`, which reports the split
+    that it selects on.
+    """
+    return store.has_split("test") and spec.protocol == "validation"
+
+
 def scored(
     trials: Iterable[TrialSummary], spec: SweepSpec, store: "FeatureStore", home: Path
-) -> Scores:
+) -> tuple[Scores, str | None]:
     """Scores of trials on test; those that the study has are not made again.
 
-    None where the data has no test split, nor under the protocol `paper`, which reports the split
-    that it selects on.
-
-    Raises:
-        PrvrError: A checkpoint cannot be read.
+    Returns:
+        The scores, and why there is none of some trials; None: they are complete.
     """
-    if not store.has_split("test") or spec.protocol != "validation":
-        return {}
     url = study_url(home)
     there = kept_scores(StudyReader.open(url, spec.name))
-    found = {one.number: _kept(one, there) or _score(one, spec, store) for one in trials}
+    found, problems = {}, []
+    for one in trials:
+        try:
+            found[one.number] = _kept(one, there) or _score(one, spec, store)
+        except Exception as error:  # noqa: BLE001  (told with the result, and no reason to lose the model)
+            problems.append(f"trial {one.number}: {type(error).__name__}: {error}")
     if any(there.get(number) != one for number, one in found.items()):
         study = SweepStudy.reopen(
             url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
         )
         kept = {str(number): asdict(one) for number, one in {**there, **found}.items()}
         study.set_attribute(TEST_SCORES, kept)
-    return found
+    return found, f"not scored on test: {'; '.join(problems)}" if problems else None
 
 
 def kept_scores(study: StudyReader) -> Scores:

@@ -133,6 +133,11 @@ class StudyReader:
         """Epochs of a trial as recorded."""
         return EpochLog.of(self._frozen(number).user_attrs).rows
 
+    def all_rows(self) -> tuple[tuple[EpochRow, ...], ...]:
+        """Epochs of every trial, by number."""
+        trials = self._study.get_trials(deepcopy=False)
+        return tuple(EpochLog.of(one.user_attrs).rows for one in trials)
+
     def summary(self, number: int) -> TrialSummary:
         """One trial."""
         return self._summary(self._frozen(number))
@@ -182,6 +187,10 @@ class StudyReader:
             workers=tuple(frozen.user_attrs.get(WORKERS, ())),
             moves=frozen.user_attrs.get(MOVES, 0),
         )
+
+    def recorded_folder(self, number: int) -> str:
+        """Folder of a trial as it was written down; empty: it was not."""
+        return str(self._frozen(number).user_attrs.get(REQUEST, {}).get("folder", ""))
 
     def _folder(self, number: int, recorded: str) -> str:
         """Folder of a trial; below the home it is where the home is now, which may be moved."""

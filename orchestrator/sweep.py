@@ -16,6 +16,7 @@ from orchestrator.executor import Executor, Interruption
 from orchestrator.inline_executor import InlineExecutor
 from orchestrator.known_results import KnownResults
 from orchestrator.outbox import EventSink
+from orchestrator.places import home_option
 from orchestrator.planned_trials import PlannedTrial
 from orchestrator.progress import Progress, SilentProgress
 from orchestrator.provenance import code_version, hardware, package_versions
@@ -146,7 +147,7 @@ def run_sweep(
         spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more, known
     )
     begin()
-    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown)
+    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown, home)
     best = crowned(study, 1)
     return SweepResult(
         sweep=spec.name,
@@ -198,6 +199,7 @@ def _run(
     study: SweepStudy,
     sink: SafeSink,
     progress: Progress,
+    home: Path,
 ) -> bool:
     """Run to the end, whatever it is, and write it down; True: interrupted.
 
@@ -213,7 +215,7 @@ def _run(
             raise PlaceError(
                 f"the storage of the trials' folders cannot be used: {driver.broken_storage}; "
                 "unfinished trials go on from their last checkpoints once it can: `prvr-sweep "
-                f"resume {study.name}`"
+                f"resume {study.name}{home_option(home)}`"
             )
     except KeyboardInterrupt:
         state = "interrupted"

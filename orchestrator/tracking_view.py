@@ -321,14 +321,15 @@ class SweepView:
     def _crowned(self) -> _Trial | None:
         """The winner as the launch names it: what was run on several seeds goes by its mean."""
         groups: defaultdict[Any, list[_Trial]] = defaultdict(list)
-        for one in self._ordered():
+        for _, one in sorted(self._trials.items()):
             origin = one.confirms if one.confirms is not None else one.variant
             if one.state == "complete" and one.value is not None and origin is not None:
                 groups[origin].append(one)
         if not groups:
             return self._best()
-        best = by_mean(groups.values(), lambda one: one.value or 0.0, maximize=not self._minimize)
-        return best[0][0]
+        best = by_mean(groups.values(), _value, maximize=not self._minimize)
+        sign = -1 if self._minimize else 1
+        return max(best[0], key=lambda one: sign * _value(one))
 
     def _note(self) -> str:
         best = self._crowned()
@@ -364,6 +365,10 @@ class SweepView:
         change = self._changes[number]
         change.run = self.sweep_run if trial is None else trial.run
         return change
+
+
+def _value(trial: _Trial) -> float:
+    return trial.value or 0.0
 
 
 def _final_rows(trial: _Trial, end_ms: int) -> list[MetricRow]:

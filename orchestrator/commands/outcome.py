@@ -43,8 +43,8 @@ def _remedy(result: "LaunchResult", places: "Places", spec: "SweepSpec") -> str:
     sweep = result.sweep
     is_wanted = sweep.best and spec.registration.top
     is_unregistered = is_wanted and not result.registered
-    is_unscored = is_wanted and result.test is None
-    name = "resume" if is_unregistered or is_unscored or sweep.interrupted else "sync"
+    goes_on = is_unregistered or result.is_unscored or sweep.interrupted
+    name = "resume" if goes_on else "sync"
     # Of an address that holds a password the study keeps nothing.
     where = " --tracking-uri URI" if places.remembered()["tracking_has_password"] else ""
     command = f"`prvr-sweep {name} {sweep.sweep}{home_option(places.home)}{where}`"
@@ -91,7 +91,9 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
     if sweep.best and sweep.best.variant is not None:
-        lines.append("  best run of the row with the best mean; what is real is in the report")
+        lines.append(
+            "  best run of the row that its mean over seeds crowns; what is real is in the report"
+        )
     lines += confirmation_lines(sweep.confirmed, sweep.direction)
     if result.protocol == "paper":
         lines.append(f"  {PAPER}")

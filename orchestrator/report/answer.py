@@ -98,7 +98,7 @@ def _of_search(findings: Findings, search: SearchFinding) -> str:
         best = search.confirmed[0]
         fresh = with_spread((best.mean, best.standard_deviation))
         return (
-            f"The configuration of trial {best.searched.number} has the best mean on fresh seeds: "
+            f"The configuration of trial {best.searched.number} is crowned by fresh seeds: "
             f"{metric} {fresh} in {len(best.runs)} runs. {_chosen(findings, best)}"
         )
     return (

@@ -8,7 +8,6 @@ from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import number
 from orchestrator.report.metric_names import display_name
 from orchestrator.statistics.comparison import Verdict
-from orchestrator.statistics.contrasts import Contrast
 from orchestrator.trial import TrialSummary
 
 _RECALLS = ("R1", "R5", "R10", "R100", "SumR")
@@ -38,7 +37,13 @@ def _row(findings: Findings, winner: TrialSummary) -> str:
         return ""
     row = next(one for one in findings.ablation.rows if one.name == winner.variant)
     values = [one.trial.value for one in row.runs if one.trial.value is not None]
-    text = f"{row.name} has the best mean{_standing(findings, row.name)}."
+    most = max(len(one.runs) for one in findings.ablation.rows)
+    of = (
+        ""
+        if all(len(one.runs) == most for one in findings.ablation.rows)
+        else (" of the rows with the most complete runs")
+    )
+    text = f"{row.name} has the best mean{of}{_standing(findings, row.name)}."
     if len(values) < 2:
         return f"{text} "
     return (
@@ -53,11 +58,15 @@ def _standing(findings: Findings, row: str) -> str:
     if ablation.table is None or len(ablation.rows) < 2:
         return ""
     baseline = ablation.rows[0].name
+    real = [
+        one.contrast.variant
+        for one in ablation.table.comparisons
+        if one.contrast.reference == baseline and one.verdict is Verdict.REAL
+    ]
     if row == baseline:
-        return "; no row is shown to be better"
-    verdicts = {one.contrast: one.verdict for one in ablation.table.comparisons}
-    is_real = verdicts.get(Contrast(row, baseline)) is Verdict.REAL
-    return f"; it is {'' if is_real else 'not '}shown to be better than {baseline}"
+        better = f"{', '.join(real)} on fewer runs" if real else "no row"
+        return f"; {better} is shown to be better"
+    return f"; it is {'' if row in real else 'not '}shown to be better than {baseline}"
 
 
 def _selection(findings: Findings) -> str:

@@ -38,7 +38,7 @@ def test_trials_stay_unfinished_and_go_on_when_it_can_be_written_again(
     assert "the storage of the trials' folders cannot be used: trials 0: " in err
     assert "safetensors: cannot be written" in err
     assert os.strerror(reason) in err
-    assert "`prvr-sweep resume tiny`" in err
+    assert f"`prvr-sweep resume tiny --home {home}`" in err
 
     assert cli.run(["status", "tiny", *place, "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

@@ -188,7 +188,7 @@ def test_a_confirmed_search_shows_both_values(tmp_path: Path) -> None:
     run(tmp_path, SEARCH, "confirm={top: 2, seeds: 3}")
     found = report(tmp_path, "small")
     text = render(found, "md")
-    assert "has the best mean on fresh seeds: val/SumR" in text
+    assert "is crowned by fresh seeds: val/SumR" in text
     assert found.search is not None
     best = found.search.confirmed[0]
     chosen = (best.searched.value or 0.0) > best.mean
@@ -205,6 +205,12 @@ def test_a_sweep_without_a_complete_trial_has_a_report(tmp_path: Path, wanted: s
     run(tmp_path, LADDER, "ablation.seeds=1", function="dying")
     text = render(report(tmp_path, "small"), wanted)  # type: ignore[arg-type]
     assert "No trial is complete yet: there is no answer." in text
+
+
+def test_a_row_with_failed_runs_is_behind_and_that_is_said(tmp_path: Path) -> None:
+    run(tmp_path, LADDER, "ablation.seeds=2", function="failing")
+    text = render(report(tmp_path, "small"), "md")
+    assert "baseline has the best mean of the rows with the most complete runs; no row is" in text
 
 
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:

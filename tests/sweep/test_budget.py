@@ -139,10 +139,27 @@ def test_what_a_trial_leaves_that_ends_early_is_granted_to_another(tmp_path: Pat
     # Two hours are spent and four to come: a third trial of three hours would be too much.
     assert driver.next_trial() is None
     assert progress.lines == []
-    # One ends early, by its own patience: that leaves room for two hours, not for three.
+    # One ends early, by its own patience, and leaves its two hours: a third trial fits just.
     driver.on_end(first.number)
     assert study.attributes.get(OVER_BUDGET) is None
     third = driver.next_trial()
     assert third is not None
     driver.on_end(second.number)
     assert driver.next_trial() is None
+
+
+def test_the_last_that_runs_leaves_what_it_was_granted_too(tmp_path: Path) -> None:
+    spec = small_spec("resources.gpus=1", "budget.gpu_hours=5", "early_stopping.max_epochs=3")
+    study = new_study(tmp_path, spec)
+    progress = Warned()
+    driver = SweepDriver(
+        spec, study, new_searcher(study, spec), SafeSink(None, progress.warn), progress, {}
+    )
+    first = driver.next_trial()
+    assert first is not None
+    begun = study.summary(0).started_ms or 0
+    driver.on_report(0, EpochReport(1, {"val/SumR": 1.0}, begun + 3_600_000))
+    assert driver.next_trial() is None
+    driver.on_end(0)
+    assert driver.next_trial() is not None
+    assert progress.lines == []

@@ -74,6 +74,32 @@ def test_finished_trials_stay_where_they_are_if_only_new_ones_go_elsewhere(
     assert json.loads(text)["winner"]["folder"].startswith(str(old))
 
 
+def test_a_moved_home_and_then_a_storage_and_then_moved_again(run: Run, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    storage = tmp_path / "storage"
+    assert launch(run, first, "--set", "register.top=0")[0] == 0
+    first.rename(second)
+    assert run("resume", "tiny", "--home", str(second), "--storage", str(storage))[0] == 0
+    _, text = run("report", "tiny", "--home", str(second), "--format", "json")
+    assert json.loads(text)["problems"] == []
+    assert json.loads(text)["winner"]["folder"].startswith(str(second))
+    second.rename(third)
+    assert run("resume", "tiny", "--home", str(third), "--storage", str(storage))[0] == 0
+    _, text = run("report", "tiny", "--home", str(third), "--format", "json")
+    assert json.loads(text)["problems"] == []
+    assert json.loads(text)["winner"]["folder"].startswith(str(third))
+
+
+def test_an_outbox_that_is_none_is_set_aside(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert launch(run, home, "--set", "register.top=0")[0] == 0
+    outbox = home / "outbox" / "tiny.jsonl"
+    outbox.write_bytes(b"\0" * 40 + b"\n")
+    code, text = run("resume", "tiny", "--home", str(home))
+    assert code == 0, text
+    assert outbox.read_bytes().startswith(b"{")
+
+
 def test_a_name_on_a_storage_belongs_to_one_home(run: Run, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     storage = ["--storage", str(tmp_path / "storage")]

@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 import pytest
 
 from orchestrator import cli, scoring
+from orchestrator.mlflow_writer import connect
 from orchestrator.scoring import kept_scores
 from orchestrator.study import StudyReader, study_url
+from orchestrator.tracking_store import TrackingStore
 from prvr_model import devices, evaluation
 from prvr_model.devices import Devices
 from tests.cli.commands import TINY_SPACE
@@ -68,10 +70,17 @@ def test_a_score_that_fails_loses_no_model(
         patch.setattr(evaluation, "evaluate_checkpoint", broken)
         code, found, err = launch("launch", f"{home}/tiny.yaml")
     assert (code, found["test"], found["alias"]) == (1, None, "champion")
-    assert "the winner was not scored on test: RuntimeError: no room" in err
+    assert f"not scored on test: trial {found['best_trial']}: RuntimeError: no room" in err
+    assert "`prvr-sweep resume tiny" in err
+    client = connect(TrackingStore.of_home(home))
+    version = client.get_model_version("prvr-synthetic", "1")
+    assert "it could not be scored on test" in version.description
     code, found, _ = launch("resume", "tiny")
-    assert code == 0
+    assert (code, found["version"]) == (0, "1")
     assert found["test"]["SumR"] > 0
+    version = client.get_model_version("prvr-synthetic", "1")
+    assert f"on test R1 {found['test']['R1']:.2f}" in version.description
+    assert json.loads(version.tags["prvr.test"])["SumR"] == found["test"]["SumR"]
 
 
 @pytest.mark.parametrize("gpus", [(), ("NVIDIA H100",)])
