@@ -1,7 +1,12 @@
 """What every test shares: tensor shapes checked at run time, hypothesis without real seconds."""
 
+import signal
+
 import jaxtyping
 from hypothesis import settings
+
+# Whoever is started in the background by a shell ignores Ctrl-C, which tests send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.time_limit"]
 

@@ -26,9 +26,11 @@ def warning(
     registered: tuple[RegisteredVersion, ...] = (),
     test: dict[str, float] | None = None,
     uri: str = "http://127.0.0.1:9",
+    is_unscored: bool = False,
 ) -> str:
     sweep = SweepResult("small", "sqlite://", str(home), {}, best, False, ())
-    result = LaunchResult(sweep, registered, test, "it cannot be reached")
+    problem = "it cannot be reached"
+    result = LaunchResult(sweep, registered, test, problem, is_unscored=is_unscored)
     places = Places(home, None, TrackingStore.of(uri, home))
     assert show(result, places, small_spec(*overrides), as_json=False) == 1
     return capsys.readouterr().err
@@ -49,8 +51,15 @@ def test_a_model_comes_by_resume(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_score_comes_by_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = warning(capsys, tmp_path, registered=(VERSION,))
+    said = warning(capsys, tmp_path, registered=(VERSION,), is_unscored=True)
     assert f"`prvr-sweep resume small --home {tmp_path}` sends the rest\n" in said
+
+
+def test_where_test_is_not_scored_at_all_no_score_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = warning(capsys, tmp_path, "protocol=paper", registered=(VERSION,))
+    assert f"`prvr-sweep sync small --home {tmp_path}` sends the rest\n" in said
 
 
 def test_an_address_that_is_not_kept_is_asked_for(
