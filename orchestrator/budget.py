@@ -92,11 +92,12 @@ def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[flo
     rows = study.all_rows()
     raw = [span for one in trials for span in _epochs(one, rows[one.number])]
     typical = median([end - begin for begin, end in raw if end > begin] or [0.0])
-    longest = _LONGEST_IN_MEDIANS * typical
-    return [
-        (begin if 0 < end - begin <= longest else end - typical * (end > begin), end)
-        for begin, end in raw
-    ]
+    return [(end - _seconds(end - begin, typical), end) for begin, end in raw]
+
+
+def _seconds(took: float, typical: float) -> float:
+    """Seconds that an epoch counts with."""
+    return max(0.0, took) if took <= _LONGEST_IN_MEDIANS * typical else typical
 
 
 def _epochs(trial: TrialSummary, rows: Sequence[EpochRow]) -> list[tuple[float, float]]:

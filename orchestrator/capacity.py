@@ -18,6 +18,8 @@ DRIVER_RESOURCE = "train_driver"
 """What the head of a cluster offers to the drivers of trials of several workers."""
 DRIVER_SHARE = 0.01
 """How much of it one such driver takes; it computes nothing, and Ray refuses to place nothing."""
+COMING_LIMIT_S = 1200.0
+"""Seconds for a machine of a cloud to come: bought, booted, set up; spot ones asked for again."""
 # Quotients such as 0.29 / 0.01 may come out just below the whole number.
 _ROUNDING = 1e-9
 # An estimate of memory may be this many times too high: only what lacks more can never fit.

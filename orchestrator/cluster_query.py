@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.capacity import Node, count
+from orchestrator.capacity import COMING_LIMIT_S, Node, count
 from orchestrator.errors import ClusterError, PlaceError, ProbeError
 from orchestrator.probing import START_LIMIT_S
 from orchestrator.shared_places import SharedPlaces
@@ -33,8 +33,6 @@ _ATTACH_S = 25.0
 _LEAVE_S = 10.0
 # A worker starts and imports; a storage where nobody answers is given up after two minutes.
 _PLACES_S = 180.0
-# A machine in a cloud is bought, boots and is set up in minutes; spot ones are asked for again.
-_WORKER_S = 1200.0
 # A worker starts and imports torch, on each node at once.
 _LOOK_S = 180.0
 # The cluster's answer is late by this at most after Ray's own limit.
@@ -92,13 +90,13 @@ class Cluster:
         Raises:
             ClusterError: None came in time.
         """
-        asked = {"what": "worker", "bundle": dict(bundle), "limit_s": _WORKER_S}
-        answer = self._line.ask(asked, _WORKER_S + _MARGIN_S)
+        asked = {"what": "worker", "bundle": dict(bundle), "limit_s": COMING_LIMIT_S}
+        answer = self._line.ask(asked, COMING_LIMIT_S + _MARGIN_S)
         if answer is None or not answer["came"]:
             raise ClusterError(
-                f"no worker of the cluster started within {_WORKER_S / 60:.0f} min, so no trial "
-                "was begun; `ray status` on the head says what it waits for, `ray monitor FILE` "
-                "why; launch again when there is one"
+                f"no worker of the cluster started within {COMING_LIMIT_S / 60:.0f} min, so no "
+                "trial was begun; `ray status` on the head says what it waits for, `ray monitor "
+                "FILE` why; launch again when there is one"
             )
         self.nodes = [Node(**one) for one in answer["nodes"]]
 

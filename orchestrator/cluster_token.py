@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.problems import Problem
 
-TOKEN_MODE = "RAY_AUTH_MODE=token"
+_TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 _MODE = r"RAY_AUTH_MODE=[\"']?token\b"
 _GIVEN = re.compile(_MODE)
@@ -28,7 +28,7 @@ def token_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
     where = "" if bare == [_HEAD, _WORKERS] else f" for {' and '.join(bare)}"
     yield Problem(
         (),
-        f"no {TOKEN_MODE}{where}: put it into docker.run_options, or before `ray start` in "
+        f"no {_TOKEN_MODE}{where}: put it into docker.run_options, or before `ray start` in "
         "head_start_ray_commands and in worker_start_ray_commands, or let setup_commands write it "
         "to ~/.bashrc; without it, who reaches a port of the cluster runs programs on it",
     )

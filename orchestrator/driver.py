@@ -114,7 +114,6 @@ class SweepDriver:
         self._running: dict[int, TrialRequest] = {}
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
-        self._over_budget: str | None = None
         self._is_budget_spent = False
         self._broken: dict[int, FailureCause] = {}
 
@@ -167,16 +166,16 @@ class SweepDriver:
         """
         if self._is_budget_spent:
             return True
-        self._over_budget = refusal(self._spec, self._study)
-        if self._over_budget is not None and not self._running:
+        why = refusal(self._spec, self._study)
+        if why is not None and not self._running:
             self._is_budget_spent = True
-            self._progress.warn(f"budget: {self._over_budget}; no further trial is begun")
-            self._study.set_attribute(OVER_BUDGET, self._over_budget)
-        return self._over_budget is not None
+            self._progress.warn(f"budget: {why}; no further trial is begun")
+            self._study.set_attribute(OVER_BUDGET, why)
+        return why is not None
 
     def _begins_round(self) -> bool:
         """Whether there is another round, which is planned on what all trials came to."""
-        if self._running or self._held or self._over_budget is not None or self._broken:
+        if self._running or self._held or self._is_budget_spent or self._broken:
             return False
         return self._plan_more()
 

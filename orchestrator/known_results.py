@@ -97,15 +97,6 @@ class KnownResults:
             known = KnownTrial(one.sweep, one.number, one.folder, one.taken_from)
             self._by_key.setdefault(one.key, []).append(known)
 
-    def named(self) -> set[str]:
-        """Keys that an index names a complete trial of; no folder is looked at.
-
-        Raises:
-            StorageError: The storage's index cannot be listed.
-        """
-        indexed = (name.removesuffix(_file("")) for name in self._index.names())
-        return {*self._by_key, *indexed}
-
     def take_over(self, request: TrialRequest) -> TakenOver | None:
         """Bring the results of the same key into the trial's folder; None: there are none.
 
@@ -188,6 +179,20 @@ class KnownResults:
         """A folder of this storage by its place in it, since the storage may be moved."""
         plain, storage = folder.partition("?")[0], self._storage.partition("?")[0].rstrip("/")
         return plain.removeprefix(f"{storage}/")
+
+
+def known_keys(storage: str, home: Iterable[CompleteTrial]) -> set[str]:
+    """Keys that an index names a complete trial of; no folder is looked at.
+
+    Args:
+        storage: As for `KnownResults`.
+        home: As for `KnownResults`.
+
+    Raises:
+        StorageError: The storage's index cannot be listed.
+    """
+    names = Folder.open(storage).child(INDEX).names()
+    return {*(one.key for one in home), *(name.removesuffix(_file("")) for name in names)}
 
 
 def _file(key: str) -> str:

@@ -30,8 +30,7 @@ def known_runs(spec: SweepSpec, home: Path, storage: str | None) -> int:
         return 0
     fingerprint = known_fingerprint(spec.data, home)
     keys = [_key(spec, one, fingerprint or "") for one in parameters]
-    there = home.is_dir() or storage is not None
-    known = _named(spec, home, storage) if fingerprint and there else set()
+    known = _known_keys(home, storage) if fingerprint else set()
     return len(keys) - len(set(keys) - known)
 
 
@@ -52,11 +51,11 @@ def _key(spec: SweepSpec, parameters: dict[str, Any], fingerprint: str) -> str:
         return repr(parameters)
 
 
-def _named(spec: SweepSpec, home: Path, storage: str | None) -> set[str]:
+def _known_keys(home: Path, storage: str | None) -> set[str]:
+    if storage is None and not home.is_dir():
+        return set()
     # Optuna takes long to import, and most plans need none of it.
-    from orchestrator.known_results import KnownResults
+    from orchestrator.known_results import known_keys
     from orchestrator.study_storage import complete_trials, study_url
 
-    there = complete_trials(study_url(home))
-    metric, place = spec.objective.metric, storage or str(home)
-    return KnownResults(spec.name, place, metric, there, warn=lambda _: None).named()
+    return known_keys(storage or str(home), complete_trials(study_url(home)))

@@ -29,15 +29,9 @@ from orchestrator.outbox import Outbox, identity_of, set_aside
 from orchestrator.places import Places, home_option
 from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
-from orchestrator.registry import (
-    SCORING_FAILED,
-    Candidate,
-    RegisteredVersion,
-    SweepOrigin,
-    register_champion,
-)
+from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
 from orchestrator.report.publishing import publish
-from orchestrator.scoring import Scores, is_scored, scored
+from orchestrator.scoring import SCORING_FAILED, Scores, scored, why_unscored
 from orchestrator.shared_places import SharedData, marked_places
 from orchestrator.spec_changes import extensions, spec_changes
 from orchestrator.storage_owner import claim
@@ -305,9 +299,7 @@ def _finish(
         return LaunchResult(result, (), None, None if sent else sender.problem)
     study = StudyReader.open(study_url(places.home), spec.name)
     selected = crowned(study, spec.registration.top)
-    scores, unscored = (
-        scored(selected, spec, store, places.home) if is_scored(spec, store) else ({}, None)
-    )
+    scores, unscored = scored(selected, spec, store, places.home)
     page = publish(
         places.home, spec.name, places.storage or str(places.home), outbox, progress.warn
     )
@@ -320,7 +312,7 @@ def _finish(
     )
     if selected:
         with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
-            why = _untested(spec, store)
+            why = why_unscored(spec, store) or SCORING_FAILED
             candidates = [_candidate(one, scores, why, Path(folder)) for one in selected]
             found = _register(spec, places, store, outbox, found, candidates)
     return replace(found, report=page, protocol=spec.protocol)
@@ -351,13 +343,6 @@ def _candidate(trial: TrialSummary, scores: Scores, untested: str, folder: Path)
         score.metrics if score else None,
         untested,
     )
-
-
-def _untested(spec: SweepSpec, store: "FeatureStore") -> str:
-    """Why a model has no score on test."""
-    if spec.protocol == "paper":
-        return "protocol paper leaves test untouched"
-    return SCORING_FAILED if store.has_split("test") else "the data has no test split"
 
 
 def _register(

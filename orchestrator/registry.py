@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from orchestrator.errors import RegistryError, TrackingOutageError
+from orchestrator.scoring import NO_TEST_SPLIT
 from orchestrator.tracking_store import TrackingStore, experiment_name, settle_mlflow
 from orchestrator.tracking_view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
 
@@ -36,7 +37,6 @@ DECIDED_TAG = "prvr.decided"
 _COMPARED_TAGS = {METRIC_TAG: "metric", DIRECTION_TAG: "direction", PROTOCOL_TAG: "protocol",
                   FINGERPRINT_TAG: "data"}  # fmt: skip
 _NO_TEST = "none"
-SCORING_FAILED = "it could not be scored on test"
 _VERSIONS_PER_PAGE = 200
 
 
@@ -83,7 +83,7 @@ class Candidate:
     epoch: int
     export: Path
     test: Mapping[str, float] | None
-    untested: str = "the data has no test split"
+    untested: str = NO_TEST_SPLIT
 
 
 @dataclass(frozen=True)

@@ -249,14 +249,16 @@ def _follow(url: str, spec: SweepSpec, home: Path, storage: str) -> None:
         url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
     )
     moved = {}
-    for one in study.summaries():
-        if not one.folder or one.state is TrialState.RUNNING:
-            continue
+    for one, recorded in zip(study.summaries(), study.recorded_folders(), strict=True):
         name = f"{spec.name}/trials/{one.number:05d}"
-        places = (one.folder, uri_below(storage, name), uri_below(str(home), name))
+        usual = uri_below(storage, name)
+        # Nothing is asked of the storage for those that are where they belong.
+        if not recorded or recorded == usual or one.state is TrialState.RUNNING:
+            continue
+        places = (one.folder, usual, uri_below(str(home), name))
         found = next(filter(_has_files, places), one.folder)
         # Also one that was below the home until now, and so was never written down as moved.
-        if found != study.recorded_folder(one.number):
+        if found != recorded:
             moved[one.number] = found
     if moved:
         study.move_folders(url, moved)

@@ -34,17 +34,18 @@ class TestScore:
     device: str
 
 
+NO_TEST_SPLIT = "the data has no test split"
+SCORING_FAILED = "it could not be scored on test"
+
 Scores: TypeAlias = Mapping[int, TestScore]
 """By trial number."""
 
 
-def is_scored(spec: SweepSpec, store: "FeatureStore") -> bool:
-    """Whether selected trials are scored on test at all.
-
-    Not where the data has no such split, nor under the protocol `paper`, which reports the split
-    that it selects on.
-    """
-    return store.has_split("test") and spec.protocol == "validation"
+def why_unscored(spec: SweepSpec, store: "FeatureStore") -> str | None:
+    """Why a sweep's trials are not scored on test; None: they are."""
+    if spec.protocol == "paper":
+        return "protocol paper leaves test untouched"
+    return None if store.has_split("test") else NO_TEST_SPLIT
 
 
 def scored(
@@ -53,8 +54,10 @@ def scored(
     """Scores of trials on test; those that the study has are not made again.
 
     Returns:
-        The scores, and why there is none of some trials; None: they are complete.
+        The scores, none where `why_unscored` says so, and what failed; None: nothing did.
     """
+    if why_unscored(spec, store) is not None:
+        return {}, None
     url = study_url(home)
     there = kept_scores(StudyReader.open(url, spec.name))
     found, problems = {}, []

@@ -188,9 +188,10 @@ class StudyReader:
             moves=frozen.user_attrs.get(MOVES, 0),
         )
 
-    def recorded_folder(self, number: int) -> str:
-        """Folder of a trial as it was written down; empty: it was not."""
-        return str(self._frozen(number).user_attrs.get(REQUEST, {}).get("folder", ""))
+    def recorded_folders(self) -> tuple[str, ...]:
+        """Folder of every trial as it was written down, by number; empty: it was not."""
+        trials = self._study.get_trials(deepcopy=False)
+        return tuple(one.user_attrs.get(REQUEST, {}).get("folder", "") for one in trials)
 
     def _folder(self, number: int, recorded: str) -> str:
         """Folder of a trial; below the home it is where the home is now, which may be moved."""

@@ -17,7 +17,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.attached_ray import attached_ray
-from orchestrator.capacity import MemoryNeed, Node, RunningCluster, TrialNeeds, needs_driver
+from orchestrator.capacity import (
+    COMING_LIMIT_S,
+    MemoryNeed,
+    Node,
+    RunningCluster,
+    TrialNeeds,
+    needs_driver,
+)
 from orchestrator.ddp_host import START_LIMIT_S, GroupCollector, GroupShape, group_trainable
 from orchestrator.executor import Interruption, TrialSource
 from orchestrator.free_slots import free_slots
@@ -44,10 +51,6 @@ from orchestrator.trial_runner import (
 from prvr_model.reporting import Decision, EpochReport
 
 _T = TypeVar("_T")
-
-
-# A machine in a cloud is bought, boots and is set up in minutes; spot ones are asked for again.
-_GROWING_START_LIMIT_S = 1200.0
 
 
 class TuneExecutor:
@@ -88,7 +91,7 @@ class TuneExecutor:
         self._min_workers = min_workers or workers
         self._max_losses = max_losses
         growing = cluster is not None and cluster.is_growing
-        limit_s = start_limit_s or (_GROWING_START_LIMIT_S if growing else START_LIMIT_S)
+        limit_s = start_limit_s or (COMING_LIMIT_S if growing else START_LIMIT_S)
         self._threads = threads
         self._function = function
         needs = TrialNeeds(workers, cpus, gpus, memory)

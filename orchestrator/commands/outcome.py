@@ -91,9 +91,7 @@ def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
     if sweep.best and sweep.best.variant is not None:
-        lines.append(
-            "  best run of the row that its mean over seeds crowns; what is real is in the report"
-        )
+        lines.append("  best run of the crowned row; what is real is in the report")
     lines += confirmation_lines(sweep.confirmed, sweep.direction)
     if result.protocol == "paper":
         lines.append(f"  {PAPER}")

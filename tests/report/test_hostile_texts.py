@@ -1,7 +1,5 @@
 """Texts that a format would take for its own: they are shown, and hurt nothing around them."""
 
-import shutil
-import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from orchestrator.report.html import render_html
 from orchestrator.report.latex import escape, render_latex
 from orchestrator.report.markdown import render_markdown
 from orchestrator.report.visible_text import visible
+from tests.report.latex_compiler import compiled
 
 LATIN = " ".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x100))))
 COLOURED = "\x1b[31mValueError\x1b[0m: bell\x07, null\x00, next\x85, half\ud800"
@@ -88,11 +87,5 @@ def test_a_pipe_after_a_backslash_stays_in_its_cell() -> None:
 
 
 def test_hostile_latex_compiles_within_the_page(tmp_path: Path) -> None:
-    if shutil.which("pdflatex") is None:
-        pytest.skip("needs pdflatex, which is not on this machine")
-    (tmp_path / "report.tex").write_text(render_latex(document(*ROWS)), encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
-    said = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, said[-2000:]
+    said = compiled(render_latex(document(*ROWS)), tmp_path)
     assert "Overfull \\hbox" not in said

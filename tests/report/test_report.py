@@ -17,6 +17,7 @@ from orchestrator.report.rendering import FORMATS, render, report
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.status import read_status
 from tests.cli.commands import prvr
+from tests.report.latex_compiler import compiled
 from tests.report.sweeps import LADDER, SEARCH, run
 
 HOSTILE = "Is <script>alert(1)</script> 100 % of $x_1 & {y}^2 ~ \\end{document} | # real?"
@@ -219,22 +220,12 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     assert "<script" not in render(found, "html")
     assert "\\end{document} |" not in render(found, "tex").rpartition("\\end{document}")[0]
     assert json.loads(render(found, "json"))["question"] == HOSTILE
-    _compiled(render(found, "tex"), tmp_path)
+    compiled(render(found, "tex"), tmp_path)
 
 
 def test_latex_compiles(ladder: Findings, search: Findings, tmp_path: Path) -> None:
     for found in (ladder, search):
-        _compiled(render(found, "tex"), tmp_path)
-
-
-def _compiled(text: str, folder: Path) -> None:
-    if shutil.which("pdflatex") is None:
-        pytest.skip("needs pdflatex, which is not on this machine")
-    (folder / "report.tex").write_text(text, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
-    assert (folder / "report.pdf").stat().st_size > 10_000
+        compiled(render(found, "tex"), tmp_path)
 
 
 def test_the_command_writes_to_stdout_or_a_file(ladder_home: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from orchestrator.spec_changes import extensions, spec_changes
 from orchestrator.status import read_status
 from orchestrator.study import OVER_BUDGET, StudyReader, SweepStudy, study_url
 from orchestrator.sweep import SweepResult, run_sweep
+from orchestrator.sweep_spec import SweepSpec
 from orchestrator.trial import TrialState
 from orchestrator.trial_events import Told
 from prvr_model.reporting import EpochReport
@@ -41,6 +42,11 @@ def run(home: Path, *overrides: str, function: str = "hourly", **options: Any) -
         function=f"tests.sweep.fake_trials:{function}",
         **options,
     )
+
+
+def driver_of(spec: SweepSpec, study: SweepStudy, progress: Warned) -> SweepDriver:
+    searcher = new_searcher(study, spec)
+    return SweepDriver(spec, study, searcher, SafeSink(None, progress.warn), progress, {})
 
 
 def num_complete(result: SweepResult) -> int:
@@ -123,11 +129,8 @@ def test_a_night_between_two_epochs_counts_as_one_epoch(tmp_path: Path) -> None:
 
 def test_what_a_trial_leaves_that_ends_early_is_granted_to_another(tmp_path: Path) -> None:
     spec = small_spec("resources.gpus=1", "budget.gpu_hours=7", "early_stopping.max_epochs=3")
-    study = new_study(tmp_path, spec)
-    progress = Warned()
-    driver = SweepDriver(
-        spec, study, new_searcher(study, spec), SafeSink(None, progress.warn), progress, {}
-    )
+    study, progress = new_study(tmp_path, spec), Warned()
+    driver = driver_of(spec, study, progress)
     first, second = driver.next_trial(), driver.next_trial()
     assert first is not None
     assert second is not None
@@ -150,11 +153,8 @@ def test_what_a_trial_leaves_that_ends_early_is_granted_to_another(tmp_path: Pat
 
 def test_the_last_that_runs_leaves_what_it_was_granted_too(tmp_path: Path) -> None:
     spec = small_spec("resources.gpus=1", "budget.gpu_hours=5", "early_stopping.max_epochs=3")
-    study = new_study(tmp_path, spec)
-    progress = Warned()
-    driver = SweepDriver(
-        spec, study, new_searcher(study, spec), SafeSink(None, progress.warn), progress, {}
-    )
+    study, progress = new_study(tmp_path, spec), Warned()
+    driver = driver_of(spec, study, progress)
     first = driver.next_trial()
     assert first is not None
     begun = study.summary(0).started_ms or 0
