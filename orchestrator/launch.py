@@ -25,11 +25,12 @@ from orchestrator.estimate import trial_needs
 from orchestrator.growing_cluster import bring_first_worker
 from orchestrator.home_lock import locked_home
 from orchestrator.mlflow_tracker import MlflowSender, mlflow_sender
+from orchestrator.model_version import Candidate, SweepOrigin
 from orchestrator.outbox import Outbox, identity_of, set_aside
 from orchestrator.places import Places, home_option
 from orchestrator.progress import Progress
 from orchestrator.provenance import package_versions
-from orchestrator.registry import Candidate, RegisteredVersion, SweepOrigin, register_champion
+from orchestrator.registry import RegisteredVersion, register_champion
 from orchestrator.report.publishing import publish
 from orchestrator.scoring import SCORING_FAILED, Scores, scored, why_unscored
 from orchestrator.shared_places import SharedData, marked_places

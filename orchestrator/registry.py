@@ -1,20 +1,27 @@
 """The model registry: versions of a data set's model, and which of them is the champion.
 
-The alias `champion` moves by itself only on a fair comparison: a better value of the same metric
-under the same protocol on the same data. Everything else waits as `candidate` for a person to
-promote. MLflow has no compare-and-set: one process registers or promotes at a time.
+MLflow has no compare-and-set: one process registers or promotes at a time.
 """
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import RegistryError, TrackingOutageError
-from orchestrator.scoring import NO_TEST_SPLIT
+from orchestrator.model_version import (
+    CANDIDATE,
+    CHAMPION,
+    TEST_TAG,
+    Alias,
+    Candidate,
+    SweepOrigin,
+    compare,
+    describe,
+    version_tags,
+)
 from orchestrator.tracking_store import TrackingStore, experiment_name, settle_mlflow
 from orchestrator.tracking_view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
 
@@ -23,67 +30,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
-Alias: TypeAlias = Literal["champion", "candidate"]
-CHAMPION: Alias = "champion"
-CANDIDATE: Alias = "candidate"
-
-VALUE_TAG = "prvr.value"
-METRIC_TAG = "prvr.metric"
-DIRECTION_TAG = "prvr.direction"
-PROTOCOL_TAG = "prvr.protocol"
-FINGERPRINT_TAG = "prvr.data_fingerprint"
-TEST_TAG = "prvr.test"
 DECIDED_TAG = "prvr.decided"
-_COMPARED_TAGS = {METRIC_TAG: "metric", DIRECTION_TAG: "direction", PROTOCOL_TAG: "protocol",
-                  FINGERPRINT_TAG: "data"}  # fmt: skip
-_NO_TEST = "none"
 _VERSIONS_PER_PAGE = 200
-
-
-@dataclass(frozen=True)
-class SweepOrigin:
-    """Where versions come from, and what makes their values comparable.
-
-    Args:
-        sweep: Name of the sweep.
-        sweep_id: Identity of its outbox, which its runs carry.
-        data_set: Name of the data; names model and experiment.
-        data_fingerprint: Of the data's content.
-        metric: Objective, e.g. `val/SumR`.
-        direction: `maximize` or `minimize`.
-        protocol: On what epochs and trials were selected.
-    """
-
-    sweep: str
-    sweep_id: str
-    data_set: str
-    data_fingerprint: str
-    metric: str
-    direction: Literal["maximize", "minimize"]
-    protocol: str
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A complete trial to be registered.
-
-    Args:
-        number: Its number.
-        key: Its content key.
-        value: Its objective.
-        epoch: Epoch of the weights.
-        export: Folder that `checkpoint.export_model` wrote.
-        test: Metrics on the test split; None: it was not scored there.
-        untested: Why it was not.
-    """
-
-    number: int
-    key: str
-    value: float
-    epoch: int
-    export: Path
-    test: Mapping[str, float] | None
-    untested: str = NO_TEST_SPLIT
 
 
 @dataclass(frozen=True)
@@ -208,9 +156,9 @@ class _Registry:
         self, version: "ModelVersion", origin: SweepOrigin, candidate: Candidate
     ) -> None:
         """Say what a version scores that could not be scored when it was made."""
-        tags = _version_tags(origin, candidate)
+        tags = version_tags(origin, candidate)
         if candidate.test is not None and version.tags.get(TEST_TAG) != tags[TEST_TAG]:
-            text = _describe(origin, candidate)
+            text = describe(origin, candidate)
             self._client.update_model_version(self._model, version.version, text)
             self._client.set_model_version_tag(
                 self._model, version.version, TEST_TAG, tags[TEST_TAG]
@@ -240,7 +188,7 @@ class _Registry:
         if champion is not None and str(champion.version) in before:
             alias, reason = CANDIDATE, f"version {champion.version} of the same sweep is before it"
         elif champion is not None and not _is_same(champion, version):
-            alias, reason = _compare(version, champion)
+            alias, reason = compare(version, champion)
         if alias == CANDIDATE and self._is_candidate(before):
             alias = None
         if alias is not None:
@@ -323,8 +271,8 @@ class _Registry:
             # Not `models:/<id>`: over a database MLflow looks that up in the process-wide store.
             logged.artifact_location,
             run_id=run.info.run_id,
-            tags=_version_tags(origin, candidate),
-            description=_describe(origin, candidate),
+            tags=version_tags(origin, candidate),
+            description=describe(origin, candidate),
             model_id=logged.model_id,
         )
         return self._client.get_model_version(self._model, version.version)
@@ -360,69 +308,6 @@ class _Registry:
         return runs[0]
 
 
-def _version_tags(origin: SweepOrigin, candidate: Candidate) -> dict[str, str]:
-    test = _NO_TEST if candidate.test is None else json.dumps(_fused(candidate.test))
-    return {
-        SWEEP_TAG: origin.sweep,
-        SWEEP_ID_TAG: origin.sweep_id,
-        TRIAL_TAG: str(candidate.number),
-        KEY_TAG: candidate.key,
-        VALUE_TAG: repr(candidate.value),
-        METRIC_TAG: origin.metric,
-        DIRECTION_TAG: origin.direction,
-        PROTOCOL_TAG: origin.protocol,
-        FINGERPRINT_TAG: origin.data_fingerprint,
-        TEST_TAG: test,
-    }
-
-
-def _describe(origin: SweepOrigin, candidate: Candidate) -> str:
-    text = (
-        f"Trial {candidate.number} of sweep {origin.sweep}: {origin.metric} "
-        f"{candidate.value:.2f} after {candidate.epoch} epochs"
-    )
-    if candidate.test is None:
-        return f"{text}; {candidate.untested}."
-    scores = ", ".join(f"{name} {value:.2f}" for name, value in _fused(candidate.test).items())
-    return f"{text}; on test {scores}."
-
-
-def _fused(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of the fused scores, which are what a query is answered with."""
-    return {name: value for name, value in metrics.items() if "/" not in name}
-
-
-def _compare(version: "ModelVersion", champion: "ModelVersion") -> tuple[Alias, str]:
-    unlike = _unlike(version, champion)
-    name = f"version {champion.version}"
-    if unlike:
-        by_hand = f"`prvr-sweep promote {version.name} {version.version}`"
-        return CANDIDATE, (
-            f"the champion, {name}, has another {' and '.join(unlike)}, so values cannot be "
-            f"compared; {by_hand} makes this one the champion"
-        )
-    here, there = float(version.tags[VALUE_TAG]), float(champion.tags[VALUE_TAG])
-    metric = version.tags[METRIC_TAG]
-    if _is_better(version, champion):
-        return CHAMPION, f"{metric} {here:.2f} is better than {there:.2f} of {name}"
-    return CANDIDATE, f"{metric} {here:.2f} is not better than {there:.2f} of {name}, the champion"
-
-
-def _unlike(one: "ModelVersion", other: "ModelVersion") -> list[str]:
-    """What keeps two values from being compared, in words; no value counts as another metric."""
-    unlike = [
-        word for tag, word in _COMPARED_TAGS.items() if one.tags.get(tag) != other.tags.get(tag)
-    ]
-    if VALUE_TAG not in other.tags and "metric" not in unlike:
-        unlike.append("metric")
-    return unlike
-
-
 def _is_same(one: "ModelVersion", other: "ModelVersion") -> bool:
     # Numbers from a database, text from a server.
     return str(one.version) == str(other.version)
-
-
-def _is_better(one: "ModelVersion", other: "ModelVersion") -> bool:
-    here, there = float(one.tags[VALUE_TAG]), float(other.tags[VALUE_TAG])
-    return here < there if one.tags[DIRECTION_TAG] == "minimize" else here > there

@@ -12,14 +12,9 @@ from requests import HTTPError
 
 from orchestrator.errors import RegistryError, TrackingOutageError
 from orchestrator.mlflow_writer import connect
+from orchestrator.model_version import Candidate, SweepOrigin
 from orchestrator.outbox import Outbox
-from orchestrator.registry import (
-    Candidate,
-    RegisteredVersion,
-    SweepOrigin,
-    promote,
-    register_champion,
-)
+from orchestrator.registry import RegisteredVersion, promote, register_champion
 from orchestrator.tracking_store import TrackingStore
 from prvr_model.checkpoint import export_model, save_best
 from prvr_model.errors import StoreError

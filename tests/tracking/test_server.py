@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.mlflow_tracker import mlflow_sender
 from orchestrator.mlflow_writer import connect
+from orchestrator.model_version import Candidate, SweepOrigin
 from orchestrator.outbox import Outbox
-from orchestrator.registry import Candidate, SweepOrigin, promote, register_champion
+from orchestrator.registry import promote, register_champion
 from orchestrator.tracking_store import TrackingStore
 from prvr_model.checkpoint import export_model, save_best
 from prvr_model.model import MscModel
