@@ -68,6 +68,7 @@ class Interruption:
     def __init__(self) -> None:
         self.requested = False
         self._raises_at_once = False
+        self._is_listening = False
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
@@ -76,16 +77,18 @@ class Interruption:
             yield self
             return
         previous = {one: signal.getsignal(one) for one in _SIGNALS}
+        self._is_listening = True
         self.listen_again()
         try:
             yield self
         finally:
+            self._is_listening = False
             for one, handler in previous.items():
                 signal.signal(one, handler)
 
     def listen_again(self) -> None:
-        """After something else took the signals (Ray does on its start)."""
-        if threading.current_thread() is threading.main_thread():
+        """After something else took the signals, as Ray does on its start; only while listening."""
+        if self._is_listening:
             for one in _SIGNALS:
                 signal.signal(one, self._on_signal)
 

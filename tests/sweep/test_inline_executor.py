@@ -64,3 +64,15 @@ def test_request_and_report_survive_the_way_to_another_process() -> None:
     assert request_from_json(request_to_json(sent)) == sent
     row = EpochReport(2, {"val/SumR": 0.1 + 0.2}, 17)
     assert report_from_json(report_to_json(row)) == row
+
+
+def test_who_does_not_listen_takes_no_signal() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    interruption = Interruption()
+    interruption.listen_again()
+    assert signal.getsignal(signal.SIGINT) is before
+    with interruption.listening():
+        interruption.listen_again()
+        assert signal.getsignal(signal.SIGINT) is not before
+    interruption.listen_again()
+    assert signal.getsignal(signal.SIGINT) is before
