@@ -27,7 +27,7 @@ from orchestrator.statistics.table import (
     make_table,
     seeds_of_next_look,
 )
-from tests.statistics.planted import PlantedRuns, World, planted_runs, shift_of
+from tests.orchestrator.statistics.planted import PlantedRuns, World, planted_runs, shift_of
 
 NUM_VARIANTS = 4
 PILOTS = 200

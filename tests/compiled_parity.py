@@ -16,15 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prvr_model.encoding import Encoders
-from prvr_model.feature_store import FeatureStore
-from prvr_model.objective import compute_losses
+from prvr_model.files.folder import Folder
+from prvr_model.losses.objective import compute_losses
+from prvr_model.network.precision import Encoders
 from prvr_model.reporting import Decision
 from prvr_model.settings import SpeedSettings
-from prvr_model.storage import Folder
-from prvr_model.synthetic import write_synthetic
-from prvr_model.train_loop import train
-from tests.model.tiny import TINY_DATA, random_batch, random_draws, tiny_model, tiny_settings
+from prvr_model.store.reader import FeatureStore
+from prvr_model.store.synthetic import write_synthetic
+from prvr_model.training.train_loop import train
+from tests.prvr_model.tiny import TINY_DATA, random_batch, random_draws, tiny_model, tiny_settings
 
 # One scale: each more is compiled anew.
 SETTINGS = tiny_settings(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import cli
-from orchestrator.tracking_store import TrackingStore, settle_mlflow
+from orchestrator.tracking.store import TrackingStore, settle_mlflow
 from tests import killed_sweep
 from tests.warm_process import Ended, run_warm
 
@@ -79,8 +79,8 @@ class Outcome:
 @cache
 def scratch() -> Path:
     """Folder with the data and an empty MLflow database, made once a process."""
-    from orchestrator.mlflow_writer import connect
-    from prvr_model.synthetic import SyntheticSettings, write_synthetic
+    from orchestrator.tracking.writer import connect
+    from prvr_model.store.synthetic import SyntheticSettings, write_synthetic
 
     folder = Path(tempfile.mkdtemp(prefix="prvr-kill-"))
     sizes = {"train_videos": 12, "val_videos": 8, "test_videos": 2}

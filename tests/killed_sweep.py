@@ -17,8 +17,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session
 
-from orchestrator import cli, driver, outbox
-from prvr_model import storage, train_loop
+from orchestrator import cli
+from orchestrator.sweep import driver
+from orchestrator.tracking import outbox
+from prvr_model.files import folder as storage
+from prvr_model.training import train_loop
 
 
 class Instants:

@@ -20,20 +20,20 @@ from unittest import mock
 
 import psutil
 
-from orchestrator.capacity import RunningCluster
-from orchestrator.cluster_query import attached_cluster
-from orchestrator.executor import Interruption
-from orchestrator.trial import TrialRequest
-from orchestrator.tune_executor import TuneExecutor
-from prvr_model.checkpoint import read_state
-from prvr_model.storage import Folder
-from prvr_model.synthetic import write_synthetic
-from tests.model.tiny import TINY_DATA, tiny_settings
-from tests.sweep.cluster_process import small_cluster
-from tests.sweep.executor_contract import RecordingSource
-from tests.sweep.node_death_trials import GO, HERE, HIT_NUMBER, STEPS
+from orchestrator.cluster.capacity import RunningCluster
+from orchestrator.cluster.client import attached_cluster
+from orchestrator.executors.executor import Interruption
+from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.study.trial import TrialRequest
+from prvr_model.files.folder import Folder
+from prvr_model.store.synthetic import write_synthetic
+from prvr_model.training.checkpoint import read_state
+from tests.orchestrator.cluster_process import small_cluster
+from tests.orchestrator.executors.executor_contract import RecordingSource
+from tests.orchestrator.node_death_trials import GO, HERE, HIT_NUMBER, STEPS
+from tests.prvr_model.tiny import TINY_DATA, tiny_settings
 
-_FUNCTION = "tests.sweep.node_death_trials:hit_once"
+_FUNCTION = "tests.orchestrator.node_death_trials:hit_once"
 _HEAD = '{"num_cpus": 0, "resources": {"train_driver": 1}}'
 _WORKER = '{"num_cpus": 1}'
 _ON_LOOPBACK = """

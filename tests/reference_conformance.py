@@ -16,23 +16,23 @@ import click
 import numpy as np
 import torch
 
-from prvr_model.batching import Batch
-from prvr_model.losses.triplet import NegativeDraws
-from prvr_model.metrics import best_ranks, recalls, single_relevance
-from prvr_model.model import MscModel
-from prvr_model.objective import BranchDraws, LossTerms, compute_losses
-from prvr_model.optimizer import BertAdam
-from prvr_model.released_checkpoint import load_released_state, our_name
-from prvr_model.resampling import normalise_rows, resample
-from prvr_model.settings import Settings, build_settings
-from prvr_model.similarity import score_both
-from prvr_model.token_merging import (
+from prvr_model.inputs.batching import Batch
+from prvr_model.inputs.resampling import normalise_rows, resample
+from prvr_model.inputs.token_merging import (
     choose_levels,
     connectivity,
     merge_neighbours,
     segment_plans,
     spanning_tree_weights,
 )
+from prvr_model.losses.objective import BranchDraws, LossTerms, compute_losses
+from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.network.model import MscModel
+from prvr_model.network.released_checkpoint import load_released_state, our_name
+from prvr_model.network.similarity import score_both
+from prvr_model.retrieval.metrics import best_ranks, recalls, single_relevance
+from prvr_model.settings import Settings, build_settings
+from prvr_model.training.optimizer import BertAdam
 
 # Relative tolerances of the reference's README.
 OUTPUT_TOLERANCE = 1e-4

@@ -9,10 +9,10 @@ import optuna
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.study import study_url
-from prvr_model import checkpoint
+from orchestrator.study.study import study_url
 from prvr_model.errors import PrvrError
-from prvr_model.storage import Folder
+from prvr_model.files.folder import Folder
+from prvr_model.training import checkpoint
 
 # Metrics that measure the machine.
 _MACHINE = ("time/", "memory/")

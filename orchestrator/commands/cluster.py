@@ -18,7 +18,7 @@ def check(file: Path) -> None:
     Misspelt keys, defaults of Ray's that cost money or open ports, secrets, versions that differ
     from those here, and folders to copy that are not there.
     """
-    from orchestrator.cluster_file import check_cluster_file, versions_here
+    from orchestrator.cluster.file.check import check_cluster_file, versions_here
 
     check_cluster_file(file, versions_here(), Path.cwd())
     click.echo(f"{file}: nothing wrong")

@@ -10,8 +10,8 @@ import click
 
 # Readers and writers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
-    from prvr_model.store_format import Manifest
-    from prvr_model.synthetic import SyntheticSettings
+    from prvr_model.store.format import Manifest
+    from prvr_model.store.synthetic import SyntheticSettings
 
 _PROGRESS_EVERY_S = 1.0
 
@@ -64,7 +64,7 @@ def import_(
 
     Every problem of the corpus is listed; nothing is written where there is one.
     """
-    from prvr_model.importers.msc import import_msc
+    from prvr_model.store.importers.msc import import_msc
 
     report = import_msc(
         root,
@@ -96,7 +96,7 @@ def synth(
     name: str, seed: int | None, assignments: tuple[str, ...], overwrite: bool, store: Path
 ) -> None:
     """Write STORE with generated videos and captions; the same seed gives the same store."""
-    from prvr_model.synthetic import write_synthetic
+    from prvr_model.store.synthetic import write_synthetic
 
     values = _assigned(assignments)
     if seed is not None:
@@ -110,8 +110,8 @@ def synth(
 @_STORE
 def inspect(store: Path, as_json: bool) -> None:
     """Check STORE against its fingerprint and show what is in it."""
-    from prvr_model.feature_store import FeatureStore
-    from prvr_model.store_summary import summarise, summary_lines
+    from prvr_model.store.reader import FeatureStore
+    from prvr_model.store.summary import summarise, summary_lines
 
     opened = FeatureStore.open(store)
     opened.verify()
@@ -136,9 +136,9 @@ def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
 def _synthetic(values: dict[str, Any]) -> "SyntheticSettings":
     from pydantic import ValidationError
 
-    from orchestrator.problems import explain
+    from orchestrator.spec.problems import explain
     from prvr_model.errors import SettingsError
-    from prvr_model.synthetic import SyntheticSettings
+    from prvr_model.store.synthetic import SyntheticSettings
 
     try:
         return SyntheticSettings.model_validate(values)

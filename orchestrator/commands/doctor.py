@@ -28,8 +28,8 @@ def doctor(
     Versions, home and storage, tracking store and databases, ports, GPUs, and with --address the
     cluster and its nodes; each problem with its remedy. Exit code 1: there is a problem.
     """
-    from orchestrator.doctor import examine
-    from orchestrator.spec_loading import load_spec
+    from orchestrator.preflight.doctor import examine
+    from orchestrator.spec.loading import load_spec
 
     spec = None if space is None else load_spec(space, ())
     found = examine(home, storage, tracking_uri, address, spec)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from orchestrator.spot_notices import METADATA_URL
+from orchestrator.cluster.spot_notices import METADATA_URL
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
@@ -69,8 +69,8 @@ def drain_agent(
     Trials on a draining node save themselves and go on elsewhere. Ends with the node's Ray, or on
     SIGTERM.
     """
-    from orchestrator.drain_agent import DrainAgent, find_node
-    from orchestrator.spot_notices import Ec2Notices, NoticeSource, SignalNotices
+    from orchestrator.cluster.drain_agent import DrainAgent, find_node
+    from orchestrator.cluster.spot_notices import Ec2Notices, NoticeSource, SignalNotices
 
     notices: NoticeSource
     try:

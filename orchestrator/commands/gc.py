@@ -11,8 +11,8 @@ import click
 from orchestrator.commands.options import home_option, json_option, launched_tracking_option
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoint_gc import Freed
-    from orchestrator.retention import CheckpointFile
+    from orchestrator.sweep.free_checkpoints import Freed
+    from orchestrator.sweep.retention import CheckpointFile
 
 _NOT_ALL = 1
 
@@ -38,7 +38,7 @@ def gc(
     the metrics and ranks of every trial. A freed trial can no longer be extended from where it
     ended. Exit code 1: some files could not be freed.
     """
-    from orchestrator.checkpoint_gc import free_checkpoints
+    from orchestrator.sweep.free_checkpoints import free_checkpoints
 
     found = free_checkpoints(sweep, home, tracking_uri, keep, dry_run=dry_run)
     if as_json:
@@ -64,7 +64,7 @@ def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:
 
 
 def _lines(sweep: str, home: Path, found: "Freed", dry_run: bool) -> Iterator[str]:
-    from orchestrator.places import home_option
+    from orchestrator.sweep.places import home_option
 
     kept = [one.file for one in found.decision.kept]
     freed = found.decision.freed if dry_run else found.done

@@ -21,7 +21,7 @@ from orchestrator.commands.outcome import FINISHED_WITH_FAILURES, show
 from orchestrator.commands.space import space_spec
 
 if TYPE_CHECKING:
-    from orchestrator.sweep_spec import SweepSpec
+    from orchestrator.spec.sweep_spec import SweepSpec
 
 
 @click.command()
@@ -90,10 +90,10 @@ def _submit(
     tracking_uri: str | None,
     as_json: bool,
 ) -> int:
-    from orchestrator import submission_text
-    from orchestrator.submission import DEFAULT_HOME as REMOTE_HOME
-    from orchestrator.submission import RemotePlaces
-    from orchestrator.submission import submit as send
+    from orchestrator.commands import submission_text
+    from orchestrator.sweep.submit import DEFAULT_HOME as REMOTE_HOME
+    from orchestrator.sweep.submit import RemotePlaces
+    from orchestrator.sweep.submit import submit as send
 
     places = RemotePlaces(home or REMOTE_HOME, storage, tracking_uri)
     sent = send(url, spec, places, as_json)
@@ -113,13 +113,13 @@ def _launch(
     address: str | None,
     as_json: bool,
 ) -> int:
-    from orchestrator.known_runs import known_runs
-    from orchestrator.launch import launch as run
-    from orchestrator.places import Places
-    from orchestrator.plan import plan_here, plan_on
-    from orchestrator.plan_text import render
-    from orchestrator.progress import StreamProgress
-    from orchestrator.tracking_store import TrackingStore
+    from orchestrator.preflight.already_trained import known_runs
+    from orchestrator.preflight.plan import plan_here, plan_on
+    from orchestrator.preflight.plan_text import render
+    from orchestrator.sweep.launch import launch as run
+    from orchestrator.sweep.places import Places
+    from orchestrator.sweep.progress import StreamProgress
+    from orchestrator.tracking.store import TrackingStore
 
     places = Places(home, storage, TrackingStore.of(tracking_uri, home))
     known = known_runs(spec, home, storage)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.places import home_option
+from orchestrator.sweep.places import home_option
 
 if TYPE_CHECKING:
-    from orchestrator.launch import LaunchResult
-    from orchestrator.places import Places
-    from orchestrator.sweep_spec import SweepSpec
-    from orchestrator.trial import TrialSummary
+    from orchestrator.spec.sweep_spec import SweepSpec
+    from orchestrator.study.trial import TrialSummary
+    from orchestrator.sweep.launch import LaunchResult
+    from orchestrator.sweep.places import Places
 
 FINISHED_WITH_FAILURES = 4
 _NOT_TRACKED = 1
@@ -21,7 +21,7 @@ _INTERRUPTED = 130
 
 def show(result: "LaunchResult", places: "Places", spec: "SweepSpec", *, as_json: bool) -> int:
     """Print the result on stdout and what is missing on stderr; returns the exit code."""
-    from orchestrator.run_filters import filter_lines, variant_filters
+    from orchestrator.tracking.run_filters import filter_lines, variant_filters
 
     rows = [row.name for row in spec.rows]
     if as_json:
@@ -86,7 +86,7 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
 
 
 def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
-    from orchestrator.confirmation import confirmation_lines
+    from orchestrator.study.confirmation import confirmation_lines
 
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]

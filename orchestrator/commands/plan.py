@@ -53,9 +53,9 @@ def plan(
 
     Exit code 2: a trial fits nowhere, or no cluster answers at the address.
     """
-    from orchestrator.known_runs import known_runs
-    from orchestrator.plan import plan_here, plan_on
-    from orchestrator.plan_text import render
+    from orchestrator.preflight.already_trained import known_runs
+    from orchestrator.preflight.plan import plan_here, plan_on
+    from orchestrator.preflight.plan_text import render
 
     spec = space_spec(space, overrides, quick=quick)
     tell = partial(click.echo, err=True)

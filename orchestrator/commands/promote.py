@@ -14,8 +14,8 @@ from orchestrator.commands.options import home_option, tracking_option
 @click.argument("version")
 def promote(model: str, version: str, home: Path, tracking_uri: str | None) -> None:
     """Make VERSION of MODEL its champion, whatever its value."""
-    from orchestrator.registry import promote as move
-    from orchestrator.tracking_store import TrackingStore
+    from orchestrator.tracking.registry import promote as move
+    from orchestrator.tracking.store import TrackingStore
 
     done = move(TrackingStore.of(tracking_uri, home), model, version)
     click.echo(f"champion of {done.model}: version {done.version} ({done.description})")

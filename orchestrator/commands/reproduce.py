@@ -48,9 +48,9 @@ def reproduce(
     Nothing of the sweep is changed. Exit code 1: it differs; 2: there is no such trial; 3: its
     data is gone or changed.
     """
-    from orchestrator.reproduce import ReproduceRequest
-    from orchestrator.reproduce import reproduce as run
-    from orchestrator.reproduction_text import render
+    from orchestrator.commands.reproduction_text import render
+    from orchestrator.sweep.reproduce import ReproduceRequest
+    from orchestrator.sweep.reproduce import reproduce as run
 
     place = str(Path(keep).resolve()) if keep is not None and "://" not in keep else keep
     request = ReproduceRequest(trial, home, tracking_uri, epochs, place, address)

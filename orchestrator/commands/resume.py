@@ -60,9 +60,9 @@ def resume(
     had happened. With --trials and --epochs a finished sweep is extended. Exit codes are those of
     launch.
     """
-    from orchestrator.progress import StreamProgress
-    from orchestrator.resume import ResumeRequest
-    from orchestrator.resume import resume as run
+    from orchestrator.sweep.progress import StreamProgress
+    from orchestrator.sweep.resume import ResumeRequest
+    from orchestrator.sweep.resume import resume as run
 
     request = ResumeRequest(
         sweep, home, trials, epochs, seeds, budget, storage, tracking_uri, executor, address

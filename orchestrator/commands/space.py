@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from orchestrator.sweep_spec import SweepSpec
+    from orchestrator.spec.sweep_spec import SweepSpec
 
 
 def space_spec(
@@ -24,8 +24,8 @@ def space_spec(
     Raises:
         SpecError: Everything that is wrong.
     """
-    from orchestrator.quick import load_quick, quick_line
-    from orchestrator.spec_loading import load_spec
+    from orchestrator.spec.loading import load_spec
+    from orchestrator.spec.quick_run import load_quick, quick_line
 
     if not quick:
         return load_spec(space, overrides, runs_elsewhere=runs_elsewhere)

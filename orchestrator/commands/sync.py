@@ -34,7 +34,7 @@ def sync(sweep: str, home: Path, tracking_uri: str | None, limit_s: float, as_js
 
     Exit code 1: it does not have everything; what is missing is kept for the next time.
     """
-    from orchestrator.sync import sync as send
+    from orchestrator.sweep.sync import sync as send
 
     result = send(sweep, home, tracking_uri, limit_s, lambda line: click.echo(line, err=True))
     if as_json:

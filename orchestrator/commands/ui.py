@@ -13,9 +13,9 @@ from orchestrator.commands.options import home_option, tracking_option
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 def ui(home: Path, tracking_uri: str | None, port: int) -> int:
     """Start the MLflow UI on 127.0.0.1; Ctrl-C ends it."""
-    from orchestrator.registry import reachable
-    from orchestrator.tracking_store import TrackingStore
-    from orchestrator.tracking_ui import page_addresses, serve_ui
+    from orchestrator.tracking.registry import reachable
+    from orchestrator.tracking.store import TrackingStore
+    from orchestrator.tracking.ui import page_addresses, serve_ui
 
     store = TrackingStore.of(tracking_uri, home)
     store.check_exists()

@@ -9,9 +9,9 @@ that the pruner let through.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.study import StudyReader
-from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial import TrialState, TrialSummary
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.study import StudyReader
+from orchestrator.study.trial import TrialState, TrialSummary
 
 
 @dataclass(frozen=True)

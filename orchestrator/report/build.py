@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from orchestrator.failure_groups import FailureGroup
 from orchestrator.report.ablation_blocks import ablation_blocks
 from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
@@ -12,7 +11,8 @@ from orchestrator.report.findings import Findings
 from orchestrator.report.protocol import label_of, labelled
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.winner_blocks import winner_blocks
-from orchestrator.trial import TrialState
+from orchestrator.study.failures import FailureGroup
+from orchestrator.study.trial import TrialState
 
 # Of a long traceback, the end is where it happened.
 _SHOWN_LINES = 12

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.ablation_section import SEED
-from orchestrator.confirmation import confirmed_trials, searched_best
-from orchestrator.study import StudyReader
-from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial import TrialState, TrialSummary
+from orchestrator.spec.ablation import SEED
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.confirmation import confirmed_trials, searched_best
+from orchestrator.study.study import StudyReader
+from orchestrator.study.trial import TrialState, TrialSummary
 
 BEST = "the best"
 

@@ -6,7 +6,7 @@ from statistics import fmean
 from orchestrator.report.document import Table
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, spread
 from orchestrator.report.formatting import count_text, hours, number, with_spread
-from orchestrator.trial import TrialState
+from orchestrator.study.trial import TrialState
 
 
 def cost_table(findings: Findings, ablation: AblationFinding) -> Table:

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from orchestrator.confirmation import Confirmed, confirmed_trials, crowned, searched_best
-from orchestrator.failure_groups import FailureGroup, grouped_failures
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
 from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
-from orchestrator.rounds import ablation_runs
-from orchestrator.scoring import Scores, kept_scores
+from orchestrator.spec.sweep_size import race_of
 from orchestrator.statistics.contrasts import contrasts_of
 from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import Summary, Table, make_table
-from orchestrator.study import JUDGED_SEEDS
-from orchestrator.sweep_size import race_of
-from orchestrator.trial import TrialState, TrialSummary
+from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
+from orchestrator.study.failures import FailureGroup, grouped_failures
+from orchestrator.study.study import JUDGED_SEEDS
+from orchestrator.study.test_scores import Scores, kept_scores
+from orchestrator.study.trial import TrialState, TrialSummary
+from orchestrator.sweep.rounds import ablation_runs
 
 # Ranks of so many epochs are read to estimate the optimism; a study of more has to do without.
 _MOST_CANDIDATES = 20_000

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.importance_evaluator import ped_anova
 from orchestrator.report.budgets import largest_budget
-from orchestrator.study import StudyReader
-from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial import TrialSummary
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.importance import ped_anova
+from orchestrator.study.study import StudyReader
+from orchestrator.study.trial import TrialSummary
 
 # The best tenth must hold at least five trials for PED-ANOVA to be stable, as Optuna says; with
 # the best quarter, which smaller studies need, that is twenty.

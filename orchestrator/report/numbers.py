@@ -11,7 +11,7 @@ from orchestrator.report.findings import AblationFinding, Findings, RowFinding, 
 from orchestrator.statistics.comparison import Comparison
 from orchestrator.statistics.crossed import Interval
 from orchestrator.statistics.wording import verdict_text
-from orchestrator.trial import TrialSummary
+from orchestrator.study.trial import TrialSummary
 
 
 def report_numbers(findings: Findings) -> dict[str, Any]:

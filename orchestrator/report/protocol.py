@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from orchestrator.report.document import Block, Table
-from orchestrator.sweep_spec import SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec
 
 
 def label_of(spec: SweepSpec) -> str:

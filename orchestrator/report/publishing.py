@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.outbox import EventSink
-from orchestrator.places import home_option
 from orchestrator.report.answer import answer
 from orchestrator.report.rendering import FORMATS, Format, render, report
-from orchestrator.trial_events import REPORT_FILES, report_event
-from prvr_model.storage import Folder
+from orchestrator.sweep.places import home_option
+from orchestrator.tracking.events import REPORT_FILES, report_event
+from orchestrator.tracking.outbox import EventSink
+from prvr_model.files.folder import Folder
 
 
 def _format_of(name: str) -> Format:

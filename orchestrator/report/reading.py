@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from orchestrator.data_source import open_data
-from orchestrator.spec_loading import read_spec
+from orchestrator.spec.data import open_data
+from orchestrator.spec.loading import read_spec
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import VideosOfQueries, depths_of, recall_outcomes
-from orchestrator.study import StudyReader, study_url
-from orchestrator.sweep_spec import SweepSpec
-from orchestrator.trial import TrialState, TrialSummary
-from orchestrator.trial_outcomes import epoch_ranks, validation_videos
+from orchestrator.study.outcomes import epoch_ranks, validation_videos
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.reporting import EpochReport
 
 if TYPE_CHECKING:
-    from prvr_model.checkpoint_header import TrialRecord
+    from prvr_model.files.checkpoint_header import TrialRecord
 
 # Of an epoch, its evaluation included.
 _EPOCH_SECONDS = "time/epoch_s"
@@ -111,8 +111,8 @@ def _run(trial: TrialSummary, problems: list[str]) -> Run:
 
 
 def _record(folder: str) -> "TrialRecord":
-    from prvr_model.checkpoint_header import read_record
-    from prvr_model.storage import Folder
+    from prvr_model.files.checkpoint_header import read_record
+    from prvr_model.files.folder import Folder
 
     return read_record(Folder.open(folder))
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from orchestrator.report.document import Block, Figure
 from orchestrator.report.drawing import add_legend, drawn, look, new_canvas, styled
 from orchestrator.report.reading import Run, SweepData
-from orchestrator.trial import TrialState
+from orchestrator.study.trial import TrialState
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 _COLLAPSE = (("query_difference", "queries"), ("clip_difference", "clips"))

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.parameters import Parameter
 from orchestrator.report.budgets import BudgetTrials, largest_budget
 from orchestrator.report.document import Block, Figure
 from orchestrator.report.drawing import COLOURS, PALE, drawn, new_canvas, styled, whole_numbers
 from orchestrator.report.importance import LEAST_TRIALS, Importance
 from orchestrator.report.reading import Run, SweepData
 from orchestrator.report.slices import Part, lines, slices
-from orchestrator.sweep_spec import SweepSpec
+from orchestrator.spec.parameters import Parameter
+from orchestrator.spec.sweep_spec import SweepSpec
 
 
 def search_figures(data: SweepData) -> Iterator[Block]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from orchestrator.parameters import Parameter
 from orchestrator.report.budgets import BudgetTrials
+from orchestrator.spec.parameters import Parameter
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.crossed import Interval, around
-from orchestrator.sweep_spec import SweepSpec
 
 # A parameter with more values than parts is cut into quarters of the trials.
 _PARTS = 4

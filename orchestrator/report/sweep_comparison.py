@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from orchestrator.ablation_section import SEED
-from orchestrator.errors import OutcomesError
+from orchestrator.base.errors import OutcomesError
 from orchestrator.report.candidates import Candidate, candidates
 from orchestrator.report.reading import SweepData
-from orchestrator.setting_schema import base_value
+from orchestrator.spec.ablation import SEED
+from orchestrator.spec.setting_schema import base_value
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
 from orchestrator.statistics.outcomes import (
@@ -28,8 +28,8 @@ from orchestrator.statistics.unpaired import (
     of_same_videos,
     of_values,
 )
-from orchestrator.trial import TrialSummary
-from orchestrator.trial_outcomes import ranks_of
+from orchestrator.study.outcomes import ranks_of
+from orchestrator.study.trial import TrialSummary
 
 _NOT_SAID = (None, "")
 # Attributes of a sweep that make its numbers another's, beside the spec.

@@ -8,7 +8,7 @@ from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import number
 from orchestrator.report.metric_names import display_name
 from orchestrator.statistics.comparison import Verdict
-from orchestrator.trial import TrialSummary
+from orchestrator.study.trial import TrialSummary
 
 _RECALLS = ("R1", "R5", "R10", "R100", "SumR")
 

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
-from orchestrator.errors import StatisticsError
+from orchestrator.base.errors import StatisticsError
 
-# As in `prvr_model.metrics`, which imports torch.
+# As in `prvr_model.retrieval.metrics`, which imports torch.
 RECALL_DEPTHS = (1, 5, 10, 100)
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.errors import StatisticsError
+from orchestrator.base.errors import StatisticsError
 
 # Between two looks the seeds grow by this factor: looks closer together tell little that is new
 # and take from the level of the last.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from orchestrator.errors import StatisticsError
+from orchestrator.base.errors import StatisticsError
 from orchestrator.statistics.comparison import (
     Comparison,
     Criterion,

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prvr_model.dataset import PreparedSplit
-from prvr_model.evaluation import collapse_metrics, rank_gallery, rank_metrics
-from prvr_model.metrics import Relevance
-from prvr_model.model import EncodedVideos
+from prvr_model.inputs.prepared_split import PreparedSplit
+from prvr_model.network.model import EncodedVideos
+from prvr_model.network.similarity import unit_rows
+from prvr_model.retrieval.evaluation import collapse_metrics, rank_gallery, rank_metrics
+from prvr_model.retrieval.metrics import Relevance
 from prvr_model.settings import ModelSettings
-from prvr_model.similarity import unit_rows
 from tests.benchmarks.measure import PeakMemory, arguments, gemm_gflops, seconds, show
 
 # Similarities of one bare product, 16 MiB.

@@ -50,7 +50,7 @@ def compare(num_videos: int) -> dict[str, object]:
 
 def import_once(root: Path, store: Path) -> dict[str, float]:
     """Import `root` into `store` and measure this process."""
-    from prvr_model.importers.msc import import_msc
+    from prvr_model.store.importers.msc import import_msc
 
     before = peak_mib()
     start = time.perf_counter()

@@ -13,15 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from orchestrator.data_source import open_data
-from orchestrator.mlflow_tracker import mlflow_sender
-from orchestrator.outbox import Outbox
-from orchestrator.progress import SilentProgress
 from orchestrator.report.reading import read_sweep
-from orchestrator.spec_loading import load_spec
-from orchestrator.sweep import run_sweep
-from orchestrator.tracking_store import TrackingStore
-from orchestrator.trial import FailureCause, TrialState
+from orchestrator.spec.data import open_data
+from orchestrator.spec.loading import load_spec
+from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.run import run_sweep
+from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.sender import mlflow_sender
+from orchestrator.tracking.store import TrackingStore
 from tests.benchmarks.measure import arguments, show
 
 _SPACE = Path(__file__).parents[2] / "search_spaces" / "seeds.yaml"

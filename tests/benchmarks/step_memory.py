@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prvr_model.batching import Batch
+from prvr_model.inputs.batching import Batch
 from prvr_model.settings import Settings, build_settings
 from tests.benchmarks.live_bytes import Block, LiveBytes, site
 from tests.benchmarks.measure import arguments, show

@@ -19,14 +19,14 @@ from typing import Any
 
 import psutil
 
-from orchestrator.mlflow_tracker import mlflow_sender
-from orchestrator.outbox import Outbox
-from orchestrator.progress import SilentProgress
-from orchestrator.spec_loading import read_spec
-from orchestrator.status import read_status
-from orchestrator.sweep import run_sweep
-from orchestrator.tracking_store import TrackingStore
-from orchestrator.trial import FailureCause, TrialState
+from orchestrator.spec.loading import read_spec
+from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.run import run_sweep
+from orchestrator.sweep.status import read_status
+from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.sender import mlflow_sender
+from orchestrator.tracking.store import TrackingStore
 from tests.benchmarks.measure import arguments, show
 
 _SPEC = """
@@ -42,8 +42,8 @@ search:
     losses.tcpl_angle_weight: {{type: float, low: 5, high: 60, log: true}}
 early_stopping: {{method: none, max_epochs: 3}}
 """
-_TRIAL = "tests.sweep.fake_trials:rising"
-_GROUP_TRIAL = "tests.sweep.fake_group_trials:rising"
+_TRIAL = "tests.orchestrator.executors.fake_trials:rising"
+_GROUP_TRIAL = "tests.orchestrator.executors.fake_group_trials:rising"
 _HUNDRED = 100
 _FLUSH_S = 600.0
 

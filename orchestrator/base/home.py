@@ -1,0 +1,82 @@
+"""One driver per home: two would write to one study and one MLflow database.
+
+The lock is the system's, which frees it when its holder ends, however it ends; what the file says
+is for the message alone.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from orchestrator.base.errors import HomeLockedError, PlaceError
+
+_FILE = "lock"
+_LONGEST_BYTES = 1024
+
+
+@contextmanager
+def locked_home(home: Path, sweep: str = "") -> Iterator[None]:
+    """Hold the home's lock; the system frees it when the process ends, however it ends.
+
+    Args:
+        home: The folder; made if it is missing.
+        sweep: Name of the sweep, for those who find the lock held.
+
+    Raises:
+        HomeLockedError: Another process holds it.
+        PlaceError: The folder cannot be made or written.
+    """
+    handle = _open(home)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HomeLockedError(str(home), _holder(handle)) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, _me(sweep), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open(home: Path) -> int:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return os.open(home / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise PlaceError(
+            f"cannot use {home} as home: {error.strerror}; name a folder that can be written "
+            "with --home"
+        ) from error
+
+
+def _me(sweep: str) -> bytes:
+    who = {"host": socket.gethostname(), "pid": os.getpid(), "since_s": time.time(), "sweep": sweep}
+    return json.dumps(who).encode()
+
+
+def _holder(handle: int) -> str:
+    """Who wrote itself into the file, and whether it is alive as far as this machine can tell."""
+    try:
+        who = json.loads(os.pread(handle, _LONGEST_BYTES, 0))
+        since = datetime.fromtimestamp(who["since_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        sweep = f" with sweep {who['sweep']!r}" if who["sweep"] else ""
+        return f"process {who['pid']} on {who['host']} ({_liveness(who)}, since {since}{sweep})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"  # It has the lock and has not written yet.
+
+
+def _liveness(who: dict[str, object]) -> str:
+    if who["host"] != socket.gethostname():
+        return "holds the lock"
+    pid = who["pid"]
+    # A child that inherited the lock can outlive the one that wrote.
+    return "alive" if isinstance(pid, int) and psutil.pid_exists(pid) else "gone, its child is not"

@@ -1,0 +1,256 @@
+"""What there is to run on, and how the trials of a sweep are packed onto it, node by node.
+
+The plan, the launch and the executors all ask here, so that what is shown is what runs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import psutil
+
+from orchestrator.base.provenance import available_cpus, hardware
+
+# Own memory of a process that imported torch 2.13 (CPU) and ray.tune 2.60 and did nothing yet;
+# measured.
+TRIAL_BASE_BYTES = 345 * 2**20
+DRIVER_RESOURCE = "train_driver"
+"""What the head of a cluster offers to the drivers of trials of several workers."""
+DRIVER_SHARE = 0.01
+"""How much of it one such driver takes; it computes nothing, and Ray refuses to place nothing."""
+COMING_LIMIT_S = 1200.0
+"""Seconds for a machine of a cloud to come: bought, booted, set up; spot ones asked for again."""
+# Quotients such as 0.29 / 0.01 may come out just below the whole number.
+_ROUNDING = 1e-9
+# An estimate of memory may be this many times too high: only what lacks more can never fit.
+_MEMORY_DOUBT = 2
+
+
+@dataclass(frozen=True)
+class Node:
+    """One machine, as plain numbers.
+
+    Args:
+        cpus: CPUs that trials may have.
+        gpus: GPUs, whole ones.
+        memory_bytes: Memory that trials may have; None: not known.
+        name: What it is called, e.g. its IP address.
+        resources: Its other resources, e.g. `train_driver`.
+        labels: What else is known of it, e.g. the kind of its GPUs.
+    """
+
+    cpus: float
+    gpus: float = 0
+    memory_bytes: int | None = None
+    name: str = "this machine"
+    resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def here(cls) -> "Node":
+        """What this process may use of this machine."""
+        memory = psutil.virtual_memory().available
+        return cls(available_cpus(), len(hardware()["gpus"]), memory)
+
+
+@dataclass(frozen=True)
+class RunningCluster:
+    """A Ray that was running before us.
+
+    Args:
+        address: `auto`, or HOST:PORT of its head.
+        nodes: Its living nodes, as if nothing ran there, and those that may still be started.
+        sent_store: Path of a small store that goes to its nodes with the sweep; None: they see
+            the data where it is.
+        is_growing: Whether an autoscaler starts nodes there, and others where some are lost.
+    """
+
+    address: str
+    nodes: Sequence[Node]
+    sent_store: str | None = None
+    is_growing: bool = False
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Memory of a worker in bytes: a part that is always there, and one for each video of a batch.
+
+    Args:
+        fixed_bytes: Whatever the size of the batch.
+        video_bytes: For each video of the worker's share of a batch; 0: not known.
+        videos: Size of that share.
+        floor_bytes: The least whatever the videos, since other moments than a step need memory too.
+        is_estimate: Whether it was estimated; what a user states is taken by its word.
+    """
+
+    fixed_bytes: int
+    video_bytes: int = 0
+    videos: int = 0
+    floor_bytes: int = 0
+    is_estimate: bool = False
+
+    @property
+    def total_bytes(self) -> int:
+        """The largest of it at any moment."""
+        return max(self.floor_bytes, self.fixed_bytes + self.video_bytes * self.videos)
+
+    @property
+    def least_bytes(self) -> int:
+        """What a worker takes even if the estimate is far too high."""
+        return self.total_bytes // _MEMORY_DOUBT if self.is_estimate else self.total_bytes
+
+    def shifted(self, extra_bytes: int) -> "MemoryNeed":
+        """The same need, so many bytes larger or smaller at every moment."""
+        fixed, floor = self.fixed_bytes + extra_bytes, self.floor_bytes + extra_bytes
+        return replace(self, fixed_bytes=fixed, floor_bytes=floor)
+
+
+@dataclass(frozen=True)
+class TrialNeeds:
+    """What one trial occupies while it runs.
+
+    Args:
+        workers: Processes that train it together. One trains in the trial's own actor. Several
+            have a driver beside them, which takes a little of the cluster's `train_driver` where
+            there is such a thing, and no CPU.
+        cpus: CPUs of each worker.
+        gpus: GPUs of each worker; a fraction for one-worker trials only.
+        memory: Memory of each worker; None: not known.
+    """
+
+    workers: int = 1
+    cpus: int = 1
+    gpus: float = 0.0
+    memory: MemoryNeed | None = None
+
+    def slots_on(self, node: Node) -> int:
+        """How many such workers a node holds at once."""
+        slots = [math.floor(node.cpus / self.cpus + _ROUNDING)]
+        if self.gpus >= 1:
+            slots.append(math.floor(node.gpus / self.gpus + _ROUNDING))
+        elif self.gpus:
+            # A fraction lies on one GPU: 0.4 fits twice on each, never across two.
+            slots.append(math.floor(1 / self.gpus + _ROUNDING) * math.floor(node.gpus))
+        if self.memory is not None and node.memory_bytes is not None:
+            slots.append(node.memory_bytes // max(1, self.memory.total_bytes))
+        return min(slots)
+
+    def drivers_on(self, node: Node) -> int:
+        """How many drivers of such trials a node holds at once."""
+        return math.floor(node.resources.get(DRIVER_RESOURCE, 0.0) / DRIVER_SHARE + _ROUNDING)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How many trials fit at once, and where.
+
+    Args:
+        needs: What each trial occupies.
+        nodes: All nodes, those without room too.
+        placed: For each trial, how many of its workers lie on each node.
+        is_tight: Whether the estimated memory is more than there is: one trial is tried all the
+            same, since the estimate may be too high.
+    """
+
+    needs: TrialNeeds
+    nodes: tuple[Node, ...]
+    placed: tuple[tuple[int, ...], ...]
+    is_tight: bool = False
+
+    @property
+    def trials(self) -> int:
+        """Trials at once."""
+        return len(self.placed)
+
+    @property
+    def workers(self) -> tuple[int, ...]:
+        """Workers on each node."""
+        return tuple(sum(trial[place] for trial in self.placed) for place in range(len(self.nodes)))
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What to ask of Ray for each worker; memory too, or Ray would place by the rest alone."""
+        asked: dict[str, float] = {"CPU": self.needs.cpus, "GPU": self.needs.gpus}
+        memory = self.needs.memory
+        if memory is not None and all(node.memory_bytes is not None for node in self.nodes):
+            asked["memory"] = memory.least_bytes if self.is_tight else memory.total_bytes
+        return {name: amount for name, amount in asked.items() if amount}
+
+
+def pack(needs: TrialNeeds, nodes: Sequence[Node]) -> Packing | None:
+    """Pack as many trials as fit at once.
+
+    Workers of all trials are alike, so each takes a slot and no order of starts strands one: the
+    number is exact, however Ray places them.
+
+    Returns:
+        None where not even one trial fits on empty nodes.
+    """
+    trials = _room(needs, nodes)
+    if trials:
+        return Packing(needs, tuple(nodes), _place(needs, nodes, trials))
+    lighter = _lightest(needs)
+    if _room(lighter, nodes):
+        return Packing(needs, tuple(nodes), _place(lighter, nodes, 1), is_tight=True)
+    return None
+
+
+def needs_driver(needs: TrialNeeds, nodes: Sequence[Node]) -> bool:
+    """Whether a trial's driver takes a resource that some node offers."""
+    return needs.workers > 1 and any(DRIVER_RESOURCE in node.resources for node in nodes)
+
+
+def _room(needs: TrialNeeds, nodes: Sequence[Node]) -> int:
+    trials = sum(needs.slots_on(node) for node in nodes) // needs.workers
+    if needs_driver(needs, nodes):
+        trials = min(trials, sum(needs.drivers_on(node) for node in nodes))
+    return trials
+
+
+def _lightest(needs: TrialNeeds) -> TrialNeeds:
+    """The same needs if the estimate of memory is far too high."""
+    if needs.memory is None:
+        return needs
+    return replace(needs, memory=MemoryNeed(needs.memory.least_bytes))
+
+
+def _place(needs: TrialNeeds, nodes: Sequence[Node], trials: int) -> tuple[tuple[int, ...], ...]:
+    """Workers of each trial on each node: together where a node has room for all, else in few."""
+    free = [needs.slots_on(node) for node in nodes]
+    placed = []
+    for _ in range(trials):
+        taken = [0] * len(nodes)
+        while (left := needs.workers - sum(taken)) > 0:
+            place = _best_place(free, left)
+            assert free[place], "more trials are to be placed than there is room for"
+            taken[place] = min(left, free[place])
+            free[place] -= taken[place]
+        placed.append(tuple(taken))
+    return tuple(placed)
+
+
+def _best_place(free: Sequence[int], wanted: int) -> int:
+    """The least room that is enough, so that larger nodes stay whole; else the most."""
+    enough = [place for place, slots in enumerate(free) if slots >= wanted]
+    if enough:
+        return min(enough, key=lambda place: free[place])
+    return max(range(len(free)), key=lambda place: free[place])
+
+
+def count(number: float, what: str) -> str:
+    """A number of things in words, e.g. `2 CPUs`, `0.5 GPU`."""
+    return f"{number:g} {what}{'s' if number > 1 or number == 0 else ''}"
+
+
+def in_words(resources: Mapping[str, float]) -> str:
+    """What is asked of Ray in words, e.g. `2 CPUs, 1 GPU and 1.5 GiB of memory`."""
+    texts = [
+        f"{gib(amount)} of memory" if name == "memory" else count(amount, name)
+        for name, amount in resources.items()
+    ]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def gib(size_bytes: float) -> str:
+    """A size of memory in words, e.g. `1.5 GiB`."""
+    return f"{size_bytes / 2**30:.1f} GiB"

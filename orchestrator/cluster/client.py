@@ -1,0 +1,267 @@
+"""Asks a running Ray cluster what it has, from another process and in bounded time.
+
+This process loads no Ray: see `ray_cluster`, which answers.
+"""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.base.errors import ClusterError, PlaceError, ProbeError
+from orchestrator.cluster.capacity import COMING_LIMIT_S, Node, count
+from orchestrator.cluster.node_check import SharedPlaces
+from orchestrator.preflight.probing import START_LIMIT_S
+from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
+
+_MODULE = "orchestrator.cluster.attached_process"
+_ROOT = Path(__file__).resolve().parent.parent
+_CLIENT_SCHEME = "ray://"
+# A port that nobody listens on says so at once, a firewall never.
+_CONNECT_S = 5.0
+# A cluster answers within a second; importing Ray on a busy machine takes more.
+_ATTACH_S = 25.0
+_LEAVE_S = 10.0
+# A worker starts and imports; a storage where nobody answers is given up after two minutes.
+_PLACES_S = 180.0
+# A worker starts and imports torch, on each node at once.
+_LOOK_S = 180.0
+# The cluster's answer is late by this at most after Ray's own limit.
+_MARGIN_S = 5.0
+# What Ray writes where it is refused; it tries on all the same.
+_REFUSED = "Unauthenticated"
+
+
+class Cluster:
+    """A running cluster, as found when it was attached to.
+
+    Args:
+        nodes: Living nodes, as if nothing ran there.
+        in_use: CPUs and GPUs that somebody uses now.
+        line: To and from the process that is attached.
+    """
+
+    def __init__(self, nodes: list[Node], in_use: Mapping[str, float], line: "_Line") -> None:
+        self.nodes = nodes
+        self.in_use = in_use
+        self._line = line
+
+    @property
+    def busy(self) -> str:
+        """What is in use, in words; empty: nothing."""
+        texts = [count(round(amount, 2), name) for name, amount in self.in_use.items()]
+        return " and ".join(texts)
+
+    def probe(self, request: ProbeRequest, bundle: Mapping[str, float]) -> tuple[str, ProbeResult]:
+        """Probe one worker; gives the address of its node and what was measured.
+
+        Raises:
+            ProbeError: The probe failed, or no worker was free in time.
+        """
+        limit_s = START_LIMIT_S + 2 * request.limit_s
+        asked = {
+            "what": "probe",
+            "request": request.model_dump_json(),
+            "bundle": dict(bundle),
+            "limit_s": limit_s,
+        }
+        answer = self._line.ask(asked, limit_s + _MARGIN_S)
+        if answer is None:
+            raise ProbeError(f"the cluster gave no answer within {limit_s:.0f} s")
+        if "error" in answer:
+            raise ProbeError(answer["error"])
+        return answer["node"], ProbeResult.model_validate_json(answer["result"])
+
+    def await_worker(self, bundle: Mapping[str, float]) -> None:
+        """Wait until a node has room for a process, and look at the nodes again.
+
+        Args:
+            bundle: What the process occupies, by Ray's names.
+
+        Raises:
+            ClusterError: None came in time.
+        """
+        asked = {"what": "worker", "bundle": dict(bundle), "limit_s": COMING_LIMIT_S}
+        answer = self._line.ask(asked, COMING_LIMIT_S + _MARGIN_S)
+        if answer is None or not answer["came"]:
+            raise ClusterError(
+                f"no worker of the cluster started within {COMING_LIMIT_S / 60:.0f} min, so no "
+                "trial was begun; `ray status` on the head says what it waits for, `ray monitor "
+                "FILE` why; launch again when there is one"
+            )
+        self.nodes = [Node(**one) for one in answer["nodes"]]
+
+    def check_places(self, places: SharedPlaces) -> list[str]:
+        """Look from a worker of each node whether it finds data and storage.
+
+        Returns:
+            The nodes that data must be sent to.
+
+        Raises:
+            PlaceError: A node does not; says which, what it found and what to do.
+            ClusterError: The cluster gave no answer.
+        """
+        asked = {"what": "places", "places": asdict(places), "limit_s": _PLACES_S}
+        answer = self._line.ask(asked, _PLACES_S + _MARGIN_S)
+        if answer is None:
+            raise ClusterError(f"the cluster gave no answer within {_PLACES_S:.0f} s")
+        if answer["problems"]:
+            found = "\n".join(f"  {one}" for one in answer["problems"])
+            raise PlaceError(f"not every node can run trials; nothing was started:\n{found}")
+        lacking: list[str] = answer["lacking"]
+        return lacking
+
+    def look_at_nodes(self) -> list[dict[str, Any]]:
+        """Look at each node from a worker on it: see `ray_nodes.look_at_nodes`.
+
+        Raises:
+            ClusterError: The cluster gave no answer.
+        """
+        answer = self._line.ask({"what": "look", "limit_s": _LOOK_S}, _LOOK_S + _MARGIN_S)
+        if answer is None:
+            raise ClusterError(f"the cluster gave no answer within {_LOOK_S:.0f} s")
+        nodes: list[dict[str, Any]] = answer["nodes"]
+        return nodes
+
+
+@contextmanager
+def attached_cluster(address: str) -> Iterator[Cluster]:
+    """A running cluster for as long as the block runs.
+
+    Args:
+        address: `auto`, or HOST:PORT of its head. Authentication is the environment's.
+
+    Raises:
+        ClusterError: The address is of no use, or nothing answers there in time.
+    """
+    _check_address(address)
+    with tempfile.NamedTemporaryFile("w+") as log, _Line.to_child(log) as line:
+        answer = line.ask({"address": address}, _ATTACH_S, until=_REFUSED)
+        if answer is None:
+            raise ClusterError(_no_answer(address, line.log_text()))
+        if "error" in answer:
+            raise ClusterError(f"cannot attach to Ray at {address}: {answer['error']}")
+        nodes = [Node(**one) for one in answer["nodes"]]
+        yield Cluster(nodes, answer["in_use"], line)
+
+
+class _Line:
+    """Questions and answers, a line of JSON each, to a process whose errors go to a file."""
+
+    def __init__(self, child: subprocess.Popen[bytes], log: Path) -> None:
+        self._child = child
+        self._log = log
+        self._text = b""
+
+    @classmethod
+    @contextmanager
+    def to_child(cls, log: "tempfile._TemporaryFileWrapper[str]") -> Iterator["_Line"]:
+        places = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", _MODULE],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            yield cls(child, Path(log.name))
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            _leave(child)
+
+    def ask(
+        self, question: Mapping[str, Any], limit_s: float, until: str | None = None
+    ) -> dict[str, Any] | None:
+        """The answer; None where there is none in time, or none will come.
+
+        Args:
+            question: What is asked.
+            limit_s: Seconds to wait.
+            until: Text in the errors that makes waiting useless.
+        """
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):  # it is gone, and so is the answer
+            self._child.stdin.write(json.dumps(question).encode() + b"\n")
+            self._child.stdin.flush()
+        end = time.monotonic() + limit_s
+        while b"\n" not in self._text:
+            if time.monotonic() > end or (until and until in self.log_text()) or not self._read():
+                return None
+        line, _, self._text = self._text.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def log_text(self) -> str:
+        """What the process wrote as errors so far."""
+        return self._log.read_text(errors="replace")
+
+    def _read(self) -> bool:
+        """Wait a moment for more; False where the process is gone."""
+        assert self._child.stdout is not None
+        if not select.select([self._child.stdout], [], [], 0.5)[0]:
+            return True
+        more = os.read(self._child.stdout.fileno(), 1 << 16)
+        self._text += more
+        return bool(more)
+
+
+def _leave(child: subprocess.Popen[bytes]) -> None:
+    """End of the questions: the process leaves the cluster and ends."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with suppress(BrokenPipeError):
+        child.stdin.close()
+    try:
+        child.wait(_LEAVE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    child.stdout.close()
+
+
+def _check_address(address: str) -> None:
+    """Refuse what cannot be an address, and one where nobody listens."""
+    for one in (address, os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""):
+        if one.startswith(_CLIENT_SCHEME):
+            raise ClusterError(
+                f"found {one}: through Ray Client a sweep would end with the connection; send it "
+                "with `prvr-sweep launch SPACE --submit http://127.0.0.1:8265` (the head's "
+                "dashboard, through a tunnel), or run the command on a node of the cluster with "
+                "--address HOST:PORT of its head"
+            )
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ClusterError(f"found --address {address!r}; allowed: auto, or HOST:PORT of the head")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ClusterError(
+            f"nothing answers at {address} ({reason}); is Ray running there? `ray status` on its "
+            "head shows the address"
+        ) from error
+
+
+def _no_answer(address: str, log: str) -> str:
+    if _REFUSED in log:
+        return (
+            f"the cluster at {address} refuses the token; set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) to what the cluster was started with"
+        )
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = f"; Ray said: {lines[-1]}" if lines else ""
+    return f"no Ray answered at {address}{said}"

@@ -1,0 +1,92 @@
+"""Checks a file for `ray up` before it costs money.
+
+Ray takes misspelt keys and missing sections in silence, and fills in defaults that nobody wants.
+The rules are `cluster_rules`; here are reading, lines and the error.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.base.errors import ClusterFileError
+from orchestrator.cluster.file.rules import Versions, all_problems, missing_mounts
+from orchestrator.spec.problems import Problem
+
+_Lines = dict[tuple[str, ...], int]
+
+
+def versions_here() -> Versions:
+    """Ray and Python of this installation."""
+    return Versions(version("ray"), f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def check_cluster_file(path: Path, versions: Versions, folder: Path | None = None) -> None:
+    """Check a file for `ray up`: our rules, then Ray's own.
+
+    Args:
+        path: The file.
+        versions: What nodes must have.
+        folder: Where `ray up` will run, to see whether what it copies is there; None: not asked.
+
+    Raises:
+        ClusterFileError: Something is wrong; all that our rules found, or what Ray said.
+    """
+    config, lines, problems = _read(path)
+    problems += all_problems(config, versions)
+    if folder is not None:
+        problems += missing_mounts(config, folder)
+    if not problems:
+        # Imported late: it takes a second, and most mistakes are found without it.
+        from orchestrator.cluster.file.ray_check import ray_problem
+
+        problems += filter(None, [ray_problem(config)])
+    if problems:
+        shown = sorted((_line(one.path, lines), str(one)) for one in problems)
+        raise ClusterFileError("\n".join(f"{path}:{line}: {text}" for line, text in shown))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], _Lines, list[Problem]]:
+    """Content of the file as Ray reads it, the line of each place, and keys found twice."""
+    try:
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        lines: _Lines = {}
+        # Before the content is built, for that resolves merge keys in place.
+        problems = _walk(node, (), lines) if node else []
+        config = loader.construct_document(node) if node else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClusterFileError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ClusterFileError(f"{path}: is not YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ClusterFileError(f"{path}: is not a cluster file; allowed: a mapping (key: value)")
+    return config, lines, problems
+
+
+def _walk(node: yaml.Node, path: tuple[str, ...], lines: _Lines) -> list[Problem]:
+    """Note the line of every place below a node; gives keys that stand there twice."""
+    lines.setdefault(path, node.start_mark.line + 1)
+    problems: list[Problem] = []
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            problems += _walk(item, (*path, str(index)), lines)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*path, str(key.value))
+            if place in lines:
+                message = f"found again, first in line {lines[place]}; Ray takes the last: keep one"
+                problems.append(Problem(place, message))
+            lines[place] = key.start_mark.line + 1
+            problems += _walk(value, place, lines)
+    return problems
+
+
+def _line(path: Sequence[str], lines: _Lines) -> int:
+    """Line of a place, or of the nearest section around it that is in the file."""
+    while tuple(path) not in lines and path:
+        path = path[:-1]
+    return lines.get(tuple(path), 1)

@@ -1,0 +1,161 @@
+"""Whether a worker, on whatever node, finds the data and the storage that the driver has.
+
+Small data need not be there: it is sent. Data at a URI is copied to each node, which must have
+room for it.
+
+A path that is there on every node but is another folder on each would be found out by the first
+lost node only.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.base.errors import PlaceError
+
+if TYPE_CHECKING:
+    from prvr_model.store.format import Manifest
+
+
+SENT_STORE_LIMIT_BYTES = 256 * 2**20
+"""Size up to which a store goes to the nodes along with the sweep.
+
+All of it stays in the memory of Ray's object store on the driver's node while the sweep runs, and
+each node fetches it from there: a few per cent of a small head's memory, and seconds at a gigabit.
+"""
+
+
+@dataclass(frozen=True)
+class SharedData:
+    """The data that all nodes must find, or can be sent.
+
+    Args:
+        store: Absolute path or URI of the feature store.
+        fingerprint: Fingerprint of its content.
+        is_small: Whether it can go along with the sweep.
+        cache: Folder of copies where a node names none; None: neither does the driver.
+    """
+
+    store: str
+    fingerprint: str
+    is_small: bool = False
+    cache: str | None = None
+
+    @classmethod
+    def of(cls, store: str, manifest: "Manifest") -> "SharedData":
+        """The data as the driver knows it."""
+        from prvr_model.store.sources import is_uri
+        from prvr_model.store.staging import CACHE_VARIABLE
+
+        size = sum(one.size_bytes for one in manifest.files.values())
+        is_small = not is_uri(store) and size <= SENT_STORE_LIMIT_BYTES
+        return cls(store, manifest.fingerprint, is_small, os.environ.get(CACHE_VARIABLE))
+
+
+@dataclass(frozen=True)
+class SharedPlaces:
+    """What all nodes must share.
+
+    Args:
+        data: The data.
+        storage: Folder of the sweep's trials: absolute path or URI.
+        marker: Name of a file that the driver wrote there.
+    """
+
+    data: SharedData
+    storage: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a node found.
+
+    Args:
+        problem: What keeps trials from running there; None: nothing.
+        lacks_data: Whether the data must be sent there.
+    """
+
+    problem: str | None
+    lacks_data: bool = False
+
+
+@contextmanager
+def marked_places(data: SharedData, storage: str) -> Iterator[SharedPlaces]:
+    """The driver's places, with its marker in the storage for as long as the block runs.
+
+    Raises:
+        PlaceError: The storage cannot be written.
+    """
+    from prvr_model.files.folder import Folder, StorageError
+
+    marker = f"shared-{uuid.uuid4().hex[:12]}"
+    try:
+        folder = Folder.open(storage)
+        folder.write_bytes(marker, marker.encode())
+    except StorageError as error:
+        raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
+    try:
+        yield SharedPlaces(data, storage, marker)
+    finally:
+        with suppress(StorageError):
+            folder.delete(marker)
+
+
+def look_here(places: SharedPlaces) -> Look:
+    """What this machine finds of the places."""
+    data = _data_problem(places.data)
+    storage = _storage_problem(places)
+    if data and places.data.is_small:
+        return Look(storage, lacks_data=True)
+    return Look(data or storage)
+
+
+def _data_problem(data: SharedData) -> str | None:
+    from prvr_model.errors import StoreError
+    from prvr_model.store.sources import is_uri, manifest_at
+    from prvr_model.store.staging import cache_folder, room_problem
+
+    advice = _URI_ADVICE if is_uri(data.store) else _PATH_ADVICE
+    try:
+        found = manifest_at(data.store)
+        if found.fingerprint != data.fingerprint:
+            return (
+                f"data: {data.store} has fingerprint {found.fingerprint[:12]}, the driver's has "
+                f"{data.fingerprint[:12]}; {advice}"
+            )
+        problem = room_problem(found, cache_folder(data.cache)) if is_uri(data.store) else None
+    except StoreError as error:
+        return f"data: {error}; {advice}"
+    return problem and f"data: {problem}"
+
+
+_URI_ADVICE = (
+    "each node reads it with its own credentials: the machine's role, a profile, or "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where Ray was started"
+)
+_PATH_ADVICE = (
+    "put the store on a file system that all nodes share and name it by data.store, or into an "
+    "object store and name it by its URI (data: s3://...); up to "
+    f"{SENT_STORE_LIMIT_BYTES >> 20} MiB it would go along with the sweep"
+)
+
+
+def _storage_problem(places: SharedPlaces) -> str | None:
+    from prvr_model.files.folder import Folder, StorageError
+
+    advice = "set --storage to a folder that all nodes share and may write, or to s3://..."
+    own = f"{places.marker}-{uuid.uuid4().hex[:12]}"
+    try:
+        folder = Folder.open(places.storage)
+        if not folder.exists(places.marker):
+            return f"storage: {places.storage} is not the driver's folder of this name; {advice}"
+        folder.write_bytes(own, own.encode())
+        intact = folder.read_bytes(own) == own.encode()
+        folder.delete(own)
+    except StorageError as error:
+        return f"storage: {error}; {advice}"
+    return None if intact else f"storage: {places.storage} gives back other bytes; {advice}"

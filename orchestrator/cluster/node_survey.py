@@ -1,0 +1,107 @@
+"""A look at each node of a cluster from a worker on it: clock, versions and GPUs."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+# The quickest of a few exchanges bounds the difference of two clocks best.
+_EXCHANGES = 7
+_DEVICES_S = 120.0
+
+
+def look_at_nodes(nodes: Sequence[tuple[str, str]], limit_s: float) -> list[dict[str, Any]]:
+    """Look at nodes from a worker on each; busy ones as well, since it asks for no CPU.
+
+    Args:
+        nodes: Id and name of each.
+        limit_s: Seconds to wait for all together.
+
+    Returns:
+        For each node `name` and either `error`, or `versions`, `present` (GPUs by `nvidia-smi`),
+        `devices` (fields of `prvr_model.training.devices.Devices`), `offset_s` and `uncertainty_s` of its
+        clock against the caller's.
+    """
+    lookers = {name: _looker_on(key) for key, name in nodes}
+    try:
+        asked = {name: one.describe.remote() for name, one in lookers.items()}
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=limit_s)
+        return [{"name": name, **_look(lookers[name], asked[name])} for name in asked]
+    finally:
+        for one in lookers.values():
+            ray.kill(one)
+
+
+def clock_offset(
+    ask: Callable[[], float], clock: Callable[[], float] = time.time
+) -> tuple[float, float]:
+    """How far another clock is ahead, in seconds, and how uncertain that is.
+
+    Args:
+        ask: Asks the other clock; the answer was right at some moment in between.
+        clock: The own one.
+    """
+    readings = []
+    for _ in range(_EXCHANGES):
+        before = clock()
+        other = ask()
+        after = clock()
+        readings.append(((after - before) / 2, other - (before + after) / 2))
+    uncertainty_s, offset_s = min(readings)
+    return offset_s, uncertainty_s
+
+
+class _Looker:
+    """Runs on a node."""
+
+    def describe(self) -> dict[str, Any]:
+        from orchestrator.base.provenance import hardware, package_versions
+
+        return {
+            "versions": package_versions(),
+            "present": hardware()["gpus"],
+            "devices": _devices(),
+        }
+
+    def now(self) -> float:
+        return time.time()
+
+
+def _devices() -> str:
+    """`Devices` as JSON: of all GPUs, though Ray hides them from who asks for none."""
+    import prvr_model
+
+    root = Path(str(prvr_model.__file__)).resolve().parent.parent
+    shown = {key: one for key, one in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, "-m", "prvr_model.training.devices"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=_DEVICES_S,
+        env={**shown, "PYTHONPATH": str(root)},
+    )
+    return done.stdout
+
+
+def _looker_on(node: str) -> Any:  # noqa: ANN401
+    where = NodeAffinitySchedulingStrategy(node, False)
+    return ray.remote(_Looker).options(num_cpus=0, scheduling_strategy=where).remote()
+
+
+def _look(looker: Any, described: Any) -> dict[str, Any]:  # noqa: ANN401
+    try:
+        found: dict[str, Any] = ray.get(described, timeout=0)
+        offset_s, uncertainty_s = clock_offset(lambda: float(ray.get(looker.now.remote())))
+    except ray.exceptions.GetTimeoutError:
+        return {"error": "no answer in time"}
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        return {"error": f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"}
+    return {**found, "offset_s": offset_s, "uncertainty_s": uncertainty_s}

@@ -1,0 +1,214 @@
+"""Hosts trials of several workers: each is a Tune trial that keeps one group of Ray Train's.
+
+A Tune class, not a function: its `cleanup` runs to its end before the process goes, and a stop
+reaches the workers although `fit` blocks a thread. The first worker's rows come through a mailbox;
+to ask for the next row is to let the workers go on.
+"""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.cluster.capacity import DRIVER_RESOURCE, DRIVER_SHARE
+from orchestrator.executors.group_trainer import (
+    START_TRIES,
+    GroupJob,
+    GroupShape,
+    GroupTrainer,
+    root_cause,
+)
+from orchestrator.executors.mailbox import Mailbox
+from orchestrator.executors.ray_state import free_groups_of, free_orphaned_groups
+from orchestrator.executors.sent_store import SentStore
+from orchestrator.executors.trial_runner import TrialFailedError
+
+__all__ = ["START_LIMIT_S", "GroupCollector", "GroupShape", "group_trainable"]
+
+START_LIMIT_S = 300.0
+"""Time in which a trial's workers must find their place; an autoscaler takes minutes."""
+
+# Workers that are told to stop return between two epochs, which takes a second. Tune kills the
+# last trials' processes after 10 s.
+_SOFT_STOP_S = 7.0
+# Processes import torch and meet, on a busy machine and after Train's own limit has passed.
+_START_SLACK_S = 120.0
+# Calls to the mailbox and to Ray answer within milliseconds, unless they are gone.
+_CALL_LIMIT_S = 5.0
+# Train looks at its workers in these intervals, and so sees their end; its default is 2 s.
+_LOOK_INTERVAL_S = 0.2
+# A table of a few groups is read; what it frees was lost by an accident.
+_COLLECT_INTERVAL_S = 5.0
+# Ray refuses to place what takes nothing; every node has a byte of memory.
+_ALMOST_NOTHING = {"memory": 1}
+
+
+def group_trainable(
+    function: str,
+    shape: GroupShape,
+    scratch: Path,
+    has_driver_resource: bool = True,
+    drains: bool = False,
+    sent: SentStore | None = None,
+) -> type[tune.Trainable]:
+    """A Tune trainable whose trials run in groups of workers; Ray must run already.
+
+    Args:
+        function: Name of the function that each worker runs.
+        shape: The workers of a trial.
+        scratch: Folder for Train's files, absolute.
+        has_driver_resource: Whether some node offers it to the watching processes.
+        drains: Whether somebody may drain a node.
+        sent: The data, where it goes along with the sweep.
+    """
+    trainable = tune.with_parameters(
+        GroupTrial,
+        function=function,
+        shape=shape,
+        scratch=scratch,
+        mailbox=_start_mailbox(),
+        drains=drains,
+        sent=sent,
+    )
+    # Tune counts the watching process only; the workers' places are Train's to reserve.
+    watched: type[tune.Trainable] = tune.with_resources(
+        trainable, {DRIVER_RESOURCE: DRIVER_SHARE} if has_driver_resource else _ALMOST_NOTHING
+    )
+    return watched
+
+
+def _start_mailbox() -> Any:  # noqa: ANN401
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(**options)(Mailbox).options(scheduling_strategy=here).remote()
+
+
+class GroupTrial(tune.Trainable):  # type: ignore[misc]
+    """One trial: each step is an epoch's row."""
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        function: str,
+        shape: GroupShape,
+        scratch: Path,
+        mailbox: Any,  # noqa: ANN401
+        drains: bool,
+        sent: SentStore | None,
+    ) -> None:
+        # Fewer than the shape says where a trial goes on after it lost its place.
+        shape = replace(shape, workers=config["workers"])
+        os.environ.update(_train_variables(shape))
+        # Not the number alone: what a lost process had under way is nobody's any more.
+        key = f"trial-{config['number']}-{self.trial_id}"
+        job = GroupJob(key, config["request"], function, shape, scratch, mailbox, drains, sent)
+        self._run = _GroupRun(job)
+
+    def step(self) -> dict[str, Any]:
+        row = self._run.next_row()
+        return {"done": True} if row is None else {"row": row}
+
+    def cleanup(self) -> None:
+        self._run.end()
+
+
+class _GroupRun:
+    """A group at work: `fit` in a thread of its own, rows through the mailbox."""
+
+    def __init__(self, job: GroupJob) -> None:
+        self._job = job
+        self._mailbox = job.mailbox
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._fit, name="fit", daemon=True)
+        self._thread.start()
+        self._had_place: bool | None = None
+
+    def next_row(self) -> str | None:
+        """Let the workers go on and wait for a row; None: they have returned.
+
+        Raises:
+            TrialFailedError: The trial failed, too many workers were lost or never started.
+        """
+        self._wait_for_begin()
+        row: str | None = ray.get(self._mailbox.next_row.remote(self._job.key))
+        if row is None and self._error is not None:
+            cause = root_cause(self._error, self._job.shape, bool(self._had_place))
+            raise cause if isinstance(cause, TrialFailedError) else TrialFailedError.of(cause)
+        return row
+
+    def _wait_for_begin(self) -> None:
+        """Train limits the wait for a place, not that for processes that hang as they start."""
+        if self._had_place is not None:
+            return
+        limit_s = self._job.shape.start_limit_s + _START_SLACK_S
+        try:
+            begun = self._mailbox.has_begun.remote(self._job.key)
+            self._had_place = ray.get(begun, timeout=limit_s)
+        except GetTimeoutError:
+            raise TrialFailedError.of(self._job.shape.no_place()) from None
+
+    def end(self) -> None:
+        """End the workers and free their places, within seconds."""
+        if self._thread.is_alive():
+            self._call(self._mailbox.stop.remote(self._job.key))
+            self._thread.join(_SOFT_STOP_S)
+        self._end_controller()
+        self._call(self._mailbox.forget.remote(self._job.key))
+
+    def _fit(self) -> None:
+        try:
+            GroupTrainer(self._job).fit()
+        except BaseException as error:  # noqa: BLE001 - raised by `next_row`
+            self._error = error
+        finally:
+            self._call(self._mailbox.close.remote(self._job.key))
+
+    def _end_controller(self) -> None:
+        controller = self._call(self._mailbox.controller.remote(self._job.key))
+        if controller is not None:
+            # Its workers go with it, but not the group that it had reserved.
+            ray.kill(controller)
+            free_groups_of(controller._actor_id.hex())
+
+    @staticmethod
+    def _call(answer: Any) -> Any:  # noqa: ANN401
+        try:
+            return ray.get(answer, timeout=_CALL_LIMIT_S)
+        except RayError:
+            return None  # the driver frees what is left, see `GroupCollector`
+
+
+class GroupCollector:
+    """Frees, from the driver, what trials could not free because their process was killed."""
+
+    def __init__(self) -> None:
+        self._last_s = time.monotonic()
+
+    def collect_now_and_then(self) -> None:
+        """Look, unless that was just done."""
+        if time.monotonic() - self._last_s >= _COLLECT_INTERVAL_S:
+            self.collect()
+
+    def collect(self) -> None:
+        """Look now."""
+        free_orphaned_groups()
+        self._last_s = time.monotonic()
+
+
+def _train_variables(shape: GroupShape) -> dict[str, str]:
+    """Environment of a trial's process, which Train passes on to those it starts."""
+    return {
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(_LOOK_INTERVAL_S),
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(shape.start_limit_s / START_TRIES),
+        "RAY_TRAIN_METRICS_ENABLED": "0",
+        "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+        "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    }

@@ -1,0 +1,223 @@
+"""The workers of one trial under Ray Train: what each of them runs, and which errors restart them.
+
+Train starts the processes, joins them in a process group (NCCL on GPUs, gloo on CPUs) and starts
+all of them again when one is gone; the train loop goes on from its checkpoint. An error of the
+trial itself would only come again: it ends the trial.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.collective import barrier
+from ray.train.torch import TorchTrainer
+
+from orchestrator.base.errors import (
+    NodeLeavingError,
+    NoPlaceError,
+    PlaceLostError,
+    RayChangedError,
+)
+from orchestrator.cluster.capacity import in_words
+from orchestrator.executors.node_watch import watch_this_node
+from orchestrator.executors.sent_store import SentStore
+from orchestrator.executors.trial_data import local_request
+from orchestrator.executors.trial_runner import (
+    TrialFailedError,
+    report_to_json,
+    request_from_json,
+    run_worker,
+)
+from prvr_model.reporting import Decision, EpochReport, Report
+
+try:
+    from ray.train.v2._internal.callbacks.placement_group_callback import (
+        PlacementGroupCleanerCallback,
+    )
+    from ray.train.v2._internal.exceptions import (
+        WorkerGroupStartupTimeoutError,
+        WorkerHealthCheckFailedError,
+    )
+    from ray.train.v2._internal.execution.callback import ControllerCallback
+    from ray.train.v2._internal.execution.failure_handling import FailureDecision
+    from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    # Overridden below: without it Train would silently do without.
+    DataParallelTrainer._initialize_and_run_controller  # noqa: B018
+except (ImportError, AttributeError) as error:
+    raise RayChangedError(str(error)) from error
+
+START_TRIES = 2
+"""Tries to start the workers; a node may go while they start."""
+
+# Times that lost workers are replaced. A machine that kills them every time ends the trial.
+_MAX_RESTARTS = 3
+# A worker that lost its peer sees a broken connection at once; Ray needs a moment to see the loss.
+_LOSS_IS_SEEN_S = 3.0
+# Until a worker that waits for a peer gives up; nothing between two exchanges takes so long, and
+# the first comes when all have the data.
+_EXCHANGE_LIMIT_S = 1800
+
+
+@dataclass(frozen=True)
+class GroupShape:
+    """The workers of a trial.
+
+    Args:
+        workers: How many.
+        bundle: What each asks of Ray, see `Packing.bundle`.
+        start_limit_s: Seconds in which they must find their place; else the trial fails.
+    """
+
+    workers: int
+    bundle: Mapping[str, float]
+    start_limit_s: float
+
+    def no_place(self, had_place: bool = False) -> NoPlaceError:
+        """The error of workers that did not start in time, or not again after a loss."""
+        error = PlaceLostError if had_place else NoPlaceError
+        return error(self.workers, in_words(self.bundle), self.start_limit_s)
+
+
+@dataclass(frozen=True)
+class GroupJob:
+    """One trial for a group of workers.
+
+    Args:
+        key: The trial in the mailbox.
+        request: The trial as JSON.
+        function: Name of the function that each worker runs.
+        shape: The workers.
+        scratch: Folder for Train's files.
+        mailbox: Actor handle of a `Mailbox`.
+        drains: Whether the workers' nodes may be drained.
+        sent: The data, where it goes along with the sweep.
+    """
+
+    key: str
+    request: str
+    function: str
+    shape: GroupShape
+    scratch: Path
+    mailbox: Any
+    drains: bool = False
+    sent: SentStore | None = None
+
+
+class GroupTrainer(TorchTrainer):  # type: ignore[misc]
+    """Train's trainer for one trial; `fit` returns when all workers have returned.
+
+    Raises (by `fit`):
+        TrainingFailedError: The trial failed, workers were lost too often or found no place.
+    """
+
+    def __init__(self, job: GroupJob) -> None:
+        super().__init__(
+            _work,
+            train_loop_config={
+                "key": job.key,
+                "request": job.request,
+                "function": job.function,
+                "mailbox": job.mailbox,
+                "drains": job.drains,
+                "sent": job.sent,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=job.shape.workers,
+                use_gpu="GPU" in job.shape.bundle,
+                resources_per_worker=dict(job.shape.bundle),
+            ),
+            torch_config=ray.train.torch.TorchConfig(timeout_s=_EXCHANGE_LIMIT_S),
+            run_config=RunConfig(
+                name=job.key,
+                storage_path=str(job.scratch),
+                # Train's default is to try a start for ever.
+                failure_config=FailureConfig(
+                    max_failures=_MAX_RESTARTS, controller_failure_limit=START_TRIES - 1
+                ),
+                callbacks=[_Introduction(job.key, job.mailbox)],
+            ),
+        )
+
+    def _initialize_and_run_controller(self, **parts: Any) -> Any:  # noqa: ANN401
+        # Its cleaner is a process more for each trial, and at the end waits for the dashboard,
+        # which is off. We free the group ourselves.
+        parts["callbacks"] = [
+            one for one in parts["callbacks"] if not isinstance(one, PlacementGroupCleanerCallback)
+        ]
+        parts["failure_policy"] = _FailurePolicy(self.run_config.failure_config)
+        return super()._initialize_and_run_controller(**parts)
+
+
+class _Introduction(ControllerCallback):  # type: ignore[misc]
+    """Lets the host know the controller, which only Train's own frames hold."""
+
+    def __init__(self, key: str, mailbox: Any) -> None:  # noqa: ANN401
+        self._key = key
+        self._mailbox = mailbox
+
+    def after_controller_start(self, train_run_context: object) -> None:
+        controller = ray.get_runtime_context().current_actor
+        ray.get(self._mailbox.introduce.remote(self._key, controller))
+
+
+class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
+    """Starts workers again that were lost or left their node, but not a trial that failed."""
+
+    def make_decision(self, training_failed_error: Exception) -> FailureDecision:
+        failures = getattr(training_failed_error, "worker_failures", {}).values()
+        # Where a worker is lost, what the others raise is its consequence.
+        if failures and all(isinstance(one, TrialFailedError) for one in failures):
+            left = any(one.cause.kind == NodeLeavingError.__name__ for one in failures)
+            return FailureDecision.RETRY if left else FailureDecision.RAISE
+        return super().make_decision(training_failed_error)
+
+
+def root_cause(error: BaseException, shape: GroupShape, had_place: bool) -> BaseException:
+    """What made a group fail: a lost worker, the trial's own error, or no place to be.
+
+    Args:
+        error: What `GroupTrainer.fit` raised.
+        shape: The workers.
+        had_place: Whether they had started before.
+    """
+    inner: BaseException = getattr(error, "controller_failure", error)
+    if isinstance(inner, WorkerGroupStartupTimeoutError):
+        return shape.no_place(had_place)
+    failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
+    in_order = [failures[rank] for rank in sorted(failures)]
+    lost = [one for one in in_order if isinstance(one, WorkerHealthCheckFailedError)]
+    if lost:
+        first: BaseException = lost[0].health_check_failure
+        return first
+    return in_order[0] if in_order else inner
+
+
+def _work(config: Mapping[str, Any]) -> None:
+    """What each worker runs."""
+    request = request_from_json(config["request"])
+    if config["drains"]:
+        watch_this_node()
+    # Here the process group is complete.
+    ray.get(config["mailbox"].begin.remote(config["key"]))
+    try:
+        request = local_request(request, config["sent"])
+        # They meet where nothing limits the wait: a copy may take longer than an exchange may.
+        barrier()
+        run_worker(config["function"], request, _reporter(config["key"], config["mailbox"]))
+    except Exception as error:  # noqa: BLE001 - goes to the host with its cause
+        if isinstance(error, RuntimeError):  # as torch raises it for a broken connection
+            time.sleep(_LOSS_IS_SEEN_S)
+        raise TrialFailedError.of(error) from None
+
+
+def _reporter(key: str, mailbox: Any) -> Report:  # noqa: ANN401
+    def report(row: EpochReport) -> Decision:
+        return Decision(ray.get(mailbox.report.remote(key, report_to_json(row))))
+
+    return report

@@ -1,0 +1,75 @@
+"""Trials one after the other in this process: for debugging, and for machines without room.
+
+A debugger stops in the train loop, and nothing is to be started; a crash of the process (not an
+exception) ends the sweep, which goes on from the study.
+"""
+
+from orchestrator.executors.executor import Interruption, TrialSource
+from orchestrator.executors.smaller_batches import with_smaller_batches
+from orchestrator.executors.trial_data import local_request
+from orchestrator.executors.trial_runner import TRAIN, failure_cause, load_trial_function
+from orchestrator.study.trial import FailureCause, TrialRequest
+from prvr_model.reporting import Decision, EpochReport
+
+
+class InlineExecutor:
+    """Runs trials in this process; concurrency is 1 whatever is asked for.
+
+    Args:
+        function: Trial function by name.
+    """
+
+    def __init__(self, function: str = TRAIN) -> None:
+        self._function = load_trial_function(function)
+
+    def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
+        """Run all trials, see `Executor.run`."""
+        interruption.check()
+        while (request := source.next_trial()) is not None:
+            self._run_one(request, source, interruption)
+            interruption.check()
+
+    def _run_one(
+        self, request: TrialRequest, source: TrialSource, interruption: Interruption
+    ) -> None:
+        while (cause := self._try(request, source, interruption)) is not None:
+            smaller = with_smaller_batches(request, cause)
+            if smaller is None:
+                source.on_failure(request.number, cause)
+                return
+            source.on_move(request.number, cause)
+            request = smaller
+        source.on_end(request.number)
+
+    def _try(
+        self, request: TrialRequest, source: TrialSource, interruption: Interruption
+    ) -> FailureCause | None:
+        """Run a trial; the cause if it fails, without the error, which would hold its memory."""
+        guarded = _GuardedSource(source, request.number, interruption)
+        try:
+            with interruption.at_once():
+                self._function(local_request(request), guarded.report)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - told to the source with its cause
+            if guarded.error is not None:
+                raise guarded.error from None
+            return failure_cause(error)
+        return None
+
+
+class _GuardedSource:
+    """Takes reports; an error of the source is kept apart from those of the trial."""
+
+    def __init__(self, source: TrialSource, number: int, interruption: Interruption) -> None:
+        self._source = source
+        self._number = number
+        self._interruption = interruption
+        self.error: Exception | None = None
+
+    def report(self, report: EpochReport) -> Decision:
+        with self._interruption.held():
+            try:
+                decision = self._source.on_report(self._number, report)
+            except Exception as error:
+                self.error = error
+                raise
+        return decision

@@ -1,0 +1,91 @@
+"""A Ray of our own on this machine, for as long as one sweep runs.
+
+It listens on loopback and asks for a token; its files are in a short-lived folder, and what it
+would print is turned off.
+"""
+
+import logging
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import ray
+
+from orchestrator.base.errors import RayChangedError
+from orchestrator.base.provenance import available_cpus, hardware
+from orchestrator.cluster.capacity import DRIVER_RESOURCE
+from orchestrator.cluster.ray_environment import (
+    environment,
+    own_signals,
+    quiet,
+    ray_variables,
+    replaced,
+)
+from orchestrator.executors.executor import Interruption
+from orchestrator.executors.process_guard import ProcessGuard
+
+try:
+    from ray._private import services
+except ImportError as error:
+    raise RayChangedError(str(error)) from error
+
+# Ray's smallest: rows and requests are a few kilobytes, and features come from the page cache.
+_OBJECT_STORE_BYTES = 80 * 2**20
+
+
+@contextmanager
+def own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
+    """A Ray of our own for as long as the block runs; gives its scratch folder.
+
+    Its socket paths must be shorter than 108 letters, hence /tmp whatever TMPDIR says.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
+    guard = ProcessGuard(scratch)
+    has_started = False
+    with environment({**ray_variables(threads), **_token()}), quiet(), _loopback(), own_signals():
+        try:
+            _start_interruptibly(scratch, interruption)
+            has_started = True
+            yield scratch
+        finally:
+            ray.shutdown()
+            # Of a start that was broken off nothing is worth waiting for.
+            guard.finish(at_once=not has_started)
+
+
+def _start_interruptibly(scratch: Path, interruption: Interruption) -> None:
+    with interruption.at_once():
+        _start_ray(scratch)
+    interruption.listen_again()
+    # Ray's start may have swallowed the wish.
+    interruption.check()
+
+
+def _start_ray(scratch: Path) -> None:
+    ray.init(
+        address="local",
+        num_cpus=available_cpus(),
+        num_gpus=len(hardware()["gpus"]),
+        resources={DRIVER_RESOURCE: 1},
+        object_store_memory=_OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=str(scratch / "ray"),
+    )
+
+
+def _token() -> dict[str, str]:
+    """Ray runs whatever it is sent, and other users of this machine reach 127.0.0.1 as well.
+
+    A token of our own keeps them out; by default Ray would write one to the user's home.
+    """
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _loopback() -> AbstractContextManager[None]:
+    """Ray takes 127.0.0.1 for a mistake and listens on the network instead."""
+    return replaced(services, "resolve_ip_for_localhost", str)

@@ -1,0 +1,64 @@
+"""A small store that goes along with a sweep, through Ray's object store.
+
+Its driver puts the pieces there once; a node that has no copy fetches them, whatever it can see
+of the driver's disk. They are the driver's, and go with it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from prvr_model.errors import StoreError
+from prvr_model.store.format import parse_manifest
+from prvr_model.store.sources import PIECE_BYTES, FolderFiles
+
+
+@dataclass(frozen=True)
+class SentStore:
+    """The pieces of a store, see `StoreFiles`.
+
+    Args:
+        place: What messages call it.
+        manifest: Content of its manifest's file.
+        references: References of each file's pieces, all but the last of `PIECE_BYTES`.
+    """
+
+    place: str
+    manifest: bytes
+    references: Mapping[str, tuple[Any, ...]]
+
+    def manifest_bytes(self) -> bytes:
+        """See `StoreFiles`."""
+        return self.manifest
+
+    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
+        """See `StoreFiles`."""
+        first, skipped = divmod(offset, PIECE_BYTES)
+        for number, reference in enumerate(self.references[name][first:]):
+            try:
+                piece: bytes = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                raise StoreError(
+                    f"{self.place}: its pieces cannot be fetched from Ray's object store "
+                    f"({type(error).__name__}); is the sweep's driver still there?"
+                ) from error
+            yield piece[0 if number else skipped :]
+
+
+def send_store(path: Path) -> SentStore:
+    """Put a store into the object store of this node; Ray must run already.
+
+    Args:
+        path: Absolute path of the store.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    files = FolderFiles.open(str(path))
+    manifest = files.manifest_bytes()
+    names = parse_manifest(manifest, str(path)).files
+    references = {name: tuple(map(ray.put, files.pieces(name, 0))) for name in names}
+    return SentStore(f"{path} of the sweep's driver", manifest, references)

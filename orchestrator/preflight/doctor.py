@@ -1,0 +1,100 @@
+"""Looks at what usually goes wrong, before it does; starts nothing and leaves nothing behind."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.capacity import count
+from orchestrator.preflight.check_cluster import check_cluster
+from orchestrator.preflight.check_machine import check_machine
+from orchestrator.preflight.check_packages import check_packages
+from orchestrator.preflight.check_places import check_home, check_storage
+from orchestrator.preflight.check_tracking import check_study, check_tracking
+from orchestrator.preflight.doctor_devices import check_devices
+from orchestrator.preflight.finding import Finding, fine, problem
+from orchestrator.spec.sweep_spec import SweepSpec
+from prvr_model.errors import PrvrError
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings, in the order in which they were looked at."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """Those that keep sweeps from running or from being seen."""
+        return tuple(one for one in self.findings if one.level == "problem")
+
+    @property
+    def exit_code(self) -> int:
+        """1 where there is a problem; warnings are none."""
+        return 1 if self.problems else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {
+            "problems": len(self.problems),
+            "warnings": sum(one.level == "warning" for one in self.findings),
+            "findings": [asdict(one) for one in self.findings],
+        }
+
+    def render(self) -> str:
+        """The same for a terminal."""
+        counts = self.to_dict()
+        lines = [line for one in self.findings for line in one.lines()]
+        totals = [count(counts[f"{level}s"], level) for level in ("problem", "warning")]
+        return "\n".join([*lines, ", ".join(totals)])
+
+
+def examine(
+    home: Path,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    spec: SweepSpec | None = None,
+) -> Diagnosis:
+    """Look at everything that a sweep would use.
+
+    Args:
+        home: Home folder, absolute; need not exist.
+        storage: URI or absolute path of trial folders; None: the home.
+        tracking_uri: MLflow server or database; None: the home's.
+        address: Of a running Ray cluster; None: a Ray of our own would run.
+        spec: A sweep that is to be run; None: none in particular.
+    """
+    findings = _findings(home, storage, tracking_uri, address, spec)
+    return Diagnosis(tuple(findings))
+
+
+def _findings(
+    home: Path,
+    storage: str | None,
+    tracking_uri: str | None,
+    address: str | None,
+    spec: SweepSpec | None,
+) -> Iterator[Finding]:
+    yield from check_packages()
+    yield from check_home(home)
+    yield from check_storage(storage, home)
+    yield check_tracking(tracking_uri, home)
+    yield check_study(home)
+    yield from check_machine()
+    yield from check_devices()
+    if address is not None:
+        yield from check_cluster(address)
+    if spec is not None:
+        yield check_spec(spec, address)
+
+
+def check_spec(spec: SweepSpec, address: str | None) -> Finding:
+    """Whether a sweep finds its data and fits where it is to run; nothing is written."""
+    from orchestrator.preflight.plan import plan_here, plan_on
+
+    try:
+        _ = plan_here(spec) if address is None else plan_on(spec, address, probe=False)
+    except PrvrError as error:
+        return problem("sweep", str(error), "correct it in the YAML file, or with --set")
+    return fine("sweep", f"{spec.name}: {spec.num_trials} trials, and there is room for them")

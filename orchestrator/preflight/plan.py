@@ -1,0 +1,374 @@
+"""What a sweep will do and about what it costs, said before anything starts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import floor
+from typing import Any, TypeAlias
+
+from orchestrator.base.errors import ProbeError
+from orchestrator.cluster.autoscaler import coming_nodes
+from orchestrator.cluster.capacity import MemoryNeed, Node, Packing, count, gib, pack
+from orchestrator.cluster.client import attached_cluster
+from orchestrator.cluster.fitting import pack_or_refuse
+from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
+from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_memory
+from orchestrator.preflight.expected_epochs import expected_epochs
+from orchestrator.preflight.probing import probe_here, probe_request
+from orchestrator.spec.data import DataSize, data_size
+from orchestrator.spec.search_space import drawn_settings
+from orchestrator.spec.sweep_size import most_trials, race_of
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.warnings import spec_warnings
+from prvr_model.settings import Settings
+from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
+
+_PATIENCE = "training.patience_epochs"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's plan.
+
+    Args:
+        spec: The resolved spec.
+        packing: How many trials fit at once on what there is, and where.
+        trials: Number of trials, those of rounds that may follow left out.
+        most_trials: Number of trials with every round that may follow.
+        trials_at_once: How many run at the same time.
+        epochs: Epochs of all trials together: least, expected, most.
+        time: Time of one epoch of one trial; None: not known.
+        probe: What was measured, and where; None: nothing.
+        known: How many of the trials need no training, their results being there.
+        warnings: What is allowed but probably not meant.
+    """
+
+    spec: SweepSpec
+    packing: Packing
+    trials: int
+    most_trials: int
+    trials_at_once: int
+    epochs: "Band"
+    time: EpochTime | None = None
+    probe: "Probe | None" = None
+    known: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> "Band | None":
+        """Wall time of the training itself, without start-up."""
+        if self.time is None:
+            return None
+        waves = -(-(self.most_trials - self.known) // self.trials_at_once)
+        shortest, longest = shortest_trial_epochs(self.spec), self.spec.max_epochs
+        if not waves:
+            return Band(0, 0, 0)
+        epochs = Band(
+            max(self.epochs.least / self.trials_at_once, shortest),
+            min(max(self.epochs.expected / self.trials_at_once, longest), waves * longest),
+            waves * longest,
+        )
+        return epochs.times(self.time)
+
+    def hours(self, each: float) -> "Band | None":
+        """Device hours where each worker has `each` devices, e.g. GPUs."""
+        if self.time is None:
+            return None
+        share = each * self.spec.resources.workers / 3600
+        seconds = self.epochs.times(self.time)
+        return Band(share * seconds.least, share * seconds.expected, share * seconds.most)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        resources = self.spec.resources
+        memory = self.packing.needs.memory
+        return {
+            "sweep": self.spec.name,
+            "question": self.spec.question,
+            "trials": self.trials,
+            "most_trials": self.most_trials,
+            "known": self.known,
+            "trials_at_once": self.trials_at_once,
+            "room": self.packing.trials,
+            "nodes": self._nodes(),
+            "memory_bytes": memory.total_bytes if memory else None,
+            "max_epochs": self.spec.max_epochs,
+            "epochs": asdict(self.epochs),
+            "seconds_per_epoch": self.time.to_dict() if self.time else None,
+            "seconds": _dict_or_none(self.seconds),
+            "cpu_hours": _dict_or_none(self.hours(resources.cpus)),
+            "gpu_hours": _dict_or_none(self.hours(resources.gpus)),
+            "probe": self.probe.to_dict() if self.probe else None,
+            "warnings": list(self.warnings),
+            **_table(self.spec),
+            "spec": self.spec.model_dump(mode="json", by_alias=True),
+        }
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        pairs = zip(self.packing.nodes, self.packing.workers, strict=True)
+        return [{**asdict(node), "workers": workers} for node, workers in pairs]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Least, expected and most of something."""
+
+    least: float
+    expected: float
+    most: float
+
+    def times(self, time: EpochTime) -> "Band":
+        """Seconds of so many epochs."""
+        low, high = time.band_s
+        return Band(self.least * low, self.expected * time.mean_s, self.most * high)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The node that a probe ran on, what it measured, and what it was asked."""
+
+    node: str
+    result: ProbeResult
+    request: ProbeRequest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"node": self.node, **self.result.model_dump(mode="json")}
+
+
+def build_plan(
+    spec: SweepSpec,
+    packing: Packing,
+    time: EpochTime | None = None,
+    probe: Probe | None = None,
+    warnings: Sequence[str] = (),
+    known: int = 0,
+) -> Plan:
+    """Plan a sweep that is packed, of whose trials so many are known; starts nothing."""
+    fitting = packing.trials
+    at_once = min(fitting, spec.concurrency or fitting, spec.num_trials)
+    return Plan(
+        spec=spec,
+        packing=packing,
+        trials=spec.num_trials,
+        most_trials=most_trials(spec),
+        trials_at_once=at_once,
+        epochs=_epochs(spec, known),
+        time=time,
+        probe=probe,
+        known=known,
+        warnings=(*spec_warnings(spec), *_fit_warnings(spec, packing), *warnings),
+    )
+
+
+def plan_here(
+    spec: SweepSpec, *, probe: bool = False, tell: "_Tell | None" = None, known: int = 0
+) -> Plan:
+    """Plan for this machine.
+
+    Args:
+        spec: The sweep.
+        probe: Time the training step, which takes half a minute; else the sizes of model and
+            data give a rough time.
+        tell: Takes a line for the user when something takes its time.
+        known: How many trials need no training, see `known_runs`.
+
+    Raises:
+        SpecError: A trial can never fit; says what would.
+        StoreError: The store is missing or damaged.
+    """
+    here = Node.here()
+
+    def ask(request: ProbeRequest, _: Packing) -> tuple[str, ProbeResult]:
+        _say(tell, here.name)
+        return here.name, probe_here(request)
+
+    return _plan(spec, [here], ask if probe else None, known=known)
+
+
+def plan_on(
+    spec: SweepSpec,
+    address: str,
+    *,
+    probe: bool = True,
+    tell: "_Tell | None" = None,
+    known: int = 0,
+) -> Plan:
+    """Plan for a running cluster, which is left as it is.
+
+    Args:
+        spec: The sweep.
+        address: `auto`, or HOST:PORT of its head.
+        probe: Time the training step on one of its workers.
+        tell: Takes a line for the user when something takes its time.
+        known: How many trials need no training, see `known_runs`.
+
+    Raises:
+        ClusterError: Nothing answers at the address.
+        SpecError: A trial can never fit, even if nothing else ran there; says what would.
+        StoreError: The store is missing or damaged.
+    """
+    # What is wrong with the data is said before anything is waited for.
+    data_size(spec.data)
+    with attached_cluster(address) as cluster:
+
+        def ask(request: ProbeRequest, packing: Packing) -> tuple[str, ProbeResult]:
+            _say(tell, f"one worker of the cluster at {address}")
+            return cluster.probe(request, packing.bundle)
+
+        busy = [f"in use now: {cluster.busy}; trials wait for them"] if cluster.busy else []
+        coming = coming_nodes(cluster.nodes)
+        # Where nothing runs yet a probe would wait for a machine to be bought.
+        ask_now = ask if probe and not (coming and len(cluster.nodes) == 1) else None
+        return _plan(spec, [*cluster.nodes, *coming], ask_now, busy, known)
+
+
+_Tell: TypeAlias = Callable[[str], None]
+_Ask: TypeAlias = Callable[[ProbeRequest, Packing], tuple[str, ProbeResult]]
+"""Runs a probe where the packing has a worker; gives its node and what was measured."""
+
+
+def _say(tell: _Tell | None, where: str) -> None:
+    if tell is not None:
+        tell(f"timing the training step on {where}, for about half a minute")
+
+
+def _plan(
+    spec: SweepSpec,
+    nodes: Sequence[Node],
+    ask: _Ask | None,
+    warnings: Sequence[str] = (),
+    known: int = 0,
+) -> Plan:
+    size, drawn = data_size(spec.data), drawn_settings(spec, DRAWN_TRIALS)
+    memory = worker_memory(drawn, size, spec.speed, spec.resources)
+    packing = pack_or_refuse(trial_needs(spec.resources, memory), nodes)
+    time = rough_time(drawn, size, spec.speed, spec.resources.workers)
+    rough = build_plan(spec, packing, time, warnings=warnings, known=known)
+    return _with_probe(rough, ask, drawn, size, warnings) if ask else rough
+
+
+def _with_probe(
+    rough: Plan, ask: _Ask, drawn: Sequence[Settings], size: DataSize, warnings: Sequence[str]
+) -> Plan:
+    """The plan with what a probe measured in place of estimates; the rough one where it fails."""
+    spec, packing = rough.spec, rough.packing
+    try:
+        request = probe_request(drawn, size, spec.speed, spec.resources.workers)
+        probe = Probe(*ask(request, packing), request)
+    except ProbeError as error:
+        failed = f"the probe failed, so times are rough: {error}"
+        return replace(rough, warnings=(*rough.warnings, failed))
+    memory = _measured_memory(spec, packing.needs.memory, probe)
+    return build_plan(
+        spec,
+        pack_or_refuse(trial_needs(spec.resources, memory), packing.nodes),
+        probed_time(drawn, size, request, probe.result, spec.resources.workers),
+        probe,
+        [*warnings, *_sharing_warnings(spec, probe.result)],
+        rough.known,
+    )
+
+
+def _measured_memory(spec: SweepSpec, memory: MemoryNeed | None, probe: Probe) -> MemoryNeed | None:
+    """The estimate, corrected by what it was off at the size that was probed."""
+    if memory is None or not memory.is_estimate:
+        return memory
+    stage, request = probe.result.stages[-1], probe.request
+    size = DataSize(
+        stage.videos,
+        stage.val_videos,
+        request.video_dim,
+        request.text_dim,
+        request.captions_per_video,
+        request.tokens_per_caption,
+    )
+    alone = spec.resources.model_copy(update={"workers": 1})
+    estimate = worker_memory([request.settings], size, request.speed, alone)
+    return memory.shifted(probe.result.memory_bytes - estimate.total_bytes)
+
+
+def _sharing_warnings(spec: SweepSpec, result: ProbeResult) -> list[str]:
+    """Trials that share a GPU and together take more of its memory than it has."""
+    gpus, took, total = spec.resources.gpus, result.gpu_memory_bytes, result.gpu_total_bytes
+    if not gpus or took is None or total is None or floor(1 / gpus) * took <= total:
+        return []
+    return [
+        f"{floor(1 / gpus)} trials share a GPU of {gib(total)}, but each takes {gib(took)}; "
+        f"nearest that fits: resources.gpus {1 / max(1, total // took):.2g}"
+    ]
+
+
+def _fit_warnings(spec: SweepSpec, packing: Packing) -> list[str]:
+    texts = []
+    fitting, memory = packing.trials, packing.needs.memory
+    if spec.concurrency is not None and spec.concurrency > fitting:
+        fit = "fits" if fitting == 1 else "fit"
+        trials = count(fitting, "trial")
+        texts.append(f"concurrency {spec.concurrency}: only {trials} {fit} at once")
+    if memory is None:
+        return texts
+    each = f"about {gib(memory.total_bytes)}" if memory.is_estimate else gib(memory.total_bytes)
+    unbounded = pack(replace(packing.needs, memory=None), packing.nodes)
+    if packing.is_tight:
+        texts.append(
+            f"memory may not be enough for one trial: a worker takes {each}; lower "
+            "training.batch_videos, or say what it takes with resources.memory_gib"
+        )
+    elif unbounded and unbounded.trials > fitting:
+        texts.append(
+            f"memory lets only {count(fitting, 'trial')} fit at once, not {unbounded.trials}: a "
+            f"worker takes {each}"
+        )
+    return texts
+
+
+def shortest_trial_epochs(spec: SweepSpec) -> int:
+    """Fewest epochs after which a trial can end: at a rung, out of patience or by the budget."""
+    stopping = spec.early_stopping
+    if stopping.method == "none":
+        return _unpruned_epochs(spec)
+    return min(_unpruned_epochs(spec), stopping.first_rung)
+
+
+def _unpruned_epochs(spec: SweepSpec) -> int:
+    # The first epoch can be the best; patience counts from there.
+    patience: list[int] = [one + 1 for one in spec.setting_values(_PATIENCE) if one is not None]
+    return min([spec.max_epochs, *patience])
+
+
+def _epochs(spec: SweepSpec, known: int) -> Band:
+    """Epochs of all trials: a confirmation comes for certain, a race's seeds perhaps."""
+    trials = spec.num_trials - known
+    searched = trials * spec.max_epochs
+    least = _epochs_least(spec, trials)
+    expected = min(max(expected_epochs(spec.early_stopping, trials), least), searched)
+    more = most_trials(spec) - spec.num_trials
+    if spec.confirm is not None:
+        # What is confirmed is pruned by nothing.
+        least += more * _unpruned_epochs(spec)
+        expected += more * spec.max_epochs
+    elif more:
+        # Between all that is decided at its first look and nothing at its last.
+        expected += more * spec.max_epochs / 2
+    return Band(least, expected, searched + more * spec.max_epochs)
+
+
+def _table(spec: SweepSpec) -> dict[str, Any]:
+    """An ablation's rows and seeds; nothing in a search."""
+    if spec.ablation is None:
+        return {}
+    race = race_of(spec)
+    rows = [{"name": row.name, "overrides": row.overrides} for row in spec.rows]
+    looks = list(race.looks) if race else [spec.ablation.num_seeds]
+    return {"rows": rows, "seeds": list(spec.seeds()), "looks": looks}
+
+
+def _epochs_least(spec: SweepSpec, trials: int) -> int:
+    if not trials:
+        return 0
+    # No pruner ends the best trial.
+    return (trials - 1) * shortest_trial_epochs(spec) + _unpruned_epochs(spec)
+
+
+def _dict_or_none(band: Band | None) -> dict[str, float] | None:
+    return asdict(band) if band else None

@@ -1,0 +1,87 @@
+"""Asks for a probe: which trial is timed, and how it runs on this machine, beside this process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.base.errors import ProbeError
+from orchestrator.preflight.estimate import seconds_per_epoch
+from orchestrator.spec.data import DataSize
+from prvr_model.settings import Settings, SpeedSettings
+from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
+
+PROBE_MODULE = "prvr_model.training.probe"
+# To import torch, start CUDA, write the made-up data and build the model, on a busy machine.
+START_LIMIT_S = 90.0
+# A single video has no negatives.
+_LEAST_VIDEOS = 2
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def probe_request(
+    drawn: Sequence[Settings], size: DataSize, speed: SpeedSettings, workers: int
+) -> ProbeRequest:
+    """The probe of a sweep: of drawn trials the one whose cost is nearest to the mean.
+
+    Args:
+        drawn: Settings of points drawn from the space.
+        size: Sizes of the data.
+        speed: How trials run.
+        workers: Workers of a trial; one of them is probed, with its share of a batch.
+
+    Raises:
+        ProbeError: There is nothing to train on.
+    """
+    if size.train_videos < _LEAST_VIDEOS:
+        raise ProbeError(f"the data has no split train of {_LEAST_VIDEOS} videos or more")
+    costs = [seconds_per_epoch(settings, size, speed) for settings in drawn]
+    mean = sum(costs) / len(costs)
+    chosen = min(zip(drawn, costs, strict=True), key=lambda pair: abs(pair[1] - mean))[0]
+    batch = min(chosen.training.batch_videos, size.train_videos)
+    return ProbeRequest(
+        settings=chosen,
+        speed=speed,
+        batch_videos=max(_LEAST_VIDEOS, -(-batch // workers)),
+        val_videos=max(1, size.val_videos),
+        captions_per_video=size.captions_per_video,
+        tokens_per_caption=size.tokens_per_caption,
+        video_dim=size.video_dim,
+        text_dim=size.text_dim,
+    )
+
+
+def probe_here(request: ProbeRequest) -> ProbeResult:
+    """Probe this machine in a process of its own, which is gone afterwards.
+
+    Raises:
+        ProbeError: The probe failed, or gave no answer in time; says why.
+    """
+    # -P: modules of the working directory must not stand in for installed ones.
+    command = [sys.executable, "-P", "-m", PROBE_MODULE]
+    places = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = str(request.speed.threads)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": threads}
+    limit_s = START_LIMIT_S + 2 * request.limit_s
+    try:
+        done = subprocess.run(
+            command,
+            input=request.model_dump_json(),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProbeError(f"no answer within {limit_s:.0f} s") from error
+    if done.returncode:
+        raise ProbeError(last_line(done.stderr) or f"it ended with exit code {done.returncode}")
+    return ProbeResult.model_validate_json(done.stdout)
+
+
+def last_line(text: str) -> str:
+    """The last line of an error's text that says something: its class and message."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -1,0 +1,244 @@
+"""The section `ablation` of a sweep's YAML: a baseline, variants of it, and the seeds of all."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from orchestrator.spec.problems import refuse, shown
+from orchestrator.spec.sections import Places, SpecSection
+from orchestrator.spec.setting_schema import flatten_settings, path_problem, value_problem
+
+SEED = "training.seed"
+EPOCHS = "training.epochs"
+
+Design: TypeAlias = Literal["ladder", "one_out", "one_in", "grid", "swap"]
+Overrides: TypeAlias = dict[str, Any]
+"""Values by dotted path of the setting."""
+
+# Names are columns of tables and values of tags.
+_LONGEST_NAME = 40
+# A table of more rows is not read, and its corrected verdicts show nothing.
+_MOST_ROWS = 1000
+# Extra seeds of `race: true`, as a multiple of the seeds.
+_RACE_FACTOR = 3
+
+# Fewest seeds at a race's first look: it must know how much they differ.
+_LEAST_RACED = 2
+
+# Why a row cannot have a setting of its own.
+_SHARED = {
+    SEED: "all rows run on the same seeds: use ablation.seeds",
+    EPOCHS: "all rows train equally long: use settings.training.epochs",
+}
+
+
+def _setting_problem(path: str, value: object) -> str | None:
+    return path_problem(path) or _SHARED.get(path) or value_problem(path, value)
+
+
+def _flat_overrides(value: object) -> object:
+    """Overrides by dotted path, each checked against its setting."""
+    if not isinstance(value, Mapping):
+        return value
+    flat, twice = flatten_settings(value)
+    problems: Places = [((path,), "found twice, dotted and nested; keep one") for path in twice]
+    for path, one in flat.items():
+        message = _setting_problem(path, one)
+        problems.extend([((path,), message)] if message else [])
+    if problems:
+        refuse(problems)
+    return flat
+
+
+def _checked_name(name: str) -> str:
+    if name and name == name.strip() and len(name) <= _LONGEST_NAME and name.isprintable():
+        return name
+    raise ValueError(
+        f"found {shown(name)} as a name; allowed: 1 to {_LONGEST_NAME} printable characters"
+    )
+
+
+def _named_overrides(value: object) -> object:
+    """Each variant by itself, so that a mistake in one hides none in another."""
+    if not isinstance(value, Mapping):
+        return value
+    problems: Places = []
+    for name, overrides in value.items():
+        if isinstance(overrides, Mapping) and not overrides:
+            problems.append(((name,), "found no override; allowed: one setting or more"))
+        if not isinstance(name, str):
+            problems.append(((str(name),), f"found {shown(name)} as a name; allowed: text"))
+    if problems:
+        refuse(problems)
+    return value
+
+
+def _levels(value: object) -> object:
+    """The levels of each factor, each checked against its setting."""
+    if not isinstance(value, Mapping):
+        return value
+    flat: dict[str, Any] = {}
+    problems: Places = []
+    for path, levels in value.items():
+        missing = path_problem(path) or _SHARED.get(path)
+        if missing:
+            problems.append(((path,), missing))
+        elif not isinstance(levels, list | tuple) or len(levels) < 2:
+            problems.append(
+                ((path,), f"found {shown(levels)}; allowed: a list of 2 levels or more")
+            )
+        else:
+            flat[path] = tuple(levels)
+            problems.extend(_level_problems(path, flat[path]))
+    if problems:
+        refuse(problems)
+    return flat
+
+
+def _level_problems(path: str, levels: tuple[Any, ...]) -> Places:
+    problems: Places = []
+    for k, level in enumerate(levels):
+        message = value_problem(path, level)
+        if level in levels[:k]:
+            message = f"found {shown(level)} twice; allowed: once"
+        problems.extend([((path,), message)] if message else [])
+    return problems
+
+
+def _seed_list(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        return value
+    wrong = [one for one in value if isinstance(one, bool) or not isinstance(one, int) or one < 0]
+    if wrong or not value or len(set(value)) < len(value):
+        raise ValueError(
+            f"found {shown(value)}; allowed: a whole number >= 1 (how many), or a list of "
+            "different whole numbers >= 0"
+        )
+    return tuple(value)
+
+
+class Baseline(SpecSection):
+    """The row that all others are compared with."""
+
+    name: Annotated[str, AfterValidator(_checked_name)]
+    """What tables call it; default: baseline, full for one_out."""
+    overrides: Annotated[Overrides, BeforeValidator(_flat_overrides)] = Field({}, alias="set")
+    """What it changes in `settings`; every row starts from it."""
+
+
+class SeedRace(SpecSection):
+    """More seeds for rows whose interval still overlaps the best."""
+
+    max_seeds: int = Field(ge=2)
+    """Most seeds of a row."""
+
+
+class Ablation(SpecSection):
+    """A table of variants, each trained on the same seeds."""
+
+    design: Design
+    """ladder: each variant on top of those before it; one_in: the baseline with one; one_out: the
+    full model without one; swap: alternatives for the same settings; grid: every combination."""
+    baseline: Baseline
+    """The row that others are compared with."""
+    variants: Annotated[
+        dict[
+            Annotated[str, AfterValidator(_checked_name)],
+            Annotated[Overrides, BeforeValidator(_flat_overrides)],
+        ],
+        BeforeValidator(_named_overrides),
+    ] = {}  # noqa: RUF012
+    """What each variant changes, by its name; none: the variance of the baseline alone."""
+    factors: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(_levels)] = {}  # noqa: RUF012
+    """Levels of each setting of a grid."""
+    seeds: Annotated[int | tuple[int, ...], BeforeValidator(_seed_list)] = 3
+    """How many, from settings.training.seed on, or a list."""
+    race: SeedRace | None = None
+    """Whether undecided rows get more seeds; true: up to three times as many."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:  # noqa: ANN401
+        return _with_defaults(raw) if isinstance(raw, Mapping) else raw
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        problems = [*self._factor_problems(), *self._name_problems(), *self._swap_problems()]
+        if isinstance(self.seeds, int) and self.seeds < 1:
+            problems.append((("seeds",), f"found {self.seeds}; allowed: a whole number >= 1"))
+        if self.race and self.num_seeds < _LEAST_RACED:
+            message = (
+                f"found {self.num_seeds} with race; allowed: {_LEAST_RACED} or more, as one seed "
+                "tells nothing of how much seeds differ"
+            )
+            problems.append((("seeds",), message))
+        if self.race and self.race.max_seeds < self.num_seeds:
+            message = f"found {self.race.max_seeds}, below the {self.num_seeds} of ablation.seeds"
+            problems.append((("race", "max_seeds"), message))
+        if problems:
+            refuse(problems)
+        return self
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds of every row before a race gives more."""
+        return self.seeds if isinstance(self.seeds, int) else len(self.seeds)
+
+    def seed_values(self, first: int, count: int) -> tuple[int, ...]:
+        """The first `count` seeds; beyond a list come the numbers after its largest.
+
+        Args:
+            first: The setting training.seed, where `seeds` is a number.
+            count: How many.
+        """
+        listed = self.seeds if isinstance(self.seeds, tuple) else ()
+        begin = max(listed) + 1 if listed else first
+        return (*listed, *range(begin, begin + max(0, count - len(listed))))[:count]
+
+    def _factor_problems(self) -> Places:
+        if self.design != "grid":
+            found = f"found under design {self.design}; allowed: grid only, use variants"
+            return [(("factors",), found)] if self.factors else []
+        problems: Places = []
+        if self.variants:
+            problems.append((("variants",), "found under design grid; allowed: factors"))
+        if not self.factors:
+            problems.append((("factors",), "missing; a grid needs a setting and its levels"))
+        rows = 1
+        for levels in self.factors.values():
+            rows *= len(levels)
+        if rows > _MOST_ROWS:
+            problems.append((("factors",), f"{rows} combinations; allowed: at most {_MOST_ROWS}"))
+        return problems
+
+    def _name_problems(self) -> Places:
+        if self.baseline.name not in self.variants:
+            return []
+        message = "is the name of the baseline too; rename one of them"
+        return [(("variants", self.baseline.name), message)]
+
+    def _swap_problems(self) -> Places:
+        if self.design != "swap":
+            return []
+        wanted = set().union(*self.variants.values()) if self.variants else set()
+        return [
+            (("variants", name), f"does not set {', '.join(sorted(missing))}; under swap all do")
+            for name, overrides in self.variants.items()
+            if (missing := wanted - set(overrides))
+        ]
+
+
+def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(raw)
+    baseline = values.get("baseline", {})
+    if isinstance(baseline, Mapping):
+        name = "full" if values.get("design") == "one_out" else "baseline"
+        values["baseline"] = {"name": name} | dict(baseline)
+    seeds, race = values.get("seeds", 3), values.get("race")
+    if race is True and isinstance(seeds, int | list | tuple):
+        count = len(seeds) if isinstance(seeds, list | tuple) else seeds
+        values["race"] = {"max_seeds": max(2, _RACE_FACTOR * count)}
+    elif race is False:
+        values["race"] = None
+    return values

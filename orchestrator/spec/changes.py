@@ -1,0 +1,60 @@
+"""What differs between the spec that a sweep was launched with and another, place by place."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.spec.ablation import EPOCHS
+from orchestrator.spec.problems import shown
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.yaml_text import parse_yaml
+
+# Places that options of `resume` change.
+_EXTENSIONS = {
+    "search.trials": "--trials",
+    "ablation.seeds": "--seeds",
+    "budget.gpu_hours": "--budget gpu_hours=",
+    "budget.wall_hours": "--budget wall_hours=",
+    "budget.trials": "--budget trials=",
+    "early_stopping.max_epochs": "--epochs",
+    f"settings.{EPOCHS}": "--epochs",
+}
+_ABSENT = object()
+
+
+def spec_changes(there: str, spec: SweepSpec) -> dict[str, tuple[str, str]]:
+    """Places that differ, with the value there and the new one as text; empty: the same spec.
+
+    Args:
+        there: The sweep's spec as YAML, perhaps written by another version.
+        spec: The new one.
+    """
+    old, new = (dict(_leaves(parse_yaml(text).value)) for text in (there, spec.dump_yaml()))
+    paths = [*old, *(path for path in new if path not in old)]
+    return {
+        path: (_text(old.get(path, _ABSENT)), _text(new.get(path, _ABSENT)))
+        for path in paths
+        if old.get(path, _ABSENT) != new.get(path, _ABSENT)
+    }
+
+
+def extensions(changes: Mapping[str, tuple[str, str]]) -> str | None:
+    """Options of `resume` that come to the same changes; None: there are none."""
+    if not changes.keys() <= _EXTENSIONS.keys():
+        return None
+    options = {_EXTENSIONS[path]: new for path, (_, new) in changes.items()}
+    return " ".join(
+        f"{option}{new}" if option.endswith("=") else f"{option} {new}"
+        for option, new in sorted(options.items())
+    )
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    if isinstance(value, Mapping) and value:
+        for key, one in value.items():
+            yield from _leaves(one, (*path, str(key)))
+    else:
+        yield ".".join(path), value
+
+
+def _text(value: object) -> str:
+    return "nothing" if value is _ABSENT else shown(value)

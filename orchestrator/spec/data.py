@@ -1,0 +1,154 @@
+"""The feature store that a spec's `data` names; generated data is made once and kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.spec.sections import DataSource
+from prvr_model.store.synthetic import SyntheticSettings
+
+if TYPE_CHECKING:
+    from prvr_model.store.format import Manifest
+    from prvr_model.store.reader import FeatureStore
+
+_GENERATED_NAME = "synthetic"
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much a trial trains on and evaluates, known before any data is made; ratios are means."""
+
+    train_videos: int
+    val_videos: int
+    video_dim: int
+    text_dim: int
+    captions_per_video: float
+    tokens_per_caption: float
+
+
+def open_data(
+    source: DataSource, home: Path, say: Callable[[str], None], fingerprint: str | None = None
+) -> "FeatureStore":
+    """Open the store on this machine, where it first comes to if it is not there.
+
+    Generated data is written below the home. A store at a URI is copied to the cache, see
+    `prvr_model.store.staging`.
+
+    Args:
+        source: The data.
+        home: Home folder, absolute.
+        say: Takes a line for the user when something takes its time.
+        fingerprint: What the data must have where it is copied; None: whatever is there now.
+
+    Raises:
+        StoreError: The store is missing, damaged, or lacks the splits that a trial needs.
+    """
+    from prvr_model.store.reader import FeatureStore
+    from prvr_model.store.sources import is_uri
+
+    if source.store is not None and is_uri(source.store):
+        return _copied(source.store, say, fingerprint)
+    store = FeatureStore.open(_path(source, home))
+    _check_splits(store.manifest, str(store.path))
+    return store
+
+
+def known_fingerprint(source: DataSource, home: Path) -> str | None:
+    """Fingerprint of the data; None: it is still to be generated.
+
+    Raises:
+        StoreError: The store is missing or damaged.
+    """
+    from prvr_model.store.sources import manifest_at
+
+    if source.store is not None:
+        return manifest_at(source.store).fingerprint
+    path = _generated_path(source.synthetic or SyntheticSettings(), home)
+    return manifest_at(str(path)).fingerprint if path.exists() else None
+
+
+def trial_store(source: DataSource, store: "FeatureStore") -> str:
+    """Path or URI of the data for a trial, wherever it runs; `store` is what was opened here."""
+    from prvr_model.store.sources import is_uri
+
+    return source.store if source.store and is_uri(source.store) else str(store.path)
+
+
+def _copied(uri: str, say: Callable[[str], None], fingerprint: str | None) -> "FeatureStore":
+    from prvr_model.store.reader import FeatureStore
+    from prvr_model.store.sources import FolderFiles, manifest_at
+    from prvr_model.store.staging import cache_folder, staged_store
+
+    manifest = manifest_at(uri)
+    _check_splits(manifest, uri)
+    expected = fingerprint or manifest.fingerprint
+    path = staged_store(FolderFiles.open(uri), expected, cache_folder(), say)
+    # The copy may be of another store of the same content, and the name of this one counts.
+    here = FeatureStore.open(path)
+    names = {"name": manifest.name, "source": manifest.source}
+    return FeatureStore(path, here.manifest.model_copy(update=names))
+
+
+def _check_splits(manifest: "Manifest", place: str) -> None:
+    from prvr_model.errors import StoreError
+
+    if missing := [split for split in ("train", "val") if split not in manifest.splits]:
+        there = ", ".join(manifest.splits)
+        raise StoreError(
+            f"{place} has no split {' and '.join(missing)} (it has {there}); a sweep trains "
+            "on train and selects on val: `prvr-sweep data import --val-from-train` makes one"
+        )
+
+
+def _path(source: DataSource, home: Path) -> Path:
+    if source.store is not None:
+        return Path(source.store)
+    settings = source.synthetic or SyntheticSettings()
+    path = _generated_path(settings, home)
+    if not path.exists():
+        from prvr_model.store.synthetic import write_synthetic
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_synthetic(path, settings, name=_GENERATED_NAME)
+    return path
+
+
+def _generated_path(settings: SyntheticSettings, home: Path) -> Path:
+    return home / "stores" / f"{_GENERATED_NAME}-{settings.digest}"
+
+
+def data_size(source: DataSource) -> DataSize:
+    """Sizes of the data; nothing is written, and of a store only the manifest is read.
+
+    Raises:
+        StoreError: The store is missing or damaged.
+    """
+    if source.store is None:
+        return _generated_size(source.synthetic or SyntheticSettings())
+    from prvr_model.store.sources import manifest_at
+
+    manifest = manifest_at(source.store)
+    train, val = (manifest.splits.get(name) for name in ("train", "val"))
+    counts = [one for one in (train, val) if one]
+    captions = sum(one.captions for one in counts) or 1
+    return DataSize(
+        train.videos if train else 0,
+        val.videos if val else 0,
+        manifest.video_dim,
+        manifest.text_dim,
+        captions / (sum(one.videos for one in counts) or 1),
+        sum(one.tokens for one in counts) / captions,
+    )
+
+
+def _generated_size(made: SyntheticSettings) -> DataSize:
+    events, tokens = made.min_events + made.max_events, made.min_tokens + made.max_tokens
+    return DataSize(
+        made.train_videos,
+        made.val_videos,
+        made.video_dim,
+        made.text_dim,
+        made.captions_per_event * events / 2,
+        tokens / 2,
+    )

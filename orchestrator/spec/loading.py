@@ -1,0 +1,209 @@
+"""A sweep's YAML file, read strictly: every mistake at once, each with its file and line."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.base.errors import SpecError
+from orchestrator.spec.overrides import apply_override, budget_twin, remove
+from orchestrator.spec.problems import Problem, explain, shown, suggestion
+from orchestrator.spec.search_space import space_problems
+from orchestrator.spec.setting_schema import flatten_settings
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.yaml_text import Document, KeyPath, SpecSyntaxError, parse_yaml
+
+_WORD = re.compile(r"[A-Za-z_][\w.]*\w")
+
+
+_TOP_LEVEL = "a mapping with name, question, data, search and, where wanted, more"
+
+
+def load_spec(
+    path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
+) -> SweepSpec:
+    """Read, check and resolve a sweep's YAML file.
+
+    Args:
+        path: The file. A store in it is relative to the file's folder.
+        overrides: `path=value` texts, see `overrides.apply_override`; the last one wins. A store
+            in one is relative to the working directory.
+        runs_elsewhere: The sweep runs on machines that do not have this one's folders: a relative
+            store is refused.
+
+    Raises:
+        SpecError: Everything that is wrong, a line each:
+            `FILE:LINE: path: what was found; what is allowed; did you mean X?`.
+    """
+    draft = _draft(_file_text(path), overrides, str(path))
+    return draft.checked(path.resolve().parent, runs_elsewhere)
+
+
+def read_spec(
+    text: str, overrides: Sequence[str] = (), source: str = "spec", folder: Path | None = None
+) -> SweepSpec:
+    """As `load_spec`, from text, e.g. of `SweepSpec.dump_yaml`.
+
+    Args:
+        text: The YAML.
+        overrides: `path=value` texts.
+        source: What messages call the text.
+        folder: Where relative stores lie; None: the working directory.
+
+    Raises:
+        SpecError: Everything that is wrong.
+    """
+    return _draft(text, overrides, source).checked(folder or Path.cwd())
+
+
+def _draft(text: str, overrides: Sequence[str], source: str) -> "_Draft":
+    draft = _Draft(source, text)
+    for override in overrides:
+        draft.override(override)
+    return draft
+
+
+def _file_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        names = [str(one) for one in path.parent.glob("*.y*ml")]
+        message = f"{path}: no such file{suggestion(str(path), names)}"
+        raise SpecError([message]) from error
+    except UnicodeDecodeError as error:
+        raise SpecError([f"{path}: not text in UTF-8 (byte {error.start})"]) from error
+    except OSError as error:
+        raise SpecError([f"{path}: cannot be read: {error.strerror}"]) from error
+
+
+class _Draft:
+    """A spec on its way from text to model; knows where each value was written."""
+
+    def __init__(self, source: str, text: str) -> None:
+        self._source = source
+        document = self._parsed(text)
+        self._lines = document.lines
+        self._sets: dict[KeyPath, str] = {}
+        self._found: list[tuple[float, str]] = [
+            (line, f"{source}:{line}: {Problem(path, message)}")
+            for path, line, message in document.problems
+        ]
+        self._raw: dict[str, Any] = document.value
+        self._flatten()
+
+    def _parsed(self, text: str) -> Document:
+        try:
+            document = parse_yaml(text)
+        except SpecSyntaxError as error:
+            raise SpecError([f"{self._source}:{error.line}: not YAML: {error}"]) from error
+        if document.value is None:
+            raise SpecError([f"{self._source}: empty; allowed: {_TOP_LEVEL}"])
+        if not isinstance(document.value, dict):
+            line = document.lines[()]
+            found = "a list" if isinstance(document.value, list) else shown(document.value)
+            raise SpecError([f"{self._source}:{line}: found {found}; allowed: {_TOP_LEVEL}"])
+        return document
+
+    def _flatten(self) -> None:
+        """Give settings their dotted paths, unless that would hide one given twice."""
+        settings = self._raw.get("settings")
+        if not isinstance(settings, dict):
+            return
+        flat, twice = flatten_settings(settings)
+        if twice:
+            return
+        self._raw["settings"] = flat
+        for path in flat:
+            nested = ("settings", *path.split("."))
+            if nested in self._lines:
+                self._lines[("settings", path)] = self._lines[nested]
+
+    def override(self, text: str) -> None:
+        """Apply one `--set`; keep what is wrong with it for the list."""
+        changed, problems = apply_override(self._raw, text)
+        for problem in problems:
+            self._found.append((_AFTER_THE_FILE, f"--set {text}: {problem}"))
+        for path in changed:
+            twin = budget_twin(path)
+            if twin is not None and twin not in self._sets:
+                remove(self._raw, twin)
+            self._forget(path)
+            self._sets[path] = text
+
+    def _forget(self, path: KeyPath) -> None:
+        """Drop the lines of what an override replaced."""
+        depth = len(path)
+        self._lines = {p: line for p, line in self._lines.items() if p[:depth] != path}
+        self._sets = {p: text for p, text in self._sets.items() if p[:depth] != path}
+
+    def checked(self, folder: Path, runs_elsewhere: bool = False) -> SweepSpec:
+        """The finished spec.
+
+        Raises:
+            SpecError: There are problems.
+        """
+        spec: SweepSpec | None = None
+        try:
+            spec = SweepSpec.model_validate(self._raw)
+            problems = [*space_problems(spec), *(_foreign_problems(spec) if runs_elsewhere else ())]
+        except ValidationError as error:
+            problems = explain(error, SweepSpec)
+        self._found.extend(self._placed(problem) for problem in problems)
+        if self._found or spec is None:
+            # Of two messages on one line the order stays as found.
+            raise SpecError([text for _, text in sorted(self._found, key=lambda one: one[0])])
+        return self._with_absolute_store(spec, folder)
+
+    def _with_absolute_store(self, spec: SweepSpec, folder: Path) -> SweepSpec:
+        store = spec.data.store
+        if store is None or "://" in store:
+            return spec
+        on_command_line = any(path[0] == "data" for path in self._sets)
+        base = Path.cwd() if on_command_line else folder
+        data = spec.data.model_copy(update={"store": str((base / store).resolve())})
+        return spec.model_copy(update={"data": data})
+
+    def _placed(self, problem: Problem) -> tuple[float, str]:
+        """A problem's line, for sorting, and its text with the place in front."""
+        known = self._nearest_known(problem)
+        text = self._sets.get(known)
+        if text is not None:
+            same = known == problem.path
+            return _AFTER_THE_FILE, f"--set {text}: {problem.message if same else problem}"
+        line = self._lines[known]
+        return line, f"{self._source}:{line}: {problem}"
+
+    def _nearest_known(self, problem: Problem) -> KeyPath:
+        """Path of the value that a problem is about, or of what should hold it."""
+        path = problem.path
+        while path and path not in self._lines and path not in self._sets:
+            path = path[:-1]
+        of_section = problem.path[:-1] == path == ("settings",)
+        if path != problem.path and not of_section:
+            return path
+        words = set(_WORD.findall(problem.message))
+        # An override first: what it says is new, so it is more likely the cause.
+        below = (one for one in (*self._sets, *self._lines) if one and one[:-1] == path)
+        return next((one for one in below if _named(one[-1], words)), path)
+
+
+def _foreign_problems(spec: SweepSpec) -> list[Problem]:
+    store = spec.data.store
+    if store is None or "://" in store or Path(store).is_absolute():
+        return []
+    message = (
+        f"found {shown(store)}, a path relative to this machine, which the cluster does not have; "
+        "allowed with --submit: the absolute path of a store on the cluster, builtin, or "
+        "synthetic: {...}"
+    )
+    return [Problem(("data", "store"), message)]
+
+
+# Overrides come after the file, as they were given.
+_AFTER_THE_FILE = float("inf")
+
+
+def _named(key: str, words: set[str]) -> bool:
+    return key in words or ("." in key and key.rpartition(".")[2] in words)

@@ -1,0 +1,145 @@
+"""`--set path=value`: changes to a spec that were made on the command line."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.spec.ablation import EPOCHS
+from orchestrator.spec.problems import Problem, models_in, shown, suggestion
+from orchestrator.spec.sections import data_mapping
+from orchestrator.spec.setting_schema import sections
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.yaml_text import KeyPath, SpecSyntaxError, parse_yaml
+from prvr_model.settings import setting_paths
+
+_PARAMETERS = ("search", "parameters")
+# Places whose keys are settings, which keep their dots; `*` is a variant's name.
+_BEFORE_SETTINGS: tuple[KeyPath, ...] = (
+    ("ablation", "variants", "*"),
+    ("ablation", "baseline", "set"),
+    ("ablation", "factors"),
+)
+# Two names of the budget: an override of one replaces what the file says by the other.
+_BUDGET_NAMES = (("early_stopping", "max_epochs"), ("settings", EPOCHS))
+
+
+def apply_override(raw: dict[str, Any], text: str) -> tuple[list[KeyPath], list[Problem]]:
+    """Put the value of one `path=value` into a spec's mapping, in place.
+
+    Args:
+        raw: The spec as read, `settings` by dotted path.
+        text: The override. Its path reaches any key of the YAML, or a setting without the
+            `settings.` before it. null takes away a parameter.
+
+    Returns:
+        The paths that were changed (several where a whole section was given), and what is wrong
+        with the text.
+    """
+    name, equals, value_text = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        return [], [Problem((), "allowed: path=value, e.g. search.trials=8 or losses.tau=0.7")]
+    if not value_text:
+        return [], [Problem((), "found no value; allowed: any YAML value, null for none")]
+    missing = _unknown_path(name)
+    if missing:
+        return [], [Problem((), missing)]
+    try:
+        document = parse_yaml(value_text)
+    except SpecSyntaxError as error:
+        return [], [Problem((), f"the value is no YAML: {error}")]
+    problems = [Problem(path, message) for path, _, message in document.problems]
+    changed = []
+    for path, value in _pairs(name, document.value):
+        message = _put(raw, path, value)
+        problems.extend([Problem((), message)] if message else [])
+        changed.append(path)
+    return changed, problems
+
+
+def budget_twin(path: KeyPath) -> KeyPath | None:
+    """The other name of the budget, where `path` is one of the two."""
+    if path not in _BUDGET_NAMES:
+        return None
+    return _BUDGET_NAMES[1 - _BUDGET_NAMES.index(path)]
+
+
+def remove(raw: dict[str, Any], path: KeyPath) -> None:
+    """Take the value at a path away, if there is one."""
+    node: Any = raw
+    for part in path[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node.pop(path[-1], None)
+
+
+def _unknown_path(name: str) -> str | None:
+    first = name.partition(".")[0]
+    names = [field.alias or key for key, field in SweepSpec.model_fields.items()]
+    if first in names or first in sections():
+        return None
+    every = [*names, *_dotted_fields(), *setting_paths()]
+    allowed = f"; allowed: {', '.join([*names, *sections()])}"
+    return f"unknown path {name!r}{suggestion(name, every) or allowed}"
+
+
+def _dotted_fields() -> Iterator[str]:
+    for key, field in SweepSpec.model_fields.items():
+        for section in models_in(field.annotation):
+            yield from (f"{field.alias or key}.{name}" for name in section.model_fields)
+
+
+def _pairs(name: str, value: object) -> Iterator[tuple[KeyPath, object]]:
+    """Key paths into the mapping for a dotted name; settings keep their dots."""
+    parts = name.split(".")
+    if parts[0] in sections():
+        parts.insert(0, "settings")
+    if parts[0] == "settings" and len(parts) == 2 and isinstance(value, Mapping):
+        yield from (((*parts[:1], f"{parts[1]}.{key}"), one) for key, one in value.items())
+    elif parts[0] == "settings" and len(parts) > 1:
+        yield ("settings", ".".join(parts[1:])), value
+    elif tuple(parts[:2]) == _PARAMETERS and len(parts) > 2:
+        yield (*_PARAMETERS, ".".join(parts[2:4]), *parts[4:]), value
+    else:
+        depth = next((len(one) for one in _BEFORE_SETTINGS if _begins(parts, one)), len(parts))
+        rest = [".".join(parts[depth:])] if parts[depth:] else []
+        yield (*parts[:depth], *rest), value
+
+
+def _begins(parts: list[str], place: KeyPath) -> bool:
+    """Whether parts begin with a place, in which `*` stands for any name."""
+    pairs = zip(parts, place, strict=False)
+    return len(parts) > len(place) and all(one in ("*", part) for part, one in pairs)
+
+
+def _put(raw: dict[str, Any], path: KeyPath, value: object) -> str | None:
+    if path[:2] == _PARAMETERS and len(path) == 3 and value is None:
+        return _take_parameter(raw, path)
+    node = raw
+    for depth, part in enumerate(path[:-1]):
+        child = node.get(part)
+        if path[: depth + 1] == ("data",):
+            child = _long_data(child)
+        child = {} if child is None else child
+        if not isinstance(child, dict):
+            above = ".".join(path[: depth + 1])
+            return f"{above} is {shown(child)}, which has no {path[depth + 1]!r}"
+        node[part] = child
+        node = child
+    node[path[-1]] = value
+    return None
+
+
+def _take_parameter(raw: dict[str, Any], path: KeyPath) -> str | None:
+    search = raw.get("search")
+    space = search.get("parameters") if isinstance(search, dict) else None
+    if isinstance(space, dict) and path[-1] in space:
+        del space[path[-1]]
+        return None
+    searched = list(space) if isinstance(space, dict) else []
+    return f"{path[-1]} is not searched{suggestion(path[-1], searched)}"
+
+
+def _long_data(value: object) -> object:
+    try:
+        return data_mapping(value)
+    except ValueError:
+        return value

@@ -1,0 +1,216 @@
+"""The kinds of parameter that a search varies; they know their values, not what they set."""
+
+import math
+import random
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from orchestrator.spec.problems import refuse, shown
+from prvr_model.settings import Section
+
+Scalar: TypeAlias = bool | int | float | str | None
+
+
+class _Parameter(Section):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+def _scalars(value: object) -> object:
+    """A list from YAML as a tuple; what Optuna cannot keep as a choice is refused."""
+    if not isinstance(value, list | tuple):
+        return value
+    refused = [one for one in value if not isinstance(one, bool | int | float | str | None)]
+    if refused:
+        found = ", ".join(shown(one) for one in refused)
+        raise ValueError(f"found {found} as a choice; allowed: text, numbers, true, false, null")
+    return tuple(value)
+
+
+class FloatParameter(_Parameter):
+    """A number between two bounds."""
+
+    type: Literal["float"]
+    """Kind of the parameter."""
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value; not reached where `step` does not divide the range."""
+    log: bool = False
+    """Whether to search the logarithm: equal ratios are equally likely."""
+    step: float | None = Field(None, gt=0)
+    """Distance between neighbouring values; null: any value between the bounds."""
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        problems = _bounds_problems(self.low, self.high, self.log)
+        if self.log and self.step is not None:
+            problems.append((("step",), _LOG_AND_STEP))
+        if problems:
+            refuse(problems)
+        return self
+
+    @property
+    def num_values(self) -> int | None:
+        """Number of different values; None: uncountable."""
+        if self.step is None:
+            return 1 if self.low == self.high else None
+        return int((_decimal(self.high) - _decimal(self.low)) // _decimal(self.step)) + 1
+
+    def value_at(self, index: int) -> float:
+        """The value number `index`, exact to its decimal digits (0.55, not 0.55000000001)."""
+        if self.step is None:
+            return self.low
+        return float(_decimal(self.low) + index * _decimal(self.step))
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Smallest and largest value that can be drawn."""
+        count = self.num_values
+        highest = self.high if count is None else self.value_at(count - 1)
+        return (self.low, highest) if highest != self.low else (self.low,)
+
+    def draw(self, generator: random.Random) -> float:
+        """A value at random, to try whether settings can be built from it."""
+        if self.num_values is not None:
+            return self.value_at(generator.randrange(self.num_values))
+        if self.log:
+            return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
+        return generator.uniform(self.low, self.high)
+
+    def snap(self, value: Any) -> Any:  # noqa: ANN401
+        """A stepped value without the rounding noise of a sampler's arithmetic.
+
+        Samplers give 0.6000000000000001 for 0.6; the content key would take them for two trials.
+        """
+        if self.step is None or isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        return self.value_at(round((value - self.low) / self.step))
+
+
+class IntParameter(_Parameter):
+    """A whole number between two bounds."""
+
+    type: Literal["int"]
+    """Kind of the parameter."""
+    low: int
+    """Smallest value."""
+    high: int
+    """Largest value; not reached where `step` does not divide the range."""
+    log: bool = False
+    """Whether to search the logarithm: equal ratios are equally likely."""
+    step: int = Field(1, ge=1)
+    """Distance between neighbouring values."""
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        problems = _bounds_problems(self.low, self.high, self.log)
+        if self.log and self.step != 1:
+            problems.append((("step",), _LOG_AND_STEP))
+        if problems:
+            refuse(problems)
+        return self
+
+    @property
+    def num_values(self) -> int:
+        """Number of different values."""
+        return (self.high - self.low) // self.step + 1
+
+    def value_at(self, index: int) -> int:
+        """The value number `index`."""
+        return self.low + index * self.step
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Smallest and largest value that can be drawn."""
+        highest = self.value_at(self.num_values - 1)
+        return (self.low, highest) if highest != self.low else (self.low,)
+
+    def draw(self, generator: random.Random) -> int:
+        """A value at random, to try whether settings can be built from it."""
+        return self.value_at(generator.randrange(self.num_values))
+
+    def snap(self, value: Any) -> Any:  # noqa: ANN401
+        """The value itself: whole numbers carry no noise."""
+        return value
+
+
+class CategoricalParameter(_Parameter):
+    """One of a few values without an order."""
+
+    type: Literal["categorical"]
+    """Kind of the parameter."""
+    choices: Annotated[tuple[Scalar, ...], BeforeValidator(_scalars)]
+    """The values; each must be allowed by the setting."""
+
+    @model_validator(mode="after")
+    def _choices_differ(self) -> Self:
+        if not self.choices:
+            refuse([(("choices",), "found an empty list; allowed: one value or more")])
+        twice = {shown(one) for k, one in enumerate(self.choices) if one in self.choices[:k]}
+        if twice:
+            refuse([(("choices",), f"found {', '.join(sorted(twice))} twice; allowed: once")])
+        return self
+
+    @property
+    def num_values(self) -> int:
+        """Number of different values."""
+        return len(self.choices)
+
+    def value_at(self, index: int) -> Scalar:
+        """The value number `index`."""
+        return self.choices[index]
+
+    @property
+    def ends(self) -> tuple[Scalar, ...]:
+        """All values: without an order each is an end."""
+        return self.choices
+
+    def draw(self, generator: random.Random) -> Scalar:
+        """A value at random, to try whether settings can be built from it."""
+        return generator.choice(self.choices)
+
+    def snap(self, value: Any) -> Any:  # noqa: ANN401
+        """The value itself."""
+        return value
+
+
+Parameter: TypeAlias = Annotated[
+    FloatParameter | IntParameter | CategoricalParameter, Field(discriminator="type")
+]
+
+# Optuna refuses the same: equal ratios and equal distances contradict each other.
+_LOG_AND_STEP = "found step together with log: true; allowed: one of them"
+
+
+def uneven(parameter: FloatParameter | IntParameter) -> str | None:
+    """A sentence where the step does not divide the range, None where it does."""
+    if parameter.step is None or parameter.ends[-1] == parameter.high:
+        return None
+    return (
+        f"step {parameter.step} does not divide {parameter.low}..{parameter.high}; "
+        f"the largest value tried is {parameter.ends[-1]}"
+    )
+
+
+def _bounds_problems(low: float, high: float, log: bool) -> list[tuple[tuple[str, ...], str]]:
+    problems: list[tuple[tuple[str, ...], str]] = []
+    if low > high:
+        problems.append((("low",), f"found {low}; allowed: at most high, {high}"))
+    if log and low <= 0:
+        problems.append((("low",), f"found {low} with log: true; allowed: a number > 0"))
+    return problems
+
+
+def _decimal(value: float) -> Decimal:
+    # Through the shortest text, so that 0.05 is 5/100 and steps add up exactly.
+    return Decimal(repr(value))
+
+
+def values_of(parameter: FloatParameter | IntParameter | CategoricalParameter) -> Sequence[Any]:
+    """All values of a countable parameter, in order."""
+    count = parameter.num_values
+    assert count is not None, "a continuous parameter has no list of values"
+    return [parameter.value_at(k) for k in range(count)]

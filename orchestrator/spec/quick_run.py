@@ -1,0 +1,93 @@
+"""A sweep at a fraction of its budget: whether it runs, before hours are spent on what it says."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.spec.ablation import EPOCHS
+from orchestrator.spec.loading import load_spec
+from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
+
+SUFFIX = "-quick"
+
+# Fewest after which a run has had a rising, a high and a low learning rate.
+_EPOCHS = 3
+# Fewest that differ.
+_SEEDS = 2
+# With one of them a search has drawn, compared and chosen.
+_TRIALS = 4
+# Names of the epochs on the command line.
+_BUDGET = {EPOCHS, "early_stopping.max_epochs"}
+_QUESTION = "Does it run? Its numbers do not answer: "
+
+
+def load_quick(
+    path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
+) -> SweepSpec:
+    """Read a sweep's YAML file as `load_spec`, with a budget that shows whether it runs.
+
+    Epochs and the schedule of the learning rate are cut together, seeds, races and trials too; the
+    sweep gets a name of its own and says what it is in its question, so that it is never taken for
+    the whole, and registers no model. What an override says stands.
+
+    Args:
+        path: The file.
+        overrides: `path=value` texts.
+        runs_elsewhere: As for `load_spec`.
+
+    Raises:
+        SpecError: Everything that is wrong with the whole sweep, or with the quick one.
+    """
+    whole = load_spec(path, overrides, runs_elsewhere=runs_elsewhere)
+    asked = {one.partition("=")[0].strip().removeprefix("settings.") for one in overrides}
+    epochs = whole.max_epochs if asked & _BUDGET else min(_EPOCHS, whole.max_epochs)
+    cut = [
+        *_cut_epochs(whole, epochs),
+        *_cut_trials(whole),
+        f"name={_quick_name(whole.name)}",
+        f"question={json.dumps(_QUESTION + whole.question, ensure_ascii=False)}",
+        "register.top=0",
+    ]
+    return load_spec(path, [*cut, *overrides], runs_elsewhere=runs_elsewhere)
+
+
+def quick_line(spec: SweepSpec) -> str:
+    """What is said of a quick sweep before it runs."""
+    seeds = f" and {spec.ablation.num_seeds} seeds" if spec.ablation else ""
+    return (
+        f"--quick: {spec.max_epochs} epochs{seeds}, so that it is seen to run; its numbers say "
+        "nothing about the question, and no model is registered"
+    )
+
+
+def _quick_name(name: str) -> str:
+    # Names have at most 64 letters.
+    return name[: 64 - len(SUFFIX)] + SUFFIX
+
+
+def _cut_epochs(spec: SweepSpec, epochs: int) -> list[str]:
+    cut = [f"settings.{EPOCHS}={epochs}"] if epochs < spec.max_epochs else []
+    if SCHEDULE_EPOCHS not in spec.space:
+        cut.append(f"settings.{SCHEDULE_EPOCHS}={epochs}")
+    stopping = spec.early_stopping
+    if stopping.method != "none" and stopping.first_rung >= epochs:
+        cut.append(f"early_stopping.first_rung={max(1, epochs // stopping.reduction)}")
+    return cut
+
+
+def _cut_trials(spec: SweepSpec) -> list[str]:
+    """Fewer seeds and no race, or fewer trials; a grid has as many as it has points."""
+    if spec.ablation is not None:
+        seeds = [*spec.seeds()][:_SEEDS]
+        listed = isinstance(spec.ablation.seeds, tuple)
+        return [f"ablation.seeds={seeds if listed else len(seeds)}", "ablation.race=null"]
+    assert spec.search is not None, "a spec has a search or an ablation"
+    cut = []
+    if spec.search.trials is not None and spec.search.sampler != "grid":
+        cut.append(f"search.trials={min(_TRIALS, spec.num_trials)}")
+    if spec.confirm is not None:
+        cut += [
+            f"confirm.top={min(_SEEDS, spec.confirm.top)}",
+            f"confirm.seeds={min(_SEEDS, spec.confirm.seeds)}",
+        ]
+    return cut

@@ -1,0 +1,167 @@
+"""From sampled parameters to the settings of a trial, and whether that works everywhere."""
+
+import itertools
+import random
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.spec.parameters import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    values_of,
+)
+from orchestrator.spec.problems import Problem, shown
+from orchestrator.spec.sweep_spec import SweepSpec
+from prvr_model.errors import SettingsError
+from prvr_model.settings import Settings, build_settings
+
+__all__ = [
+    "CategoricalParameter",
+    "FloatParameter",
+    "IntParameter",
+    "Parameter",
+    "grid_points",
+    "resolve",
+    "space_problems",
+]
+
+# All corners of ten two-ended parameters; building settings takes about 0.1 ms each.
+MAX_CORNERS = 1024
+# Points inside: rounding can make a combination impossible whose neighbours at the ends work.
+_INNER_POINTS = 256
+# More would say the same again.
+_MAX_SHOWN = 5
+_NUMBER = re.compile(r"\d[\d.]*(, \d[\d.]*)*")
+_WORD = re.compile(r"\w+")
+
+
+def resolve(spec: SweepSpec, parameters: Mapping[str, Any]) -> Settings:
+    """The settings of the trial that has these parameters.
+
+    Args:
+        spec: The sweep.
+        parameters: Value by dotted path, as sampled.
+
+    Raises:
+        SettingsError: The combination cannot be trained.
+    """
+    space = spec.space
+    snapped = {
+        path: space[path].snap(value) if path in space else value
+        for path, value in parameters.items()
+    }
+    return build_settings(spec.preset, {**spec.settings, **snapped})
+
+
+def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
+    """Every combination of the parameters' values, the last parameter varying fastest.
+
+    The spec is one whose parameters are all countable, as loading ensures for a grid.
+    """
+    space = spec.space
+    columns = [values_of(one) for one in space.values()]
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
+
+
+def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
+    """Settings of points drawn from the space, the same ones each time: what a sweep may run.
+
+    Of an ablation, those of every row.
+
+    Raises:
+        SettingsError: A combination that loading did not try cannot be trained.
+    """
+    if spec.rows:
+        return [resolve(spec, row.overrides) for row in spec.rows]
+    generator = random.Random(_seed(spec))
+    space = spec.space
+    points = [{path: one.draw(generator) for path, one in space.items()} for _ in range(count)]
+    return [resolve(spec, point) for point in points]
+
+
+def space_problems(spec: SweepSpec) -> list[Problem]:
+    """Combinations of the space that cannot be trained, found before anything starts.
+
+    Every corner is tried (a seeded sample of them where there are more than `MAX_CORNERS`), and
+    some points inside.
+    """
+    if spec.rows:
+        return row_problems(spec)
+    problems: dict[str, Problem] = {}
+    for point in _trial_points(spec):
+        if len(problems) == _MAX_SHOWN:
+            break
+        for path, message in _failures(spec, point):
+            # The same complaint about other numbers would say nothing new.
+            kind = _NUMBER.sub("#", message)
+            if kind not in problems:
+                problems[kind] = _blamed(spec, point, path, message)
+    return list(problems.values())
+
+
+def _seed(spec: SweepSpec) -> int:
+    return spec.search.seed if spec.search else 0
+
+
+def row_problems(spec: SweepSpec) -> list[Problem]:
+    """Rows of an ablation that cannot be trained, or that are the same as another one."""
+    problems: list[Problem] = []
+    seen: list[tuple[Settings, str]] = []
+    for row in spec.rows:
+        place = ("ablation", *row.place)
+        try:
+            settings = resolve(spec, row.overrides)
+        except SettingsError as error:
+            problems += [Problem(place, f"{path}: {text}") for path, text in error.problems]
+            continue
+        twin = next((name for there, name in seen if there == settings), None)
+        if twin is not None:
+            problems.append(Problem(place, f"{row.name!r} has the same settings as {twin!r}"))
+        seen.append((settings, row.name))
+    return problems[:_MAX_SHOWN]
+
+
+def _trial_points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    space = spec.space
+    generator = random.Random(_seed(spec))
+    num_corners = 1
+    for one in space.values():
+        num_corners *= len(one.ends)
+    if num_corners <= MAX_CORNERS:
+        ends = [one.ends for one in space.values()]
+        yield from (dict(zip(space, values, strict=True)) for values in itertools.product(*ends))
+    else:
+        for _ in range(MAX_CORNERS):
+            yield {path: generator.choice(one.ends) for path, one in space.items()}
+    for _ in range(_INNER_POINTS):
+        yield {path: one.draw(generator) for path, one in space.items()}
+
+
+def _failures(spec: SweepSpec, point: Mapping[str, Any]) -> list[tuple[str, str]]:
+    try:
+        resolve(spec, point)
+    except SettingsError as error:
+        return [*error.problems]
+    return []
+
+
+def _blamed(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> Problem:
+    """Name the parameters that matter; where none does, the settings are wrong as they stand."""
+    guilty = [one for one in point if _matters(spec, point, one, message)]
+    if not guilty:
+        return Problem(("settings", path) if path else ("settings",), message)
+    values = ", ".join(f"{one} {shown(point[one])}" for one in guilty)
+    return Problem(("search", "parameters", guilty[0]), f"with {values}: {message}")
+
+
+def _matters(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> bool:
+    if path.rpartition(".")[2] in _WORD.findall(message):
+        return True
+    others = (value for value in spec.space[path].ends if value != point[path])
+    return any(
+        all(text != message for _, text in _failures(spec, {**point, path: value}))
+        for value in others
+    )

@@ -1,0 +1,302 @@
+"""The sections of a sweep's YAML, each checked by itself."""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from orchestrator.spec.parameters import CategoricalParameter, FloatParameter, Parameter
+from orchestrator.spec.problems import allowed_in, explain, nearest, refuse, unknown
+from orchestrator.spec.setting_schema import path_problem, setting_field, value_problem
+from prvr_model.settings import Section
+from prvr_model.store.synthetic import SyntheticSettings
+
+Places: TypeAlias = list[tuple[tuple[str, ...], str]]
+"""Problems inside a section: where, and what is wrong."""
+
+OBJECTIVES: tuple[str, ...] = tuple(
+    f"val/{branch}{name}"
+    for branch in ("", "clip/", "frame/")
+    for name in ("SumR", "R1", "R5", "R10", "R100")
+)
+"""Metrics that training reports on validation, the only ones that may select."""
+
+
+class SpecSection(Section):
+    """Base of all sections: strict, frozen, each field described by the text below it."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+def data_mapping(value: object) -> object:
+    """The short forms of `data` (`builtin`, a path) as the long ones."""
+    if value == "builtin":
+        return {"synthetic": {}}
+    if isinstance(value, str):
+        close = "/" not in value and nearest(value, ["builtin"])
+        if close:
+            raise ValueError(
+                f"found {value!r}; allowed: builtin, the path of a store or synthetic: {{...}}; "
+                f"did you mean builtin? (a store of that name: ./{value})"
+            )
+        return {"store": value}
+    return value
+
+
+class DataSource(SpecSection):
+    """Where features come from: a store, or the seeded generator of planted events."""
+
+    store: str | None = Field(None, min_length=1)
+    """Path of a feature store, relative to the YAML file until resolved; or its URI (s3://...,
+    file://...), from which each machine copies it once to its own disk."""
+    synthetic: SyntheticSettings | None = None
+    """Options of the generator; all at their defaults is `data: builtin`."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.store is None) == (self.synthetic is None):
+            raise ValueError(
+                "found neither or both of store and synthetic; allowed: builtin, the path of a "
+                "store or synthetic: {...}"
+            )
+        return self
+
+
+def _reported(metric: str) -> str:
+    if metric not in OBJECTIVES:
+        spoilt = " (selecting on test would spoil it)" if metric.startswith("test/") else ""
+        raise ValueError(unknown("metric", metric, OBJECTIVES) + spoilt)
+    return metric
+
+
+class Objective(SpecSection):
+    """What the search improves."""
+
+    metric: Annotated[str, AfterValidator(_reported)] = "val/SumR"
+    """Name of a validation metric; a trial's value is its best so far."""
+    direction: Literal["maximize", "minimize"] = "maximize"
+    """Whether larger or smaller is better."""
+
+
+def _parsed_parameters(value: object) -> object:
+    """Each parameter by itself, so that a mistake in one hides none in another."""
+    if not isinstance(value, Mapping):
+        return value
+    parsed: dict[str, Parameter] = {}
+    problems: Places = [] if value else [((), "found none; allowed: one parameter or more")]
+    for path, raw in value.items():
+        missing = path_problem(path)
+        if missing:
+            problems.append(((path,), missing))
+        try:
+            parsed[path] = _PARAMETER.validate_python(raw)
+        except ValidationError as error:
+            found = explain(error, Parameter)
+            problems.extend(((path, *one.path), one.message) for one in found)
+        else:
+            problems.extend([] if missing else _parameter_problems(path, parsed[path]))
+    if problems:
+        refuse(problems)
+    return parsed
+
+
+_PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
+
+
+def _parameter_problems(path: str, parameter: Parameter) -> Places:
+    """Where a parameter's type or values do not suit the setting that it is named after."""
+    message = _type_problem(path, parameter)
+    if message:
+        return [((path, "type"), message)]
+    if isinstance(parameter, CategoricalParameter):
+        pairs: list[tuple[str, object]] = [("choices", one) for one in parameter.choices]
+    else:
+        pairs = [("low", parameter.low), ("high", parameter.high)]
+    found = [((path, key), value_problem(path, value)) for key, value in pairs]
+    return [(where, text) for where, text in found if text]
+
+
+def _type_problem(path: str, parameter: Parameter) -> str | None:
+    field = setting_field(path)
+    assert field is not None
+    allowed = allowed_in(field)
+    if isinstance(parameter, CategoricalParameter) or "a number" in allowed:
+        return None
+    if "a whole number" not in allowed:
+        return (
+            f"found {parameter.type}, but {path} takes no numbers ({allowed}); "
+            "use type: categorical"
+        )
+    if isinstance(parameter, FloatParameter):
+        return f"found float, but {path} takes whole numbers ({allowed}); use type: int"
+    return None
+
+
+# Points are listed in memory, and no study of so many trials could be finished or read.
+_MAX_GRID = 100_000
+
+
+class Search(SpecSection):
+    """How trials are chosen."""
+
+    sampler: Literal["tpe", "random", "grid", "qmc"] = "tpe"
+    """tpe learns from earlier trials; random; grid runs every point; qmc spreads evenly."""
+    seed: int = Field(1, ge=0, lt=2**31)
+    """Seed of the sampler; the trials' own is the setting training.seed."""
+    trials: int | None = Field(None, ge=1)
+    """Number of trials; not for grid, which runs all its points."""
+    parameters: Annotated[dict[str, Parameter], BeforeValidator(_parsed_parameters)]
+    """What varies, by the dotted path of the setting."""
+
+    @model_validator(mode="after")
+    def _sampler_fits(self) -> Self:
+        problems = [*self._trials_problems(), *self._grid_problems()]
+        if problems:
+            refuse(problems)
+        return self
+
+    def _trials_problems(self) -> Places:
+        if self.sampler == "grid" and self.trials is not None:
+            return [(("trials",), f"found {self.trials}; a grid runs all its points: leave it out")]
+        if self.sampler != "grid" and self.trials is None:
+            return [(("trials",), f"missing; {self.sampler} needs a whole number >= 1")]
+        return []
+
+    def _grid_problems(self) -> Places:
+        if self.sampler != "grid":
+            return []
+        problems: Places = [
+            (("parameters", path), "a grid needs a step, or type: categorical with choices")
+            for path, parameter in self.parameters.items()
+            if parameter.num_values is None
+        ]
+        points = prod(one.num_values or 1 for one in self.parameters.values())
+        if points > _MAX_GRID:
+            message = (
+                f"the grid has {points} points; allowed: at most {_MAX_GRID}; use larger steps or "
+                "another sampler"
+            )
+            problems.append((("parameters",), message))
+        return problems
+
+
+class EarlyStopping(SpecSection):
+    """When a trial that promises little is ended."""
+
+    method: Literal["asha", "median", "hyperband", "none"] = "none"
+    """Optuna's successive halving, median or Hyperband pruner, or none."""
+    first_rung: int = Field(ge=1)
+    """Epochs before a trial can be ended; default: max_epochs / reduction."""
+    reduction: int = Field(3, ge=2)
+    """One of so many trials goes on at each rung (asha, hyperband)."""
+    max_epochs: int = Field(ge=1)
+    """Epochs of a trial that is not ended; the same as the setting training.epochs."""
+
+    @model_validator(mode="after")
+    def _rung_is_before_the_end(self) -> Self:
+        if self.method != "none" and self.first_rung >= self.max_epochs:
+            refuse(
+                [
+                    (
+                        ("first_rung",),
+                        f"found {self.first_rung}; allowed: a whole number below max_epochs "
+                        f"{self.max_epochs}, or method: none",
+                    )
+                ]
+            )
+        return self
+
+
+class TrialResources(SpecSection):
+    """What one trial occupies while it runs."""
+
+    workers: int = Field(1, ge=1)
+    """Processes that train one trial together, perhaps on several machines."""
+    min_workers: int | None = Field(None, ge=1)
+    """The fewest with which a trial goes on where a node was lost; null: it waits for them all."""
+    cpus: int = Field(1, ge=1)
+    """CPUs of each worker."""
+    gpus: float = Field(0.0, ge=0, le=1)
+    """GPUs of each worker; 0.5 lets two trials of one worker share one."""
+    memory_gib: float | None = Field(None, gt=0)
+    """Memory of each worker in GiB; null: estimated from the sizes."""
+
+    @model_validator(mode="after")
+    def _fewest_are_fewer(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            message = f"found {self.min_workers} with workers {self.workers}; allowed: 1 to workers"
+            refuse([(("min_workers",), message)])
+        return self
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of a trial's workers may change while it runs."""
+        return self.min_workers is not None and self.min_workers < self.workers
+
+    @model_validator(mode="after")
+    def _workers_have_whole_gpus(self) -> Self:
+        if self.workers > 1 and self.gpus not in (0, 1):
+            refuse(
+                [
+                    (
+                        ("gpus",),
+                        f"found {self.gpus:g} with workers {self.workers}; allowed: 0 or 1 (two "
+                        "workers of a trial on one GPU cannot exchange gradients), or workers 1",
+                    )
+                ]
+            )
+        return self
+
+
+class Confirmation(SpecSection):
+    """The best trials of a search, run again on seeds that it did not choose them by."""
+
+    top: int = Field(3, ge=1)
+    """How many of the best complete trials."""
+    seeds: int = Field(3, ge=1)
+    """Fresh seeds of each."""
+
+
+def elastic_problems(resources: TrialResources, ablation: object) -> Places:
+    """Refuse trials whose number of workers may change in an ablation.
+
+    What each variant differs in must be the variant alone; dropout differs by worker.
+
+    Args:
+        resources: Of a trial.
+        ablation: The section of this name; None: the sweep is none.
+    """
+    if ablation is None or not resources.is_elastic:
+        return []
+    message = (
+        f"found {resources.min_workers} with workers {resources.workers} in an ablation, where a "
+        "change of workers would mix its dropout into the comparison; leave it out"
+    )
+    return [(("resources", "min_workers"), message)]
+
+
+class Budget(SpecSection):
+    """What a sweep may cost, over all its resumes; no trial starts that cannot finish within it."""
+
+    gpu_hours: float | None = Field(None, gt=0)
+    """Hours of GPUs; null: no limit."""
+    wall_hours: float | None = Field(None, gt=0)
+    """Hours in which at least one trial runs; null: no limit."""
+    trials: int | None = Field(None, ge=1)
+    """Trials that are trained; those whose results are taken over are free; null: no limit."""
+
+
+class Registration(SpecSection):
+    """What becomes a version in the model registry at the end."""
+
+    top: int = Field(1, ge=0)
+    """The best so many complete trials; 0: none."""

@@ -1,0 +1,88 @@
+"""What a trial's settings allow, asked by dotted path before anything is trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from orchestrator.spec.problems import allowed_in, literals, shown, suggestion
+from prvr_model.settings import PRESETS, PresetName, Settings, setting_paths
+
+
+def sections() -> Mapping[str, type[BaseModel]]:
+    """The sections of the settings by name, e.g. `losses`."""
+    return {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def setting_field(path: str) -> FieldInfo | None:
+    """The field that a dotted path names; None where there is none."""
+    section, _, key = path.partition(".")
+    model = sections().get(section)
+    return model.model_fields.get(key) if model else None
+
+
+def path_problem(path: str) -> str | None:
+    """Why a path names no setting, with the nearest that does; None where it names one."""
+    if setting_field(path) is not None:
+        return None
+    near = suggestion(path, setting_paths())
+    if path in sections():
+        keys = ", ".join(f"{path}.{key}" for key in sections()[path].model_fields)
+        return f"a section of settings, not one setting; allowed: {keys}"
+    allowed = f"; allowed: a setting of {', '.join(sections())}, e.g. losses.tau"
+    return f"unknown setting {path!r}{near or allowed}"
+
+
+def value_problem(path: str, value: object) -> str | None:
+    """Why a setting cannot have a value, with what it allows; None where it can.
+
+    Checks the one field only; what concerns several is found when the settings are built.
+    """
+    section, _, key = path.partition(".")
+    model = sections()[section]
+    try:
+        model.model_validate({key: value})
+    except ValidationError as error:
+        if any(one["loc"][:1] == (key,) for one in error.errors()):
+            return found_and_allowed(path, value)
+    return None
+
+
+def found_and_allowed(path: str, value: object) -> str:
+    """Message for a value that a setting refuses."""
+    field = setting_field(path)
+    assert field is not None
+    names = literals(field)
+    return f"found {shown(value)}; {allowed_in(field)}{suggestion(value, names)}"
+
+
+def base_value(path: str, preset: PresetName | None, overrides: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """A setting's value where no parameter replaces it: override, then preset, then default."""
+    if path in overrides:
+        return overrides[path]
+    if preset is not None and path in PRESETS[preset]:
+        return PRESETS[preset][path]
+    field = setting_field(path)
+    assert field is not None
+    return field.default
+
+
+def flatten_settings(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Settings by dotted path from dotted keys, nested sections or a mixture.
+
+    Returns:
+        The flat settings and the paths that were given in both forms.
+    """
+    flat: dict[str, Any] = {}
+    twice: list[str] = []
+    for key, value in raw.items():
+        nested = isinstance(value, Mapping) and "." not in key
+        pairs = {f"{key}.{name}": one for name, one in value.items()} if nested else {key: value}
+        twice.extend(path for path in pairs if path in flat)
+        flat.update(pairs)
+    return flat, twice

@@ -1,0 +1,313 @@
+"""What a sweep is: the YAML file as one frozen, strictly typed model with everything resolved."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from math import prod
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from orchestrator.spec.ablation import EPOCHS, SEED, Ablation
+from orchestrator.spec.ablation_rows import Row, ablation_rows
+from orchestrator.spec.parameters import Parameter
+from orchestrator.spec.problems import refuse, shown
+from orchestrator.spec.sections import (
+    Budget,
+    Confirmation,
+    DataSource,
+    EarlyStopping,
+    Objective,
+    Places,
+    Registration,
+    Search,
+    SpecSection,
+    TrialResources,
+    data_mapping,
+    elastic_problems,
+)
+from orchestrator.spec.setting_schema import (
+    base_value,
+    flatten_settings,
+    path_problem,
+    value_problem,
+)
+from orchestrator.spec.yaml_text import dump_yaml
+from orchestrator.statistics.outcomes import depths_of
+from prvr_model.settings import PRESETS, PresetName, SpeedSettings
+
+BATCH_VIDEOS = "training.batch_videos"
+HARD_NEGATIVE_EPOCH = "losses.hard_negative_epoch"
+SCHEDULE_EPOCHS = "optimizer.schedule_epochs"
+
+# A worker with one video has no negatives of its own; splitting further only costs time.
+_LEAST_VIDEOS = 2
+
+# Letters that mean the same in a folder, a URI, a study and a model registry.
+_NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
+_LONGEST_NAME = 64
+
+
+def _checked_name(name: str) -> str:
+    right = set(name) <= _NAME_LETTERS and name[:1] not in ("", "-", "_")
+    if right and len(name) <= _LONGEST_NAME:
+        return name
+    raise ValueError(
+        f"found {shown(name)}; allowed: a-z, 0-9, - and _, a letter or digit first, at most "
+        f"{_LONGEST_NAME}"
+    )
+
+
+def _flat_checked(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    flat, twice = flatten_settings(value)
+    problems: Places = [((path,), "found twice, dotted and nested; keep one") for path in twice]
+    for path, one in flat.items():
+        message = path_problem(path) or value_problem(path, one)
+        if message:
+            problems.append(((path,), message))
+    if problems:
+        refuse(problems)
+    return flat
+
+
+class SweepSpec(SpecSection):
+    """A sweep with every default filled in; `settings` holds the overrides by dotted path."""
+
+    name: Annotated[str, AfterValidator(_checked_name)]
+    """Name of the study, the experiment and the folder."""
+    question: str = Field(min_length=1)
+    """What the sweep is to answer; shown wherever the sweep is."""
+    data: Annotated[DataSource, BeforeValidator(data_mapping)]
+    """`builtin`, the path of a store, or `{synthetic: {...}}`."""
+    preset: PresetName | None = None
+    """Published settings of a data set to start from."""
+    settings: Annotated[dict[str, Any], BeforeValidator(_flat_checked)] = {}  # noqa: RUF012
+    """Settings that all trials share, dotted or nested; they win over the preset."""
+    objective: Objective = Objective()
+    """What the search improves."""
+    search: Search | None = None
+    """How trials are chosen; this, or `ablation`."""
+    ablation: Ablation | None = None
+    """A table of variants, each trained on the same seeds."""
+    confirm: Confirmation | None = None
+    """Whether the best of a search run again on fresh seeds, which then crown the winner."""
+    budget: Budget | None = None
+    """What it may cost."""
+    early_stopping: EarlyStopping
+    """When a trial that promises little is ended."""
+    resources: TrialResources = TrialResources()
+    """What one trial occupies."""
+    speed: SpeedSettings
+    """What changes only speed; default: as many threads as CPUs, CUDA where there are GPUs."""
+    concurrency: int | None = Field(None, ge=1)
+    """Trials at once; null: as many as fit."""
+    reuse: bool = True
+    """Whether a trial whose settings, data and seed have been trained before takes those results
+    over, from this sweep, its home or its storage; false: every trial is trained."""
+    registration: Registration = Field(Registration(), alias="register")
+    """What becomes a version in the model registry."""
+    protocol: Literal["validation", "paper"] = "validation"
+    """validation: selected there, test is scored once, for the winner. paper: the field's habit,
+    what is reported is the split that epochs and trials were selected on."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:  # noqa: ANN401
+        return resolve_defaults(raw) if isinstance(raw, Mapping) else raw
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        problems = [
+            *self._kind_problems(),
+            *self._direction_problems(),
+            *self._confirm_problems(),
+            *self._race_problems(),
+            *self._twice_problems(),
+        ]
+        epochs = self.settings[EPOCHS]
+        if epochs != self.max_epochs:
+            message = f"found {self.max_epochs}, but settings.{EPOCHS} {epochs}; give one of them"
+            problems.append((("early_stopping", "max_epochs"), message))
+        if self.speed.device.startswith("cuda") and not self.resources.gpus:
+            message = f"found {self.speed.device!r}; needs resources.gpus above 0"
+            problems.append((("speed", "device"), message))
+        if self.budget and self.budget.gpu_hours is not None and not self.resources.gpus:
+            message = f"found {self.budget.gpu_hours:g}; needs resources.gpus above 0"
+            problems.append((("budget", "gpu_hours"), message))
+        problems.extend(self._workers_problems())
+        problems.extend(elastic_problems(self.resources, self.ablation))
+        if problems:
+            refuse(problems)
+        return self
+
+    def _kind_problems(self) -> Places:
+        """A sweep searches or ablates; what an ablation compares must be trained equally long."""
+        if (self.search is None) == (self.ablation is None):
+            found = "missing" if self.search is None else "found beside ablation"
+            return [(("search",), f"{found}; allowed: one of search and ablation")]
+        if self.ablation is None or self.early_stopping.method == "none":
+            return []
+        message = (
+            f"found {self.early_stopping.method} with ablation: rows that end early are no rows of "
+            "the same budget; allowed: none (settings.training.patience_epochs may end a run)"
+        )
+        return [(("early_stopping", "method"), message)]
+
+    def _direction_problems(self) -> Places:
+        """Verdicts call more recall better; fewer is nothing that a table could ask for."""
+        if self.ablation is None or self.objective.direction == "maximize":
+            return []
+        message = (
+            f"found minimize with ablation, but {self.objective.metric} is better when larger; "
+            "allowed: maximize"
+        )
+        return [(("objective", "direction"), message)]
+
+    def _confirm_problems(self) -> Places:
+        if self.confirm is None:
+            return []
+        if self.search is None:
+            found = (
+                "found with ablation, whose rows have several seeds already; allowed: with search"
+            )
+            return [(("confirm",), found)]
+        if SEED in self.space:
+            return [
+                (("confirm",), f"found while {SEED} is searched; allowed: a seed that is fixed")
+            ]
+        return []
+
+    def _race_problems(self) -> Places:
+        if self.ablation is None or self.ablation.race is None:
+            return []
+        if depths_of(self.objective.metric) is not None:
+            return []
+        found = self.objective.metric
+        message = f"found with objective {found}; allowed: a metric of the fused score"
+        return [(("ablation", "race"), message)]
+
+    def _workers_problems(self) -> Places:
+        workers = self.resources.workers
+        problems: Places = []
+        if workers == 1:
+            return problems
+        batch = min(self.setting_values(BATCH_VIDEOS))
+        if batch < workers * _LEAST_VIDEOS:
+            most = max(1, batch // _LEAST_VIDEOS)
+            message = (
+                f"found {workers}, but {BATCH_VIDEOS} is {batch} in all and each worker needs "
+                f"{_LEAST_VIDEOS}; allowed: at most {most}"
+            )
+            problems.append((("resources", "workers"), message))
+        if self.speed.device not in ("cpu", "cuda"):
+            message = f"found {self.speed.device!r}; allowed with several workers: cpu, cuda"
+            problems.append((("speed", "device"), message))
+        return problems
+
+    def _twice_problems(self) -> Places:
+        problems: Places = []
+        for path in self.space:
+            place = ("search", "parameters", path)
+            if path == EPOCHS:
+                message = "a trial keeps its best epoch: set early_stopping.max_epochs instead"
+                problems.append((place, message))
+            elif path in self.settings:
+                fixed = shown(self.settings[path])
+                message = f"searched, but settings.{path} fixes it to {fixed}; remove one of them"
+                problems.append((place, message))
+        return problems
+
+    @property
+    def space(self) -> dict[str, Parameter]:
+        """What a search varies, by dotted path; empty in an ablation."""
+        return self.search.parameters if self.search else {}
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """Rows of the ablation's table, the baseline first; none in a search."""
+        if self.ablation is None:
+            return ()
+        start = {**self.settings, **self.ablation.baseline.overrides}
+        return ablation_rows(
+            self.ablation,
+            {path: base_value(path, self.preset, start) for path in self.ablation.factors},
+        )
+
+    @property
+    def num_trials(self) -> int:
+        """Number of trials; a grid's is that of its points, an ablation's without its race."""
+        if self.ablation is not None:
+            return len(self.rows) * self.ablation.num_seeds
+        if self.search is not None and self.search.trials is not None:
+            return self.search.trials
+        return prod(one.num_values or 1 for one in self.space.values())
+
+    def seeds(self, count: int | None = None) -> tuple[int, ...]:
+        """The first seeds of the ablation's rows; None: as many as every row gets."""
+        if self.ablation is None:
+            return ()
+        first = base_value(SEED, self.preset, self.settings)
+        return self.ablation.seed_values(first, count or self.ablation.num_seeds)
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of a trial that is not ended early."""
+        return self.early_stopping.max_epochs
+
+    def setting_values(self, path: str) -> tuple[Any, ...]:
+        """The value of a setting, the ends of its range where it is searched, or each row's."""
+        if path in self.space:
+            return self.space[path].ends
+        starts = [{**self.settings, **row.overrides} for row in self.rows] or [self.settings]
+        values = [base_value(path, self.preset, start) for start in starts]
+        return tuple(one for k, one in enumerate(values) if one not in values[:k])
+
+    def dump_yaml(self) -> str:
+        """The resolved spec; loading it gives an equal spec."""
+        values = self.model_dump(mode="json", by_alias=True)
+        for kind in ("search", "ablation", "confirm", "budget"):
+            if values[kind] is None:
+                del values[kind]
+        values["data"] = self.data.model_dump(mode="json", exclude_none=True)
+        return dump_yaml(values)
+
+
+def resolve_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what follows from other fields: the budget, the first rung, device and threads.
+
+    Leaves alone what is not of the right type; validation names it then.
+    """
+    values = dict(raw)
+    settings = values.get("settings", {})
+    stopping = values.get("early_stopping", {})
+    if isinstance(settings, Mapping) and isinstance(stopping, Mapping):
+        flat, twice = flatten_settings(settings)
+        stopping = _with_budget(stopping, flat, values.get("preset"))
+        if not twice:
+            values["settings"] = {EPOCHS: stopping["max_epochs"]} | flat
+        values["early_stopping"] = stopping
+    speed, resources = values.get("speed", {}), values.get("resources", {})
+    if isinstance(speed, Mapping):
+        known = resources if isinstance(resources, Mapping) else {}
+        values["speed"] = _speed_defaults(known) | dict(speed)
+    return values
+
+
+def _with_budget(
+    stopping: Mapping[str, Any], flat: Mapping[str, Any], preset: object
+) -> dict[str, Any]:
+    known = next((name for name in PRESETS if name == preset), None)
+    filled = {key: value for key, value in stopping.items() if value is not None}
+    epochs = filled.setdefault("max_epochs", base_value(EPOCHS, known, flat))
+    reduction = filled.get("reduction", EarlyStopping.model_fields["reduction"].default)
+    numbers = isinstance(epochs, int) and isinstance(reduction, int) and reduction > 0
+    filled.setdefault("first_rung", max(1, epochs // reduction) if numbers else 1)
+    return filled
+
+
+def _speed_defaults(resources: Mapping[str, Any]) -> dict[str, Any]:
+    gpus, cpus = resources.get("gpus", 0), resources.get("cpus", 1)
+    on_gpu = isinstance(gpus, int | float) and gpus > 0
+    threads = cpus if isinstance(cpus, int) and cpus > 0 else 1
+    return {"device": "cuda" if on_gpu else "cpu", "threads": threads}

@@ -1,0 +1,136 @@
+"""The best of a search, run again on fresh seeds: the first value of a winner is optimistic."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from orchestrator.spec.ablation import SEED
+from orchestrator.spec.sweep_size import fresh_seeds
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.statistics.ranking import by_mean
+from orchestrator.study.planned_trials import PlannedTrial
+from orchestrator.study.study import Direction, StudyReader
+from orchestrator.study.trial import TrialState, TrialSummary
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A configuration and its fresh runs.
+
+    Args:
+        searched: The trial by which the search found it.
+        runs: Complete runs on fresh seeds, by number; one or more.
+    """
+
+    searched: TrialSummary
+    runs: tuple[TrialSummary, ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """Best validation value of each fresh run."""
+        return tuple(one.value for one in self.runs if one.value is not None)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the fresh runs, whose seeds chose nothing; their epochs still were chosen."""
+        return fmean(self.values)
+
+    @property
+    def standard_deviation(self) -> float | None:
+        """Between the fresh runs; None for a single one."""
+        return stdev(self.values) if len(self.values) > 1 else None
+
+
+def confirmations(spec: SweepSpec, study: StudyReader) -> list[PlannedTrial]:
+    """The best trials of the search, to be run again; seed by seed, as a table's rows are."""
+    if spec.confirm is None:
+        return []
+    best = searched_best(study)[: spec.confirm.top]
+    return [
+        PlannedTrial({**one.parameters, SEED: seed}, block=block, confirms=one.number)
+        for block, seed in enumerate(fresh_seeds(spec))
+        for one in best
+    ]
+
+
+def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:
+    """Complete trials that the search itself made, best first."""
+    return tuple(one for one in study.best(study.num_asked()) if one.confirms is None)
+
+
+def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
+    """Configurations with fresh runs, the best first (`by_mean`); none before there are any."""
+    trials = {one.number: one for one in study.summaries()}
+    runs = _by_mean(study, _fresh_runs(trials.values()).values())
+    return tuple(Confirmed(trials[some[0].confirms or 0], tuple(some)) for some in runs)
+
+
+def _fresh_runs(trials: Iterable[TrialSummary]) -> dict[int, list[TrialSummary]]:
+    runs: defaultdict[int, list[TrialSummary]] = defaultdict(list)
+    for one in trials:
+        if one.confirms is not None and _is_complete(one):
+            runs[one.confirms].append(one)
+    return dict(runs)
+
+
+def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
+    """The best trials of a sweep, best first.
+
+    What was run on several seeds is ordered by its mean over them (`by_mean`): after a confirmation
+    the configurations that stood it, in an ablation its rows. Each stands for itself by the best of
+    its runs, whose checkpoint is what can be registered.
+    """
+    groups: Sequence[Sequence[TrialSummary]]
+    groups = [one.runs for one in confirmed_trials(study)] or _rows_by_mean(study)
+    if not groups:
+        return study.best(count)
+    sign = 1 if study.direction == "maximize" else -1
+    return tuple(max(one, key=lambda run: sign * (run.value or 0.0)) for one in groups[:count])
+
+
+def _rows_by_mean(study: StudyReader) -> list[Sequence[TrialSummary]]:
+    """Complete runs of each row of an ablation, the best row first; none in a search."""
+    runs: defaultdict[str, list[TrialSummary]] = defaultdict(list)
+    for one in study.summaries():
+        if one.variant is not None and _is_complete(one):
+            runs[one.variant].append(one)
+    return _by_mean(study, runs.values())
+
+
+def _by_mean(
+    study: StudyReader, groups: Iterable[Sequence[TrialSummary]]
+) -> list[Sequence[TrialSummary]]:
+    return by_mean(groups, lambda one: one.value or 0.0, maximize=study.direction == "maximize")
+
+
+def _is_complete(trial: TrialSummary) -> bool:
+    return trial.state is TrialState.COMPLETE and trial.value is not None
+
+
+def confirmation_lines(confirmed: Sequence[Confirmed], direction: Direction) -> list[str]:
+    """What a confirmation came to, for a terminal; nothing without one.
+
+    Args:
+        confirmed: Configurations with fresh runs, the crowned one first.
+        direction: Whether larger or smaller values are better.
+    """
+    if not confirmed:
+        return []
+    sign = 1 if direction == "maximize" else -1
+    first = max(confirmed, key=lambda one: sign * (one.searched.value or 0.0))
+    lines = ["confirmed on fresh seeds; the search chose by its own values, which are optimistic:"]
+    for one in confirmed:
+        marks = [*(["crowned"] if one is confirmed[0] else []),
+                 *(["best of the search"] if one is first else [])]  # fmt: skip
+        found = (
+            f"  trial {one.searched.number}: {_mean(one)}, {one.searched.value:.4g} in the search"
+        )
+        lines.append(f"{found}; {' and '.join(marks)}" if marks else found)
+    return lines
+
+
+def _mean(confirmed: Confirmed) -> str:
+    runs = f"{len(confirmed.runs)} run{'s' if len(confirmed.runs) > 1 else ''}"
+    spread = confirmed.standard_deviation
+    return f"{confirmed.mean:.4g}{'' if spread is None else f' ± {spread:.2g}'} in {runs}"

@@ -1,0 +1,73 @@
+"""Failed trials by cause: messages that differ in numbers or paths only have one cause."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.study.trial import FailureCause, TrialSummary
+
+# In this order: a path may hold numbers, an address may look like a number.
+_VARYING = (
+    (re.compile(r"\b\w+://[^\s'\",;)]+|(?<![\w.])(?:~|\.{1,2})?/[^\s'\",;:)]+"), "PATH"),
+    (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"), "ID"),
+    (re.compile(r"[-+]?\b\d[\d_]*(?:[.,:]\d+)*(?:[eE][-+]?\d+)?|[-+]?\b(?:nan|inf)\b"), "N"),
+)
+# Of a long traceback, the end is where it happened.
+_SHOWN_LINES = 12
+_SHOWN_NUMBERS = 10
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Failed trials with one cause; message and traceback are the first trial's."""
+
+    kind: str
+    message: str
+    numbers: tuple[int, ...]
+    traceback: str
+
+    def lines(self) -> list[str]:
+        """The same for a terminal."""
+        numbers = ", ".join(map(str, self.numbers[:_SHOWN_NUMBERS]))
+        more = ", ..." if len(self.numbers) > _SHOWN_NUMBERS else ""
+        first = self.message.partition("\n")[0]
+        shown = [f"  {len(self.numbers)} failed ({numbers}{more}): {self.kind}: {first}"]
+        frames = self.traceback.strip().splitlines()
+        if not frames:
+            return shown
+        cut = ["..."] if len(frames) > _SHOWN_LINES else []
+        tail = [f"      {line}" for line in [*cut, *frames[-_SHOWN_LINES:]]]
+        return [*shown, f"    of trial {self.numbers[0]}:", *tail]
+
+
+def grouped_failures(trials: Iterable[TrialSummary]) -> tuple[FailureGroup, ...]:
+    """Failures by cause, the most frequent first."""
+    groups: dict[tuple[str, str], list[tuple[int, FailureCause]]] = {}
+    for one in trials:
+        if one.cause is not None:
+            key = (one.cause.kind, without_varying(one.cause.message))
+            groups.setdefault(key, []).append((one.number, one.cause))
+    ordered = sorted(groups.values(), key=lambda failed: -len(failed))
+    return tuple(_group(failed) for failed in ordered)
+
+
+def failure_lines(groups: tuple[FailureGroup, ...]) -> list[str]:
+    """All groups for a terminal, e.g. `38 failed: 2 causes` and what they are; none: nothing."""
+    if not groups:
+        return []
+    total = sum(len(one.numbers) for one in groups)
+    causes = f"{len(groups)} cause{'s' if len(groups) > 1 else ''}"
+    return [f"{total} failed: {causes}", *(line for one in groups for line in one.lines())]
+
+
+def without_varying(message: str) -> str:
+    """A message without what differs from trial to trial: paths, ids and numbers."""
+    for pattern, name in _VARYING:
+        message = pattern.sub(name, message)
+    return message
+
+
+def _group(failed: list[tuple[int, FailureCause]]) -> FailureGroup:
+    first = failed[0][1]
+    numbers = tuple(number for number, _ in failed)
+    return FailureGroup(first.kind, first.message, numbers, first.traceback)

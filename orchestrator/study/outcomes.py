@@ -1,0 +1,96 @@
+"""What queries came to in each trial: ranks in the trials' folders as runs for the statistics."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from orchestrator.base.errors import OutcomesError
+from orchestrator.statistics.outcomes import (
+    VariantRuns,
+    VideosOfQueries,
+    recall_outcomes,
+    variant_runs,
+)
+from orchestrator.study.trial import TrialState, TrialSummary
+from prvr_model.files.folder import Folder, StorageError
+
+if TYPE_CHECKING:
+    from prvr_model.store.reader import FeatureStore
+
+VALIDATION = "val"
+_UNREADABLE = (OSError, StorageError, SafetensorError, KeyError, ValueError)
+
+
+def validation_videos(store: "FeatureStore") -> VideosOfQueries:
+    """The video of each validation query."""
+    return VideosOfQueries(np.asarray(store.split(VALIDATION).caption_video))
+
+
+def ranks_of(trial: TrialSummary) -> Int[np.ndarray, "queries"]:
+    """Rank of each validation query's best correct video at the trial's best epoch.
+
+    Raises:
+        OutcomesError: The folder has no such file, or it cannot be read.
+    """
+    try:
+        return _read_ranks(trial.folder, trial.best_epoch or 0)
+    except _UNREADABLE as error:
+        raise OutcomesError(
+            f"trial {trial.number}: the ranks of its best epoch cannot be read, without which it "
+            f"counts for nothing: {error}"
+        ) from error
+
+
+def epoch_ranks(trial: TrialSummary, epoch: int) -> Int[np.ndarray, "queries"] | None:
+    """Ranks at an epoch of a trial; None where they cannot be read."""
+    try:
+        return _read_ranks(trial.folder, epoch)
+    except _UNREADABLE:
+        return None
+
+
+def _read_ranks(folder: str, epoch: int) -> Int[np.ndarray, "queries"]:
+    content = Folder.open(folder).child("ranks").read_bytes(f"epoch-{epoch:04d}.safetensors")
+    ranks: Int[np.ndarray, queries] = load(content)["ranks"].astype(np.int64)
+    return ranks
+
+
+def row_runs(
+    name: str,
+    trials: Iterable[TrialSummary],
+    videos: VideosOfQueries,
+    depths: Sequence[int],
+    on_missing: Callable[[OutcomesError], None] | None = None,
+) -> VariantRuns:
+    """Runs of an ablation's row from its trials; failed ones count as asked for.
+
+    Args:
+        name: The row.
+        trials: Trials of the row, unfinished ones left out.
+        videos: The video of each validation query.
+        depths: Depths of the recalls that are summed.
+        on_missing: Takes the error of a run whose ranks cannot be read, which is then left out;
+            None: it is raised.
+
+    Raises:
+        OutcomesError: A complete trial's ranks cannot be read.
+        StatisticsError: Two trials have the same seed.
+    """
+    outcomes, failed = {}, []
+    for one in trials:
+        if one.variant != name or one.seed is None or one.state is TrialState.RUNNING:
+            continue
+        if one.state is not TrialState.COMPLETE:
+            failed.append(one.seed)
+            continue
+        try:
+            outcomes[one.seed] = recall_outcomes(ranks_of(one), depths)
+        except OutcomesError as error:
+            if on_missing is None:
+                raise
+            on_missing(error)
+    return variant_runs(name, outcomes, videos, failed)

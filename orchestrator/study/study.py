@@ -1,0 +1,476 @@
+"""The truth about a sweep's trials: one Optuna study, written by the driver and read by others.
+
+A trial's identity is its Optuna number. Its value is the best objective so far, which is also
+what the pruner sees. What happened at an epoch is written in one commit (`epoch_log`) before
+anything that follows from it, so that a driver killed in between repeats it instead of deciding
+anew.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, Self, TypeAlias
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from orchestrator.base.errors import SweepExistsError, SweepNotFoundError
+from orchestrator.study.epoch_log import EPOCHS, EpochLog, EpochRow
+from orchestrator.study.storage import (
+    REQUEST,
+    drop_empty,
+    load_study,
+    mark_trials,
+    reading_storage,
+    reopen_trials,
+    shown_url,
+    sqlite_path,
+    study_url,
+    writing_storage,
+)
+from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
+from prvr_model.reporting import Decision
+
+__all__ = ["RecordedEpoch", "StudyReader", "SweepStudy", "shown_url", "study_url"]
+
+Direction: TypeAlias = Literal["maximize", "minimize"]
+
+# Frames of a traceback beyond this say nothing more; some databases keep 64 kB of an attribute.
+_LONGEST_TEXT = 16_000
+
+CAUSE = "cause"
+OVER_BUDGET = "over_budget"
+"""Attribute of a sweep whose budget allows no further trial: why; absent or None: it does."""
+JUDGED_SEEDS = "judged_seeds"
+"""Attribute of an ablation: seeds of its rows whenever it was finished and got more."""
+TEST_SCORES = "test_scores"
+"""Attribute of a sweep with the scores of its selected trials on test, see `scoring`."""
+MOVES = "moves"
+"""Attribute of a trial: how often it lost its place and went on."""
+WORKERS = "workers"
+"""Attribute of a trial with the numbers of workers that trained its epochs, in their order."""
+CONTINUED = "continued_from_epochs"
+"""Attribute of a trial that was complete after so many epochs and is to be longer."""
+
+_STATES = {
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.WAITING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAILED,
+}
+
+
+@dataclass(frozen=True)
+class AskedTrial:
+    """A trial as the sampler drew it.
+
+    Args:
+        number: Optuna number.
+        drawn: Values by dotted path, as the sampler gave them.
+    """
+
+    number: int
+    drawn: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RecordedEpoch:
+    """Answer to a reported epoch; `is_new` is False where the study knew it already."""
+
+    decision: Decision
+    is_new: bool
+
+
+class StudyReader:
+    """A sweep's trials as the study has them; asking it changes nothing."""
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        self._study = study
+        self._file = sqlite_path(url)
+        self.url = shown_url(url)
+        self.name = study.study_name
+
+    @classmethod
+    def open(cls, url: str, name: str) -> Self:
+        """Open a study for reading only, also while a sweep writes it.
+
+        Raises:
+            SweepNotFoundError: There is no study of this name, or no storage.
+        """
+        _quiet()
+        path = sqlite_path(url)
+        if path is not None and not path.exists():
+            raise SweepNotFoundError(name, shown_url(url), [])
+        return cls(load_study(reading_storage(url), url, name), url)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What was stored about the sweep as a whole, e.g. `spec_yaml` and `started_ms`."""
+        return dict(self._study.user_attrs)
+
+    @property
+    def direction(self) -> Direction:
+        """Whether larger or smaller values are better."""
+        return "maximize" if self._study.direction.name == "MAXIMIZE" else "minimize"
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Whether a value beats another; every value beats None."""
+        if than is None:
+            return True
+        return value > than if self.direction == "maximize" else value < than
+
+    def summaries(self) -> tuple[TrialSummary, ...]:
+        """All trials by number."""
+        return tuple(self._summary(one) for one in self._study.get_trials(deepcopy=False))
+
+    def rows(self, number: int) -> tuple[EpochRow, ...]:
+        """Epochs of a trial as recorded."""
+        return EpochLog.of(self._frozen(number).user_attrs).rows
+
+    def all_rows(self) -> tuple[tuple[EpochRow, ...], ...]:
+        """Epochs of every trial, by number."""
+        trials = self._study.get_trials(deepcopy=False)
+        return tuple(EpochLog.of(one.user_attrs).rows for one in trials)
+
+    def summary(self, number: int) -> TrialSummary:
+        """One trial."""
+        return self._summary(self._frozen(number))
+
+    def counts(self) -> dict[TrialState, int]:
+        """Number of trials in each state; states without trials are there with 0."""
+        counts = dict.fromkeys(TrialState, 0)
+        for one in self._study.get_trials(deepcopy=False):
+            counts[_STATES[one.state]] += 1
+        return counts
+
+    def num_asked(self) -> int:
+        """Number of trials that were drawn, whatever became of them."""
+        return len(self._study.get_trials(deepcopy=False))
+
+    def best(self, count: int = 1) -> tuple[TrialSummary, ...]:
+        """The best complete trials, best first; the earlier of two equal ones first."""
+        sign = -1 if self.direction == "maximize" else 1
+        complete = [one for one in self.summaries() if one.state is TrialState.COMPLETE]
+        ranked = sorted(complete, key=lambda one: (sign * (one.value or 0.0), one.number))
+        return tuple(ranked[:count])
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    def _summary(self, frozen: FrozenTrial) -> TrialSummary:
+        request = frozen.user_attrs.get(REQUEST, {})
+        best = self._best_row(EpochLog.of(frozen.user_attrs).rows)
+        cause = frozen.user_attrs.get(CAUSE)
+        return TrialSummary(
+            number=frozen.number,
+            state=_STATES[frozen.state],
+            parameters=dict(request.get("parameters", frozen.params)),
+            value=best.objective if best else None,
+            best_epoch=best.epoch if best else None,
+            epochs=frozen.last_step or 0,
+            key=request.get("key", ""),
+            folder=self._folder(frozen.number, request.get("folder", "")),
+            cause=FailureCause(**cause) if cause else None,
+            seed=request.get("seed"),
+            started_ms=_milliseconds(frozen.datetime_start),
+            ended_ms=_milliseconds(frozen.datetime_complete),
+            continued_from_epochs=frozen.user_attrs.get(CONTINUED),
+            variant=request.get("variant"),
+            confirms=request.get("confirms"),
+            taken_from=request.get("taken_from"),
+            workers=tuple(frozen.user_attrs.get(WORKERS, ())),
+            moves=frozen.user_attrs.get(MOVES, 0),
+        )
+
+    def recorded_folders(self) -> tuple[str, ...]:
+        """Folder of every trial as it was written down, by number; empty: it was not."""
+        trials = self._study.get_trials(deepcopy=False)
+        return tuple(one.user_attrs.get(REQUEST, {}).get("folder", "") for one in trials)
+
+    def _folder(self, number: int, recorded: str) -> str:
+        """Folder of a trial; below the home it is where the home is now, which may be moved."""
+        if not recorded or not self._is_below_home or self._file is None:
+            return recorded
+        return f"{self._file.parent}/{self.name}/trials/{number:05d}"
+
+    @cached_property
+    def _is_below_home(self) -> bool:
+        places = self._study.user_attrs.get("places", {})
+        return "storage" in places and places["storage"] is None
+
+    def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
+        best: EpochRow | None = None
+        for row in rows:
+            if self.is_better(row.objective, best.objective if best else None):
+                best = row
+        return best
+
+
+class SweepStudy(StudyReader):
+    """A sweep's study as its driver writes it; nobody else writes."""
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        super().__init__(study, url)
+        self._trials: dict[int, optuna.Trial] = {}
+
+    @classmethod
+    def create(
+        cls,
+        url: str,
+        name: str,
+        direction: Direction,
+        sampler: BaseSampler,
+        pruner: BasePruner,
+        attributes: Mapping[str, Any],
+    ) -> Self:
+        """Start a study; `attributes` are stored with it, values as JSON takes them.
+
+        A study of this name without a trial is what an end before the first one left: it is
+        replaced.
+
+        Raises:
+            SweepExistsError: There is a study of this name; the message says what is in it.
+        """
+        _quiet()
+        storage = writing_storage(url)
+        drop_empty(storage, name)
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction=direction,
+                sampler=sampler,
+                pruner=pruner,
+            )
+        except optuna.exceptions.DuplicatedStudyError as error:
+            there = cls(load_study(storage, url, name), url)
+            raise SweepExistsError(name, f"{there.url} ({_listed(there.counts())})") from error
+        for key, value in attributes.items():
+            study.set_user_attr(key, value)
+        return cls(study, url)
+
+    @classmethod
+    def reopen(cls, url: str, name: str, sampler: BaseSampler, pruner: BasePruner) -> Self:
+        """Open a study to go on with it.
+
+        Raises:
+            SweepNotFoundError: There is no study of this name.
+        """
+        _quiet()
+        study = load_study(writing_storage(url), url, name)
+        study.sampler, study.pruner = sampler, pruner
+        return cls(study, url)
+
+    def set_attribute(self, key: str, value: Any) -> None:  # noqa: ANN401
+        """Store something about the sweep as a whole."""
+        self._study.set_user_attr(key, value)
+
+    def unfinished(self) -> tuple[int, ...]:
+        """Numbers of trials that were handed out and have no result."""
+        return tuple(
+            one.number
+            for one in self._study.get_trials(deepcopy=False)
+            if not one.state.is_finished()
+        )
+
+    def extend(
+        self, url: str, attributes: Mapping[str, Any], epochs_before: int, max_epochs: int
+    ) -> tuple[int, ...]:
+        """Change attributes of the sweep, and set complete trials that are to be longer to running.
+
+        All at once; the study is to be opened anew afterwards.
+
+        Args:
+            url: Storage of the study.
+            attributes: Attributes of the sweep that change.
+            epochs_before: Epochs of a trial so far; one that is complete after fewer of them ended
+                by its own patience, and stays as it is.
+            max_epochs: Epochs of a trial from now on.
+
+        Returns:
+            Numbers of the trials.
+        """
+        longer = {
+            one.number: {CONTINUED: one.epochs}
+            for one in self.summaries()
+            if one.state is TrialState.COMPLETE and epochs_before <= one.epochs < max_epochs
+        }
+        reopen_trials(url, self.name, attributes, longer)
+        return tuple(longer)
+
+    def move_folders(self, url: str, folders: Mapping[int, str]) -> None:
+        """Write down where finished trials' folders are now; all at once."""
+        known = {number: self._frozen(number).user_attrs[REQUEST] for number in folders}
+        described = {n: {REQUEST: {**known[n], "folder": one}} for n, one in folders.items()}
+        mark_trials(url, self.name, described)
+
+    def ask(self, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
+        """Let the sampler draw a new trial."""
+        trial = self._study.ask()
+        self._trials[trial.number] = trial
+        return self._drawn(trial, distributions)
+
+    def take_up(self, number: int, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
+        """An unfinished trial once more; values that were not drawn yet are drawn now."""
+        return self._drawn(self._trial(number), distributions)
+
+    def describe(
+        self,
+        number: int,
+        parameters: Mapping[str, Any],
+        key: str = "",
+        folder: str = "",
+        seed: int | None = None,
+        *,
+        variant: str | None = None,
+        confirms: int | None = None,
+        taken_from: str | None = None,
+    ) -> None:
+        """Store what a trial is; in one commit, since each costs as much as an epoch's row."""
+        described = {"parameters": dict(parameters), "key": key, "folder": folder, "seed": seed}
+        special = {"variant": variant, "confirms": confirms, "taken_from": taken_from}
+        described |= {name: one for name, one in special.items() if one is not None}
+        self._trial(number).set_user_attr(REQUEST, described)
+
+    def set_taken_from(self, number: int, origin: str | None) -> None:
+        """Store whose results a described trial has; None: it is trained."""
+        trial = self._trial(number)
+        described = dict(trial.user_attrs[REQUEST])
+        described.pop("taken_from", None)
+        trial.set_user_attr(REQUEST, described | ({"taken_from": origin} if origin else {}))
+
+    def record_epoch(
+        self, number: int, epoch: int, objective: float, timestamp_ms: int, *, is_judged: bool
+    ) -> RecordedEpoch:
+        """Record an epoch and the pruner's decision; a known epoch keeps its decision.
+
+        Args:
+            number: Number of a running trial.
+            epoch: Epochs completed, from 1.
+            objective: This epoch's value, finite.
+            timestamp_ms: When the epoch ended.
+            is_judged: Whether the pruner is asked: not where the trial ends after this epoch
+                anyhow, since one that ran all its epochs is complete, however good it is.
+        """
+        trial = self._trial(number)
+        log = EpochLog.of(trial.user_attrs)
+        known = log.row(epoch)
+        if known is None:
+            best = self._best_row(log.rows)
+            beats = self.is_better(objective, best.objective if best else None)
+            value = objective if beats or best is None else best.objective
+            # One that was complete stays so, and its pruner has judged it.
+            unasked = not is_judged or CONTINUED in trial.user_attrs
+            stop, notes = (False, {}) if unasked else self._ask_pruner(trial, epoch, value)
+            decision = Decision.STOP if stop else Decision.CONTINUE
+            known = EpochRow(epoch, objective, decision, timestamp_ms)
+            log = EpochLog((*log.rows, known), {**log.notes, **notes})
+            trial.set_user_attr(EPOCHS, log.to_json())
+            self._follow_up(trial, epoch, value, notes)
+            return RecordedEpoch(decision, is_new=True)
+        self._repeat(trial, log)
+        return RecordedEpoch(known.decision, is_new=False)
+
+    def note_workers(self, number: int, workers: int) -> None:
+        """Note that so many workers trained an epoch; written where it is another number."""
+        trial = self._trial(number)
+        known = trial.user_attrs.get(WORKERS, [])
+        if known[-1:] != [workers]:
+            trial.set_user_attr(WORKERS, [*known, workers])
+
+    def note_move(self, number: int) -> int:
+        """Note that a trial lost its place; how often it has by now."""
+        trial = self._trial(number)
+        moves = int(trial.user_attrs.get(MOVES, 0)) + 1
+        trial.set_user_attr(MOVES, moves)
+        return moves
+
+    def tell_complete(self, number: int) -> None:
+        """A trial ran its epochs or ended by its own patience."""
+        best = self._best_row(EpochLog.of(self._trial(number).user_attrs).rows)
+        assert best is not None, "a trial without an epoch has failed"
+        self._tell(number, OptunaState.COMPLETE, best.objective)
+
+    def tell_pruned(self, number: int) -> None:
+        """A trial was ended by the pruner."""
+        self._tell(number, OptunaState.PRUNED)
+
+    def tell_failed(self, number: int, cause: FailureCause) -> None:
+        """A trial has failed; the cause is kept with it."""
+        stored = {key: value[-_LONGEST_TEXT:] for key, value in asdict(cause).items()}
+        self._trial(number).set_user_attr(CAUSE, stored)
+        self._tell(number, OptunaState.FAIL)
+
+    def _tell(self, number: int, state: OptunaState, value: float | None = None) -> None:
+        self._study.tell(number, value, state=state)
+        del self._trials[number]
+
+    def _trial(self, number: int) -> optuna.Trial:
+        if number not in self._trials:
+            frozen = self._frozen(number)
+            self._trials[number] = optuna.Trial(self._study, frozen._trial_id)
+        return self._trials[number]
+
+    def _drawn(
+        self, trial: optuna.Trial, distributions: Mapping[str, BaseDistribution]
+    ) -> AskedTrial:
+        drawn = {path: trial._suggest(path, one) for path, one in distributions.items()}
+        return AskedTrial(trial.number, drawn)
+
+    def _ask_pruner(
+        self, trial: optuna.Trial, epoch: int, value: float
+    ) -> tuple[bool, dict[str, Any]]:
+        """Decision, and what the pruner wanted to note on the trial (the rungs it reached).
+
+        Optuna's pruners write their notes before they answer. A driver killed in between would
+        ask again and get another answer, since the rung counts as passed; hence the notes are
+        caught here and written after the decision.
+        """
+        storage = self._study._storage
+        frozen = storage.get_trial(trial._trial_id)
+        frozen.intermediate_values = {**frozen.intermediate_values, epoch: value}
+        notes: dict[str, Any] = {}
+
+        def catch(trial_id: int, key: str, value: Any) -> None:  # noqa: ANN401
+            notes[key] = value
+
+        storage.set_trial_system_attr = catch  # type: ignore[method-assign]
+        try:
+            return self._study.pruner.prune(self._study, frozen), notes
+        finally:
+            del storage.set_trial_system_attr
+
+    def _follow_up(
+        self, trial: optuna.Trial, epoch: int, value: float, notes: Mapping[str, Any]
+    ) -> None:
+        for key, note in notes.items():
+            self._study._storage.set_trial_system_attr(trial._trial_id, key, note)
+        trial.report(value, epoch)
+
+    def _repeat(self, trial: optuna.Trial, log: EpochLog) -> None:
+        """Write what a killed driver may have left out after the epoch's commit."""
+        frozen = self._study._storage.get_trial(trial._trial_id)
+        for k, row in enumerate(log.rows):
+            best = self._best_row(log.rows[: k + 1])
+            if row.epoch not in frozen.intermediate_values and best is not None:
+                self._follow_up(trial, row.epoch, best.objective, log.notes)
+
+
+def _milliseconds(when: datetime | None) -> int | None:
+    return None if when is None else round(when.timestamp() * 1000)
+
+
+def _listed(counts: Mapping[TrialState, int]) -> str:
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return listed or "no trials"
+
+
+def _quiet() -> None:
+    # Optuna tells each study and trial at INFO on stderr; progress and status tell them here.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

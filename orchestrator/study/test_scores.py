@@ -1,0 +1,105 @@
+"""Scores of a sweep's selected trials on test: made once, kept with the study."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.pruners import build_pruner
+from orchestrator.study.searcher import build_sampler
+from orchestrator.study.study import TEST_SCORES, StudyReader, SweepStudy, study_url
+from orchestrator.study.trial import TrialSummary
+
+if TYPE_CHECKING:
+    from prvr_model.settings import SpeedSettings
+    from prvr_model.store.reader import FeatureStore
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """A trial's metrics on test.
+
+    Args:
+        key: Content key of the trial.
+        epoch: Epoch of the weights.
+        metrics: Value by name.
+        device: Where they were computed, e.g. `cpu` of a driver without GPU.
+    """
+
+    key: str
+    epoch: int
+    metrics: Mapping[str, float]
+    device: str
+
+
+NO_TEST_SPLIT = "the data has no test split"
+SCORING_FAILED = "it could not be scored on test"
+
+Scores: TypeAlias = Mapping[int, TestScore]
+"""By trial number."""
+
+
+def why_unscored(spec: SweepSpec, store: "FeatureStore") -> str | None:
+    """Why a sweep's trials are not scored on test; None: they are."""
+    if spec.protocol == "paper":
+        return "protocol paper leaves test untouched"
+    return None if store.has_split("test") else NO_TEST_SPLIT
+
+
+def scored(
+    trials: Iterable[TrialSummary], spec: SweepSpec, store: "FeatureStore", home: Path
+) -> tuple[Scores, str | None]:
+    """Scores of trials on test; those that the study has are not made again.
+
+    Returns:
+        The scores, none where `why_unscored` says so, and what failed; None: nothing did.
+    """
+    if why_unscored(spec, store) is not None:
+        return {}, None
+    url = study_url(home)
+    there = kept_scores(StudyReader.open(url, spec.name))
+    found, problems = {}, []
+    for one in trials:
+        try:
+            found[one.number] = _kept(one, there) or _score(one, spec, store)
+        except Exception as error:  # noqa: BLE001  (told with the result, and no reason to lose the model)
+            problems.append(f"trial {one.number}: {type(error).__name__}: {error}")
+    if any(there.get(number) != one for number, one in found.items()):
+        study = SweepStudy.reopen(
+            url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
+        )
+        kept = {str(number): asdict(one) for number, one in {**there, **found}.items()}
+        study.set_attribute(TEST_SCORES, kept)
+    return found, f"not scored on test: {'; '.join(problems)}" if problems else None
+
+
+def kept_scores(study: StudyReader) -> Scores:
+    """Scores that the study has."""
+    kept = study.attributes.get(TEST_SCORES, {})
+    return {int(number): TestScore(**one) for number, one in kept.items()}
+
+
+def _kept(trial: TrialSummary, there: Scores) -> TestScore | None:
+    found = there.get(trial.number)
+    is_its = found is not None and (found.key, found.epoch) == (trial.key, trial.best_epoch)
+    return found if is_its else None
+
+
+def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestScore:
+    from prvr_model.files.folder import Folder
+    from prvr_model.retrieval.evaluation import evaluate_checkpoint
+
+    speed = _speed_here(spec)
+    metrics = evaluate_checkpoint(Folder.open(trial.folder), store, "test", speed).metrics
+    return TestScore(trial.key, trial.best_epoch or 0, dict(metrics), speed.device)
+
+
+def _speed_here(spec: SweepSpec) -> "SpeedSettings":
+    """How trials were evaluated; on the CPU where the driver's machine has no GPU, as a head."""
+    from prvr_model.training.devices import find_devices
+
+    if not spec.speed.device.startswith("cuda") or find_devices().gpus:
+        return spec.speed
+    return spec.speed.model_copy(update={"device": "cpu", "threads": os.cpu_count() or 1})

@@ -1,0 +1,116 @@
+"""What a sweep has spent, and whether another trial can finish within its budget.
+
+Everything is derived from the epochs that the study has, not from a clock of the driver: it counts
+over resumes, and a machine that was off in between costs nothing. An epoch that seems to have
+taken far longer than all others held such an interruption, and counts as the others do; one that a
+clock set back ended before it began took no time.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean, median
+
+from orchestrator.spec.sections import Budget
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.epoch_log import EpochRow
+from orchestrator.study.study import StudyReader
+from orchestrator.study.trial import TrialState, TrialSummary
+
+# Epochs of one sweep differ by the sizes that it searches; by more than this only if something
+# else than training is in them.
+_LONGEST_IN_MEDIANS = 10
+_S_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the trials of a sweep took so far, and what those that run will still take.
+
+    Args:
+        trials: Trials that were begun, those without results taken over.
+        gpu_hours: Hours of GPUs.
+        wall_hours: Hours in which at least one trial ran.
+        epoch_s: Mean seconds of an epoch; None before the first.
+        to_come_gpu_hours: What unfinished trials take at most from now on.
+    """
+
+    trials: int
+    gpu_hours: float
+    wall_hours: float
+    epoch_s: float | None
+    to_come_gpu_hours: float
+
+
+def spent(spec: SweepSpec, study: StudyReader) -> Spent:
+    """What a sweep has spent."""
+    trials = [one for one in study.summaries() if one.taken_from is None]
+    spans = _spans(study, trials)
+    seconds = [end - begin for begin, end in spans]
+    gpus = spec.resources.gpus * spec.resources.workers / _S_PER_HOUR
+    epoch_s = fmean(seconds) if seconds else None
+    running = [one for one in trials if one.state is TrialState.RUNNING]
+    left = sum(spec.max_epochs - one.epochs for one in running)
+    return Spent(
+        len(trials),
+        gpus * sum(seconds),
+        _union(spans) / _S_PER_HOUR,
+        epoch_s,
+        gpus * left * (epoch_s or 0.0),
+    )
+
+
+def refusal(spec: SweepSpec, study: StudyReader) -> str | None:
+    """Why no further trial can finish within the budget; None: one can, or there is none."""
+    if spec.budget is None:
+        return None
+    found = spent(spec, study)
+    trial_s = spec.max_epochs * (found.epoch_s or 0.0)
+    gpus = spec.resources.gpus * spec.resources.workers
+    more_gpu_hours = found.to_come_gpu_hours + gpus * trial_s / _S_PER_HOUR
+    return _exceeded(spec.budget, found, more_gpu_hours, trial_s / _S_PER_HOUR)
+
+
+def _exceeded(budget: Budget, found: Spent, gpu_hours: float, wall_hours: float) -> str | None:
+    if budget.trials is not None and found.trials >= budget.trials:
+        return f"all of its {budget.trials} trials were begun"
+    parts = (
+        ("GPU-hours", budget.gpu_hours, found.gpu_hours, gpu_hours),
+        ("hours", budget.wall_hours, found.wall_hours, wall_hours),
+    )
+    for name, limit, took, more in parts:
+        if limit is not None and took + more > limit:
+            return (
+                f"{took:.2g} of {limit:g} {name} are spent, and another trial would bring them to "
+                f"{took + more:.2g}"
+            )
+    return None
+
+
+def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[float, float]]:
+    """Begin and end of every recorded epoch in seconds, interruptions cut out."""
+    rows = study.all_rows()
+    raw = [span for one in trials for span in _epochs(one, rows[one.number])]
+    typical = median([end - begin for begin, end in raw if end > begin] or [0.0])
+    return [(end - _seconds(end - begin, typical), end) for begin, end in raw]
+
+
+def _seconds(took: float, typical: float) -> float:
+    """Seconds that an epoch counts with."""
+    return max(0.0, took) if took <= _LONGEST_IN_MEDIANS * typical else typical
+
+
+def _epochs(trial: TrialSummary, rows: Sequence[EpochRow]) -> list[tuple[float, float]]:
+    ends = [row.timestamp_ms / 1000 for row in rows]
+    begin = trial.started_ms / 1000 if trial.started_ms is not None else None
+    times = ends if begin is None else [begin, *ends]
+    return list(pairwise(times))
+
+
+def _union(spans: Sequence[tuple[float, float]]) -> float:
+    """Seconds that at least one span covers."""
+    total, reached = 0.0, float("-inf")
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total

@@ -1,0 +1,206 @@
+"""What a sweep has recorded of one of its trials: rows of metrics, data, code and machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.base.errors import ReproductionError, SweepNotFoundError
+from orchestrator.base.provenance import trial_key
+from orchestrator.spec.loading import read_spec
+from orchestrator.spec.search_space import resolve
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.trial import TrialSummary
+from orchestrator.tracking.events import checkpoint_rows
+from orchestrator.tracking.outbox import read_events
+from prvr_model.reporting import EpochReport
+from prvr_model.results_version import RESULTS_VERSION
+from prvr_model.settings import Settings
+
+_VERSION_TAG = "version."
+_MICRO_BATCH = "micro_batch_videos"
+
+
+@dataclass(frozen=True)
+class RecordedTrial:
+    """A trial as it was run.
+
+    Args:
+        sweep: Name of its sweep.
+        spec: The sweep as it is now, perhaps extended since.
+        summary: The trial.
+        settings: What it was trained with.
+        rows: Its epochs; of one whose metrics are lost, the objective alone.
+        results_version: Version of the numbers that its key was made with; None: no known version
+            gives this key, so settings or their defaults have changed since.
+        code: Version of the code that handed it out.
+        packages: Versions of packages then.
+        hardware: The machine of the sweep's driver.
+        places: What the study keeps of where the sweep ran.
+        data_fingerprint: Fingerprint of its data.
+        was_resumed: Whether the sweep was gone on with, perhaps on another machine than is known.
+    """
+
+    sweep: str
+    spec: SweepSpec
+    summary: TrialSummary
+    settings: Settings
+    rows: tuple[EpochReport, ...]
+    results_version: int | None
+    code: str | None
+    packages: Mapping[str, str]
+    hardware: Mapping[str, Any]
+    places: Mapping[str, Any]
+    data_fingerprint: str
+    was_resumed: bool
+
+    @property
+    def name(self) -> str:
+        """As commands take it: `SWEEP/NUMBER`."""
+        return f"{self.sweep}/{self.summary.number}"
+
+    @property
+    def micro_batch_sizes(self) -> tuple[int | None, ...]:
+        """Sizes of the micro-batches of its epochs, each once, in their order; None: no such."""
+        found = (row.metrics.get(_MICRO_BATCH) for row in self.rows if len(row.metrics) > 1)
+        return tuple(dict.fromkeys(None if one is None else int(one) for one in found))
+
+
+def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
+    """Read what there is of a trial; nothing is written.
+
+    Args:
+        home: Home of the sweep.
+        sweep: Its name.
+        number: The trial.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep.
+        ReproductionError: It has no such trial, or the trial was never trained.
+        SettingsError: The settings cannot be built by this version.
+    """
+    study = StudyReader.open(study_url(home), sweep)
+    kept = study.attributes
+    trial = _summary(study, number)
+    if "spec_yaml" not in kept or "data_fingerprint" not in kept:
+        raise ReproductionError(f"sweep {sweep!r} in {study.url} was ended before it began")
+    spec = read_spec(kept["spec_yaml"], (), f"spec of {sweep}", home)
+    events = _events(home, sweep, number)
+    tags = _started_tags(events)
+    settings, version = recorded_settings(spec, trial, kept["data_fingerprint"])
+    return RecordedTrial(
+        sweep=sweep,
+        spec=spec,
+        summary=trial,
+        settings=settings,
+        rows=_rows(study, trial, home, events),
+        results_version=version,
+        code=tags.get("code") or kept.get("code_version"),
+        packages=_packages(tags) or kept.get("packages", {}),
+        hardware=kept.get("hardware", {}),
+        places=kept.get("places", {}),
+        data_fingerprint=kept["data_fingerprint"],
+        was_resumed=bool(kept.get("resumed_ms")),
+    )
+
+
+def _summary(study: StudyReader, number: int) -> TrialSummary:
+    trials = study.summaries()
+    if not 0 <= number < len(trials):
+        there = f"0 to {len(trials) - 1}" if trials else "none"
+        raise ReproductionError(
+            f"sweep {study.name!r} has no trial {number}; trials there: {there}"
+        )
+    trial = trials[number]
+    if not trial.key:
+        # The message of a combination that cannot be trained says why.
+        why = f": {trial.cause.message}" if trial.cause else ""
+        raise ReproductionError(f"trial {number} of {study.name!r} was never trained{why}")
+    return trial
+
+
+def recorded_settings(
+    spec: SweepSpec, trial: TrialSummary, data_fingerprint: str
+) -> tuple[Settings, int | None]:
+    """The settings that a trial's key was made of, and the results version in it.
+
+    A sweep may have got more epochs since, which not all of its trials were given: the key says
+    with how many a trial was to run.
+
+    Returns:
+        The settings as the spec has them, with None, where nothing gives the key.
+    """
+    settings = resolve(spec, trial.parameters)
+    horizon = settings.optimizer.schedule_epochs
+    likely = [settings.training.epochs, trial.epochs, trial.continued_from_epochs or 0]
+    candidates = [one for one in dict.fromkeys([*likely, *range(1, horizon + 1)]) if one > 0]
+    for version in range(RESULTS_VERSION, 0, -1):
+        for epochs in candidates:
+            found = with_epochs(settings, epochs)
+            key = trial_key(found, data_fingerprint, spec.speed, spec.resources.workers, version)
+            if key == trial.key:
+                return found, version
+    return settings, None
+
+
+def with_epochs(settings: Settings, epochs: int) -> Settings:
+    """The settings with another number of epochs, at most the schedule's."""
+    training = settings.training.model_copy(update={"epochs": epochs})
+    return settings.model_copy(update={"training": training})
+
+
+def _rows(
+    study: StudyReader, trial: TrialSummary, home: Path, events: Sequence[Mapping[str, Any]]
+) -> tuple[EpochReport, ...]:
+    """The epochs that the study knows, with their metrics from wherever those still are."""
+    metric = study.attributes.get("metric", "objective")
+    known = study.rows(trial.number)
+    told = {one["epoch"]: one for one in events if one["kind"] == "epoch"}
+    kept = {row.epoch: row for row in checkpoint_rows(trial.folder)}
+    if trial.taken_from and any(one.epoch not in kept for one in known):
+        kept |= {row.epoch: row for row in _rows_of(trial.taken_from, home)}
+    rows = []
+    for one in known:
+        event = told.get(one.epoch)
+        metrics = event["metrics"] if event else {metric: one.objective}
+        row = EpochReport(one.epoch, metrics, one.timestamp_ms)
+        rows.append(kept.get(one.epoch, row))
+    return tuple(rows)
+
+
+def _rows_of(name: str, home: Path) -> Sequence[EpochReport]:
+    """Rows in the checkpoint of the trial `SWEEP/NUMBER`, if it is in this home."""
+    sweep, _, number = name.rpartition("/")
+    try:
+        trials = StudyReader.open(study_url(home), sweep).summaries()
+    except SweepNotFoundError:
+        return ()
+    found = [one for one in trials if str(one.number) == number]
+    return checkpoint_rows(found[0].folder) if found else ()
+
+
+def _events(home: Path, sweep: str, number: int) -> list[dict[str, Any]]:
+    """What the sweep's outbox holds of a trial; nothing where the outbox is gone."""
+    path = home / "outbox" / f"{sweep}.jsonl"
+    if not path.exists():
+        return []
+    events = read_events(path, 0, path.stat().st_size, None).events
+    return [one for one in events if one.get("number") == number]
+
+
+def _started_tags(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Tags of the last time that the trial was handed out: a sweep may outlive a version."""
+    tags: Mapping[str, Any] = {}
+    for one in events:
+        if one["kind"] == "trial_started":
+            tags = one.get("tags", {})
+    return tags
+
+
+def _packages(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name.removeprefix(_VERSION_TAG): str(one)
+        for name, one in tags.items()
+        if name.startswith(_VERSION_TAG)
+    }

@@ -1,0 +1,227 @@
+"""A sweep as its study shows it, while it runs or afterwards; nothing is started or written."""
+
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import psutil
+
+from orchestrator.study.confirmation import Confirmed, confirmation_lines, confirmed_trials, crowned
+from orchestrator.study.failures import FailureGroup, failure_lines, grouped_failures
+from orchestrator.study.planned_trials import TrialPlan
+from orchestrator.study.study import OVER_BUDGET, Direction, StudyReader, study_url
+from orchestrator.study.trial import TrialState, TrialSummary
+from orchestrator.sweep.places import home_option
+from orchestrator.sweep.row_status import RowStatus, row_lines, row_statuses
+from orchestrator.tracking.run_filters import filter_lines, variant_filters
+
+SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
+"""`lost`: it says running, but its driver is gone from this machine."""
+
+_PAPER = "protocol paper: val is both selected on and reported, so its numbers are optimistic"
+# Two clocks of one machine tell a process's start this far apart.
+_START_TOLERANCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """What is known about a sweep.
+
+    `num_trials` are those that were asked for so far; `best` is the complete trial that would win
+    now and `best_so_far` the best of all, those included that still run or were pruned. `rows` are
+    those of an ablation, `confirmed` the configurations that were run again, the crowned first.
+    """
+
+    sweep: str
+    home: Path
+    question: str
+    study: str
+    state: SweepState
+    started_ms: int | None
+    ended_ms: int | None
+    num_trials: int
+    counts: Mapping[TrialState, int]
+    metric: str
+    best: TrialSummary | None
+    best_so_far: TrialSummary | None
+    failures: tuple[FailureGroup, ...]
+    trials: tuple[TrialSummary, ...]
+    rows: tuple[RowStatus, ...]
+    confirmed: tuple[Confirmed, ...]
+    direction: Direction
+    protocol: str
+    over_budget: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON, causes by group only."""
+        fields = asdict(self)
+        fields["home"] = str(self.home)
+        fields["counts"] = {str(state): count for state, count in self.counts.items()}
+        for trial in fields["trials"]:
+            del trial["cause"]
+        fields["confirmed"] = [_confirmed_fields(one) for one in self.confirmed]
+        fields["filters"] = variant_filters(self.sweep, [one.name for one in self.rows])
+        return fields
+
+    def render(self) -> str:
+        """The same for a terminal."""
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
+        done = self.num_trials - sum(self.counts.values())
+        lines = [
+            f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
+            + (f", {done} to come" if done > 0 else ""),
+            self.question,
+            _PAPER if self.protocol == "paper" else "",
+            *(row_lines(self.rows, self.metric) or self._best_lines()),
+            *confirmation_lines(self.confirmed, self.direction),
+            self._taken_line(),
+            self._moved_line(),
+            self._budget_line(),
+            *failure_lines(self.failures),
+            *filter_lines(self.sweep, [one.name for one in self.rows]),
+            *self._hints(),
+        ]
+        return "\n".join(line for line in lines if line)
+
+    def _budget_line(self) -> str:
+        if self.over_budget is None:
+            return ""
+        again = self._command("resume", " --budget KEY=VALUE")
+        return f"ended by its budget: {self.over_budget}; go on with {again}"
+
+    def _moved_line(self) -> str:
+        """Trials that lost their place and went on."""
+        moved = [f"{one.number} ({one.moves} times)" for one in self.trials if one.moves > 1]
+        once = [str(one.number) for one in self.trials if one.moves == 1]
+        listed = ", ".join([*once, *moved])
+        return f"lost their place and went on elsewhere: trials {listed}" if listed else ""
+
+    def _best_lines(self) -> list[str]:
+        best = self.best or self.best_so_far
+        if best is None:
+            return []
+        parameters = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
+        return [
+            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
+            f"epoch {best.best_epoch} of {best.epochs})",
+            *parameters,
+        ]
+
+    def _taken_line(self) -> str:
+        """How many trials were not trained, and where their results come from."""
+        origins = [one.taken_from for one in self.trials if one.taken_from]
+        if not origins:
+            return ""
+        sweeps = sorted({one.rpartition("/")[0] for one in origins})
+        return f"{len(origins)} not trained, their results were there: from {', '.join(sweeps)}"
+
+    def _hints(self) -> list[str]:
+        again = self._command("resume")
+        kept = "trials that say running keep their last checkpoint"
+        if self.state == "lost":
+            return [f"its driver is gone; {kept}; go on: {again}"]
+        if self.state == "interrupted":
+            unfinished = f"; {kept}" if self.counts[TrialState.RUNNING] else ""
+            return [f"interrupted{unfinished}; go on: {again}"]
+        return []
+
+    def _command(self, name: str, options: str = "") -> str:
+        return f"`prvr-sweep {name} {self.sweep}{home_option(self.home)}{options}`"
+
+
+def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
+    """Read a sweep's study, also while the sweep runs.
+
+    Args:
+        home: Home folder.
+        sweep: Name of the sweep.
+        url: Storage of the study; None: the home's.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep.
+    """
+    study = StudyReader.open(url or study_url(home), sweep)
+    # The state first: trials read after it can only be further than it says.
+    attributes = study.attributes
+    trials = study.summaries()
+    counts = Counter(one.state for one in trials)
+    return SweepStatus(
+        sweep=sweep,
+        home=home,
+        question=attributes.get("question", ""),
+        study=study.url,
+        state=_state(attributes),
+        started_ms=attributes.get("started_ms"),
+        ended_ms=attributes.get("ended_ms"),
+        num_trials=_num_asked_for(attributes, len(trials)),
+        counts={state: counts[state] for state in TrialState},
+        metric=attributes.get("metric", "objective"),
+        best=next(iter(crowned(study, 1)), None),
+        best_so_far=_best(study, [one for one in trials if one.state is not TrialState.FAILED]),
+        failures=grouped_failures(trials),
+        trials=trials,
+        rows=row_statuses(trials, TrialPlan.of(attributes).runs()),
+        confirmed=confirmed_trials(study),
+        direction=study.direction,
+        protocol=attributes.get("protocol", "validation"),
+        over_budget=attributes.get(OVER_BUDGET),
+    )
+
+
+def this_driver() -> dict[str, Any]:
+    """How others find out whether this process still runs."""
+    me = psutil.Process()
+    return {"host": socket.gethostname(), "pid": me.pid, "started_s": me.create_time()}
+
+
+def _num_asked_for(attributes: Mapping[str, Any], there: int) -> int:
+    """Trials that are to run as far as it is known; rounds to come are not."""
+    plan = TrialPlan.of(attributes)
+    wanted: int = attributes.get("num_trials", there)
+    if plan.runs():
+        return max(wanted, len(plan.trials))
+    return wanted + len(plan.trials)
+
+
+def _confirmed_fields(confirmed: Confirmed) -> dict[str, Any]:
+    return {
+        "trial": confirmed.searched.number,
+        "searched": confirmed.searched.value,
+        "mean": confirmed.mean,
+        "standard_deviation": confirmed.standard_deviation,
+        "fresh": list(confirmed.values),
+    }
+
+
+def _state(attributes: Mapping[str, Any]) -> SweepState:
+    stored = attributes.get("state", "running")
+    if stored in ("finished", "interrupted"):
+        return "finished" if stored == "finished" else "interrupted"
+    driver = attributes.get("driver")
+    if driver is None or driver["host"] != socket.gethostname():
+        return "running"
+    return "running" if _is_alive(driver["pid"], driver["started_s"]) else "lost"
+
+
+def _is_alive(pid: int, started_s: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        is_same = abs(process.create_time() - started_s) < _START_TOLERANCE_S
+        return is_same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None:
+    best: TrialSummary | None = None
+    for one in trials:
+        if one.value is not None and study.is_better(one.value, best.value if best else None):
+            best = one
+    return best
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

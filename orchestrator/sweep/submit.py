@@ -1,0 +1,255 @@
+"""Sends a sweep to a cluster as a Ray job, which goes on when this machine is gone.
+
+The job runs `prvr-sweep launch --address auto` on the cluster's head. Its id follows from what is
+sent, so that sending the same twice is recognised: nothing runs twice.
+"""
+
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from orchestrator.base.errors import ClusterError, PlaceError
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.sweep.sent_package import SPEC_FILE, write_package
+from orchestrator.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.job_server import Job, JobServer
+
+# The working directory of a job goes when it ends, so the home must lie elsewhere.
+DEFAULT_HOME = "~/prvr-runs"
+
+# 48 bits: whoever meets two sweeps of one name and one digest has sent millions.
+_DIGEST_DIGITS = 12
+# Ray kills a job 3 s after it was told to stop; a sweep ends within ten, with its trials saved.
+_STOP_S = 30
+_REFUSED_CODES = (2, 3)
+_FINISHED_WITH_FAILURES = 4
+# What `StreamProgress` shows when the first trial has started.
+_PROGRESS = re.compile(r"^\d+/\d+ trials \| ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class RemotePlaces:
+    """Where a sweep keeps things, as seen from the cluster's head.
+
+    Args:
+        home: Absolute path on the head, or one that starts with `~/`.
+        storage: URI or absolute path; None: what PRVR_STORAGE says there, or the home.
+        tracking_uri: Of MLflow; None: what PRVR_TRACKING_URI says there, or the home's database.
+    """
+
+    home: str = DEFAULT_HOME
+    storage: str | None = None
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a submission.
+
+    Args:
+        address: Of the head's dashboard.
+        sweep: Its name.
+        places: Where the sweep keeps things.
+        job: The job, new or found.
+        is_new: Whether it was sent now.
+        earlier: Jobs of the same content that failed or were stopped, oldest first.
+        has_begun: Whether one of these had started trials.
+    """
+
+    address: str
+    sweep: str
+    places: RemotePlaces
+    job: "Job"
+    is_new: bool
+    earlier: tuple["Job", ...]
+    has_begun: bool
+
+
+def submit(address: str, spec: SweepSpec, places: RemotePlaces, as_json: bool = False) -> Submitted:
+    """Send a sweep, unless it is there already.
+
+    Args:
+        address: Of the head's dashboard, `http(s)://HOST:PORT`.
+        spec: The sweep, with paths as they are on the cluster.
+        places: Where it keeps things.
+        as_json: Whether the job's last line is to be JSON.
+
+    Raises:
+        ClusterError: The address is of no use, nothing answers there, or it refuses.
+        PlaceError: A place is relative to this machine, or holds a password.
+        TrackingError: MLflow cannot use the tracking URI.
+    """
+    url = _checked_address(address)
+    _check_places(places)
+    from orchestrator.cluster.job_server import job_server
+
+    first = submission_id(spec, places)
+    with job_server(url) as server, tempfile.TemporaryDirectory(prefix="prvr-") as folder:
+        earlier: list[Job] = []
+        for number in count(1):
+            identity = first if number == 1 else f"{first}-{number}"
+            job, is_new = _found_or_sent(server, identity, spec, places, as_json, Path(folder))
+            if is_new or not _may_be_sent_again(job):
+                break
+            earlier.append(job)
+        begun = any(_has_begun(server, one) for one in earlier)
+    return Submitted(url, spec.name, places, job, is_new, tuple(earlier), begun)
+
+
+def submission_id(spec: SweepSpec, places: RemotePlaces) -> str:
+    """The same for the same sweep in the same places, e.g. `prvr-cbva-0123456789ab`."""
+    content = [spec.dump_yaml(), places.home, places.storage, places.tracking_uri]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_DIGEST_DIGITS]
+    return f"prvr-{spec.name}-{digest}"
+
+
+def job_command(places: RemotePlaces, as_json: bool = False) -> str:
+    """What the head's shell runs in the unpacked package."""
+    options = [f"--home {_quoted_home(places.home)}"]
+    if places.storage is not None:
+        options.append(f"--storage {shlex.quote(places.storage)}")
+    if places.tracking_uri is not None:
+        options.append(f"--tracking-uri {shlex.quote(places.tracking_uri)}")
+    if as_json:
+        options.append("--json")
+    # exec: the job's exit code is the sweep's, and its signals reach it.
+    return f"exec python -m orchestrator.cli launch {SPEC_FILE} --address auto {' '.join(options)}"
+
+
+def job_variables() -> dict[str, str]:
+    """Environment of the job."""
+    return {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _found_or_sent(
+    server: "JobServer",
+    identity: str,
+    spec: SweepSpec,
+    places: RemotePlaces,
+    as_json: bool,
+    folder: Path,
+) -> tuple["Job", bool]:
+    """The job of this id; True: it was sent now."""
+    from orchestrator.cluster.job_server import Job
+
+    if (there := server.jobs().get(identity)) is not None:
+        return there, False
+    package = folder / "package.zip"
+    write_package(package, spec.dump_yaml())
+    try:
+        server.send(identity, job_command(places, as_json), package, job_variables())
+    except ClusterError:
+        # Somebody else may have sent the same at the same moment.
+        if (there := server.jobs().get(identity)) is None:
+            raise
+        return there, False
+    return Job(identity, "pending"), True
+
+
+def _may_be_sent_again(job: "Job") -> bool:
+    """A sweep that finished, if with failed trials, is one that is there."""
+    if job.state == "stopped":
+        return True
+    return job.state == "failed" and job.exit_code != _FINISHED_WITH_FAILURES
+
+
+def _has_begun(server: "JobServer", job: "Job") -> bool:
+    """Whether trials of a job that has ended were started; if nobody knows any more, yes."""
+    if job.exit_code in _REFUSED_CODES:
+        return False
+    try:
+        return _PROGRESS.search(server.log(job.identity)) is not None
+    except ClusterError:
+        return True
+
+
+def _quoted_home(home: str) -> str:
+    if home.startswith("~/"):
+        return f'"$HOME"/{shlex.quote(home[2:])}'
+    return shlex.quote(home)
+
+
+def _checked_address(address: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The address without its end, after a look at where a token would go.
+
+    Raises:
+        ClusterError: It is no address of a dashboard, or a token would be readable on its way.
+    """
+    url = _split(address)
+    if url is None or url.scheme not in ("http", "https") or url.hostname is None or url.query:
+        raise ClusterError(
+            f"found --submit {address!r}; allowed: http://HOST:PORT or https://HOST:PORT of the "
+            "head's dashboard, e.g. http://127.0.0.1:8265 through a tunnel"
+        )
+    has_token = environment.get("RAY_AUTH_MODE", "").lower() == "token"
+    if has_token and url.scheme == "http" and not is_loopback(url.hostname):
+        port = url.port or 80
+        raise ClusterError(
+            f"--submit {address}: the token would go over the network as plain text; open a tunnel "
+            f"(`ssh -N -L {port}:127.0.0.1:{port} {url.hostname}`) and use "
+            f"--submit http://127.0.0.1:{port}, or https://"
+        )
+    return address.rstrip("/")
+
+
+def _split(address: str) -> SplitResult | None:
+    try:
+        url = urlsplit(address)
+        _ = url.port  # read late: a port that is none is found out here
+    except ValueError:
+        return None
+    return url
+
+
+def _check_places(places: RemotePlaces) -> None:
+    if not places.home.startswith(("/", "~/")):
+        raise PlaceError(
+            f"found --home {places.home!r}, a path relative to this machine; allowed with "
+            "--submit: an absolute path on the cluster's head, or '~/...' there (quoted); default: "
+            f"{DEFAULT_HOME}"
+        )
+    storage = places.storage
+    if storage is not None and not storage.startswith("/") and "://" not in storage:
+        raise PlaceError(
+            f"found --storage {storage!r}, a path relative to this machine; allowed with --submit: "
+            "an absolute path that is the same on all nodes of the cluster, or a URI such as "
+            "s3://bucket/runs"
+        )
+    TrackingStore.of(places.tracking_uri, Path("/"))
+    for option, name, uri in (
+        ("--storage", "PRVR_STORAGE", storage),
+        ("--tracking-uri", "PRVR_TRACKING_URI", places.tracking_uri),
+    ):
+        if uri is not None and _has_password(uri):
+            raise PlaceError(
+                f"{option} holds a password, and the command of a job is shown in the cluster's "
+                f"dashboard and logs; set {name} in the head's environment instead, and leave "
+                f"{option} out"
+            )
+
+
+def _has_password(uri: str) -> bool:
+    url = _split(uri)
+    return url is not None and url.password is not None

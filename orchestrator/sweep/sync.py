@@ -1,0 +1,91 @@
+"""Brings MLflow up to date with a sweep afterwards, from the outbox that the sweep left."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.base.errors import SweepNotFoundError
+from orchestrator.base.home import locked_home
+from orchestrator.spec.loading import read_spec
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.sweep.places import Places
+from orchestrator.tracking.outbox_rebuild import whole_outbox
+from orchestrator.tracking.sender import mlflow_sender
+from prvr_model.store.sources import manifest_at
+
+# A slow server takes minutes for a long sweep; what is not sent by then waits for the next call.
+DEFAULT_LIMIT_S = 600.0
+_STOP_S = 1.0
+
+
+@dataclass(frozen=True)
+class SyncResult:
+    """What came of it.
+
+    Args:
+        uri: Address of the MLflow that it was sent to.
+        done: Whether MLflow has everything.
+        problem: What it was refused or what is in the way; None: nothing.
+    """
+
+    uri: str
+    done: bool
+    problem: str | None
+
+
+def sync(
+    sweep: str,
+    home: Path,
+    tracking_uri: str | None = None,
+    limit_s: float = DEFAULT_LIMIT_S,
+    warn: Callable[[str], None] = lambda _: None,
+) -> SyncResult:
+    """Send what MLflow has not got of a sweep; what it has is not doubled.
+
+    What the outbox itself has lost comes from the study and the checkpoints.
+
+    Args:
+        sweep: Name of the sweep.
+        home: Its home.
+        tracking_uri: Where MLflow is; None: where the sweep was launched with.
+        limit_s: Seconds to keep trying.
+        warn: Takes a line when MLflow turns out to be away.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep in the home.
+        TrackingError: Its outbox is lost, and the study does not know what it was called.
+        PlaceError: MLflow's address has a password, which was not kept.
+        HomeLockedError: A sweep runs in the home, and sends by itself.
+        DataError: Its data, which names the experiment, is gone.
+    """
+    path = outbox_path(home, sweep)
+    # Before the lock, which makes a home that is not there.
+    data_set = _data_set(sweep, home)
+    with locked_home(home):
+        study = StudyReader.open(study_url(home), sweep)
+        kept = study.attributes.get("places", {})
+        store = Places.recalled(kept, home, None, tracking_uri).tracking
+        outbox = whole_outbox(path, study, home, warn)
+        sender = mlflow_sender(outbox, store, data_set, warn)
+        sender.start()
+        try:
+            done = sender.flush(limit_s)
+            return SyncResult(store.uri, done, sender.problem)
+        finally:
+            sender.stop(_STOP_S)
+            outbox.close()
+
+
+def outbox_path(home: Path, sweep: str) -> Path:
+    """The outbox of a sweep."""
+    return home / "outbox" / f"{sweep}.jsonl"
+
+
+def _data_set(sweep: str, home: Path) -> str:
+    attributes = StudyReader.open(study_url(home), sweep).attributes
+    if "spec_yaml" not in attributes:
+        raise SweepNotFoundError(sweep, study_url(home), [])
+    source = read_spec(attributes["spec_yaml"], (), f"spec of {sweep}", home).data
+    if source.store is None:
+        return "synthetic"
+    return manifest_at(source.store).name

@@ -1,0 +1,157 @@
+"""What a version of a model says of itself, and when one can take the place of another.
+
+The alias `champion` moves by itself only on a fair comparison: a better value of the same metric
+under the same protocol on the same data. Everything else waits as `candidate` for a person to
+promote.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from orchestrator.study.test_scores import NO_TEST_SPLIT
+from orchestrator.tracking.view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
+
+Alias: TypeAlias = Literal["champion", "candidate"]
+CHAMPION: Alias = "champion"
+CANDIDATE: Alias = "candidate"
+
+VALUE_TAG = "prvr.value"
+METRIC_TAG = "prvr.metric"
+DIRECTION_TAG = "prvr.direction"
+PROTOCOL_TAG = "prvr.protocol"
+FINGERPRINT_TAG = "prvr.data_fingerprint"
+TEST_TAG = "prvr.test"
+_COMPARED_TAGS = {METRIC_TAG: "metric", DIRECTION_TAG: "direction", PROTOCOL_TAG: "protocol",
+                  FINGERPRINT_TAG: "data"}  # fmt: skip
+_NO_TEST = "none"
+
+
+@dataclass(frozen=True)
+class SweepOrigin:
+    """Where versions come from, and what makes their values comparable.
+
+    Args:
+        sweep: Name of the sweep.
+        sweep_id: Identity of its outbox, which its runs carry.
+        data_set: Name of the data; names model and experiment.
+        data_fingerprint: Of the data's content.
+        metric: Objective, e.g. `val/SumR`.
+        direction: `maximize` or `minimize`.
+        protocol: On what epochs and trials were selected.
+    """
+
+    sweep: str
+    sweep_id: str
+    data_set: str
+    data_fingerprint: str
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A complete trial to be registered.
+
+    Args:
+        number: Its number.
+        key: Its content key.
+        value: Its objective.
+        epoch: Epoch of the weights.
+        export: Folder that `checkpoint.export_model` wrote.
+        test: Metrics on the test split; None: it was not scored there.
+        untested: Why it was not.
+    """
+
+    number: int
+    key: str
+    value: float
+    epoch: int
+    export: Path
+    test: Mapping[str, float] | None
+    untested: str = NO_TEST_SPLIT
+
+
+class Version(Protocol):
+    """A version as MLflow has it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+
+    @property
+    def version(self) -> str | int:
+        """Number: from a database, or as text from a server."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Tags, see `version_tags`."""
+
+
+def version_tags(origin: SweepOrigin, candidate: Candidate) -> dict[str, str]:
+    """Tags of a version: where it comes from, and what its value can be compared by."""
+    test = _NO_TEST if candidate.test is None else json.dumps(_fused(candidate.test))
+    return {
+        SWEEP_TAG: origin.sweep,
+        SWEEP_ID_TAG: origin.sweep_id,
+        TRIAL_TAG: str(candidate.number),
+        KEY_TAG: candidate.key,
+        VALUE_TAG: repr(candidate.value),
+        METRIC_TAG: origin.metric,
+        DIRECTION_TAG: origin.direction,
+        PROTOCOL_TAG: origin.protocol,
+        FINGERPRINT_TAG: origin.data_fingerprint,
+        TEST_TAG: test,
+    }
+
+
+def describe(origin: SweepOrigin, candidate: Candidate) -> str:
+    """A version in a sentence."""
+    text = (
+        f"Trial {candidate.number} of sweep {origin.sweep}: {origin.metric} "
+        f"{candidate.value:.2f} after {candidate.epoch} epochs"
+    )
+    if candidate.test is None:
+        return f"{text}; {candidate.untested}."
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in _fused(candidate.test).items())
+    return f"{text}; on test {scores}."
+
+
+def _fused(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of the fused scores, which are what a query is answered with."""
+    return {name: value for name, value in metrics.items() if "/" not in name}
+
+
+def compare(version: Version, champion: Version) -> tuple[Alias, str]:
+    """The alias of a version beside the champion, and why, in a sentence."""
+    unlike = _unlike(version, champion)
+    name = f"version {champion.version}"
+    if unlike:
+        by_hand = f"`prvr-sweep promote {version.name} {version.version}`"
+        return CANDIDATE, (
+            f"the champion, {name}, has another {' and '.join(unlike)}, so values cannot be "
+            f"compared; {by_hand} makes this one the champion"
+        )
+    here, there = float(version.tags[VALUE_TAG]), float(champion.tags[VALUE_TAG])
+    metric = version.tags[METRIC_TAG]
+    if _is_better(version, champion):
+        return CHAMPION, f"{metric} {here:.2f} is better than {there:.2f} of {name}"
+    return CANDIDATE, f"{metric} {here:.2f} is not better than {there:.2f} of {name}, the champion"
+
+
+def _unlike(one: Version, other: Version) -> list[str]:
+    """What keeps two values from being compared, in words; no value counts as another metric."""
+    unlike = [
+        word for tag, word in _COMPARED_TAGS.items() if one.tags.get(tag) != other.tags.get(tag)
+    ]
+    if VALUE_TAG not in other.tags and "metric" not in unlike:
+        unlike.append("metric")
+    return unlike
+
+
+def _is_better(one: Version, other: Version) -> bool:
+    here, there = float(one.tags[VALUE_TAG]), float(other.tags[VALUE_TAG])
+    return here < there if one.tags[DIRECTION_TAG] == "minimize" else here > there

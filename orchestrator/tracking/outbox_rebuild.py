@@ -1,0 +1,146 @@
+"""Makes an outbox again that was lost or lost a part, from the study and the checkpoints."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.base.errors import TrackingError
+from orchestrator.spec.loading import read_spec
+from orchestrator.study.study import StudyReader
+from orchestrator.sweep.places import home_option
+from orchestrator.tracking.events import (
+    REPORT_FILES,
+    REPORT_NUMBERS,
+    Event,
+    Told,
+    checkpoint_rows,
+    missing_events,
+    report_event,
+    sweep_started_event,
+)
+from orchestrator.tracking.outbox import Outbox, OutboxReader, identity_of, set_aside
+from prvr_model.files.folder import Folder, StorageError
+
+
+def whole_outbox(path: Path, study: StudyReader, home: Path, warn: Callable[[str], None]) -> Outbox:
+    """A sweep's outbox with all that its driver wrote or would have written.
+
+    Args:
+        path: Where it is or was.
+        study: The sweep's study.
+        home: The sweep's home.
+        warn: Takes a line where it had to be made again.
+
+    Raises:
+        TrackingError: It is lost or torn, and the study does not know its identity.
+    """
+    found = identity_of(path)
+    if found is None or found != study.attributes.get("outbox_id", found):
+        what = "is not that of the sweep" if found else "was torn" if path.exists() else "is lost"
+        warn(f"the outbox {path} {what}; it is made again from the study and the checkpoints")
+        rebuild_outbox(path, study, home)
+        return Outbox(path)
+    outbox = Outbox(path)
+    # A reader that was further than the file is long now must not pass over what comes there next.
+    for position in _positions(path):
+        reader = OutboxReader(outbox, position)
+        reader.commit(reader.position)
+    for event in _events(study, home, outbox.events()):
+        outbox.append(event)
+    return outbox
+
+
+def rebuild_outbox(path: Path, study: StudyReader, home: Path) -> None:
+    """Write a sweep's outbox as its driver would have.
+
+    It has the identity of the lost one, by which MLflow knows the sweep's runs. Trials that are
+    unfinished are left to `resume`, which tells of them. What is at its place keeps another name.
+
+    Args:
+        path: Where the outbox was.
+        study: The sweep's study.
+        home: The sweep's home.
+
+    Raises:
+        TrackingError: The study does not know the lost one's identity.
+    """
+    identity = study.attributes.get("outbox_id")
+    if identity is None:
+        raise TrackingError(
+            f"the outbox of {study.name!r} is not at {path}, and the study does not know its "
+            f"identity; put a copy back. The study has the trials: "
+            f"`prvr-sweep status {study.name}{home_option(home)}`"
+        )
+    # Positions in the lost file mean nothing in this one.
+    for position in _positions(path):
+        position.unlink()
+    partial = path.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    outbox = Outbox(partial, identity)
+    for event in _events(study, home, ()):
+        outbox.append(event)
+    is_whole, problem = outbox.settle(), outbox.problem
+    outbox.close()
+    if not is_whole:
+        raise TrackingError(f"the outbox cannot be made again: {problem}")
+    set_aside(path)
+    partial.rename(path)
+
+
+def _positions(path: Path) -> list[Path]:
+    """Where readers of an outbox keep how far they are."""
+    return list(path.parent.glob(f"{path.stem}.*.position"))
+
+
+def _events(study: StudyReader, home: Path, there: Sequence[Event]) -> Iterator[Event]:
+    """What a sweep's outbox lacks, in its order.
+
+    Args:
+        study: The sweep's study.
+        home: The sweep's home.
+        there: The events that it has.
+    """
+    about = study.attributes
+    spec = read_spec(about["spec_yaml"], (), f"spec of {study.name}", home)
+    tags = _tags(about)
+    if not any(one.get("kind") == "sweep_started" for one in there):
+        yield sweep_started_event(spec, tags, about.get("started_ms", 0))
+    of_trials = missing_events(study, spec, Told.of(there), tags, checkpoint_rows)
+    yield from of_trials
+    if about.get("state") not in ("finished", "interrupted"):
+        return
+    counts = {str(state): count for state, count in study.counts().items()}
+    end = {"kind": "sweep_ended", "state": about["state"], "counts": counts}
+    # The tracker's table of trials is made at the end.
+    if of_trials or not _ends_with(there, end):
+        yield {**end, "timestamp_ms": about.get("ended_ms", 0)}
+        yield from _report_events(study, home)
+    elif not any(one.get("kind") == "report" for one in there):
+        yield from _report_events(study, home)
+
+
+def _ends_with(events: Sequence[Event], end: Mapping[str, Any]) -> bool:
+    """Whether the sweep's last start or end is this end, whenever it was."""
+    of_sweep = [one for one in events if one.get("kind") in ("sweep_started", "sweep_ended")]
+    return bool(of_sweep) and end.items() <= of_sweep[-1].items()
+
+
+def _report_events(study: StudyReader, home: Path) -> Iterator[Event]:
+    """The report that was written at the sweep's end, if it is still there."""
+    about = study.attributes
+    places = about.get("places") or {}
+    folder = Folder.open(places.get("storage") or str(home)).child(study.name)
+    try:
+        files = {name: folder.read_bytes(name).decode() for name in REPORT_FILES}
+        text = json.loads(files[REPORT_NUMBERS])["answer"]
+    except (StorageError, ValueError, KeyError):
+        return
+    yield report_event(files, text, about.get("ended_ms", 0))
+
+
+def _tags(about: Mapping[str, Any]) -> dict[str, str]:
+    """What the driver tagged runs with, as far as the study keeps it."""
+    packages = {f"version.{name}": one for name, one in about.get("packages", {}).items()}
+    known = {"data_fingerprint": "data_fingerprint", "code": "code_version"}
+    return packages | {tag: about[key] for tag, key in known.items() if key in about}

@@ -1,0 +1,313 @@
+"""The model registry: versions of a data set's model, and which of them is the champion.
+
+MLflow has no compare-and-set: one process registers or promotes at a time.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.base.errors import RegistryError, TrackingOutageError
+from orchestrator.tracking.model_version import (
+    CANDIDATE,
+    CHAMPION,
+    TEST_TAG,
+    Alias,
+    Candidate,
+    SweepOrigin,
+    compare,
+    describe,
+    version_tags,
+)
+from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
+from orchestrator.tracking.view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+DECIDED_TAG = "prvr.decided"
+_VERSIONS_PER_PAGE = 200
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a model, its alias now (None: another version has it) and why, a sentence."""
+
+    model: str
+    version: str
+    trial: int
+    value: float
+    alias: Alias | None
+    reason: str
+
+    @property
+    def uri(self) -> str:
+        """Address for `mlflow.pyfunc.load_model`."""
+        return f"models:/{self.model}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion did; `replaced` is the version that was champion, None: there was none."""
+
+    model: str
+    version: str
+    replaced: str | None
+    description: str
+    replaced_description: str | None
+
+
+def register_champion(
+    store: TrackingStore, origin: SweepOrigin, candidates: Sequence[Candidate]
+) -> tuple[RegisteredVersion, ...]:
+    """Register a sweep's best trials, and let the champion be the best fair one.
+
+    Within a sweep the order given decides, not the values: what was crowned by a mean over seeds
+    is not undone by another's luckiest seed. A trial that this sweep registered before keeps its
+    version, and its alias stays as it was decided or promoted since.
+
+    Args:
+        store: Where MLflow keeps models.
+        origin: The sweep.
+        candidates: Its best complete trials, best first.
+
+    Raises:
+        RegistryError: A trial's run is not in MLflow.
+        TrackingOutageError: MLflow cannot be reached; registering again goes on from there.
+    """
+    with reachable(store):
+        registry = _Registry(store, experiment_name(origin.data_set))
+        before: set[str] = set()
+        registered = []
+        for one in candidates:
+            registered.append(registry.register(origin, one, before))
+            before.add(registered[-1].version)
+        return tuple(registered)
+
+
+def promote(store: TrackingStore, model: str, version: str) -> Promotion:
+    """Make a version the champion by hand, whatever its value.
+
+    Raises:
+        TrackingError: There is no such store.
+        RegistryError: There is no such model or version; lists those there are.
+        TrackingOutageError: MLflow cannot be reached.
+    """
+    store.check_exists()
+    with reachable(store):
+        return _Registry(store, model).promote(version)
+
+
+@contextmanager
+def reachable(store: TrackingStore) -> Iterator[None]:
+    """What MLflow raises within comes out as `TrackingOutageError`."""
+    settle_mlflow()
+    # MLflow takes seconds to import.
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from orchestrator.tracking.writer import reason
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        # Errors of `requests` are OSErrors: files of models go to a server without MLflow's own
+        # wrapping. A damaged database comes as SQLAlchemy found it.
+        raise TrackingOutageError(f"MLflow at {store.uri}: {reason(error)}") from error
+
+
+class _Registry:
+    """One model of the registry."""
+
+    def __init__(self, store: TrackingStore, model: str) -> None:
+        from orchestrator.tracking.writer import connect
+
+        self._client: MlflowClient = connect(store)
+        self._model = model
+
+    def register(
+        self, origin: SweepOrigin, candidate: Candidate, before: Set[str]
+    ) -> RegisteredVersion:
+        """Version of a trial, made if it is missing, with its alias decided.
+
+        Args:
+            origin: Its sweep.
+            candidate: The trial.
+            before: Versions of better trials of the sweep.
+        """
+        self._ensure_model()
+        version = self._find(origin, candidate.key) or self._create(origin, candidate)
+        self._add_score(version, origin, candidate)
+        if DECIDED_TAG in version.tags:
+            alias = self._alias_of(version)
+            reason = f"registered before as version {version.version}; aliases stay as they are"
+        else:
+            alias, reason = self._decide(version, before)
+        return RegisteredVersion(
+            self._model, str(version.version), candidate.number, candidate.value, alias, reason
+        )
+
+    def _add_score(
+        self, version: "ModelVersion", origin: SweepOrigin, candidate: Candidate
+    ) -> None:
+        """Say what a version scores that could not be scored when it was made."""
+        tags = version_tags(origin, candidate)
+        if candidate.test is not None and version.tags.get(TEST_TAG) != tags[TEST_TAG]:
+            text = describe(origin, candidate)
+            self._client.update_model_version(self._model, version.version, text)
+            self._client.set_model_version_tag(
+                self._model, version.version, TEST_TAG, tags[TEST_TAG]
+            )
+
+    def promote(self, version: str) -> Promotion:
+        """Move the champion's alias by hand."""
+        chosen = self._existing(version)
+        champion = self._champion()
+        replaced = champion if champion and not _is_same(champion, chosen) else None
+        self._client.set_registered_model_alias(self._model, CHAMPION, chosen.version)
+        self._drop_candidate(chosen)
+        # A later run of the sweep that made it must not decide anew.
+        self._client.set_model_version_tag(self._model, chosen.version, DECIDED_TAG, "promoted")
+        return Promotion(
+            self._model,
+            str(chosen.version),
+            str(replaced.version) if replaced else None,
+            chosen.description or "",
+            replaced.description if replaced else None,
+        )
+
+    def _decide(self, version: "ModelVersion", before: Set[str]) -> tuple[Alias | None, str]:
+        champion = self._champion()
+        alias: Alias | None = CHAMPION
+        reason = "there was no champion"
+        if champion is not None and str(champion.version) in before:
+            alias, reason = CANDIDATE, f"version {champion.version} of the same sweep is before it"
+        elif champion is not None and not _is_same(champion, version):
+            alias, reason = compare(version, champion)
+        if alias == CANDIDATE and self._is_candidate(before):
+            alias = None
+        if alias is not None:
+            self._client.set_registered_model_alias(self._model, alias, version.version)
+        # Written last: if we are killed before, the next run decides again.
+        decided = alias or "neither"
+        self._client.set_model_version_tag(self._model, version.version, DECIDED_TAG, decided)
+        return alias, reason
+
+    def _is_candidate(self, versions: Set[str]) -> bool:
+        """Whether one of these is the candidate, as the second of three trials of a sweep."""
+        there = self._by_alias(CANDIDATE)
+        return there is not None and str(there.version) in versions
+
+    def _drop_candidate(self, version: "ModelVersion") -> None:
+        candidate = self._by_alias(CANDIDATE)
+        if candidate is not None and _is_same(candidate, version):
+            self._client.delete_registered_model_alias(self._model, CANDIDATE)
+
+    def _alias_of(self, version: "ModelVersion") -> Alias | None:
+        for alias in (CHAMPION, CANDIDATE):
+            holder = self._by_alias(alias)
+            if holder is not None and _is_same(holder, version):
+                return alias
+        return None
+
+    def _champion(self) -> "ModelVersion | None":
+        return self._by_alias(CHAMPION)
+
+    def _by_alias(self, alias: Alias) -> "ModelVersion | None":
+        number = self._client.get_registered_model(self._model).aliases.get(alias)
+        return self._client.get_model_version(self._model, number) if number is not None else None
+
+    def _ensure_model(self) -> None:
+        if self._model not in self._model_names():
+            self._client.create_registered_model(self._model)
+
+    def _model_names(self) -> list[str]:
+        names: list[str] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_registered_models(page_token=token)
+            names += [one.name for one in page]
+            token = page.token
+            if not token:
+                return sorted(names)
+
+    def _versions(self) -> Iterator["ModelVersion"]:
+        token: str | None = None
+        while True:
+            page = self._client.search_model_versions(
+                f"name = '{self._model}'", max_results=_VERSIONS_PER_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _find(self, origin: SweepOrigin, key: str) -> "ModelVersion | None":
+        wanted = {SWEEP_TAG: origin.sweep, SWEEP_ID_TAG: origin.sweep_id, KEY_TAG: key}
+        found = [one for one in self._versions() if wanted.items() <= one.tags.items()]
+        return min(found, key=lambda one: int(one.version)) if found else None
+
+    def _existing(self, version: str) -> "ModelVersion":
+        names = self._model_names()
+        if self._model not in names:
+            there = ", ".join(names) or "none"
+            raise RegistryError(f"no model {self._model!r} in the registry; models there: {there}")
+        versions = {str(one.version): one for one in self._versions()}
+        if version not in versions:
+            there = ", ".join(sorted(versions, key=int)) or "none"
+            raise RegistryError(f"{self._model} has no version {version!r}; versions: {there}")
+        return versions[version]
+
+    def _create(self, origin: SweepOrigin, candidate: Candidate) -> "ModelVersion":
+        run = self._run(origin, candidate)
+        logged = self._log_model(origin, candidate, run)
+        version = self._client.create_model_version(
+            self._model,
+            # Not `models:/<id>`: over a database MLflow looks that up in the process-wide store.
+            logged.artifact_location,
+            run_id=run.info.run_id,
+            tags=version_tags(origin, candidate),
+            description=describe(origin, candidate),
+            model_id=logged.model_id,
+        )
+        return self._client.get_model_version(self._model, version.version)
+
+    def _log_model(self, origin: SweepOrigin, candidate: Candidate, run: "Run") -> "LoggedModel":
+        from orchestrator.tracking.packaging import save_model
+
+        logged = self._client.create_logged_model(
+            run.info.experiment_id,
+            f"{origin.sweep}-{candidate.number:03d}",
+            source_run_id=run.info.run_id,
+            tags={SWEEP_TAG: origin.sweep, TRIAL_TAG: str(candidate.number)},
+        )
+        with tempfile.TemporaryDirectory(prefix="prvr-model-") as folder:
+            save_model(candidate.export, Path(folder) / "model", logged, run.info.run_id)
+            self._client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        return logged
+
+    def _run(self, origin: SweepOrigin, candidate: Candidate) -> "Run":
+        experiment = self._client.get_experiment_by_name(experiment_name(origin.data_set))
+        wanted = (
+            f"tags.`{SWEEP_ID_TAG}` = '{origin.sweep_id}' "
+            f"AND tags.`{TRIAL_TAG}` = '{candidate.number}'"
+        )
+        ids = [experiment.experiment_id] if experiment is not None else []
+        runs = self._client.search_runs(ids, wanted, max_results=1) if ids else []
+        if not runs:
+            raise RegistryError(
+                f"trial {candidate.number} of sweep {origin.sweep!r} is not in MLflow yet, so its "
+                "model has no run to belong to; its checkpoint is safe in the trial's folder"
+            )
+        return runs[0]
+
+
+def _is_same(one: "ModelVersion", other: "ModelVersion") -> bool:
+    # Numbers from a database, text from a server.
+    return str(one.version) == str(other.version)

@@ -1,0 +1,42 @@
+"""Filters that show the runs of one row of an ablation in MLflow, as its search takes them."""
+
+from collections.abc import Iterable
+
+from orchestrator.tracking.view import SWEEP_TAG, VARIANT_TAG
+
+
+def variant_filters(sweep: str, variants: Iterable[str]) -> dict[str, str]:
+    """A filter for each row by its name.
+
+    Other sweeps on the same data are in the same experiment and may have rows of the same name,
+    so the sweep is part of it.
+
+    Args:
+        sweep: Name of the sweep.
+        variants: Names of its rows.
+    """
+    return {
+        one: f"tags.{VARIANT_TAG} {_equal_to(one)} AND tags.`{SWEEP_TAG}` = '{sweep}'"
+        for one in dict.fromkeys(variants)
+    }
+
+
+def filter_lines(sweep: str, variants: Iterable[str]) -> list[str]:
+    """The same to read; nothing where a sweep has no rows."""
+    filters = variant_filters(sweep, variants)
+    width = max(map(len, filters), default=0)
+    lines = [f"  {name:<{width}}  {text}" for name, text in filters.items()]
+    return (
+        ["a row's runs in MLflow, by its search (they are folded under the sweep's):", *lines]
+        if lines
+        else []
+    )
+
+
+def _equal_to(name: str) -> str:
+    if "'" not in name:
+        return f"= '{name}'"
+    if '"' not in name:
+        return f'= "{name}"'
+    # MLflow's grammar has no escape; one of any letter stands for what would end the text.
+    return "LIKE '" + name.replace("'", "_") + "'"

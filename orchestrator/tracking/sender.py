@@ -1,0 +1,232 @@
+"""Sends a sweep's events from the outbox to MLflow, on a thread of its own.
+
+The driver writes events to the disk and goes on; MLflow may be slow, away or broken meanwhile.
+An outage delays what MLflow shows; it loses nothing and stops nothing.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.tracking.outbox import Outbox, OutboxReader
+from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
+from orchestrator.tracking.view import Event, RunChange, RunIdentity, SweepView
+
+# A few hundred epochs at a time: few calls, and little to repeat after a failure.
+_EVENTS_PER_BATCH = 500
+# Nobody watches the UI more closely; longer than it takes to write a batch.
+_POLL_S = 1.0
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 30.0
+# While somebody waits in `flush`, an MLflow that comes back is to be noticed at once.
+_HURRIED_BACKOFF_S = 0.5
+# A server answers in a fraction of this; a firewall that swallows everything would take a minute.
+_FIRST_ANSWER_S = 5.0
+_GOES_ON = "trials go on, and what MLflow misses is kept for it"
+
+
+class RunWriter(Protocol):
+    """Where changes go; `mlflow_writer.MlflowWriter` outside of tests."""
+
+    def knows_sweep(self) -> bool:
+        """Whether the sweep was written there before."""
+
+    def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
+        """Write changes, repeated ones included."""
+
+
+class MlflowSender:
+    """Thread that brings MLflow up to date with an outbox.
+
+    Args:
+        outbox: Where the driver writes its events.
+        open_writer: Called on the thread, again after each failure until it succeeds; its argument
+            takes a line for each thing that is refused for good.
+        describe: One line for the user about an error.
+        position_path: Where the reader's position is kept; one per outbox and store.
+        warn: Takes a line when an outage begins; called on the thread.
+        first_answer_s: Seconds that `start` waits for the first answer.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        open_writer: Callable[[Callable[[str], None]], RunWriter],
+        describe: Callable[[Exception], str],
+        position_path: Path,
+        warn: Callable[[str], None] = lambda _: None,
+        first_answer_s: float = 0.0,
+    ) -> None:
+        self._first_answer_s = first_answer_s
+        self._tried = threading.Event()
+        self._outbox = outbox
+        self._warn = warn
+        self._open_writer = open_writer
+        self._describe = describe
+        self._reader = OutboxReader(outbox, position_path)
+        self._writer: RunWriter | None = None
+        self._view = SweepView(outbox.identity)
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._waiting = 0
+        self._refusals: list[str] = []
+        self._outage: str | None = None
+        self._backoff_s = _FIRST_BACKOFF_S
+        # A daemon: a call that hangs in a socket must not keep the driver from ending.
+        self._thread = threading.Thread(target=self._run, name="mlflow-sender", daemon=True)
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps results from MLflow or was refused by it; None: nothing."""
+        return self._outage or self._outbox.problem or self._refused()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether MLflow has everything that the driver wrote."""
+        return self._outbox.settle() and self._reader.is_done
+
+    def start(self) -> None:
+        """Start to send; who cannot be reached is told of before anything else begins."""
+        self._thread.start()
+        if self._first_answer_s and not self._tried.wait(self._first_answer_s):
+            late = TimeoutError(f"no answer for {self._first_answer_s:g} s")
+            self._begin_outage(self._describe(late))
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until MLflow has everything written so far, or the time is over.
+
+        Returns:
+            True if it has; False: `problem` says why if that is known, and what is missing stays
+            in the outbox for the next sender.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            self._waiting += 1
+            self._changed.notify_all()
+            while not self.is_done and self._thread.is_alive():
+                rest = deadline - time.monotonic()
+                if rest <= 0:
+                    break
+                self._changed.wait(rest)
+            self._waiting -= 1
+        return self.is_done
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread after the batch in hand; what is not sent stays in the outbox."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _refused(self) -> str | None:
+        if not self._refusals:
+            return None
+        return f"refused for good, {len(self._refusals)} times, last: {self._refusals[-1]}"
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                moved = self._send_batch()
+            except Exception as error:  # noqa: BLE001  (recorded and shown as `problem`)
+                self._fail(error)
+                moved = False
+            else:
+                self._outage = None
+                self._backoff_s = _FIRST_BACKOFF_S
+            with self._changed:
+                self._changed.notify_all()
+                if not moved and not self._stopping:
+                    self._changed.wait(self._pause_s())
+
+    def _pause_s(self) -> float:
+        if self._outage is None:
+            return _POLL_S
+        return min(self._backoff_s, _HURRIED_BACKOFF_S) if self._waiting else self._backoff_s
+
+    def _send_batch(self) -> bool:
+        """Send the next events; False: there are none."""
+        if self._writer is None:
+            self._writer = self._open()
+            self._tried.set()
+        batch = self._reader.read(_EVENTS_PER_BATCH)
+        if batch.end == batch.start:
+            return False
+        self._apply(batch.events)
+        changes = self._view.take_changes()
+        if changes:
+            self._writer.write(changes, self._view.sweep_run)
+        self._reader.commit(batch.end)
+        return True
+
+    def _open(self) -> RunWriter:
+        """Connect, and bring the view to where the reader is."""
+        writer = self._open_writer(self._refusals.append)
+        # Asked in any case: it is the first thing that needs an answer.
+        if not writer.knows_sweep() and self._reader.position:
+            # Another store, or one that was thrown away: all is sent again.
+            self._reader.commit(0)
+        self._view = SweepView(self._outbox.identity)
+        self._apply(self._reader.before().events)
+        self._view.take_changes()
+        return writer
+
+    def _apply(self, events: Sequence[Event]) -> None:
+        for event in events:
+            try:
+                self._view.apply(event)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                # Trying again would not mend it, and it must not hold up what follows.
+                self._refusals.append(f"event {event.get('kind')!r}: {error!r}")
+
+    def _fail(self, error: Exception) -> None:
+        # The view is ahead of the reader and the writer unsure of its runs: both start anew.
+        self._writer = None
+        self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
+        self._begin_outage(self._describe(error))
+        self._tried.set()
+
+    def _begin_outage(self, text: str) -> None:
+        was_away = self._outage is not None
+        self._outage = text
+        if not was_away:
+            self._warn(f"{text}; {_GOES_ON}")
+
+
+def mlflow_sender(
+    outbox: Outbox,
+    store: TrackingStore,
+    data_set: str,
+    warn: Callable[[str], None] = lambda _: None,
+) -> MlflowSender:
+    """Sender of a sweep's events to MLflow.
+
+    Imports MLflow here and now (seconds), not on the thread: two threads that import large
+    packages at once can see each other's half-made modules, and Ray is imported meanwhile.
+
+    Args:
+        outbox: The sweep's outbox.
+        store: Where MLflow keeps runs.
+        data_set: Name of the data, which names the experiment.
+        warn: Takes a line when an outage begins; called on the sender's thread, or by its `start`.
+    """
+    settle_mlflow()
+    from orchestrator.tracking import writer as mlflow_writer
+
+    def open_writer(refuse: Callable[[str], None]) -> RunWriter:
+        return mlflow_writer.MlflowWriter(
+            mlflow_writer.connect(store),
+            store.artifact_root,
+            experiment_name(data_set),
+            outbox.identity,
+            refuse,
+        )
+
+    def describe(error: Exception) -> str:
+        return mlflow_writer.describe(error, store.uri)
+
+    position_path = outbox.path.with_name(f"{outbox.path.stem}.{store.short_name}.position")
+    first_answer_s = _FIRST_ANSWER_S if store.is_server else 0.0
+    return MlflowSender(outbox, open_writer, describe, position_path, warn, first_answer_s)

@@ -1,0 +1,139 @@
+"""Where MLflow keeps a sweep's runs and models, and how MLflow behaves inside our process.
+
+MLflow itself is not imported here, so that the command line can check a URI for nothing.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.base.errors import TrackingError
+
+DATABASE_FILE = "mlflow.db"
+ARTIFACT_FOLDER = "mlartifacts"
+
+_SERVER_SCHEMES = ("http", "https")
+_DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+
+# Read in the sources of MLflow 3.17 (`environment_variables`, `telemetry.utils`).
+_ENVIRONMENT = {
+    # Telemetry asks a server on the Internet for its configuration.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # stderr belongs to the sweep's progress; ours are the only messages that a user needs.
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # MLflow prints a link for each run that ends; stdout is the command's result.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # MLflow's own retries take up to four minutes, in which a sender could not be stopped.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # Saving a model would otherwise ask for the packages' newest versions.
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
+}
+
+
+@dataclass(frozen=True)
+class TrackingStore:
+    """Address of MLflow's runs and models.
+
+    Args:
+        uri: `http(s)://...` of an `mlflow server`, or an absolute database URI.
+        artifact_root: URI of the folder for files; None: the server decides.
+    """
+
+    uri: str
+    artifact_root: str | None
+
+    @classmethod
+    def of_home(cls, home: Path) -> "TrackingStore":
+        """The default: an SQLite file and a folder in the sweep's home."""
+        # Absolute, since trials change the working directory and MLflow resolves late.
+        folder = home.absolute()
+        return cls(f"sqlite:///{folder / DATABASE_FILE}", (folder / ARTIFACT_FOLDER).as_uri())
+
+    @classmethod
+    def of(cls, uri: str | None, home: Path) -> "TrackingStore":
+        """The store that `--tracking-uri` names; None: the default of the home.
+
+        Raises:
+            TrackingError: MLflow has no run table behind a URI of this kind.
+        """
+        if uri is None:
+            return cls.of_home(home)
+        scheme = urlsplit(uri).scheme
+        if scheme in _SERVER_SCHEMES:
+            return cls(uri.rstrip("/"), None)
+        if scheme.split("+")[0] not in _DATABASE_SCHEMES:
+            raise TrackingError(
+                f"--tracking-uri {uri!r} cannot hold runs; give the address of an `mlflow server` "
+                "(http://host:5000) or a database (sqlite:////absolute/file.db, postgresql://...)"
+            )
+        file = _sqlite_file(uri)
+        folder = file.parent if file else home.absolute()
+        return cls(uri, (folder / ARTIFACT_FOLDER).as_uri())
+
+    @property
+    def is_server(self) -> bool:
+        """Whether an `mlflow server` answers there."""
+        return urlsplit(self.uri).scheme in _SERVER_SCHEMES
+
+    @property
+    def short_name(self) -> str:
+        """Letters for a file's name, different for each URI."""
+        return hashlib.sha256(self.uri.encode()).hexdigest()[:8]
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file; None: it is a server or another database."""
+        return _sqlite_file(self.uri)
+
+    def check_exists(self) -> None:
+        """Refuse an SQLite file that is not there or empty, before something would make tables.
+
+        Raises:
+            TrackingError: There is nothing.
+        """
+        path = self.database
+        if path is not None and not (path.exists() and path.stat().st_size):
+            raise TrackingError(
+                f"there is no MLflow database at {path}; `prvr-sweep launch` makes it, "
+                "`prvr-sweep sync` fills one that was lost; --home or --tracking-uri name another "
+                "place"
+            )
+
+
+def experiment_name(data_set: str) -> str:
+    """MLflow experiment, and registered model, of a data set.
+
+    One experiment per data set, not per sweep: a user asks which settings are best on this data,
+    over all sweeps; MLflow sorts, filters and compares within one experiment, where each sweep is
+    a parent run with its trials folded beneath; and its name is then the registered model's.
+    """
+    # Letters that MLflow takes in a model's name and in a filter.
+    return f"prvr-{re.sub(r'[^A-Za-z0-9_.-]+', '-', data_set)}"
+
+
+def settle_mlflow(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Silence MLflow and keep it off the Internet; to be called before it is imported.
+
+    What the user has set stays as it is.
+    """
+    for name, value in _ENVIRONMENT.items():
+        environment.setdefault(name, value)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    if parts.scheme.split("+")[0] != "sqlite":
+        return None
+    path = Path(parts.path.removeprefix("/"))
+    if not path.is_absolute():
+        raise TrackingError(
+            f"--tracking-uri {uri!r} names a file relative to the working directory, which "
+            f"differs from process to process; write sqlite:///{path.absolute()}"
+        )
+    return path

@@ -1,0 +1,283 @@
+"""Writes a sweep's runs to MLflow so that writing them again changes nothing.
+
+Imports MLflow, which takes seconds: `mlflow_tracker` imports this module only when it starts.
+Only `MlflowClient` is used: the fluent functions keep the tracking URI and the active run in
+globals that belong to the user.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from requests.exceptions import ConnectionError as NoConnectionError
+from requests.exceptions import Timeout
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.base.errors import TrackingError, TrackingOutageError
+from orchestrator.base.new_database import make_whole
+from orchestrator.base.sqlite_files import what_is_torn
+from orchestrator.tracking.store import TrackingStore, experiment_name
+from orchestrator.tracking.view import (
+    SWEEP_ID_TAG,
+    SWEEP_TAG,
+    TRIAL_TAG,
+    RunChange,
+    RunIdentity,
+)
+
+# Limits of one `log_batch`, checked by MLflow's `utils.validation`.
+METRICS_PER_CALL = 1000
+PARAMS_PER_CALL = 100
+TAGS_PER_CALL = 100
+_LONGEST_PARAM = 6000
+_LONGEST_TAG = 8000
+
+_RUNS_PER_PAGE = 1000
+_BAD_REQUEST = 400
+_PARENT_TAG = "mlflow.parentRunId"
+_EXPERIMENT_TAGS = {
+    # What the experiment is for, in MLflow's words; else its UI guesses. (Which view 3.17 opens
+    # depends on the address alone, see `tracking_ui.page_addresses`.)
+    "mlflow.experimentKind": "custom_model_development",
+}
+_SOURCE_TAGS = {"mlflow.source.name": "prvr-sweep", "mlflow.source.type": "LOCAL"}
+
+# SQLite's words for a file that it cannot read.
+_DAMAGED = ("malformed", "not a database")
+_DAMAGED_ADVICE = (
+    "put a copy of the file back, or move it away and `prvr-sweep resume` each sweep of the home, "
+    "which sends everything again and registers the models"
+)
+
+T = TypeVar("T")
+
+
+def connect(store: TrackingStore) -> MlflowClient:
+    """Client of a store's runs and models; an SQLite file is made if it is missing.
+
+    Raises:
+        TrackingOutageError: The file cannot be made, or has lost its end.
+    """
+    try:
+        _make_database(store)
+    except (OSError, SQLAlchemyError) as error:
+        raise TrackingOutageError(f"cannot make {store.uri}: {_first_line(error)}") from error
+    return MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
+
+
+def _make_database(store: TrackingStore) -> None:
+    path = store.database
+    if path is None:
+        return
+    # In an empty file MLflow makes its tables as in a new one.
+    is_empty = path.exists() and not path.stat().st_size
+    if not is_empty and (lacks := what_is_torn(path)):
+        raise TrackingOutageError(f"{path}: {lacks}; {_DAMAGED_ADVICE}")
+    make_whole(path, lambda url: SqlAlchemyStore(url, store.artifact_root).engine.dispose())
+
+
+class MlflowWriter:
+    """The runs of one sweep in one experiment.
+
+    Runs are looked up by tag before they are made, since MLflow takes no run id of ours.
+
+    Args:
+        client: Where to write.
+        artifact_root: Parent of a new experiment's folder for files; None: the server decides.
+        experiment: Name of the experiment.
+        sweep_id: What tells the sweep from others of its name.
+        refuse: Takes a line about each thing that MLflow will never take.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        artifact_root: str | None,
+        experiment: str,
+        sweep_id: str,
+        refuse: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._artifact_root = artifact_root
+        self._experiment = experiment
+        self._sweep_id = sweep_id
+        self._experiment_id: str | None = None
+        self._runs: dict[int | None, str] = {}
+        self._refuse = refuse
+
+    def knows_sweep(self) -> bool:
+        """Whether the sweep's own run is in the store; makes nothing there."""
+        if self._client.get_experiment_by_name(self._experiment) is None:
+            return False
+        self._find()
+        return None in self._runs
+
+    def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
+        """Bring runs up to date, made where they are missing.
+
+        Args:
+            changes: What to add; may have been added before.
+            parent: The sweep's own run.
+
+        Raises:
+            MlflowException: The store cannot be reached; all is to be written again.
+        """
+        if self._experiment_id is None:
+            self._find()
+        self._run_id(RunChange(parent, tags={SWEEP_TAG: parent.name}))
+        for change in changes:
+            self._write_run(self._run_id(change), change)
+
+    def _write_run(self, run_id: str, change: RunChange) -> None:
+        self._log_params(run_id, change.params)
+        tags = [RunTag(key, value[:_LONGEST_TAG]) for key, value in change.tags.items()]
+        for some_tags in _chunks(tags, TAGS_PER_CALL):
+            self._log(run_id, tags=some_tags)
+        metrics = [Metric(m.key, m.value, m.timestamp_ms, m.step) for m in change.metrics]
+        for some_metrics in _chunks(metrics, METRICS_PER_CALL):
+            self._log(run_id, metrics=some_metrics)
+        for name, text in change.texts.items():
+            self._client.log_text(run_id, text, name)
+        if change.renamed:
+            self._client.update_run(run_id, name=change.run.name)
+        if change.end_ms is not None:
+            self._client.set_terminated(run_id, change.status, change.end_ms)
+        elif change.status is not None:
+            self._client.update_run(run_id, change.status)
+
+    def _log_params(self, run_id: str, params: dict[str, str]) -> None:
+        if not params:
+            return
+        # MLflow refuses a whole call if one value differs from what the run has; a sweep that was
+        # resumed with more trials has such values, and shows the new ones as tags.
+        there = self._client.get_run(run_id).data.params
+        cut = {key: value[:_LONGEST_PARAM] for key, value in params.items()}
+        new = [Param(key, value) for key, value in cut.items() if key not in there]
+        changed = [
+            RunTag(f"prvr.changed.{key}", value[:_LONGEST_TAG])
+            for key, value in cut.items()
+            if there.get(key, value) != value
+        ]
+        for some_params in _chunks(new, PARAMS_PER_CALL):
+            self._log(run_id, params=some_params)
+        for some_tags in _chunks(changed, TAGS_PER_CALL):
+            self._log(run_id, tags=some_tags)
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        try:
+            self._client.log_batch(run_id, metrics, params, tags, synchronous=True)
+        except MlflowException as error:
+            # What MLflow calls malformed today it will call malformed for ever: one such row
+            # must not keep all others waiting.
+            if error.get_http_status_code() != _BAD_REQUEST:
+                raise
+            self._refuse(_first_line(error))
+
+    def _run_id(self, change: RunChange) -> str:
+        trial = change.run.trial
+        if trial not in self._runs:
+            self._runs[trial] = self._create(change)
+        return self._runs[trial]
+
+    def _create(self, change: RunChange) -> str:
+        tags = {**_SOURCE_TAGS, **change.tags, SWEEP_ID_TAG: self._sweep_id}
+        if change.run.trial is not None:
+            tags[_PARENT_TAG] = self._runs[None]
+            tags[TRIAL_TAG] = str(change.run.trial)
+        short = {key: value[:_LONGEST_TAG] for key, value in tags.items()}
+        run = self._client.create_run(
+            self._experiment_id, change.run.start_ms, short, change.run.name
+        )
+        return str(run.info.run_id)
+
+    def _find(self) -> None:
+        self._experiment_id = self._find_experiment()
+        for run in self._sweep_runs(self._experiment_id):
+            trial = run.data.tags.get(TRIAL_TAG)
+            self._runs[None if trial is None else int(trial)] = run.info.run_id
+
+    def _sweep_runs(self, experiment_id: str) -> Iterator[Run]:
+        wanted = f"tags.`{SWEEP_ID_TAG}` = '{self._sweep_id}'"
+        token: str | None = None
+        while True:
+            page: PagedList[Run] = self._client.search_runs(
+                [experiment_id], wanted, max_results=_RUNS_PER_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _find_experiment(self) -> str:
+        experiment = self._client.get_experiment_by_name(self._experiment)
+        if experiment is None:
+            return self._create_experiment()
+        _refuse_deleted(experiment)
+        return str(experiment.experiment_id)
+
+    def _create_experiment(self) -> str:
+        root = self._artifact_root
+        location = f"{root.rstrip('/')}/{self._experiment}" if root else None
+        return str(
+            self._client.create_experiment(self._experiment, location, dict(_EXPERIMENT_TAGS))
+        )
+
+
+def _refuse_deleted(experiment: Experiment) -> None:
+    if experiment.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the MLflow experiment {experiment.name!r} was deleted; restore it with `mlflow "
+            f"experiments restore -x {experiment.experiment_id}`, or remove it for good with "
+            "`mlflow gc`"
+        )
+
+
+def experiment_ids(client: MlflowClient) -> dict[str, str]:
+    """Experiments of our data sets by name."""
+    wanted = f"name LIKE '{experiment_name('')}%'"
+    return {one.name: one.experiment_id for one in client.search_experiments(filter_string=wanted)}
+
+
+def describe(error: Exception, uri: str) -> str:
+    """One line for the user about an error on the way to MLflow."""
+    return f"MLflow at {uri} does not take results: {reason(error)}"
+
+
+def reason(error: BaseException) -> str:
+    """What an error of MLflow comes to, without the machinery that it went through."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Timeout):
+            return "no answer in time"
+        if isinstance(cause, NoConnectionError):
+            return "it cannot be reached" + _system_reason(cause)
+        cause = cause.__cause__ or cause.__context__
+    found = _first_line(error)
+    return f"{found}; {_DAMAGED_ADVICE}" if any(one in found for one in _DAMAGED) else found
+
+
+def _system_reason(error: BaseException) -> str:
+    # Somewhere inside: `... [Errno 111] Connection refused"))`
+    found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", str(error))
+    return f" ({found[1]})" if found else ""
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,239 @@
+"""A folder on any file system that pyarrow.fs opens: local, NFS, s3://.
+
+A file appears whole or not at all. Locally it is written beside its place, flushed to disk and
+renamed; an object store shows an object only when its upload is complete.
+
+An S3 folder is `s3://bucket/path`, for servers other than Amazon's with
+`?endpoint_override=host%3Aport&scheme=http&region=...`, or with the variable `AWS_ENDPOINT_URL`,
+which pyarrow reads. Credentials come from where Amazon's tools take them: `AWS_ACCESS_KEY_ID` and
+`AWS_SECRET_ACCESS_KEY`, a profile in `~/.aws`, or the role of the machine. They have no place in
+the URI, which goes into the study, into MLflow and into messages.
+
+pyarrow asks a server that refuses or is overloaded again for 6 s; where nobody answers at all, it
+takes one to two minutes to give up.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from pyarrow import fs
+
+from prvr_model.errors import PrvrError
+from prvr_model.files.durable import sync_folder
+
+# `user:secret@` before the host; a colon before digits alone is a port.
+_SECRET = re.compile(r"^(\w+)://[^/@:?#]*:(?!\d+/)[^@?#]*@")
+
+
+class StorageError(PrvrError):
+    """A folder's URI cannot be opened or a file in it cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by URI; it need not exist before something is written into it."""
+
+    filesystem: fs.FileSystem
+    path: str
+    uri: str
+
+    @classmethod
+    def open(cls, location: str | Path) -> "Folder":
+        """Folder of an absolute local path or a URI that pyarrow.fs knows.
+
+        Raises:
+            StorageError: The location is relative, of an unknown kind, or holds a secret.
+        """
+        text = str(location)
+        if found := _SECRET.match(text):
+            raise StorageError(
+                f"{found[1]}://...: holds a password or secret key, and is shown and kept in many "
+                "places; leave it out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use "
+                "a profile or the machine's role"
+            )
+        if "://" not in text and not Path(text).is_absolute():
+            raise StorageError(f"{text}: give an absolute path or a URI, not a relative path")
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except (ValueError, OSError) as error:
+            raise StorageError(f"{text}: cannot be opened as a storage folder: {error}") from error
+        if not path:
+            raise StorageError(f"{text}: names no folder; give a bucket and a path in it")
+        return cls(filesystem, path, text)
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def child(self, name: str) -> "Folder":
+        """Folder below this one."""
+        return Folder(self.filesystem, f"{self.path}/{name}", self.locate(name))
+
+    def locate(self, name: str) -> str:
+        """URI of something in the folder, options of the server included."""
+        return uri_below(self.uri, name)
+
+    def exists(self, name: str) -> bool:
+        """Whether a file of this name is in the folder.
+
+        Raises:
+            StorageError: It cannot be found out.
+        """
+        try:
+            info = self.filesystem.get_file_info(f"{self.path}/{name}")
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be looked for: {error}") from error
+        return bool(info.type == fs.FileType.File)
+
+    def names(self) -> list[str]:
+        """Names of the files in the folder, sorted; empty where the folder does not exist.
+
+        Raises:
+            StorageError: It cannot be found out.
+        """
+        return [info.base_name for info in self._infos()]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file in the folder, by name; empty where the folder does not exist.
+
+        Raises:
+            StorageError: It cannot be found out.
+        """
+        return {info.base_name: int(info.size) for info in self._infos()}
+
+    def read_bytes(self, name: str) -> bytes:
+        """Content of a file.
+
+        Raises:
+            StorageError: The file is missing or cannot be read.
+        """
+        try:
+            with self.filesystem.open_input_stream(f"{self.path}/{name}") as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
+
+    def read_pieces(self, name: str, offset: int, piece_bytes: int) -> Iterator[bytes]:
+        """Content of a file from an offset on, a piece at a time.
+
+        Raises:
+            StorageError: The file is missing or cannot be read.
+        """
+        try:
+            with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
+                stream.seek(offset)
+                while piece := stream.read(piece_bytes):
+                    yield piece
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file whole, in place of one of the same name.
+
+        Raises:
+            StorageError: The folder cannot be written, e.g. full or read-only; a file that was
+                there before is intact.
+        """
+        try:
+            if self._is_local:
+                _write_local(Path(self.path) / name, content)
+            else:
+                # In a thread of its own: a stream that Ctrl-C drops is closed, and closing it
+                # would show an empty object in place of the old one. So the upload goes on.
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(self._upload, name, content).result()
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be written: {error}") from error
+
+    def copy_from(self, source: "Folder", name: str) -> None:
+        """Have a file of another folder here too, in place of one of the same name.
+
+        On one disk both folders name the same content. That is safe since files here are replaced
+        and never changed in place, and costs no room until one of them goes.
+
+        Raises:
+            StorageError: It cannot be read, or not be written here.
+        """
+        if self._is_local and source._is_local:
+            here, there = (Path(one.path) / name for one in (self, source))
+            if here.exists() and there.exists() and here.samefile(there):
+                return
+            with suppress(OSError):  # other disks, and file systems without links
+                return _link_local(there, here)
+        self.write_bytes(name, source.read_bytes(name))
+
+    def delete(self, name: str) -> None:
+        """Delete a file.
+
+        Raises:
+            StorageError: The file is missing or cannot be deleted.
+        """
+        try:
+            self.filesystem.delete_file(f"{self.path}/{name}")
+        except OSError as error:
+            raise StorageError(f"{self.locate(name)}: cannot be deleted: {error}") from error
+
+    def remove_partial_files(self) -> None:
+        """Remove what a process that was killed while it wrote here has left.
+
+        Only where nobody else writes into the folder. Object stores keep nothing that can be seen.
+        """
+        if self._is_local and Path(self.path).is_dir():
+            for one in Path(self.path).glob(".*.partial"):
+                one.unlink(missing_ok=True)
+
+    def _infos(self) -> list[fs.FileInfo]:
+        """Files in the folder, sorted by name."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        try:
+            infos = self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise StorageError(f"{self.uri}: cannot be listed: {error}") from error
+        files = [info for info in infos if info.type == fs.FileType.File]
+        return sorted(files, key=lambda info: info.base_name)
+
+    def _upload(self, name: str, content: bytes) -> None:
+        with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+            stream.write(content)
+
+
+def uri_below(place: str, name: str) -> str:
+    """Path or URI of something in a folder; the options of a URI stay at its end."""
+    if "://" not in place:
+        return f"{place.rstrip('/')}/{name}"
+    path, mark, options = place.partition("?")
+    return f"{path.rstrip('/')}/{quote(name)}{mark}{options}"
+
+
+def _link_local(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        os.link(source, temporary)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_local(target: Path, content: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Not `tempfile`: its files are their owner's alone, and a team shares its storage.
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+        sync_folder(target.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,100 @@
+"""A split prepared for the model: resampled frames, clips, segments and caption tokens.
+
+All large arrays are mapped from `frozen_cache`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from prvr_model.inputs.preparation import Preparation
+from prvr_model.inputs.prepared_cache import Arrays, FrozenCache
+from prvr_model.inputs.token_merging import choose_levels
+from prvr_model.settings import Settings
+from prvr_model.store.reader import FeatureStore
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """Arrays of a split; rows of `frames`, `clips` and `tokens` have norm 1.
+
+    Args:
+        frames: Resampled frames.
+        clips: Merged clips.
+        clip_sizes: Frames in each clip.
+        frame_to_clip: Clip of each frame.
+        segment_of_clip: CBVA segment of each clip at the video's level; each clip its own
+            where the term is off or the split is not trained on.
+        tokens: Token features of all captions, one after the other.
+        token_offsets: First token of each caption, and the end.
+        caption_video: Video of each caption.
+        caption_order: Captions sorted by video.
+        caption_starts: First caption of each video in `caption_order`, and the end.
+    """
+
+    frames: Float[np.ndarray, "videos frames dim"]
+    clips: Float[np.ndarray, "videos clips dim"]
+    clip_sizes: Float[np.ndarray, "videos clips"]
+    frame_to_clip: Int[np.ndarray, "videos frames"]
+    segment_of_clip: Int[np.ndarray, "videos clips"]
+    tokens: Float[np.ndarray, "tokens text_dim"]
+    token_offsets: Int[np.ndarray, "captions_plus_one"]
+    caption_video: Int[np.ndarray, "captions"]
+    caption_order: Int[np.ndarray, "captions"]
+    caption_starts: Int[np.ndarray, "videos_plus_one"]
+
+    @property
+    def num_videos(self) -> int:
+        """Number of videos."""
+        return len(self.frames)
+
+    @property
+    def num_captions(self) -> int:
+        """Number of captions."""
+        return len(self.caption_video)
+
+    def captions_of(self, videos: Int[np.ndarray, "batch"]) -> Int[np.ndarray, "captions"]:
+        """Captions of some videos, each video's one after the other, in the videos' order."""
+        starts, ends = self.caption_starts[videos], self.caption_starts[videos + 1]
+        counts = ends - starts
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        captions: np.ndarray = self.caption_order[np.repeat(starts, counts) + within]
+        return captions
+
+
+def prepare_split(store: FeatureStore, name: str, settings: Settings) -> PreparedSplit:
+    """Prepare a split, or map what was prepared before.
+
+    Raises:
+        StoreError: The store has no such split, or what is prepared cannot be written.
+    """
+    split = store.split(name)
+    preparation = Preparation(split, store.manifest, settings)
+    cache = FrozenCache(store.path, store.manifest.fingerprint)
+    made = cache.groups(preparation.keys(), preparation.build)
+    order = np.argsort(split.caption_video, kind="stable")
+    counts = np.bincount(split.caption_video, minlength=len(split.video_ids))
+    return PreparedSplit(
+        frames=made["frames"]["frames"],
+        clips=made["clips"]["clips"],
+        clip_sizes=made["clips"]["sizes"],
+        frame_to_clip=made["clips"]["frame_to_clip"],
+        segment_of_clip=_segments(made, settings.losses.tau),
+        tokens=made["tokens"]["tokens"],
+        token_offsets=made["tokens"]["offsets"],
+        caption_video=np.asarray(split.caption_video),
+        caption_order=order,
+        caption_starts=np.concatenate([[0], np.cumsum(counts)]),
+    )
+
+
+def _segments(made: Mapping[str, Arrays], tau: float) -> Int[np.ndarray, "videos clips"]:
+    """Segment of each clip at the level that the video's connectivity chooses."""
+    num_videos, num_clips = made["clips"]["sizes"].shape
+    if "segments" not in made:
+        return np.tile(np.arange(num_clips), (num_videos, 1))
+    tree, plans = made["segments"]["tree"], made["segments"]["plans"]
+    chosen = choose_levels(tree, tau, plans.shape[1])
+    return np.asarray(plans[np.arange(num_videos), chosen])

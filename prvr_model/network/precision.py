@@ -1,0 +1,96 @@
+"""The model's encoders as the speed settings run them: in which precision, compiled or not.
+
+Everybody who trains or evaluates encodes through here. What comes out has the type of the
+model's weights, so losses, scores and metrics know nothing of the precision.
+"""
+
+import os
+import shutil
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from prvr_model.errors import SettingsError
+from prvr_model.inputs.batching import Batch
+from prvr_model.network.micro_batches import encode_in_parts, num_parts
+from prvr_model.network.model import EncodedVideos, MscModel
+from prvr_model.settings import SpeedSettings
+
+
+class Encoders:
+    """Encoders of a model.
+
+    The model's own methods are compiled, not its modules: names of weights and checkpoints are
+    the same with and without.
+
+    Args:
+        model: The model; its mode decides on dropout.
+        speed: Precision, compilation and micro-batches; default: float32, not compiled, none.
+
+    Raises:
+        SettingsError: `speed.compile` is asked for where nothing can be compiled.
+    """
+
+    def __init__(self, model: MscModel, speed: SpeedSettings | None = None) -> None:
+        speed = speed or SpeedSettings()
+        self.model = model
+        self.device = model.mixing_token.device
+        self._dtype = model.mixing_token.dtype
+        self._precision = speed.precision
+        self._micro_batch_videos = speed.micro_batch_videos
+        self._videos, self._captions = model.encode_videos, model.encode_captions
+        if speed.compile:
+            _check_compiler(self.device)
+            self._videos = torch.compile(self._videos)
+            # Every batch has another number of captions and another longest one.
+            self._captions = torch.compile(self._captions, dynamic=True)
+
+    def batch(self, batch: Batch) -> tuple[EncodedVideos, Float[Tensor, "captions hidden"]]:
+        """Videos and captions of a training batch, in micro-batches where speed says so."""
+        parts = num_parts(len(batch.frames), self._micro_batch_videos)
+        videos = encode_in_parts(self.videos, parts, batch.frames, batch.clips, batch.clip_sizes)
+        queries = encode_in_parts(self.captions, parts, batch.tokens, batch.tokens_valid)
+        encoded = EncodedVideos(
+            torch.cat([one.clips for one in videos]), torch.cat([one.frames for one in videos])
+        )
+        return encoded, torch.cat(queries)
+
+    def videos(
+        self,
+        frames: Float[Tensor, "videos frames features"],
+        clips: Float[Tensor, "videos clips features"],
+        clip_sizes: Float[Tensor, "videos clips"],
+    ) -> EncodedVideos:
+        """Encode as `MscModel.encode_videos` does."""
+        with self._rounding():
+            encoded = self._videos(frames, clips, clip_sizes)
+        return EncodedVideos(encoded.clips.to(self._dtype), encoded.frames.to(self._dtype))
+
+    def captions(
+        self,
+        tokens: Float[Tensor, "captions length features"],
+        tokens_valid: Bool[Tensor, "captions length"],
+    ) -> Float[Tensor, "captions hidden"]:
+        """Encode as `MscModel.encode_captions` does."""
+        with self._rounding():
+            queries = self._captions(tokens, tokens_valid)
+        return queries.to(self._dtype)
+
+    def _rounding(self) -> AbstractContextManager[object]:
+        if self._precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """On a CPU `torch.compile` makes C++; said here, since torch says it in pages of traceback."""
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if device.type == "cpu" and shutil.which(name) is None:
+        message = (
+            f"found true; on a CPU it needs a C++ compiler, and {name} is not there; install one, "
+            "name another in the environment variable CXX, or leave compile out"
+        )
+        raise SettingsError([("speed.compile", message)])

@@ -1,0 +1,303 @@
+"""Evaluation of a model on a split: scores of both branches, ranks, recalls, collapse.
+
+Source: the MSC paper, scores and the task.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from prvr_model.files.folder import Folder
+from prvr_model.inputs.batching import blocks_of, pad_tokens
+from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
+from prvr_model.network.model import EncodedVideos, MscModel
+from prvr_model.network.precision import Encoders
+from prvr_model.network.similarity import unit_rows
+from prvr_model.process_group import ALONE, Shards, Workers
+from prvr_model.retrieval.collapse import GroupSums, rank_correlation, similarity_metrics
+from prvr_model.retrieval.metrics import (
+    Relevance,
+    best_ranks,
+    best_ranks_of_workers,
+    recalls,
+    relevance_of_same_text,
+    single_relevance,
+)
+from prvr_model.settings import EvaluationSettings, ModelSettings, SpeedSettings
+from prvr_model.store.reader import FeatureStore, StoreSplit
+from prvr_model.training.checkpoint import load_best
+
+# Videos encoded at once.
+_ENCODING_BLOCK = 64
+# Similarities of one block of scores. On a processor the block should stay in its cache between
+# the product and the maximum (16 MiB); an accelerator wants few large products.
+_BLOCK_ELEMENTS = {"cpu": 1 << 22}
+_ACCELERATOR_BLOCK_ELEMENTS = 1 << 26
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a split.
+
+    Args:
+        metrics: `R1`, `R5`, `R10`, `R100`, `SumR` of the fused scores, and the same below
+            `clip/` and `frame/`, percent; below `collapse/` the diagnostics of
+            `collapse_metrics`.
+        ranks: Fused rank of each caption's best correct video, from 1.
+    """
+
+    metrics: dict[str, float]
+    ranks: Int[np.ndarray, "captions"]
+
+
+def build_relevance(split: StoreSplit, settings: EvaluationSettings) -> Relevance:
+    """Correct videos of each caption of a split."""
+    owners = torch.from_numpy(np.array(split.caption_video))
+    if settings.relevance == "annotation":
+        return single_relevance(owners)
+    _, text_ids = np.unique(np.asarray(split.caption_texts), return_inverse=True)
+    return relevance_of_same_text(owners, torch.from_numpy(text_ids.astype(np.int64)))
+
+
+@torch.no_grad()
+def evaluate(
+    model: MscModel,
+    split: PreparedSplit,
+    relevance: Relevance,
+    speed: SpeedSettings,
+    encoders: Encoders | None = None,
+    workers: Workers = ALONE,
+) -> Evaluation:
+    """Rank all videos of the split for each of its captions.
+
+    Gallery and captions are encoded once; scores pass in blocks, and only ranks are kept of them.
+    Several workers encode a part each and score all captions against their own videos; all of
+    them return the same.
+
+    Args:
+        model: The model; its mode is the same afterwards.
+        split: Videos and captions.
+        relevance: Correct videos of each caption.
+        speed: Block of captions, and how the model encodes where `encoders` is None.
+        encoders: The model's encoders where they were made before.
+        workers: Who evaluates together.
+    """
+    part = _Part.of(split, workers)
+    encoders = encoders or Encoders(model, speed)
+    was_training = model.training
+    model.eval()
+    gallery = _encode_gallery(encoders, split, part.own_videos)
+    own = _encode_captions(encoders, split, part.own_captions, speed.evaluation_block)
+    model.train(was_training)
+    queries = workers.all_rows(own, part.captions)
+    ranks = rank_gallery(
+        queries, gallery, relevance, model.settings, speed.evaluation_block, workers, part.videos
+    )
+    metrics = {**rank_metrics(ranks), **collapse_metrics(split, queries, gallery, part)}
+    return Evaluation(metrics, ranks["fused"].numpy().astype(np.int32))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one worker evaluates."""
+
+    workers: Workers
+    videos: Shards
+    captions: Shards
+
+    @classmethod
+    def of(cls, split: PreparedSplit, workers: Workers) -> "_Part":
+        sizes = (split.num_videos, split.num_captions)
+        return cls(workers, *(Shards.even(size, workers.size) for size in sizes))
+
+    @property
+    def own_videos(self) -> slice:
+        return self.videos.rows(self.workers.rank)
+
+    @property
+    def own_captions(self) -> slice:
+        return self.captions.rows(self.workers.rank)
+
+
+def evaluate_checkpoint(
+    folder: Folder, store: FeatureStore, split: str, speed: SpeedSettings
+) -> Evaluation:
+    """Evaluate a trial's best epoch on any split of its store, in the trial's precision.
+
+    Never compiled: that takes longer than to encode once.
+    """
+    # Sums are split by thread: as many as in training, or the last bits differ.
+    torch.set_num_threads(speed.threads)
+    saved = load_best(folder)
+    return evaluate(
+        saved.build(torch.device(speed.device)),
+        prepare_split(store, split, saved.settings),
+        build_relevance(store.split(split), saved.settings.evaluation),
+        speed.model_copy(update={"compile": False}),
+    )
+
+
+def _encode_gallery(encoders: Encoders, split: PreparedSplit, videos: slice) -> EncodedVideos:
+    """Both encodings of some videos, rows of norm 1."""
+    token, settings = encoders.model.mixing_token, encoders.model.settings
+    # Filled in place: joining parts at the end would hold the gallery twice.
+    clips, frames = (
+        token.new_empty((videos.stop - videos.start, rows, settings.hidden_size))
+        for rows in (settings.num_clips, settings.num_frames)
+    )
+    for rows in blocks_of(videos, _ENCODING_BLOCK):
+        parts = (split.frames[rows], split.clips[rows], split.clip_sizes[rows])
+        encoded = encoders.videos(*(_on_device(part, token.device) for part in parts))
+        places = slice(rows.start - videos.start, rows.stop - videos.start)
+        clips[places] = unit_rows(encoded.clips)
+        frames[places] = unit_rows(encoded.frames)
+    return EncodedVideos(clips, frames)
+
+
+def _encode_captions(
+    encoders: Encoders, split: PreparedSplit, captions: slice, block: int
+) -> Float[Tensor, "captions hidden"]:
+    """Query vectors of some captions, of norm 1."""
+    token, settings = encoders.model.mixing_token, encoders.model.settings
+    parts = [token.new_empty((0, settings.hidden_size))]
+    for rows in blocks_of(captions, block):
+        tokens = pad_tokens(split, np.arange(rows.start, rows.stop), encoders.device)
+        parts.append(unit_rows(encoders.captions(tokens.features, tokens.valid)))
+    return torch.cat(parts)
+
+
+def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    # A copy: the array is mapped read-only, and torch wants memory that it may write.
+    return torch.from_numpy(np.array(array)).to(device)
+
+
+@torch.no_grad()
+def rank_gallery(
+    unit_queries: Float[Tensor, "captions hidden"],
+    gallery: EncodedVideos,
+    relevance: Relevance,
+    settings: ModelSettings,
+    block: int,
+    workers: Workers = ALONE,
+    videos: Shards | None = None,
+) -> dict[str, Int[Tensor, "captions"]]:
+    """Rank of each caption's best correct video by clip, frame and fused scores, on the host.
+
+    Args:
+        unit_queries: Query vectors, rows of norm 1.
+        gallery: Encoded videos, rows of norm 1.
+        relevance: Correct videos of each caption.
+        settings: Weights of the fused score.
+        block: Captions scored at once.
+        workers: Who ranks together, each with its own part of the gallery.
+        videos: How the gallery is spread over them; None: `gallery` is all of it.
+    """
+    ranks: dict[str, list[Tensor]] = {"clip": [], "frame": [], "fused": []}
+    for start in range(0, len(unit_queries), block):
+        rows = slice(start, start + block)
+        correct = Relevance(relevance.block(rows).videos.to(unit_queries.device))
+        for name, scores in gallery_scores(unit_queries[rows], gallery, settings).items():
+            found = (
+                best_ranks(scores, correct)
+                if videos is None or workers.size == 1
+                else best_ranks_of_workers(scores, correct, workers, videos)
+            )
+            ranks[name].append(found)
+    return {name: torch.cat(parts).cpu() for name, parts in ranks.items()}
+
+
+def rank_metrics(ranks: Mapping[str, Int[Tensor, "captions"]]) -> dict[str, float]:
+    """Recalls of ranks by branch: those of `fused` plainly, the others below their name."""
+    metrics = recalls(ranks["fused"])
+    for branch in ("clip", "frame"):
+        found = recalls(ranks[branch])
+        metrics.update({f"{branch}/{name}": value for name, value in found.items()})
+    return metrics
+
+
+def gallery_scores(
+    unit_queries: Float[Tensor, "captions hidden"], gallery: EncodedVideos, settings: ModelSettings
+) -> dict[str, Float[Tensor, "captions videos"]]:
+    """Clip, frame and fused scores of queries against a gallery, all of norm 1."""
+    clip = _scores_in_blocks(unit_queries, gallery.clips)
+    frame = _scores_in_blocks(unit_queries, gallery.frames)
+    fused = settings.clip_score_weight * clip + settings.frame_score_weight * frame
+    return {"clip": clip, "frame": frame, "fused": fused}
+
+
+def _scores_in_blocks(
+    unit_queries: Float[Tensor, "captions hidden"], unit_videos: Float[Tensor, "videos rows hidden"]
+) -> Float[Tensor, "captions videos"]:
+    """Largest cosine over each video's rows, a block of videos at a time in one buffer.
+
+    Memory does not grow with the gallery, and no block's products are allocated anew.
+    """
+    num_queries, num_rows = len(unit_queries), unit_videos.shape[1]
+    elements = _block_elements(unit_queries.device)
+    block = max(1, min(len(unit_videos), elements // (num_queries * num_rows)))
+    buffer = unit_queries.new_empty(num_queries * block * num_rows)
+    scores = unit_queries.new_empty((num_queries, len(unit_videos)))
+    for start in range(0, len(unit_videos), block):
+        videos = unit_videos[start : start + block]
+        # A view of the buffer that is contiguous also for the last, smaller block.
+        products = buffer[: num_queries * len(videos) * num_rows].view(num_queries, -1)
+        torch.mm(unit_queries, videos.flatten(0, 1).T, out=products)
+        torch.amax(
+            products.unflatten(1, videos.shape[:2]), dim=2, out=scores[:, start : start + block]
+        )
+    return scores
+
+
+def _block_elements(device: torch.device) -> int:
+    return _BLOCK_ELEMENTS.get(device.type, _ACCELERATOR_BLOCK_ELEMENTS)
+
+
+@torch.no_grad()
+def collapse_metrics(
+    split: PreparedSplit,
+    unit_queries: Float[Tensor, "captions hidden"],
+    gallery: EncodedVideos,
+    part: "_Part | None" = None,
+) -> dict[str, float]:
+    """Collapse diagnostics, in names below `collapse/`.
+
+    `query_*` and `clip_*` are mean similarities of learned vectors (see `similarity_metrics`),
+    `teacher_query_*` and `teacher_clip_*` those of the foundation model's sentence vectors and
+    input clips, which no training changes; `query_spearman` is the rank correlation of the
+    learned with the teacher's query similarities. What a split cannot define is left out. The
+    gallery is that of one's own part; None: all of it.
+    """
+    part = part or _Part.of(split, ALONE)
+    device = unit_queries.device
+    teacher = unit_rows(_on_device(split.tokens[split.token_offsets[1:] - 1], device))
+    owners = _on_device(split.caption_video, device)
+    kinds = {
+        "query": GroupSums.of_rows(unit_queries, owners, split.num_videos),
+        "clip": _all(gallery.clips.split(_ENCODING_BLOCK), part),
+        "teacher_query": GroupSums.of_rows(teacher, owners, split.num_videos),
+        "teacher_clip": _all(_input_clips(split, part.own_videos, device), part),
+    }
+    found: dict[str, float] = {}
+    for kind, sums in kinds.items():
+        found.update(similarity_metrics(kind, sums))
+    correlation = rank_correlation(unit_queries, teacher)
+    if correlation is not None:
+        found["query_spearman"] = correlation
+    return {f"collapse/{name}": value for name, value in found.items()}
+
+
+def _all(blocks: Iterable[Float[Tensor, "_ rows dim"]], part: _Part) -> GroupSums:
+    """Sums of all workers' videos, given one's own in blocks."""
+    return GroupSums.of_blocks(blocks).of_all(part.workers, part.videos)
+
+
+def _input_clips(
+    split: PreparedSplit, videos: slice, device: torch.device
+) -> Iterator[Float[Tensor, "videos clips dim"]]:
+    """The model's input clips, rows of norm 1, some videos at a time; once none for none."""
+    for rows in [*blocks_of(videos, _ENCODING_BLOCK)] or [videos]:
+        yield unit_rows(_on_device(split.clips[rows], device))

@@ -1,0 +1,108 @@
+"""Retrieval metrics from a score matrix: ranks by counting, recalls, SumR.
+
+Source: the MSC paper, the task.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from prvr_model.process_group import Shards, Workers
+
+RECALL_DEPTHS = (1, 5, 10, 100)
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Correct videos of every caption, several allowed, as ragged rows.
+
+    Args:
+        videos: Correct columns, padded by repeating the row's first.
+    """
+
+    videos: Int[Tensor, "captions most_correct"]
+
+    def block(self, rows: slice) -> "Relevance":
+        """Relevance of some captions."""
+        return Relevance(self.videos[rows])
+
+
+def single_relevance(video_of_caption: Int[Tensor, "captions"]) -> Relevance:
+    """Relevance where every caption has one correct video."""
+    return Relevance(video_of_caption[:, None])
+
+
+def best_ranks(
+    scores: Float[Tensor, "captions videos"], relevance: Relevance
+) -> Int[Tensor, "captions"]:
+    """Rank of each caption's best correct video, from 1.
+
+    A wrong video with the same score counts as ranked before it, so a model that gives every
+    video one score is at the end. NaN counts against the model too. Other correct videos never
+    count as ranked before.
+    """
+    best = _usable(scores.gather(1, relevance.videos)).amax(dim=1)
+    before = ~(scores < best[:, None])
+    before.scatter_(1, relevance.videos, value=False)
+    return before.sum(dim=1) + 1
+
+
+def best_ranks_of_workers(
+    scores: Float[Tensor, "captions own_videos"],
+    relevance: Relevance,
+    workers: Workers,
+    videos: Shards,
+) -> Int[Tensor, "captions"]:
+    """`best_ranks` over the videos of all workers, each of which knows the scores of its own.
+
+    Args:
+        scores: Scores of all captions against one's own videos; there may be none.
+        relevance: Correct videos, counted over all workers.
+        workers: Who ranks together.
+        videos: How the videos are spread over them.
+    """
+    own = videos.rows(workers.rank)
+    is_own = (relevance.videos >= own.start) & (relevance.videos < own.stop)
+    captions, places = is_own.nonzero(as_tuple=True)
+    columns = relevance.videos[captions, places] - own.start
+    best = scores.new_full((len(scores),), -torch.inf)
+    best.scatter_reduce_(0, captions, _usable(scores[captions, columns]), "amax")
+    before = ~(scores < workers.largest(best)[:, None])
+    before[captions, columns] = False
+    return workers.sum(before.sum(dim=1)) + 1
+
+
+def _usable(scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Scores with NaN as the worst."""
+    return scores.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+
+
+def recalls(ranks: Int[Tensor, "captions"]) -> dict[str, float]:
+    """R@1, 5, 10 and 100 in percent, as `R1` ... `R100`, and their sum `SumR`.
+
+    Raises:
+        ValueError: There are no captions.
+    """
+    if not len(ranks):
+        raise ValueError("recalls of no captions are undefined")
+    found = {f"R{depth}": float((ranks <= depth).double().mean() * 100) for depth in RECALL_DEPTHS}
+    return {**found, "SumR": sum(found.values())}
+
+
+def relevance_of_same_text(
+    video_of_caption: Int[Tensor, "captions"], text_ids: Int[Tensor, "captions"]
+) -> Relevance:
+    """Relevance where a caption is right for every video that has a caption of the same text.
+
+    Args:
+        video_of_caption: Column of each caption's own video.
+        text_ids: Captions of equal text have equal ids, numbered from 0.
+    """
+    pairs = torch.unique(torch.stack([text_ids, video_of_caption]), dim=1)
+    counts = torch.bincount(pairs[0])
+    starts = counts.cumsum(0) - counts
+    offsets = torch.arange(int(counts.max()))
+    columns = torch.where(offsets < counts[:, None], starts[:, None] + offsets, starts[:, None])
+    return Relevance(pairs[1][columns][text_ids])

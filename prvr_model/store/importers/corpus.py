@@ -1,0 +1,263 @@
+"""Checks a corpus of captions and features, whatever its layout, and writes it as a store.
+
+Headers of all features are checked first, then every item is read once: it goes to the store
+while all is well, and is only checked after the first problem, so that the error lists everything.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from prvr_model.errors import DataError, StoreError
+from prvr_model.store.format import DTypeName, Manifest
+from prvr_model.store.importers.caption_files import CaptionLine
+from prvr_model.store.importers.hdf5_features import Header
+from prvr_model.store.importers.problems import Problems
+from prvr_model.store.writer import StoreWriter, stored_rows
+
+Progress = Callable[[int, int], None]
+"""Called with items done and items in all."""
+
+
+class FeatureSource(Protocol):
+    """Features by key, as one layout keeps them."""
+
+    label: str
+    """What messages call it."""
+
+    def names(self) -> Iterator[str]:
+        """Every name at the top level; raises DataError."""
+
+    def find(self, candidates: Iterable[str]) -> str | None:
+        """The first of `candidates` that is there."""
+
+    def header(self, key: str) -> Header:
+        """Shape and type; raises DataError."""
+
+    def read(self, key: str) -> np.ndarray:
+        """(rows, dim); raises DataError."""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import made, and what the user should know about it."""
+
+    store: Path
+    manifest: Manifest
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One video or caption and the key of its features; `line` is its (first) caption."""
+
+    split: str
+    key: str
+    line: CaptionLine
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Numbers that all features of a kind share."""
+
+    dim: int
+    dtype: DTypeName
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus with its features found.
+
+    Args:
+        name: Name of the data set.
+        source: Where it came from, for the manifest.
+        videos: Features of videos; None if they could not be opened.
+        texts: Features of captions; None if they could not be opened.
+        video_items: Videos in the order of each split's caption file.
+        caption_items: Captions in file order.
+        problems: What is wrong; checks add to it.
+        notes: What a user should know; checks add to it.
+    """
+
+    name: str
+    source: Mapping[str, Any]
+    videos: FeatureSource | None
+    texts: FeatureSource | None
+    video_items: list[Item] = field(default_factory=list)
+    caption_items: list[Item] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_features(
+    source: FeatureSource,
+    split: str,
+    lines: Iterable[CaptionLine],
+    candidates: Callable[[CaptionLine], Iterable[str]],
+    missing: tuple[str, str],
+    problems: Problems,
+) -> Iterator[Item]:
+    """Items of the lines whose features are there; the others become problems.
+
+    Args:
+        source: Features.
+        split: Split of the lines.
+        lines: Captions, or the first caption of each video.
+        candidates: Keys to try for a line, best first.
+        missing: Kind of problem, and the message with `{line}` and `{file}`.
+        problems: Takes missing keys and keys that two lines lead to.
+    """
+    owners: dict[str, CaptionLine] = {}
+    for line in lines:
+        tried = list(dict.fromkeys(candidates(line)))
+        key = source.find(tried)
+        if key is None:
+            detail = missing[1].format(line=line, file=source.label)
+            problems.add(missing[0], f"{detail} (tried {', '.join(tried)})")
+        elif (owner := owners.setdefault(key, line)) is not line:
+            problems.add(
+                "duplicate id", f"{owner.place} and {line.place} both lead to features {key!r}"
+            )
+        else:
+            yield Item(split, key, line)
+
+
+def write_corpus(
+    corpus: Corpus, target: Path, *, overwrite: bool, progress: Progress | None = None
+) -> ImportReport:
+    """Check the corpus wholly and write its store.
+
+    Raises:
+        CorpusError: Lists every problem.
+        StoreError: The target exists or the disk refuses.
+    """
+    video_items, frames = _check_headers(corpus.videos, corpus.video_items, "frames", corpus)
+    caption_items, tokens = _check_headers(corpus.texts, corpus.caption_items, "tokens", corpus)
+    copy = _Copy(corpus, video_items, caption_items, frames, tokens, progress)
+    if corpus.problems or not frames or not tokens:
+        copy.run(None)
+        raise corpus.problems.error(corpus.name)
+    with StoreWriter(
+        target,
+        name=corpus.name,
+        video_dim=frames.dim,
+        text_dim=tokens.dim,
+        video_dtype=frames.dtype,
+        text_dtype=tokens.dtype,
+        source=corpus.source,
+        overwrite=overwrite,
+    ) as writer:
+        copy.run(writer)
+        if corpus.problems:
+            raise corpus.problems.error(corpus.name)
+    return ImportReport(target, writer.manifest, tuple(corpus.notes))
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """The pass that reads every item."""
+
+    corpus: Corpus
+    video_items: list[Item]
+    caption_items: list[Item]
+    frames: Layout | None
+    tokens: Layout | None
+    progress: Progress | None
+
+    def run(self, writer: StoreWriter | None) -> None:
+        total = len(self.video_items) + len(self.caption_items)
+        for done, (is_video, item) in enumerate(self._items(), start=1):
+            self._take(writer, is_video, item)
+            if self.progress:
+                self.progress(done, total)
+
+    def _items(self) -> Iterator[tuple[bool, Item]]:
+        yield from ((True, item) for item in self.video_items)
+        yield from ((False, item) for item in self.caption_items)
+
+    def _take(self, writer: StoreWriter | None, is_video: bool, item: Item) -> None:
+        source, layout = (
+            (self.corpus.videos, self.frames) if is_video else (self.corpus.texts, self.tokens)
+        )
+        assert source is not None, "items come from an open source"
+        assert layout is not None, "items are left only where they share a layout"
+        kind = "unreadable features"
+        try:
+            rows = source.read(item.key)
+            kind = "NaN or infinity"
+            if writer is None or self.corpus.problems:
+                stored_rows(f"{source.label}: {item.key!r}", rows, layout.dim, layout.dtype)
+            else:
+                _write(writer, is_video, item, rows)
+        except StoreError:
+            raise
+        except DataError as error:
+            self.corpus.problems.add(kind, str(error))
+
+
+def _write(writer: StoreWriter, is_video: bool, item: Item, rows: np.ndarray) -> None:
+    line = item.line
+    if is_video:
+        writer.add_video(item.split, line.video_id, rows)
+    else:
+        writer.add_caption(item.split, line.caption_id, line.video_id, line.text, rows)
+
+
+def _check_headers(
+    source: FeatureSource | None, items: list[Item], unit: str, corpus: Corpus
+) -> tuple[list[Item], Layout | None]:
+    """Items whose header is fine, and what they share; problems for the others."""
+    if source is None:
+        return [], None
+    headers = list(_headers(source, items, corpus.problems))
+    dims = Counter(header.dim for _, header in headers if header.dim is not None)
+    # The dimension that most items have, or one odd item at the front would condemn the rest.
+    dim = dims.most_common(1)[0][0] if dims else None
+    problems = corpus.problems
+    fine = [
+        (item, header)
+        for item, header in headers
+        if _header_is_fine(f"{source.label}: {item.key!r}", header, dim, unit, problems)
+    ]
+    if not fine or dim is None:
+        return [], None
+    return [item for item, _ in fine], Layout(dim, _common_dtype(source, fine, corpus.notes))
+
+
+def _headers(
+    source: FeatureSource, items: list[Item], problems: Problems
+) -> Iterator[tuple[Item, Header]]:
+    for item in items:
+        try:
+            yield item, source.header(item.key)
+        except DataError as error:
+            problems.add("unreadable features", str(error))
+
+
+def _header_is_fine(
+    where: str, header: Header, dim: int | None, unit: str, problems: Problems
+) -> bool:
+    if header.dtype.kind != "f":
+        problems.add("wrong type", f"{where} holds {header.dtype}, expected floating point")
+    elif header.dim is None:
+        problems.add("wrong dimensions", f"{where} has shape {header.shape}, expected (L, D)")
+    elif header.num_rows == 0:
+        problems.add(f"zero {unit}", f"{where} has shape {header.shape}")
+    elif header.dim != dim:
+        problems.add("wrong dimensions", f"{where} has dimension {header.dim}, most have {dim}")
+    else:
+        return True
+    return False
+
+
+def _common_dtype(
+    source: FeatureSource, fine: list[tuple[Item, Header]], notes: list[str]
+) -> DTypeName:
+    widest = max(header.dtype.itemsize for _, header in fine)
+    if widest > np.dtype(np.float32).itemsize:
+        notes.append(f"{source.label} has float64 features; they are stored as float32")
+    return "float16" if widest == np.dtype(np.float16).itemsize else "float32"

@@ -1,0 +1,75 @@
+"""Which captions belong to train, val and test."""
+
+import hashlib
+from collections.abc import Mapping
+
+from prvr_model.errors import DataError
+from prvr_model.store.importers.caption_files import CaptionLine
+from prvr_model.store.importers.problems import Problems
+
+Splits = Mapping[str, list[CaptionLine]]
+
+
+def carve_validation(
+    splits: Splits, fraction: float, seed: int = 0
+) -> tuple[dict[str, list[CaptionLine]], list[str]]:
+    """Take validation videos, with their captions, out of train.
+
+    Trials are selected on validation and the champion is scored once on test. A corpus with train
+    and val only reports on its val: that one becomes test here. A corpus that has all three keeps
+    its test, and its own val is left out.
+
+    Args:
+        splits: Captions by split; train must be there.
+        fraction: Share of train's videos, between 0 and 1; at least one video goes, one stays.
+        seed: Another seed draws other videos; the same one always the same, on every machine.
+
+    Returns:
+        The new splits, and notes that tell the user what became of the old ones.
+
+    Raises:
+        DataError: The fraction is not between 0 and 1, or train has a single video.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"--val-from-train is {fraction}, it must lie between 0 and 1")
+    videos = list(dict.fromkeys(line.video_id for line in splits["train"]))
+    if len(videos) < 2:
+        raise DataError(f"--val-from-train needs two train videos or more, found {len(videos)}")
+    count = min(max(1, round(fraction * len(videos))), len(videos) - 1)
+    carved = set(sorted(videos, key=lambda video: _draw(seed, video))[:count])
+    result = {
+        "train": [line for line in splits["train"] if line.video_id not in carved],
+        "val": [line for line in splits["train"] if line.video_id in carved],
+    }
+    notes = [f"{count} of {len(videos)} train videos became the val split (--val-from-train)"]
+    return result | _rest(splits, notes), notes
+
+
+def check_overlaps(splits: Splits, problems: Problems, notes: list[str]) -> None:
+    """Videos of train in val or test are problems; val and test may share theirs, which is noted.
+
+    Some published corpora report on the split that they select on; that is a user's choice.
+    """
+    videos = {name: {line.video_id for line in lines} for name, lines in splits.items()}
+    for other in ("val", "test"):
+        for video in sorted(videos.get("train", set()) & videos.get(other, set())):
+            problems.add("duplicate id", f"video {video!r} is in both train and {other}")
+    if shared := videos.get("val", set()) & videos.get("test", set()):
+        notes.append(
+            f"val and test share {len(shared)} videos: selection on val favours the test figures"
+        )
+
+
+def _rest(splits: Splits, notes: list[str]) -> dict[str, list[CaptionLine]]:
+    if "test" in splits:
+        if "val" in splits:
+            notes.append("the corpus's own val split was left out")
+        return {"test": splits["test"]}
+    if "val" in splits:
+        notes.append("the corpus has no test split: its own val split became test")
+        return {"test": splits["val"]}
+    return {}
+
+
+def _draw(seed: int, video_id: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{video_id}".encode()).digest()

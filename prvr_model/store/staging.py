@@ -1,0 +1,344 @@
+"""Copies a store from far away to this machine, once, whoever asks for it.
+
+A copy is called for its fingerprint, so that all sweeps on the same data share one:
+
+    <cache>/<fingerprint>            a whole, verified copy; nobody changes or deletes it
+    <cache>/<fingerprint>.partial    what is copied so far; whoever comes next goes on from there
+    <cache>/<fingerprint>.lock       there while somebody copies; the others wait
+
+A file is called `<name>.part` until all of it is on the disk, so what has its own name is whole.
+The folder gets its own name once its content has been read again and is what the manifest says.
+The cache lies on a disk of the machine: copies are memory-mapped, and prepared features are
+written beside them.
+"""
+
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from prvr_model.errors import StoreError
+from prvr_model.files.durable import sync_folder
+from prvr_model.files.file_lock import exclusive
+from prvr_model.store.format import (
+    KINDS,
+    MANIFEST_NAME,
+    Manifest,
+    file_name,
+    fingerprint_of,
+    parse_manifest,
+)
+from prvr_model.store.reader import FeatureStore
+from prvr_model.store.sources import PIECE_BYTES, StoreFiles
+
+CACHE_VARIABLE = "PRVR_SWEEP_CACHE"
+"""Environment variable with the folder of copies, absolute."""
+
+# It names folders: nothing but a digest may.
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
+# Bytes after which a file is flushed to the disk: a power cut costs two of them at most.
+_SYNCED_BYTES = 8 * PIECE_BYTES
+# A copy that takes minutes says how far it is, so many times.
+_TELLS = 10
+_LONG_COPY_BYTES = 2**30
+
+Say: TypeAlias = Callable[[str], None]
+"""Takes a line for the user."""
+
+
+def _log(message: str) -> None:
+    logging.getLogger(__name__).info(message)
+
+
+def cache_folder(fallback: str | None = None) -> Path:
+    """Folder of this machine's copies; it need not exist yet.
+
+    The machine's `PRVR_SWEEP_CACHE` comes first, so that machines with different disks can each
+    have its own; then what the driver of the sweep has in that variable; else a folder of the
+    user's among temporary files.
+
+    Args:
+        fallback: The driver's folder; None: it named none.
+
+    Raises:
+        StoreError: The folder is not an absolute path.
+    """
+    named = os.environ.get(CACHE_VARIABLE) or fallback
+    if not named:
+        return _own_temporary()
+    if not Path(named).is_absolute():
+        raise StoreError(f"{CACHE_VARIABLE} is {named!r}; allowed: an absolute path")
+    return Path(named)
+
+
+def _own_temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"prvr-stores-{os.getuid()}"
+
+
+def staged_store(files: StoreFiles, fingerprint: str, cache: Path, say: Say = _log) -> Path:
+    """Path of a verified copy of a store on this machine; made first if it is not there.
+
+    Args:
+        files: The store's files.
+        fingerprint: Fingerprint that its content must have.
+        cache: Folder of copies, see `cache_folder`.
+        say: Takes a line for the user when something takes its time.
+
+    Raises:
+        StoreError: The store is missing, damaged or has another fingerprint, or there is no room
+            for it. What was copied stays for the next try, where nobody takes it for a store.
+    """
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise StoreError(f"{fingerprint!r} is not a fingerprint of a store")
+    target = cache / fingerprint
+    if _is_whole(target, fingerprint):
+        return target
+    _make_cache(cache)
+    lock = cache / f"{fingerprint}.lock"
+    waiting = f"another process copies {files.place}; waiting for it"
+    with exclusive(lock, lambda: say(waiting)) as is_held:
+        if not is_held:
+            raise StoreError(
+                f"{lock} cannot be locked; set {CACHE_VARIABLE} to a folder on a disk of this "
+                "machine that can be written"
+            )
+        if not _is_whole(target, fingerprint):
+            _Copy(files, fingerprint, target, say).make()
+    return target
+
+
+def room_problem(manifest: Manifest, cache: Path) -> str | None:
+    """What keeps a copy from this machine's disk; None: it has room, or there is a copy."""
+    target = cache / manifest.fingerprint
+    if _is_whole(target, manifest.fingerprint):
+        return None
+    needed = _missing_bytes(manifest, _partial(target))
+    free = shutil.disk_usage(_existing(cache)).free
+    if needed <= free:
+        return None
+    others = _size(sum(_folder_bytes(one) for one in _copies(cache) if one.name != target.name))
+    return (
+        f"{cache} has room for {_size(free)}, the copy takes {_size(needed)} more; make room there "
+        f"(copies of other stores there take {others}: remove those that no sweep uses) or set "
+        f"{CACHE_VARIABLE} to another folder"
+    )
+
+
+class _Copy:
+    """One copy in the making; its lock is held."""
+
+    def __init__(self, files: StoreFiles, fingerprint: str, target: Path, say: Say) -> None:
+        self._files = files
+        self._fingerprint = fingerprint
+        self._target = target
+        self._partial = _partial(target)
+        self._say = say
+        self._total_bytes = 0
+        self._done_bytes = 0
+
+    def make(self) -> None:
+        content, manifest = self._source_manifest()
+        try:
+            self._begin(content, manifest)
+            if problem := room_problem(manifest, self._target.parent):
+                raise StoreError(f"no room for {self._files.place}: {problem}")
+            self._copy_all(manifest)
+            if self._damaged(manifest):
+                # From an interrupted copy of other bytes, or a disk that lost some: once more.
+                self._copy_all(manifest)
+                self._refuse_damaged(manifest)
+            self._publish()
+        except OSError as error:
+            raise StoreError(
+                f"cannot copy {self._files.place} to {self._partial}: "
+                f"{error.strerror or error}; what is copied is kept, and the next try goes on there"
+            ) from error
+
+    def _source_manifest(self) -> tuple[bytes, Manifest]:
+        content = self._files.manifest_bytes()
+        manifest = parse_manifest(content, self._files.place)
+        dims = (manifest.video_dim, manifest.text_dim)
+        digests = {name: one.content_sha256 for name, one in manifest.files.items()}
+        found = fingerprint_of(dims, (manifest.video_dtype, manifest.text_dtype), digests)
+        if manifest.fingerprint != self._fingerprint:
+            raise StoreError(
+                f"{self._files.place} has fingerprint {manifest.fingerprint}, the sweep was "
+                f"planned on {self._fingerprint}: the data was changed. Launch a new sweep on it, "
+                "or put the old data back"
+            )
+        if found != self._fingerprint:
+            raise StoreError(
+                f"{MANIFEST_NAME} of {self._files.place} is damaged: it says fingerprint "
+                f"{self._fingerprint}, what it lists has {found}; import the data again"
+            )
+        return content, manifest
+
+    def _begin(self, content: bytes, manifest: Manifest) -> None:
+        """The partial folder, with what can be kept of an earlier try or a damaged copy."""
+        if self._target.exists():
+            self._say(f"{self._target} is damaged; what is missing there is copied again")
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._target.rename(self._partial)
+        self._partial.mkdir(mode=0o700, exist_ok=True)
+        note = self._partial / MANIFEST_NAME
+        if not note.exists() or not _lists_the_same(note.read_bytes(), manifest):
+            # Parts of a store that was written in other pieces do not go together.
+            for path in self._partial.glob("*.arrow*"):
+                path.unlink()
+        with note.open("wb") as stream:
+            stream.write(content)
+            _flush(stream)
+
+    def _copy_all(self, manifest: Manifest) -> None:
+        self._total_bytes = _missing_bytes(manifest, self._partial)
+        self._done_bytes = 0
+        self._say(f"copying {self._files.place} ({_size(self._total_bytes)}) to {self._target}")
+        for name, record in manifest.files.items():
+            if _length(self._partial / name) != record.size_bytes:
+                (self._partial / name).unlink(missing_ok=True)
+                self._copy(name, record.size_bytes)
+
+    def _copy(self, name: str, size: int) -> None:
+        part = self._partial / f"{name}.part"
+        with part.open("ab") as stream:
+            start = _surely_written(stream.tell(), size)
+            stream.truncate(start)
+            stream.seek(start)
+            for piece in self._pieces(name, start, size):
+                stream.write(piece)
+                if stream.tell() % _SYNCED_BYTES < len(piece):
+                    _flush(stream)
+            _flush(stream)
+        part.rename(self._partial / name)
+
+    def _pieces(self, name: str, start: int, size: int) -> Iterator[bytes]:
+        """What is missing of a file, of the size that the manifest says."""
+        length = start
+        for piece in self._files.pieces(name, start):
+            length += len(piece)
+            if length > size:
+                break
+            yield piece
+            self._tell(len(piece))
+        if length != size:
+            less = "more" if length > size else f"only {length}"
+            raise StoreError(
+                f"{name} of {self._files.place} has {less} bytes instead of {size}; the store was "
+                "changed or is damaged: copy it there again"
+            )
+
+    def _tell(self, more_bytes: int) -> None:
+        before, self._done_bytes = self._done_bytes, self._done_bytes + more_bytes
+        step = max(1, self._total_bytes // _TELLS)
+        if self._total_bytes >= _LONG_COPY_BYTES and before // step < self._done_bytes // step:
+            done, total = _size(self._done_bytes), _size(self._total_bytes)
+            self._say(f"copied {done} of {total} of {self._files.place}")
+
+    def _damaged(self, manifest: Manifest) -> list[str]:
+        """Files whose content is not what the manifest says; they are removed."""
+        store = FeatureStore.open(self._partial)
+        names = [name for split in manifest.splits for name in _damaged_of(store, split)]
+        for name in names:
+            (self._partial / name).unlink()
+        return names
+
+    def _refuse_damaged(self, manifest: Manifest) -> None:
+        if names := self._damaged(manifest):
+            self._source_manifest()
+            raise StoreError(
+                f"{self._files.place} is damaged: the content of {', '.join(names)} is not what "
+                f"its {MANIFEST_NAME} says; copy the store there again"
+            )
+
+    def _publish(self) -> None:
+        sync_folder(self._partial)
+        self._partial.rename(self._target)
+        sync_folder(self._target.parent)
+
+
+def _is_whole(target: Path, fingerprint: str) -> bool:
+    """Whether a copy is there; only sizes are looked at, as whenever a store is opened."""
+    try:
+        return FeatureStore.open(target).manifest.fingerprint == fingerprint
+    except StoreError:
+        return False
+
+
+def _damaged_of(store: FeatureStore, split: str) -> list[str]:
+    try:
+        return store.damaged_files(split)
+    except StoreError:
+        return [file_name(split, kind) for kind in KINDS]
+
+
+def _make_cache(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        owner = cache.stat().st_uid
+    except OSError as error:
+        raise StoreError(
+            f"cannot make {cache} for copies of stores: {error.strerror}; set {CACHE_VARIABLE} to "
+            "a folder that can be written"
+        ) from error
+    # Anybody can make a folder among temporary files, under this name too.
+    if cache == _own_temporary() and owner != os.getuid():
+        raise StoreError(
+            f"{cache} belongs to another user; set {CACHE_VARIABLE} to a folder of your own"
+        )
+
+
+def _lists_the_same(content: bytes, manifest: Manifest) -> bool:
+    try:
+        return parse_manifest(content, MANIFEST_NAME).files == manifest.files
+    except StoreError:
+        return False
+
+
+def _flush(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _surely_written(length: int, size: int) -> int:
+    """How much of an interrupted file is on the disk whatever interrupted it, a power cut too."""
+    if length > size:
+        return 0
+    return max(0, length // _SYNCED_BYTES - 1) * _SYNCED_BYTES
+
+
+def _missing_bytes(manifest: Manifest, partial: Path) -> int:
+    sizes = {name: one.size_bytes for name, one in manifest.files.items()}
+    return sum(max(0, size - _copied_bytes(partial, name)) for name, size in sizes.items())
+
+
+def _copied_bytes(partial: Path, name: str) -> int:
+    return max(_length(partial / name), _length(partial / f"{name}.part"))
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f"{target.name}.partial")
+
+
+def _copies(cache: Path) -> list[Path]:
+    return [one for one in cache.iterdir() if one.is_dir()] if cache.exists() else []
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"

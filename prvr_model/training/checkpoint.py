@@ -1,0 +1,357 @@
+"""Checkpoints: tensors in safetensors files with a JSON header, never pickles.
+
+A trial's folder holds `last.safetensors` (all that training needs to go on), and
+`best.safetensors` (the weights of the best validation epoch). Each is written whole or not at all.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from prvr_model.errors import CheckpointError, SettingsError
+from prvr_model.files.checkpoint_header import BEST, EPOCHS, HEADER, LAST, WEIGHT
+from prvr_model.files.folder import Folder
+from prvr_model.network.model import MscModel
+from prvr_model.reporting import EpochReport
+from prvr_model.settings import Settings, parse_settings
+from prvr_model.training.optimizer import BertAdam
+
+# Raised when a file of an older version can no longer be read.
+FORMAT_VERSION = 1
+
+_MOMENT, _RANDOM = "optimizer.", "random."
+_PART_RANDOM = "part.random."
+_PART_NUMBERS = ("rows", "spent_s", "exchanged_bytes")
+_RANKS = "ranks"
+
+
+@dataclass(frozen=True)
+class PartOfEpoch:
+    """How far training is in an epoch that it left before its end.
+
+    Args:
+        rows: Numbers of its steps so far, a row each.
+        spent_s: Seconds that they took.
+        exchanged_bytes: What the first worker received from others in them.
+        random: State of each worker's random generator of the CPU, and of its device where that
+            has one of its own; from the file's tensors.
+    """
+
+    rows: Sequence[list[float]]
+    spent_s: float
+    exchanged_bytes: int
+    random: Mapping[str, Shaped[Tensor, "workers bytes"]]
+
+    @property
+    def steps(self) -> int:
+        """Steps completed."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where training stands, between two epochs or within one.
+
+    Args:
+        epoch: Epochs completed.
+        best_epoch: Epoch of the best validation SumR, from 1; 0 before the first.
+        best_value: That SumR.
+        reports: Every epoch's row, in order.
+        part: What is done of the next epoch; None: nothing.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = -float("inf")
+    reports: tuple[EpochReport, ...] = ()
+    part: PartOfEpoch | None = None
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model read from a file: settings, dimensions of the features and weights."""
+
+    settings: Settings
+    video_dim: int
+    text_dim: int
+    epoch: int
+    weights: dict[str, Tensor]
+
+    def build(self, device: torch.device) -> MscModel:
+        """The model with its weights, in evaluation mode."""
+        model = MscModel(self.settings.model, self.video_dim, self.text_dim)
+        model.load_state_dict(self.weights)
+        return model.to(device).eval()
+
+
+def save_best(folder: Folder, model: MscModel, settings: Settings, epoch: int) -> None:
+    """Write the weights of the best epoch so far."""
+    header = {**_model_header(model, settings), "epoch": epoch}
+    _write(folder, BEST, _prefixed(WEIGHT, model.state_dict()), header)
+
+
+def save_last(
+    folder: Folder,
+    model: MscModel,
+    optimizer: BertAdam,
+    settings: Settings,
+    state: TrainingState,
+    store_fingerprint: str,
+) -> None:
+    """Write all that training needs to go on from `state`."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    moments = {
+        f"{moment}.{names[id(parameter)]}": tensor
+        for parameter, moments in optimizer.state.items()
+        for moment, tensor in moments.items()
+    }
+    tensors = {
+        **_prefixed(WEIGHT, model.state_dict()),
+        **_prefixed(_MOMENT, moments),
+        f"{_RANDOM}cpu": torch.get_rng_state(),
+        **_prefixed(_PART_RANDOM, dict(state.part.random) if state.part else {}),
+    }
+    header = {
+        **_model_header(model, settings),
+        "store_fingerprint": store_fingerprint,
+        "steps_done": optimizer.steps_done,
+        "state": _state_json(state),
+    }
+    _write(folder, LAST, tensors, header)
+
+
+def load_last(
+    folder: Folder,
+    model: MscModel,
+    optimizer: BertAdam,
+    settings: Settings,
+    store_fingerprint: str,
+) -> TrainingState:
+    """Restore model and optimizer from the folder; the initial state where it has no checkpoint.
+
+    Raises:
+        CheckpointError: The file is damaged, or was written for other settings or data.
+    """
+    if not folder.exists(LAST):
+        return TrainingState()
+    tensors, header = _read(folder, LAST)
+    _check_same(folder, header, settings, store_fingerprint)
+    model.load_state_dict(_without(WEIGHT, tensors))
+    parameters = dict(model.named_parameters())
+    for name, tensor in _without(_MOMENT, tensors).items():
+        moment, _, parameter = name.partition(".")
+        place = parameters[parameter]
+        optimizer.state[place][moment] = tensor.to(place.device)
+    optimizer.steps_done = header["steps_done"]
+    torch.set_rng_state(tensors[f"{_RANDOM}cpu"])
+    return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
+
+
+def remove_partial_files(folder: Folder) -> None:
+    """Remove what a trial's killed process left half written; nobody else may write there."""
+    folder.remove_partial_files()
+    folder.child(_RANKS).remove_partial_files()
+
+
+def read_state(folder: Folder) -> TrainingState:
+    """Where training stood when the last checkpoint was written; the initial state without one.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    if not folder.exists(LAST):
+        return _read_epochs(folder) if folder.exists(EPOCHS) else TrainingState()
+    tensors, header = _read(folder, LAST)
+    return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
+
+
+def free_last(folder: Folder) -> None:
+    """Delete the last checkpoint, keeping the rows of metrics in it, which `read_state` reads.
+
+    Training cannot go on from there: started again, it begins anew.
+
+    Raises:
+        CheckpointError: The file is damaged; it stays.
+        StorageError: The folder cannot be written.
+    """
+    _, header = _read(folder, LAST)
+    kept = {"format_version": FORMAT_VERSION, "state": {**header["state"], "part": None}}
+    folder.write_bytes(EPOCHS, json.dumps(kept).encode())
+    folder.delete(LAST)
+
+
+def _read_epochs(folder: Folder) -> TrainingState:
+    try:
+        return _parse_state(json.loads(folder.read_bytes(EPOCHS))["state"], {})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.locate(EPOCHS)}: is damaged: {error!r}") from error
+
+
+def load_best(folder: Folder) -> ModelFile:
+    """The model of the best epoch.
+
+    Raises:
+        CheckpointError: There is none, or the file is damaged.
+    """
+    if not folder.exists(BEST):
+        raise CheckpointError(f"{folder.uri}: has no {BEST}; no epoch of this trial ended")
+    tensors, header = _read(folder, BEST)
+    return _model_file(tensors, header, folder.locate(BEST))
+
+
+def export_model(folder: Folder, target: Path) -> None:
+    """Write the best epoch's model as `model.safetensors` and `config.json` into a local folder."""
+    tensors, header = _read(folder, BEST)
+    target.mkdir(parents=True, exist_ok=True)
+    weights = _without(WEIGHT, tensors)
+    (target / "model.safetensors").write_bytes(save(weights))
+    config = json.dumps(header, indent=2, sort_keys=True)
+    (target / "config.json").write_text(config + "\n", encoding="utf-8")
+
+
+def load_exported(source: Path) -> ModelFile:
+    """The model of a folder that `export_model` wrote.
+
+    Raises:
+        CheckpointError: Files are missing or damaged.
+    """
+    file = source / "config.json"
+    try:
+        header = json.loads(file.read_text(encoding="utf-8"))
+        file = source / "model.safetensors"
+        weights = load(file.read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{source}: is not an exported model: {file.name} cannot be read: {error}"
+        ) from error
+    return _model_file(_prefixed(WEIGHT, weights), header, str(source))
+
+
+def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
+    """Keep the rank of every validation query of an epoch, int32, as a safetensors file."""
+    content = save({"ranks": torch.from_numpy(ranks.astype(np.int32))})
+    folder.child(_RANKS).write_bytes(f"epoch-{epoch:04d}.safetensors", content)
+
+
+def _model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "video_dim": model.video_dim,
+        "text_dim": model.text_dim,
+    }
+
+
+def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) -> ModelFile:
+    try:
+        return ModelFile(
+            settings=parse_settings(header["settings"]),
+            video_dim=header["video_dim"],
+            text_dim=header["text_dim"],
+            epoch=header["epoch"],
+            weights=_without(WEIGHT, tensors),
+        )
+    except (KeyError, TypeError, SettingsError) as error:
+        raise CheckpointError(f"{place}: does not say what model it holds: {error!r}") from error
+
+
+_LEFT = "another trial left it there: remove the folder, or train in another one"
+
+
+def _check_same(
+    folder: Folder, header: dict[str, Any], settings: Settings, store_fingerprint: str
+) -> None:
+    if header["store_fingerprint"] != store_fingerprint:
+        raise CheckpointError(
+            f"{folder.uri}/{LAST}: was trained on a store with fingerprint "
+            f"{header['store_fingerprint'][:12]}, this one has {store_fingerprint[:12]}; {_LEFT}"
+        )
+    ours = _resumable(settings.model_dump(mode="json"))
+    theirs = _resumable(header["settings"])
+    different = [
+        f"{section}.{key} is {theirs.get(section, {}).get(key)!r}, wanted {value!r}"
+        for section, values in ours.items()
+        for key, value in values.items()
+        if theirs.get(section, {}).get(key) != value
+    ]
+    if different:
+        raise CheckpointError(
+            f"{folder.uri}/{LAST}: was trained with other settings: {'; '.join(different)}; {_LEFT}"
+        )
+
+
+def _resumable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings less the number of epochs: a longer budget continues exactly from a shorter one."""
+    training = {key: value for key, value in settings["training"].items() if key != "epochs"}
+    return {**settings, "training": training}
+
+
+def _state_json(state: TrainingState) -> dict[str, Any]:
+    whole = asdict(replace(state, part=None))
+    if state.part:
+        whole["part"] = {name: getattr(state.part, name) for name in _PART_NUMBERS}
+    return {**whole, "best_value": _json_number(state.best_value)}
+
+
+def _parse_state(content: dict[str, Any], random: Mapping[str, Tensor]) -> TrainingState:
+    best_value = content["best_value"]
+    part = content.get("part")  # older files have no word for it
+    return TrainingState(
+        epoch=content["epoch"],
+        best_epoch=content["best_epoch"],
+        best_value=-float("inf") if best_value is None else best_value,
+        reports=_parse_reports(content["reports"]),
+        part=PartOfEpoch(**part, random=random) if part else None,
+    )
+
+
+def _parse_reports(rows: Sequence[dict[str, Any]]) -> tuple[EpochReport, ...]:
+    return tuple(EpochReport(row["epoch"], row["metrics"], row["timestamp_ms"]) for row in rows)
+
+
+def _json_number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _write(folder: Folder, name: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    folder.write_bytes(name, save(contiguous, metadata={HEADER: json.dumps(header)}))
+
+
+def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    content = folder.read_bytes(name)
+    try:
+        # The file starts with the length of its JSON header, 8 bytes little-endian.
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        header = dict(json.loads(metadata[HEADER]))
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.uri}/{name}: is damaged: {error}") from error
+    if header.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder.uri}/{name}: has format version {header.get('format_version')}, this "
+            f"program reads {FORMAT_VERSION}"
+        )
+    return tensors, header
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,1 +1,0 @@
-"""Tests of stores, importers and generated data."""

@@ -1,1 +1,0 @@
-"""`prvr-sweep doctor`: each check, made to fail."""

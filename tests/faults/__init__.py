@@ -1,1 +1,0 @@
-"""Faults that a sweep must survive, each caused."""

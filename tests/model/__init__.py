@@ -1,1 +1,0 @@
-"""Tests of the model, its losses and its training loop."""

@@ -1,0 +1,73 @@
+"""Small sweeps and what they tell, for the tests of this folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.spec.loading import read_spec
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.pruners import build_pruner
+from orchestrator.study.searcher import Searcher, build_sampler
+from orchestrator.study.study import SweepStudy, study_url
+
+FINGERPRINT = "0123456789abcdef"
+
+_SPEC = """
+name: small
+question: Does the sweep do what its spec says?
+data: builtin
+settings: {optimizer.schedule_epochs: 9, losses.hard_negative_epoch: 0}
+search:
+  sampler: random
+  seed: 3
+  trials: 6
+  parameters:
+    losses.tau: {type: float, low: 0.5, high: 0.9, step: 0.1}
+    losses.tcpl_angle_weight: {type: float, low: 5, high: 60, log: true}
+    model.num_scales: {type: int, low: 1, high: 8}
+    losses.cross_branch: {type: categorical, choices: [fixed, adaptive]}
+early_stopping: {method: none, first_rung: 1, reduction: 3, max_epochs: 3}
+"""
+
+
+def small_spec(*overrides: str) -> SweepSpec:
+    """A spec of six random trials of three epochs, changed by `path=value` texts."""
+    return read_spec(_SPEC, overrides, "small.yaml", Path("/nowhere"))
+
+
+def new_study(home: Path, spec: SweepSpec) -> SweepStudy:
+    """A study of this spec in a home folder."""
+    return SweepStudy.create(
+        study_url(home),
+        spec.name,
+        spec.objective.direction,
+        build_sampler(spec),
+        build_pruner(spec.early_stopping),
+        {"num_trials": spec.num_trials},
+    )
+
+
+def reopened_study(home: Path, spec: SweepSpec) -> SweepStudy:
+    """The study as another process finds it."""
+    return SweepStudy.reopen(
+        study_url(home), spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
+    )
+
+
+def new_searcher(study: SweepStudy, spec: SweepSpec) -> Searcher:
+    """A searcher over a store that nobody opens."""
+    return Searcher(study, spec, "/store", FINGERPRINT, "/storage")
+
+
+class ListSink:
+    """Keeps events."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        self.events.append(dict(event))
+
+    def kinds(self, number: int) -> list[str]:
+        """Kinds of a trial's events, in order."""
+        return [one["kind"] for one in self.events if one.get("number") == number]

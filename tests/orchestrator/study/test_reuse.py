@@ -1,0 +1,289 @@
+"""What has been trained is taken over: from this sweep, its home or its storage; never damaged."""
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save
+
+from orchestrator.study.storage import complete_trials
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.trial import TrialState
+from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.sweep.status import read_status
+from orchestrator.tracking.events import Told
+from prvr_model.files.checkpoint_header import BEST, EPOCHS, HEADER, LAST
+from tests.orchestrator.executors.whole_trials import trained
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, small_spec
+
+GRID = (
+    "search={sampler: grid, seed: 3, parameters: {losses.tau: {type: float, low: 0.5, high: 0.9, "
+    "step: 0.2}}}"
+)
+FEW_POINTS = (
+    "search={sampler: tpe, seed: 3, trials: 12, parameters: {losses.tau: {type: float, low: 0.5, "
+    "high: 0.9, step: 0.2}}}"
+)
+
+SHORT = (FEW_POINTS, "search.trials=5")
+
+
+def run(
+    home: Path,
+    *overrides: str,
+    fingerprint: str = FINGERPRINT,
+    **options: Any,  # noqa: ANN401
+) -> SweepResult:
+    options = {
+        "executor": "inline",
+        "function": "tests.orchestrator.executors.whole_trials:training",
+        **options,
+    }
+    return run_sweep(small_spec(*overrides), Path("/store"), fingerprint, home, **options)
+
+
+def study_of(home: Path, sweep: str) -> StudyReader:
+    return StudyReader.open(study_url(home), sweep)
+
+
+def test_a_sweep_of_the_home_is_taken_over_with_all_it_left(tmp_path: Path) -> None:
+    run(tmp_path, GRID)
+    sink = ListSink()
+    run(tmp_path, GRID, "name=again", sink=sink)
+    assert trained(tmp_path) == ["small/0", "small/1", "small/2"]
+    first, second = study_of(tmp_path, "small"), study_of(tmp_path, "again")
+    for old, new in zip(first.summaries(), second.summaries(), strict=True):
+        assert new.state is TrialState.COMPLETE
+        assert (new.value, new.best_epoch, new.epochs) == (old.value, old.best_epoch, old.epochs)
+        assert (new.key, new.seed, new.taken_from) == (old.key, old.seed, f"small/{old.number}")
+        assert first.rows(old.number) == second.rows(new.number)
+        assert new.folder != old.folder
+        names = {str(one.relative_to(old.folder)) for one in Path(old.folder).rglob("*.safe*")}
+        assert names == {str(one.relative_to(new.folder)) for one in Path(new.folder).rglob("*.s*")}
+        assert (Path(new.folder) / LAST).samefile(Path(old.folder) / LAST)
+    assert sink.kinds(1) == ["trial_started", "epoch", "epoch", "epoch", "trial_ended"]
+    started = next(one for one in sink.events if one["kind"] == "trial_started")
+    assert started["taken_from"] == "small/0"
+    epoch = next(one for one in sink.events if one["kind"] == "epoch")
+    assert epoch["metrics"].keys() == {"val/SumR", "loss"}
+    assert "3 not trained, their results were there: from small" in (
+        read_status(tmp_path, "again").render()
+    )
+
+
+def test_what_was_taken_over_outlives_the_original(tmp_path: Path) -> None:
+    run(tmp_path, GRID)
+    run(tmp_path, GRID, "name=again")
+    shutil.rmtree(tmp_path / "small")
+    assert (tmp_path / "again/trials/00001" / LAST).stat().st_size > 0
+    run(tmp_path, GRID, "name=third")
+    assert trained(tmp_path) == ["small/0", "small/1", "small/2"]
+    origins = [one.taken_from for one in study_of(tmp_path, "third").summaries()]
+    assert origins == ["small/0", "small/1", "small/2"]
+
+
+def test_another_home_finds_them_on_the_storage_also_where_it_was_moved(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    run(tmp_path / "a", GRID, storage=str(storage))
+    storage = storage.rename(tmp_path / "moved")
+    run(tmp_path / "b", GRID, "name=again", storage=str(storage))
+    assert trained(storage) == ["small/0", "small/1", "small/2"]
+
+
+def test_a_home_without_index_and_with_another_storage_is_enough(tmp_path: Path) -> None:
+    run(tmp_path, GRID)
+    shutil.rmtree(tmp_path / "keys")
+    run(tmp_path, GRID, "name=again", storage=str(tmp_path / "other"))
+    assert trained(tmp_path / "other") == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fingerprint"),
+    [
+        (["reuse=false"], FINGERPRINT),
+        (["settings.training.seed=2"], FINGERPRINT),
+        (["early_stopping.max_epochs=2"], FINGERPRINT),
+        ([], "fedcba9876543210"),
+    ],
+)
+def test_what_differs_is_trained(tmp_path: Path, overrides: list[str], fingerprint: str) -> None:
+    run(tmp_path, GRID)
+    run(tmp_path, GRID, "name=again", *overrides, fingerprint=fingerprint)
+    assert len(trained(tmp_path)) == 6
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("name", [LAST, BEST])
+@pytest.mark.parametrize("harm", [cut, Path.unlink])
+def test_a_folder_that_is_not_whole_is_not_taken(tmp_path: Path, name: str, harm: Any) -> None:  # noqa: ANN401
+    run(tmp_path, GRID)
+    harm(tmp_path / "small/trials/00001" / name)
+    run(tmp_path, GRID, "name=again")
+    assert trained(tmp_path)[3:] == ["again/1"]
+
+
+def test_a_folder_of_another_trial_is_not_taken(tmp_path: Path) -> None:
+    run(tmp_path, GRID)
+    trials = tmp_path / "small/trials"
+    shutil.rmtree(trials / "00001")
+    (trials / "00000").rename(trials / "00001")
+    run(tmp_path, GRID, "name=again")
+    assert trained(tmp_path)[3:] == ["again/0", "again/1"]
+
+
+def test_a_freed_checkpoint_is_enough_where_the_model_is_there(tmp_path: Path) -> None:
+    run(tmp_path, GRID)
+    folder = tmp_path / "small/trials/00001"
+    rows = [{"epoch": e, "metrics": {"val/SumR": 1.0}, "timestamp_ms": e} for e in (1, 2, 3)]
+    (folder / EPOCHS).write_text(json.dumps({"state": {"reports": rows}}))
+    (folder / LAST).unlink()
+    run(tmp_path, GRID, "name=again")
+    assert len(trained(tmp_path)) == 3
+
+
+def test_pruned_and_failed_trials_are_not_taken(tmp_path: Path) -> None:
+    stopping = "early_stopping={method: asha, first_rung: 1, reduction: 2, max_epochs: 3}"
+    run(tmp_path, "search.trials=8", stopping)
+    states = [one.state for one in study_of(tmp_path, "small").summaries()]
+    assert TrialState.PRUNED in states
+    run(tmp_path, "search.trials=8", stopping, "name=again")
+    again = [int(one.partition("/")[2]) for one in trained(tmp_path) if one.startswith("again")]
+    complete = [n for n, state in enumerate(states) if state is TrialState.COMPLETE]
+    assert not set(complete) & set(again)
+    assert len(again) == 8 - len(complete)
+
+
+def test_torn_and_foreign_index_entries_are_passed_over_and_made_again(tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    run(tmp_path / "a", GRID, storage=str(storage))
+    torn, foreign, empty = sorted((storage / "keys").iterdir())
+    cut(torn)
+    foreign.write_text('{"key": "x", "sweep": 3, "number": 0, "folder": ""}')
+    empty.write_text("[]")
+    run(tmp_path / "b", GRID, "name=again", storage=str(storage))
+    assert len(trained(storage)) == 6
+    run(tmp_path / "c", GRID, "name=third", storage=str(storage))
+    assert len(trained(storage)) == 6
+
+
+def test_a_sampler_that_repeats_itself_pays_once_a_point_and_ends(tmp_path: Path) -> None:
+    result = run(tmp_path, FEW_POINTS)
+    assert result.counts[TrialState.COMPLETE] == 12
+    assert len(trained(tmp_path)) == 3
+    study = study_of(tmp_path, "small")
+    taken = [one for one in study.summaries() if one.taken_from]
+    assert len(taken) == 9
+    by_number = {one.number: one for one in study.summaries()}
+    for one in taken:
+        original = by_number[int(str(one.taken_from).rpartition("/")[2])]
+        assert original.taken_from is None
+        assert (one.parameters, one.value) == (original.parameters, original.value)
+
+
+def test_a_sweep_of_duplicates_alone_ends(tmp_path: Path) -> None:
+    run(tmp_path, FEW_POINTS)
+    result = run(tmp_path, FEW_POINTS, "name=again", "search.seed=8")
+    assert result.counts[TrialState.COMPLETE] == 12
+    assert len(trained(tmp_path)) == 3
+
+
+class KilledError(BaseException):
+    """The driver dies here."""
+
+
+def told_study(home: Path) -> list[Any]:
+    study = study_of(home, "small")
+    rows = [study.rows(one.number) for one in study.summaries()]
+    named = [(s.state, s.value, s.key, s.taken_from, s.parameters) for s in study.summaries()]
+    return [rows, named]
+
+
+@pytest.mark.parametrize("method", ["describe", "set_taken_from", "record_epoch", "tell_complete"])
+@pytest.mark.parametrize("after", [False, True])
+def test_death_around_any_write_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, after: bool
+) -> None:
+    from orchestrator.study.study import SweepStudy
+
+    run(tmp_path / "lived", *SHORT)
+    expected = told_study(tmp_path / "lived")
+    original = getattr(SweepStudy, method)
+    # Of five trials, three are trained: these are writes of the trained and of the others.
+    for at in (2, 4, 5, 11):
+        calls = 0
+
+        def dying(*given: Any, at: int = at, **named: Any) -> Any:  # noqa: ANN401
+            nonlocal calls
+            calls += 1
+            if calls < at:
+                return original(*given, **named)
+            if calls == at and after:
+                original(*given, **named)
+            raise KilledError
+
+        home, sink = tmp_path / f"{at}", ListSink()
+        with monkeypatch.context() as patch, suppress(KilledError):
+            patch.setattr(SweepStudy, method, dying)
+            run(home, *SHORT, sink=sink)
+        run(home, *SHORT, sink=ListSink(), told=Told.of(sink.events))
+        assert told_study(home) == expected, f"{method} {at}"
+
+
+def test_results_that_vanish_while_they_are_taken_over_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.study.study import SweepStudy
+
+    run(tmp_path, GRID)
+
+    def dies(*given: Any, **named: Any) -> None:  # noqa: ANN401
+        raise KilledError
+
+    sink = ListSink()
+    with monkeypatch.context() as patch, suppress(KilledError):
+        patch.setattr(SweepStudy, "tell_complete", dies)
+        run(tmp_path, GRID, "name=again", sink=sink)
+    assert study_of(tmp_path, "again").summary(0).taken_from == "small/0"
+    shutil.rmtree(tmp_path / "small")
+    run(tmp_path, GRID, "name=again", told=Told.of(sink.events))
+    study = study_of(tmp_path, "again")
+    assert [one.taken_from for one in study.summaries()] == ["small/0", None, None]
+    assert trained(tmp_path)[3:] == ["again/1", "again/2"]
+
+
+def test_complete_trials_lists_every_study_of_a_home_newest_first(tmp_path: Path) -> None:
+    assert list(complete_trials(study_url(tmp_path))) == []
+    run(tmp_path, GRID)
+    run(tmp_path, GRID, "name=again")
+    found = list(complete_trials(study_url(tmp_path)))
+    assert [(one.sweep, one.number) for one in found[:4]] == [
+        ("again", 2),
+        ("again", 1),
+        ("again", 0),
+        ("small", 2),
+    ]
+    assert found[0].taken_from == "small/2"
+    assert found[3].taken_from is None
+    assert found[0].key == found[3].key
+
+
+@pytest.mark.parametrize("metric", ["micro_batch_videos", "workers"])
+def test_what_was_trained_otherwise_than_its_key_says_is_not_taken(
+    tmp_path: Path, metric: str
+) -> None:
+    """After it ran out of memory, or out of nodes, a trial goes on in smaller parts or groups."""
+    run(tmp_path, GRID)
+    last = tmp_path / "small/trials/00001" / LAST
+    with safe_open(last, "numpy") as opened:
+        tensors, about = load_file(last), json.loads(opened.metadata()[HEADER])
+    about["state"]["reports"][-1]["metrics"][metric] = 3
+    last.write_bytes(save(tensors, {HEADER: json.dumps(about)}))
+    run(tmp_path, GRID, "name=again")
+    assert trained(tmp_path)[3:] == ["again/1"]

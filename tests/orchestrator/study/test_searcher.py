@@ -1,0 +1,149 @@
+"""Searchers: what is drawn depends on seed and number, and becomes a request."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.base.provenance import trial_key
+from orchestrator.spec.search_space import grid_points
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study import searcher as searcher_module
+from orchestrator.study.searcher import RefusedTrial, Searcher, sampler_arguments
+from orchestrator.study.study import SweepStudy
+from orchestrator.study.trial import TrialRequest, TrialState
+from prvr_model.errors import SettingsError
+from prvr_model.settings import Settings
+from tests.orchestrator.helpers import (
+    FINGERPRINT,
+    new_searcher,
+    new_study,
+    reopened_study,
+    small_spec,
+)
+
+GRID = (
+    "search={sampler: grid, seed: 3, parameters: {losses.tau: {type: float, low: 0.5, high: 0.9, "
+    "step: 0.2}, losses.cross_branch: {type: categorical, choices: [fixed, adaptive]}}}"
+)
+SAMPLERS = ["random", "tpe", "qmc"]
+
+
+def finish(study: SweepStudy, request: TrialRequest) -> None:
+    study.record_epoch(request.number, 1, request.settings.losses.tau, 1, is_judged=False)
+    study.tell_complete(request.number)
+
+
+def drawn(home: Path, spec: SweepSpec, reopen_at: int | None = None) -> list[TrialRequest]:
+    """All trials of a sweep, one after the other; the driver may change in between."""
+    study = new_study(home, spec)
+    requests = []
+    for number in range(spec.num_trials):
+        if number == reopen_at:
+            study = reopened_study(home, spec)
+        request = new_searcher(study, spec).next()
+        assert isinstance(request, TrialRequest)
+        requests.append(request)
+        finish(study, request)
+    assert new_searcher(study, spec).next() is None
+    return requests
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_another_driver_goes_on_with_the_same_draws(tmp_path: Path, sampler: str) -> None:
+    spec = small_spec(f"search.sampler={sampler}")
+    whole = drawn(tmp_path / "whole", spec)
+    parts = drawn(tmp_path / "parts", spec, reopen_at=5)
+    assert [one.parameters for one in whole] == [one.parameters for one in parts]
+    assert len({one.key for one in whole}) == len(whole)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_seed_changes_the_draws(tmp_path: Path, sampler: str) -> None:
+    spec = [small_spec(f"search.sampler={sampler}", f"search.seed={k}") for k in (3, 4)]
+    first = [drawn(tmp_path / str(k), one)[0].parameters for k, one in enumerate(spec)]
+    assert first[0] != first[1]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_trial_half_drawn_gets_the_same_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    spec = small_spec(f"search.sampler={sampler}")
+    expected = drawn(tmp_path / "whole", spec)[:2]
+    home = tmp_path / "half"
+    study = new_study(home, spec)
+    request = new_searcher(study, spec).next()
+    assert isinstance(request, TrialRequest)
+    finish(study, request)
+    half = dict(list(searcher_module.distributions(spec).items())[:2])
+    study.ask(half)
+    again = new_searcher(reopened_study(home, spec), spec).next()
+    assert isinstance(again, TrialRequest)
+    assert again.parameters == expected[1].parameters
+
+
+def test_grid_runs_every_point_once(tmp_path: Path) -> None:
+    spec = small_spec(GRID)
+    requests = drawn(tmp_path, spec, reopen_at=3)
+    assert [one.parameters for one in requests] == grid_points(spec)
+    assert len(requests) == 6
+
+
+def test_qmc_is_spread_from_the_first_trial_on(tmp_path: Path) -> None:
+    spec = small_spec("search.sampler=qmc", "search.trials=8")
+    scales = sorted(one.parameters["model.num_scales"] for one in drawn(tmp_path, spec))
+    assert scales == list(range(1, 9))
+
+
+def test_tpe_learns(tmp_path: Path) -> None:
+    """After the random start it draws the higher tau, which `finish` makes the better one."""
+    spec = small_spec("search.sampler=tpe", "search.trials=24")
+    startup = sampler_arguments(spec.search)["n_startup_trials"]
+    assert startup == 8
+    taus = [one.parameters["losses.tau"] for one in drawn(tmp_path, spec)]
+    random, learned = taus[:startup], taus[-8:]
+    assert sum(learned) / 8 > sum(random) / startup
+
+
+def test_request_carries_what_a_trial_needs(tmp_path: Path) -> None:
+    spec = small_spec()
+    study = new_study(tmp_path, spec)
+    request = new_searcher(study, spec).next()
+    assert isinstance(request, TrialRequest)
+    assert request.folder == "/storage/small/trials/00000"
+    assert request.store == "/store"
+    assert request.settings.losses.tau == request.parameters["losses.tau"]
+    assert request.parameters["losses.tau"] in (0.5, 0.6, 0.7, 0.8, 0.9)
+    assert request.key == trial_key(request.settings, FINGERPRINT, spec.speed)
+    summary = study.summary(0)
+    assert (summary.key, summary.folder) == (request.key, request.folder)
+    assert summary.parameters == request.parameters
+
+
+def test_options_of_a_storage_stay_at_the_end_of_its_uri(tmp_path: Path) -> None:
+    spec = small_spec()
+    place = "s3://bucket/runs?region=eu-west-1"
+    request = Searcher(new_study(tmp_path, spec), spec, "/store", FINGERPRINT, place).next()
+    assert isinstance(request, TrialRequest)
+    assert request.folder == "s3://bucket/runs/small/trials/00000?region=eu-west-1"
+
+
+def test_combination_without_settings_fails_and_the_next_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = small_spec()
+    study = new_study(tmp_path, spec)
+
+    def refuse(spec: SweepSpec, parameters: dict[str, object]) -> Settings:
+        raise SettingsError([("losses.tau", "no")])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(searcher_module, "resolve", refuse)
+        refused = new_searcher(study, spec).next()
+    assert isinstance(refused, RefusedTrial)
+    assert refused.cause.kind == "SettingsError"
+    assert study.summary(0).state is TrialState.FAILED
+    assert study.summary(0).parameters == refused.parameters
+    following = new_searcher(study, spec).next()
+    assert isinstance(following, TrialRequest)
+    assert following.number == 1

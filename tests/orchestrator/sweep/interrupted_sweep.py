@@ -1,0 +1,19 @@
+"""A sweep of slow trials on Ray Tune, for the test that interrupts it: HOME as the argument."""
+
+import sys
+from pathlib import Path
+
+from orchestrator.sweep.progress import StreamProgress
+from orchestrator.sweep.run import run_sweep
+from tests.orchestrator.helpers import FINGERPRINT, small_spec
+
+if __name__ == "__main__":
+    result = run_sweep(
+        small_spec(),
+        Path("/store"),
+        FINGERPRINT,
+        Path(sys.argv[1]),
+        progress=StreamProgress(sys.stderr),
+        function="tests.orchestrator.executors.fake_trials:slow",
+    )
+    sys.exit(130 if result.interrupted else 0)

@@ -1,0 +1,103 @@
+"""A duplicate of a trial that runs waits for it, and for nothing else; others go on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestrator.executors.executor import Interruption, TrialSource
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.trial import FailureCause, TrialRequest, TrialState
+from orchestrator.sweep.duplicates import HeldTrials
+from orchestrator.sweep.run import run_sweep
+from prvr_model.settings import build_settings
+from tests.orchestrator.executors.whole_trials import trained, training
+from tests.orchestrator.helpers import FINGERPRINT, small_spec
+
+TWO_POINTS = (
+    "search={sampler: random, seed: 4, trials: 8, parameters: {losses.cross_branch: "
+    "{type: categorical, choices: [fixed, adaptive]}}}"
+)
+
+
+@dataclass
+class ManyAtOnce:
+    """Begins all that it is given, then ends the oldest, and asks again after each end.
+
+    Args:
+        failing: How many trials fail, the first to end.
+    """
+
+    failing: int = 0
+    at_once: list[int] = field(default_factory=list)
+
+    def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
+        live: list[TrialRequest] = []
+        while True:
+            while (found := source.next_trial()) is not None:
+                live.append(found)
+            if not live:
+                return
+            self.at_once.append(len(live))
+            self._end(live.pop(0), source)
+
+    def _end(self, request: TrialRequest, source: TrialSource) -> None:
+        if self.failing:
+            self.failing -= 1
+            source.on_failure(request.number, FailureCause("Error", "no", ""))
+            return
+        training(request, lambda row: source.on_report(request.number, row))
+        source.on_end(request.number)
+
+
+def run(home: Path, executor: ManyAtOnce, *overrides: str) -> StudyReader:
+    spec = small_spec(TWO_POINTS, *overrides)
+    run_sweep(spec, Path("/store"), FINGERPRINT, home, executor=executor)
+    return StudyReader.open(study_url(home), "small")
+
+
+def test_both_points_run_at_once_and_all_others_wait_for_them(tmp_path: Path) -> None:
+    executor = ManyAtOnce()
+    study = run(tmp_path, executor)
+    assert study.counts()[TrialState.COMPLETE] == 8
+    assert len(trained(tmp_path)) == 2
+    assert executor.at_once == [2, 1]
+
+
+def test_those_who_waited_for_a_failure_try_one_after_the_other(tmp_path: Path) -> None:
+    executor = ManyAtOnce(failing=3)
+    study = run(tmp_path, executor)
+    assert study.counts()[TrialState.FAILED] == 3
+    assert study.counts()[TrialState.COMPLETE] == 5
+    assert len(trained(tmp_path)) == 2
+    assert max(executor.at_once) == 2
+
+
+def test_without_reuse_nobody_waits(tmp_path: Path) -> None:
+    executor = ManyAtOnce()
+    run(tmp_path, executor, "reuse=false")
+    assert executor.at_once[0] == 8
+
+
+def request(number: int, key: str) -> TrialRequest:
+    spec = small_spec()
+    settings = build_settings("tvr", {})
+    return TrialRequest(
+        "small", number, key, {}, settings, spec.speed, "/store", FINGERPRINT, f"/trials/{number}"
+    )
+
+
+@pytest.mark.parametrize("most", [64])
+def test_only_so_many_wait_and_the_first_free_one_comes(most: int) -> None:
+    held = HeldTrials()
+    for number in range(most):
+        assert not held.is_full
+        held.hold(request(number, "b" if number == 1 else "a"))
+    assert held.is_full
+    free = held.next({"a"})
+    assert free is not None
+    assert free.number == 1
+    assert held.next({"a"}) is None
+    first = held.next(set())
+    assert first is not None
+    assert first.number == 0

@@ -1,0 +1,177 @@
+"""`prvr-sweep gc` on a sweep that was trained and registered."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator import cli
+from orchestrator.base.home import locked_home
+from orchestrator.study.confirmation import crowned
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.trial import TrialState
+from orchestrator.sweep.free_checkpoints import _best
+from orchestrator.sweep.run import run_sweep
+from prvr_model.files.checkpoint_header import EPOCHS, LAST
+from prvr_model.files.folder import Folder
+from prvr_model.training.checkpoint import BEST, load_best, read_state
+from tests.orchestrator.command_line import TINY_SPACE
+from tests.orchestrator.helpers import FINGERPRINT, small_spec
+
+# Four trials: more than are kept without --keep.
+SPACE = TINY_SPACE.replace("[1e-3, 1e-2]", "[1e-4, 1e-3, 1e-2, 3e-2]")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path) -> Path:
+    home = tmp_path_factory.mktemp("swept") / "home"
+    home.mkdir()
+    shutil.copy(_empty_database, home / "mlflow.db")
+    (home / "tiny.yaml").write_text(SPACE)
+    assert (
+        cli.run(["launch", f"{home}/tiny.yaml", "--home", str(home), "--executor", "inline"]) == 0
+    )
+    return home
+
+
+@pytest.fixture(autouse=True)
+def _restored(swept: Path, tmp_path: Path) -> object:
+    """The sweep as it was, for each test."""
+    shutil.copytree(swept, tmp_path / "before")
+    yield
+    shutil.rmtree(swept)
+    shutil.copytree(tmp_path / "before", swept)
+
+
+def files(home: Path) -> dict[int, set[str]]:
+    trials = StudyReader.open(study_url(home), "tiny").summaries()
+    return {one.number: set(Folder.open(one.folder).names()) for one in trials}
+
+
+def ranking(home: Path) -> list[int]:
+    return [one.number for one in StudyReader.open(study_url(home), "tiny").best(4)]
+
+
+def run_gc(home: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    capsys.readouterr()
+    assert cli.run(["gc", "tiny", "--home", str(home), *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_dry_run_lists_and_frees_nothing(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(swept)
+    shown = run_gc(swept, capsys, "--dry-run")
+    assert re.search(r"tiny: keeps 3 checkpoints, 0\.\d+ MB\n  trial \d .*best\.safe", shown)
+    assert "would free 5 checkpoints" in shown
+    assert "could no longer be extended" in shown
+    assert files(swept) == before
+
+
+def test_models_of_the_best_and_the_registered_stay(
+    swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranked = ranking(swept)
+    told = json.loads(run_gc(swept, capsys, "--keep", "2", "--json"))
+    assert told["keep"] == 2
+    assert [one["trial"] for one in told["kept"]] == sorted(ranked[:2])
+    reasons = {one["trial"]: one["reason"] for one in told["kept"]}
+    assert "registered as prvr-synthetic version 1" in reasons[ranked[0]]
+    there = files(swept)
+    assert {number for number, names in there.items() if BEST in names} == set(ranked[:2])
+    assert not any(LAST in names for names in there.values())
+    assert json.loads(run_gc(swept, capsys, "--keep", "2", "--json"))["freed"] == []
+
+
+def test_rows_and_ranks_stay(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trials = StudyReader.open(study_url(swept), "tiny").summaries()
+    folders = [Folder.open(one.folder) for one in trials]
+    states = [read_state(one) for one in folders]
+    ranks = [one.child("ranks").names() for one in folders]
+    assert all(ranks)
+    run_gc(swept, capsys)
+    assert [read_state(one) for one in folders] == states
+    assert [one.child("ranks").names() for one in folders] == ranks
+    assert all(EPOCHS in one.names() for one in folders)
+    load_best(folders[ranking(swept)[0]])
+
+
+def test_a_registered_trial_stays_however_many_are_better(
+    swept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = ranking(swept)[0]
+    monkeypatch.setattr(StudyReader, "best", lambda *_: ())
+    run_gc(swept, capsys, "--keep", "1")
+    assert [number for number, names in files(swept).items() if BEST in names] == [registered]
+
+
+def test_unfinished_trials_keep_all(
+    swept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    whole = StudyReader.summaries
+    monkeypatch.setattr(
+        StudyReader,
+        "summaries",
+        lambda self: tuple(replace(one, state=TrialState.RUNNING) for one in whole(self)),
+    )
+    assert json.loads(run_gc(swept, capsys, "--json"))["freed"] == []
+
+
+def test_what_cannot_be_kept_otherwise_is_not_freed(
+    swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = StudyReader.open(study_url(swept), "tiny").summary(0)
+    damaged = Path(trial.folder) / LAST
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert cli.run(["gc", "tiny", "--home", str(swept)]) == 1
+    assert f"not freed: {damaged}: is damaged" in capsys.readouterr().err
+    assert damaged.exists()
+    assert LAST not in files(swept)[1]
+
+
+def test_refusals(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, place = files(swept), ["--home", str(swept)]
+    assert cli.run(["gc", "tiny", *place, "--tracking-uri", "http://127.0.0.1:9"]) == 1
+    assert "MLflow at http://127.0.0.1:9" in capsys.readouterr().err
+    shutil.copy(swept / "mlflow.db", tmp_path / "moved.db")
+    assert cli.run(["gc", "tiny", *place, "--tracking-uri", f"sqlite:///{tmp_path}/no.db"]) == 2
+    assert "there is no MLflow database" in capsys.readouterr().err
+    with locked_home(swept):
+        assert cli.run(["gc", "tiny", *place]) == 2
+    assert "runs a sweep in" in capsys.readouterr().err
+    assert cli.run(["gc", "other", *place]) == 2
+    assert "no sweep 'other'" in capsys.readouterr().err
+    assert cli.run(["gc", "tiny", "--home", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
+    assert files(swept) == before
+
+
+def test_a_registry_that_never_heard_of_the_sweep_is_not_believed(
+    swept: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = f"sqlite:///{home}/mlflow.db"
+    assert cli.run(["gc", "tiny", "--home", str(swept), "--tracking-uri", other]) == 2
+    said = capsys.readouterr().err
+    assert "knows no sweep 'tiny'" in said
+    assert f"`prvr-sweep sync tiny --home {swept} --tracking-uri {other}`" in said
+
+
+def test_what_a_confirmation_crowned_stays(tmp_path: Path) -> None:
+    """The crown goes by the mean of fresh runs, whose single values need not be the best."""
+    spec = small_spec("search.trials=4", "confirm={top: 2, seeds: 2}")
+    run_sweep(
+        spec,
+        Path("/store"),
+        FINGERPRINT,
+        tmp_path,
+        executor="inline",
+        function="tests.orchestrator.executors.whole_trials:training",
+    )
+    study = StudyReader.open(study_url(tmp_path), "small")
+    kept = _best(study, 2)
+    assert {one.number for one in crowned(study, 2)} <= set(kept)
+    assert {one.number for one in study.best(2)} <= set(kept)
+    assert {one.number for one in crowned(study, 2)} != {one.number for one in study.best(2)}

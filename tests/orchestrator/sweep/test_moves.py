@@ -1,0 +1,95 @@
+"""A trial that loses its place: the user is told, the study counts, the tracker shows."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.base.errors import PlaceError
+from orchestrator.executors.executor import Interruption, TrialSource
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.trial import FailureCause
+from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.run import run_sweep
+from orchestrator.sweep.status import read_status
+from orchestrator.tracking.events import Told, checkpoint_rows, missing_events
+from orchestrator.tracking.view import MOVES_TAG, SweepView
+from prvr_model.reporting import EpochReport
+from tests.orchestrator.executors.fake_trials import rising
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, small_spec
+
+
+class Warned(SilentProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.lines.append(message)
+
+
+class MovingExecutor:
+    """Takes the first trial's place away twice: before its first epoch and after it."""
+
+    def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
+        while (request := source.next_trial()) is not None:
+            number = request.number
+            if number == 0:
+                source.on_move(number, FailureCause("NodeLeavingError", "", ""))
+                source.on_report(number, EpochReport(1, {"val/SumR": 1.0}, 1001))
+                source.on_move(number, FailureCause("NodeDiedError", "", ""))
+            rising(request, lambda report, number=number: source.on_report(number, report))
+            source.on_end(number)
+
+
+def test_moves_are_said_counted_and_shown(tmp_path: Path) -> None:
+    progress, sink, spec = Warned(), ListSink(), small_spec("search.trials=2")
+    run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, sink=sink, progress=progress,
+              executor=MovingExecutor())  # fmt: skip
+    assert progress.lines == [
+        "trial 0 lost its place before its first epoch (its node is being drained); it goes on "
+        "elsewhere",
+        "trial 0 lost its place after epoch 1 (NodeDiedError); it goes on elsewhere",
+    ]
+    status = read_status(tmp_path, "small")
+    assert [one.moves for one in status.trials] == [2, 0]
+    assert "lost their place and went on elsewhere: trials 0 (2 times)" in status.render()
+    study = StudyReader.open(study_url(tmp_path), "small")
+    again = missing_events(study, spec, Told(), {}, checkpoint_rows)
+    for events in (sink.events, again):
+        view = SweepView("id")
+        for one in events:
+            view.apply(one)
+        tags = {change.run.trial: change.tags.get(MOVES_TAG) for change in view.take_changes()}
+        assert (tags[0], tags[1]) == ("2", None)
+
+
+class AwayStorage:
+    """The first trial's folder is away twice; the second's for good."""
+
+    def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
+        cause = FailureCause("StorageError", "s3://runs: no answer\nand more", "")
+        while (request := source.next_trial()) is not None:
+            number = request.number
+            if number == 1:
+                source.on_report(number, EpochReport(1, {"val/SumR": 1.0}, 1001))
+                source.on_failure(number, cause)
+                continue
+            source.on_move(number, cause)
+            rising(request, lambda report, number=number: source.on_report(number, report))
+            source.on_end(number)
+
+
+def test_a_storage_that_is_away_moves_nobody_and_ends_the_sweep_if_it_stays_away(
+    tmp_path: Path,
+) -> None:
+    progress, spec = Warned(), small_spec("search.trials=4")
+    with pytest.raises(PlaceError, match=r"trials 1: s3://runs: no answer"):
+        run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, progress=progress,
+                  executor=AwayStorage())  # fmt: skip
+    assert progress.lines[0] == ("trial 0 tries again before its first epoch: s3://runs: no answer")
+    assert progress.lines[1].startswith("trial 1 stays unfinished: s3://runs: no answer")
+    status = read_status(tmp_path, "small")
+    assert status.state == "interrupted"
+    assert [(one.state.value, one.moves) for one in status.trials] == [
+        ("complete", 0),
+        ("running", 0),
+    ]

@@ -1,0 +1,56 @@
+"""A storage that cannot be written any more, in the middle of a sweep: nothing is lost by it."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator import cli
+from prvr_model.files import folder as storage
+from tests.orchestrator.command_line import TINY_SPACE
+from tests.orchestrator.tracking.conftest import _empty_database, home  # noqa: F401  (fixtures)
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])
+def test_trials_stay_unfinished_and_go_on_when_it_can_be_written_again(
+    home: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    reason: int,
+) -> None:
+    write, written = storage._write_local, []
+
+    def until_it_cannot(target: Path, content: bytes) -> None:
+        if "trials" in target.parts and len(written) >= 3:  # the first trial's first epoch
+            raise OSError(reason, os.strerror(reason))
+        written.extend([target] * ("trials" in target.parts))
+        write(target, content)
+
+    (home / "tiny.yaml").write_text(TINY_SPACE)
+    place = ["--home", str(home)]
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "_write_local", until_it_cannot)
+        code = cli.run(["launch", f"{home}/tiny.yaml", *place, "--executor", "inline"])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "the storage of the trials' folders cannot be used: trials 0: " in err
+    assert "safetensors: cannot be written" in err
+    assert os.strerror(reason) in err
+    assert f"`prvr-sweep resume tiny --home {home}`" in err
+
+    assert cli.run(["status", "tiny", *place, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["state"] == "interrupted"
+    assert (shown["counts"]["running"], shown["counts"]["failed"]) == (1, 0)
+    before = {one: one.read_bytes() for one in written}
+
+    assert cli.run(["resume", "tiny", *place, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "goes on with 1 unfinished and 1 new ones" in err
+    assert json.loads(out)["trials"]["complete"] == 2
+    # The first epoch was not trained again.
+    ranks = [one for one in before if one.parent.name == "ranks"]
+    assert ranks
+    assert all(one.read_bytes() == before[one] for one in ranks)

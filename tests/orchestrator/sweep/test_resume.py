@@ -1,0 +1,202 @@
+"""A sweep whose driver died between any two writes goes on as if it had lived, in one process."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.study.study import StudyReader, SweepStudy, study_url
+from orchestrator.study.trial import TrialState
+from orchestrator.sweep import run as sweep_module
+from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.tracking.events import Told
+from orchestrator.tracking.view import SweepView
+from prvr_model.reporting import Decision, EpochReport
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, reopened_study, small_spec
+
+OVERRIDES = (
+    "search.sampler=tpe",
+    "search.trials=6",
+    "early_stopping={method: asha, first_rung: 2, reduction: 2, max_epochs: 3}",
+)
+
+
+class KilledError(BaseException):
+    """The driver dies here."""
+
+
+class DyingSink(ListSink):
+    """Dies at an event, before or after it is on the disk, and stays dead."""
+
+    def __init__(self, at: int, after: bool) -> None:
+        super().__init__()
+        self._at = at
+        self._after = after
+        self._is_dead = False
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        if self._is_dead:
+            raise KilledError
+        if len(self.events) == self._at:
+            self._is_dead = True
+            if self._after:
+                super().append(event)
+            raise KilledError
+        super().append(event)
+
+
+def run(home: Path, sink: ListSink, told: Told | None = None, function: str = "") -> SweepResult:
+    return run_sweep(
+        small_spec(*OVERRIDES),
+        Path("/store"),
+        FINGERPRINT,
+        home,
+        sink=sink,
+        executor="inline",
+        function=f"tests.orchestrator.executors.fake_trials:{function or 'failing_third'}",
+        told=told,
+    )
+
+
+def told_study(home: Path) -> list[Any]:
+    """What a study holds of its trials, clocks apart."""
+    study = StudyReader.open(study_url(home), "small")
+    rows = [[(r.epoch, r.objective, r.decision) for r in study.rows(n)] for n in range(6)]
+    frozen = study._study.get_trials()
+    kept = [(t.state, t.value, t.params, t.intermediate_values, t.system_attrs) for t in frozen]
+    named = [(one.state, one.key, one.cause and one.cause.kind) for one in study.summaries()]
+    return [rows, kept, named]
+
+
+def shown(events: list[dict[str, Any]]) -> dict[Any, Any]:
+    """What a tracker makes of events: metric rows and states by run, clocks apart."""
+    view = SweepView("id")
+    for one in events:
+        view.apply(one)
+    return {
+        change.run.trial: (
+            change.run.name,
+            change.status,
+            change.params,
+            [(row.key, row.step, row.value) for row in change.metrics],
+        )
+        for change in view.take_changes()
+    }
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[dict[str, Any]]]:
+    home, sink = tmp_path_factory.mktemp("lived"), ListSink()
+    run(home, sink)
+    return told_study(home), sink.events
+
+
+def test_the_sweep_has_trials_of_every_end(
+    lived: tuple[list[Any], list[dict[str, Any]]],
+) -> None:
+    """Else the next test could pass without telling any of them."""
+    states = {state for state, _, _ in lived[0][2]}
+    assert states == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED}
+
+
+# After an event is before the next one's study writes; some of those are enough.
+@pytest.mark.parametrize(("after", "stride"), [(False, 2), (True, 5)])
+def test_death_at_any_event_changes_nothing(
+    tmp_path: Path, after: bool, stride: int, lived: tuple[list[Any], list[dict[str, Any]]]
+) -> None:
+    study, events = lived
+    for at in range(1, len(events), stride):
+        home, sink = tmp_path / str(at), DyingSink(at, after)
+        with suppress(KilledError):
+            run(home, sink)
+        again = ListSink()
+        again.events = list(sink.events)
+        run(home, again, Told.of(sink.events))
+        assert told_study(home) == study, f"event {at}"
+        assert shown(again.events) == shown(events), f"event {at}"
+
+
+def test_a_decision_to_stop_that_was_recorded_ends_the_trial_without_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*arguments: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SweepStudy, "tell_pruned", dies)
+        sink = ListSink()
+        with pytest.raises(KilledError):
+            run(tmp_path, sink, function="rising")
+    stopped = next(
+        one
+        for one in StudyReader.open(study_url(tmp_path), "small").summaries()
+        if one.state is TrialState.RUNNING
+    )
+    # The rows are told; all that comes to be trained are later trials.
+    again = ListSink()
+    ran: list[int] = []
+    monkeypatch.setattr(
+        "tests.orchestrator.executors.fake_trials.rising",
+        lambda request, _: ran.append(request.number),
+    )
+    run(tmp_path, again, Told.of(sink.events), function="rising")
+    assert stopped.number not in ran
+    study = StudyReader.open(study_url(tmp_path), "small")
+    assert study.summary(stopped.number).state is TrialState.PRUNED
+    assert again.kinds(stopped.number) == ["trial_started", "trial_ended"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_recorded_end_whose_row_was_not_sent_needs_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """With the row in the checkpoint it is sent from there; without, training makes it again."""
+    spec = small_spec(*OVERRIDES)
+    sink = ListSink()
+    run(tmp_path, sink, function="rising")
+    study = reopened_study(tmp_path, spec)
+    last = sink.events.pop(-2)  # before the sweep's end: what the last trial came to
+    assert last["kind"] == "trial_ended"
+    number = last["number"]
+    epochs = [one for one in sink.events if one["kind"] == "epoch" and one["number"] == number]
+    told = Told.of(one for one in sink.events if one is not epochs[-1])
+    row = EpochReport(epochs[-1]["epoch"], epochs[-1]["metrics"], 77)
+    rows = [row] if kept else []
+    monkeypatch.setattr(sweep_module, "checkpoint_rows", lambda _: rows)
+    again = ListSink()
+    run(tmp_path, again, told)
+    sent = [one for one in again.events if one.get("number") == number]
+    assert [one["kind"] for one in sent] == ["epoch", "trial_ended"]
+    # The study alone knows the objective, should the checkpoint be gone.
+    assert sent[0]["metrics"] == row.metrics
+    assert sent[0]["timestamp_ms"] == (77 if kept else study.rows(number)[-1].timestamp_ms)
+
+
+def test_extension_opens_complete_trials_alone_and_failure_leaves_them_complete(
+    tmp_path: Path,
+) -> None:
+    overrides = ("search.trials=4", "early_stopping.max_epochs=3")
+    spec = small_spec(*overrides)
+    run_options: dict[str, Any] = {"executor": "inline"}
+    sink = ListSink()
+    run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, sink=sink,
+              function="tests.orchestrator.executors.fake_trials:failing_third", **run_options)  # fmt: skip
+    longer = small_spec("search.trials=4", "early_stopping.max_epochs=5")
+    study = reopened_study(tmp_path, longer)
+    attributes = {"spec_yaml": longer.dump_yaml()}
+    assert study.extend(study_url(tmp_path), attributes, 3, 5) == (0, 1, 3)
+    told = Told.of(sink.events)
+    run_sweep(longer, Path("/store"), FINGERPRINT, tmp_path, sink=sink, told=told,
+              function="tests.orchestrator.executors.fake_trials:failing_at_four", **run_options)  # fmt: skip
+    found = StudyReader.open(study_url(tmp_path), "small")
+    assert found.attributes["spec_yaml"] == longer.dump_yaml()
+    complete, failed = TrialState.COMPLETE, TrialState.FAILED
+    assert [one.state for one in found.summaries()] == [complete, complete, failed, complete]
+    assert [one.epochs for one in found.summaries()] == [5, 4, 1, 5]
+    assert [row.decision for row in found.rows(0)] == [Decision.CONTINUE] * 5
+    runs = shown(sink.events)
+    steps = [step for key, step, _ in runs[0][3] if key == "val/SumR"]
+    assert steps == [1, 2, 3, 4, 5]
+    assert runs[0][1] == "FINISHED"

@@ -1,0 +1,64 @@
+"""Which checkpoints stay, trial by trial."""
+
+from orchestrator.study.trial import TrialState, TrialSummary
+from orchestrator.sweep.retention import CheckpointFile, CheckpointKind, VersionOrigin, decide
+
+
+def trial(number: int, state: TrialState, folder: str = "", key: str = "") -> TrialSummary:
+    place = folder or f"/storage/{number}"
+    return TrialSummary(number, state, {}, 1.0, 1, 1, key or f"key{number}", place)
+
+
+def file(number: int, kind: CheckpointKind, folder: str = "") -> CheckpointFile:
+    name = f"{kind}.safetensors"
+    return CheckpointFile(number, folder or f"/storage/{number}", name, kind, 10)
+
+
+def version(sweep: str = "", number: str = "", key: str = "", source: str = "") -> VersionOrigin:
+    return VersionOrigin("m", "4", sweep, number, key, source)
+
+
+def kept(
+    trials: list[TrialSummary], best: list[int], *versions: VersionOrigin
+) -> dict[tuple[int, str], str]:
+    kinds: tuple[CheckpointKind, ...] = ("last", "best", "leftover")
+    files = [file(one.number, kind) for one in trials for kind in kinds]
+    found = decide("s", trials, files, best, versions)
+    stays = {(one.file.trial, one.file.kind): one.reason for one in found.kept}
+    assert {(one.trial, one.kind) for one in found.freed}.isdisjoint(stays)
+    assert len(found.freed) + len(stays) == len(files)
+    return stays
+
+
+def test_unfinished_trials_keep_what_they_go_on_from() -> None:
+    assert kept([trial(0, TrialState.RUNNING)], []).keys() == {(0, "last"), (0, "best")}
+
+
+def test_of_finished_trials_only_models_stay_and_only_of_the_best() -> None:
+    states = (TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+    stays = kept([trial(k, state) for k, state in enumerate(states)], [1])
+    assert stays == {(1, "best"): "number 1 of the sweep's best"}
+
+
+def test_registered_models_stay() -> None:
+    trials = [trial(k, TrialState.COMPLETE) for k in range(3)]
+    reason = "registered as m version 4"
+    assert kept(trials, [], version("s", "2")) == {(2, "best"): reason}
+    # Registered by another sweep that took the trial over.
+    assert kept(trials, [], version("other", "2", "key1")) == {(1, "best"): reason}
+    assert kept(trials, [], version("other", "2")) == {}
+
+
+def test_what_a_version_points_to_stays_whatever_it_is() -> None:
+    trials = [trial(k, TrialState.FAILED) for k in (1, 11)]
+    for source in ("file:///storage/1/last.safetensors", "/storage/1/last.safetensors"):
+        assert kept(trials, [], version(source=source)).keys() == {(1, "last")}
+    whole = kept(trials, [], version(source="/storage/1/"))
+    assert {number for number, _ in whole} == {1}
+    assert len(whole) == 3
+
+
+def test_a_folder_that_a_better_trial_took_over_stays() -> None:
+    trials = [trial(0, TrialState.FAILED), trial(1, TrialState.COMPLETE, "/storage/0")]
+    found = decide("s", trials, [file(0, "best")], [1], ())
+    assert [one.file.trial for one in found.kept] == [0]

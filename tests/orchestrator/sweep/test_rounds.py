@@ -1,0 +1,202 @@
+"""Rounds after the first: races that stop where nothing is undecided, winners confirmed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.spec.loading import read_spec
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.statistics.outcomes import VideosOfQueries
+from orchestrator.study.confirmation import confirmed_trials, crowned
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.trial import TrialState
+from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.sweep.status import read_status
+from orchestrator.tracking.events import Told
+from orchestrator.tracking.view import BEST_TRIAL_TAG, SweepView
+from tests.orchestrator.executors.fake_trials import RANKED_QUERIES, RANKED_VIDEOS
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, small_spec
+
+RACE = """\
+name: small
+question: Which margin?
+data: builtin
+settings: {training.epochs: 2, optimizer.schedule_epochs: 2, losses.hard_negative_epoch: null}
+ablation:
+  design: swap
+  baseline: {}
+  variants:
+    alike: {losses.margin: 0.3}
+    worse: {losses.margin: 0.1}
+  seeds: 2
+  race: {max_seeds: 5}
+"""
+CONFIRM = (
+    "search.sampler=grid",
+    "search.trials=null",
+    "search.parameters={losses.tau: {type: float, low: 0.5, high: 0.9, step: 0.1}}",
+    "confirm={top: 2, seeds: 3}",
+)
+
+
+class KilledError(BaseException):
+    """The driver dies here."""
+
+
+class Dying(SilentProgress):
+    """Kills the driver when a trial begins."""
+
+    def __init__(self, at: int) -> None:
+        self._at = at
+
+    def started(self, number: int) -> None:
+        if number == self._at:
+            raise KilledError
+
+
+def run(home: Path, spec: SweepSpec, function: str, **options: Any) -> SweepResult:  # noqa: ANN401
+    index = np.repeat(np.arange(RANKED_VIDEOS), RANKED_QUERIES)
+    return run_sweep(
+        spec,
+        Path("/store"),
+        FINGERPRINT,
+        home,
+        executor="inline",
+        function=f"tests.orchestrator.executors.fake_trials:{function}",
+        videos=lambda: VideosOfQueries(index),
+        **options,
+    )
+
+
+def reader(home: Path) -> StudyReader:
+    return StudyReader.open(study_url(home), "small")
+
+
+def content(home: Path) -> list[Any]:
+    """What a study says of its trials, folders and clocks apart."""
+    study = reader(home)
+    return [
+        (one.number, one.variant, one.seed, one.confirms, one.parameters, one.value, one.state)
+        for one in study.summaries()
+    ]
+
+
+def best_in_tracker(sink: ListSink) -> str:
+    view = SweepView("id")
+    for one in sink.events:
+        view.apply(one)
+    return next(one.tags[BEST_TRIAL_TAG] for one in view.take_changes() if one.run.trial is None)
+
+
+def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
+    sink = ListSink()
+    result = run(tmp_path, read_spec(RACE), "ranked", sink=sink)
+    assert result.best is not None
+    assert best_in_tracker(sink) == str(result.best.number)
+    seeds: dict[str | None, list[int | None]] = {}
+    for one in reader(tmp_path).summaries():
+        assert one.state is TrialState.COMPLETE
+        seeds.setdefault(one.variant, []).append(one.seed)
+    assert seeds["baseline"] == seeds["alike"] == [1, 2, 3, 4, 5]
+    assert seeds["worse"] == [1, 2]
+    status = read_status(tmp_path, "small")
+    assert status.num_trials == 12
+    assert {one.name: one.complete for one in status.rows}["worse"] == 2
+
+
+def test_a_row_that_always_fails_gets_no_more_seeds(tmp_path: Path) -> None:
+    run(tmp_path, read_spec(RACE), "ranked_but_one")
+    seeds: dict[str | None, int] = {}
+    for one in reader(tmp_path).summaries():
+        seeds[one.variant] = seeds.get(one.variant, 0) + 1
+        assert (one.state is TrialState.FAILED) == (one.variant == "alike")
+    # Its difference stays open, so the baseline has all of its seeds.
+    assert seeds == {"baseline": 5, "alike": 2, "worse": 2}
+
+
+def test_without_a_race_every_row_has_its_seeds_and_no_more(tmp_path: Path) -> None:
+    run(tmp_path, read_spec(RACE, ["ablation.race=null"]), "ranked")
+    assert len(content(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("at", [0, 5, 6, 8, 9])
+def test_a_race_goes_on_after_a_kill(tmp_path: Path, at: int) -> None:
+    run(tmp_path / "whole", read_spec(RACE), "ranked")
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", read_spec(RACE), "ranked", progress=Dying(at))
+    run(tmp_path / "cut", read_spec(RACE), "ranked", told=Told())
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
+    sink = ListSink()
+    result = run(tmp_path, small_spec(*CONFIRM), "lucky", sink=sink)
+    study = reader(tmp_path)
+    fresh = [one for one in study.summaries() if one.confirms is not None]
+    assert [(one.confirms, one.seed) for one in fresh] == [
+        (number, seed) for seed in (2, 3, 4) for number in (4, 3)
+    ]
+    first, second = confirmed_trials(study)
+    # The search's best had luck on its seed.
+    assert (first.searched.parameters["losses.tau"], second.searched.number) == (0.8, 4)
+    assert second.searched.value is not None
+    assert first.searched.value is not None
+    assert second.searched.value > first.searched.value > second.mean
+    assert first.mean == pytest.approx(80 * (1 - 0.5**3))
+    assert result.best is not None
+    assert result.best.confirms == first.searched.number
+    assert best_in_tracker(sink) == str(result.best.number)
+    status = read_status(tmp_path, "small")
+    assert status.best == result.best
+    assert status.num_trials == 11
+    assert "trial 3: 70 ± 0 in 3 runs, 70 in the search; crowned" in status.render()
+    started = [one for one in sink.events if one["kind"] == "trial_started" and "confirms" in one]
+    assert [(one["confirms"], one["block"]) for one in started][:3] == [(4, 0), (3, 0), (4, 1)]
+
+
+def test_of_an_ablation_the_row_with_the_best_mean_wins(tmp_path: Path) -> None:
+    result = run(tmp_path, read_spec(RACE), "ranked")
+    study = reader(tmp_path)
+    means: dict[str, float] = {}
+    for name in ("baseline", "alike"):
+        own = [one.value or 0.0 for one in study.summaries() if one.variant == name]
+        means[name] = sum(own) / len(own)
+    best, second, last = crowned(study, 3)
+    assert best.variant == max(means, key=lambda name: means[name])
+    assert {second.variant, last.variant} == {"baseline", "alike", "worse"} - {best.variant}
+    # Two seeds of a row that the race dropped weigh nothing against five, however lucky.
+    assert last.variant == "worse"
+    assert result.best == best
+
+
+@pytest.mark.parametrize("at", [4, 5, 7, 10])
+def test_a_confirmation_goes_on_after_a_kill(tmp_path: Path, at: int) -> None:
+    run(tmp_path / "whole", small_spec(*CONFIRM), "lucky")
+    with pytest.raises(KilledError):
+        run(tmp_path / "cut", small_spec(*CONFIRM), "lucky", progress=Dying(at))
+    run(tmp_path / "cut", small_spec(*CONFIRM), "lucky", told=Told())
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_fresh_runs_are_never_pruned(tmp_path: Path) -> None:
+    pruning = (
+        "search.sampler=random",
+        "search.trials=8",
+        "confirm={top: 1, seeds: 2}",
+        "early_stopping={method: asha, first_rung: 1, reduction: 2, max_epochs: 3}",
+    )
+    run(tmp_path, small_spec(*pruning), "rising")
+    trials = reader(tmp_path).summaries()
+    assert TrialState.PRUNED in {one.state for one in trials}
+    fresh = [one for one in trials if one.confirms is not None]
+    assert [one.state for one in fresh] == [TrialState.COMPLETE] * 2
+
+
+def test_ranks_that_are_gone_end_a_race_with_their_trial(tmp_path: Path) -> None:
+    from orchestrator.base.errors import OutcomesError
+
+    with pytest.raises(OutcomesError, match="trial 0: the ranks of its best epoch cannot be read"):
+        run(tmp_path, read_spec(RACE), "rising")

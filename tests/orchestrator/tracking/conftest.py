@@ -1,0 +1,99 @@
+"""Stores for the tests: an empty SQLite one, copied per test, and one real `mlflow server`."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.store import TrackingStore, settle_mlflow
+
+# A server takes up to a minute to answer on two busy cores.
+_START_TIMEOUT_S = 120.0
+
+
+class Server:
+    """An `mlflow server` on 127.0.0.1 that can go away and come back with what it held."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.store = TrackingStore(f"http://127.0.0.1:{self.port}", None)
+
+    def start(self) -> None:
+        environment = dict(os.environ)
+        settle_mlflow(environment)
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1",
+                   "--port", str(self.port), "--workers", "1",
+                   "--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db",
+                   "--artifacts-destination", str(self._folder / "files")]  # fmt: skip
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._wait()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait(30)
+            self._process = None
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.store.uri}/health", timeout=5).close()
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+            else:
+                return
+        raise TimeoutError(f"no MLflow server on port {self.port}")
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settle_mlflow()
+    from orchestrator.tracking.writer import connect
+
+    home = tmp_path_factory.mktemp("empty")
+    # MLflow takes seconds to make its tables: once is enough.
+    connect(TrackingStore.of_home(home)).search_experiments()
+    return home / "mlflow.db"
+
+
+@pytest.fixture
+def home(tmp_path: Path, _empty_database: Path) -> Path:
+    """A home with an empty MLflow database in it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(_empty_database, home / "mlflow.db")
+    return home
+
+
+@pytest.fixture
+def store(home: Path) -> TrackingStore:
+    return TrackingStore.of_home(home)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()

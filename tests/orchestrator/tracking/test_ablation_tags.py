@@ -1,0 +1,87 @@
+"""Tags by which the runs of an ablation are found, also after its outbox was lost."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.spec.loading import read_spec
+from orchestrator.study.study import StudyReader, study_url
+from orchestrator.sweep.run import run_sweep
+from orchestrator.sweep.status import read_status
+from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.outbox_rebuild import rebuild_outbox
+from orchestrator.tracking.view import SweepView
+from tests.orchestrator.helpers import FINGERPRINT
+
+_TABLE = """\
+name: table
+question: Which margin?
+data: builtin
+settings: {training.epochs: 2, optimizer.schedule_epochs: 2, losses.hard_negative_epoch: null}
+ablation:
+  design: swap
+  baseline: {name: published}
+  variants:
+    wide: {losses.margin: 0.3}
+  seeds: [4, 9]
+"""
+_NAMES = ("variant", "seed", "block", "protocol", "design", "baseline")
+
+
+def tags_in(outbox: Path) -> dict[int | None, dict[str, str]]:
+    """Of each run, by trial, what a user looks for."""
+    view = SweepView("id")
+    box = Outbox(outbox)
+    for event in box.events():
+        view.apply(event)
+    box.close()
+    return {
+        change.run.trial: {name: one for name, one in change.tags.items() if name in _NAMES}
+        for change in view.take_changes()
+    }
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ablation of two rows and two seeds that trains nothing."""
+    home = tmp_path_factory.mktemp("home")
+    outbox = Outbox(home / "outbox" / "table.jsonl")
+    run_sweep(
+        read_spec(_TABLE, (), "table.yaml", home),
+        "/store",
+        FINGERPRINT,
+        home,
+        sink=outbox,
+        executor="inline",
+        function="tests.orchestrator.executors.fake_trials:rising",
+        attributes={"outbox_id": outbox.identity},
+    )
+    outbox.close()
+    return home
+
+
+def test_runs_are_found_by_row_seed_and_block_and_the_sweep_by_its_design(home: Path) -> None:
+    tags = tags_in(home / "outbox" / "table.jsonl")
+    protocol = {"protocol": "validation"}
+    assert tags[None] == protocol | {"design": "swap", "baseline": "published"}
+    found = {
+        (one["variant"], one["seed"], one["block"]) for n, one in tags.items() if n is not None
+    }
+    rows, blocks = ("published", "wide"), (("4", "0"), ("9", "1"))
+    assert found == {(row, *block) for row in rows for block in blocks}
+    assert all(protocol.items() <= one.items() for one in tags.values())
+
+
+def test_a_lost_outbox_comes_again_with_the_same_tags(home: Path) -> None:
+    path = home / "outbox" / "table.jsonl"
+    before = tags_in(path)
+    path.unlink()
+    rebuild_outbox(path, StudyReader.open(study_url(home), "table"), home)
+    assert tags_in(path) == before
+
+
+def test_status_prints_a_filter_for_each_row(home: Path) -> None:
+    status = read_status(home, "table")
+    text = "tags.variant = 'wide' AND tags.`prvr.sweep` = 'table'"
+    assert f"  wide       {text}" in status.render()
+    assert status.to_dict()["filters"]["wide"] == text

@@ -1,0 +1,301 @@
+"""Who becomes champion, what a version carries, and that it answers without a network."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from requests import HTTPError
+
+from orchestrator.base.errors import RegistryError, TrackingOutageError
+from orchestrator.tracking.model_version import Candidate, SweepOrigin
+from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.registry import RegisteredVersion, promote, register_champion
+from orchestrator.tracking.store import TrackingStore
+from orchestrator.tracking.writer import connect
+from prvr_model.errors import StoreError
+from prvr_model.files.folder import Folder
+from prvr_model.network.model import MscModel
+from prvr_model.retrieval.caption_embedder import CaptionEmbedder
+from prvr_model.settings import build_settings
+from prvr_model.training.checkpoint import export_model, save_best
+from tests.orchestrator.tracking.fake_sweep import sweep_events
+from tests.orchestrator.tracking.reading import send
+
+MODEL = "prvr-builtin"
+TEXT_DIM, HIDDEN = 6, 8
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = {"model.hidden_size": HIDDEN, "model.num_scales": 1, "model.max_caption_tokens": 5}
+    settings = build_settings("tvr", sizes)
+    folder = tmp_path_factory.mktemp("trial")
+    model = MscModel(settings.model, video_dim=4, text_dim=TEXT_DIM)
+    save_best(Folder.open(folder), model, settings, epoch=3)
+    export_model(Folder.open(folder), folder / "export")
+    return folder / "export"
+
+
+@pytest.fixture
+def origin(home: Path, store: TrackingStore) -> SweepOrigin:
+    outbox = Outbox(home / "outbox" / "cbva.jsonl")
+    for event in sweep_events(num_trials=5, epochs=3):
+        outbox.append(event)
+    send(outbox, store)
+    return SweepOrigin("cbva", outbox.identity, "builtin", "0f0f", "val/SumR", "maximize",
+                       "validation")  # fmt: skip
+
+
+def candidate(
+    export: Path, number: int, value: float, test: Mapping[str, float] | None = None
+) -> Candidate:
+    return Candidate(number, f"key{number}", value, 3, export, test)
+
+
+def aliases(store: TrackingStore) -> dict[str, str]:
+    found = connect(store).get_registered_model(MODEL).aliases
+    # Numbers from a database, text from a server.
+    return {alias: str(version) for alias, version in found.items()}
+
+
+def register(
+    store: TrackingStore, origin: SweepOrigin, *candidates: Candidate
+) -> tuple[RegisteredVersion, ...]:
+    return register_champion(store, origin, candidates)
+
+
+def test_a_better_value_takes_the_alias_and_a_worse_one_waits(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    [first] = register(store, origin, candidate(export, 0, 100.0))
+    assert (first.version, first.alias) == ("1", "champion")
+    [worse] = register(store, origin, candidate(export, 1, 90.0))
+    assert (worse.version, worse.alias) == ("2", "candidate")
+    assert "90.00 is not better than 100.00 of version 1" in worse.reason
+    [equal] = register(store, origin, candidate(export, 2, 100.0))
+    assert equal.alias == "candidate"
+    [better] = register(store, origin, candidate(export, 3, 100.5))
+    assert (better.version, better.alias) == ("4", "champion")
+    assert aliases(store) == {"champion": "4", "candidate": "3"}
+
+
+def test_the_best_of_several_comes_first_and_the_second_is_candidate(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    found = register(
+        store, origin, *(candidate(export, k, value) for k, value in enumerate((99.0, 90.0, 80.0)))
+    )
+    assert [(one.trial, one.alias) for one in found] == [
+        (0, "champion"), (1, "candidate"), (2, None),
+    ]  # fmt: skip
+
+
+def test_the_crown_of_a_sweep_is_not_undone_by_a_lucky_seed_of_another(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    crowned, lucky = candidate(export, 0, 102.0), candidate(export, 1, 110.0)
+    first, second = register(store, origin, crowned, lucky)
+    assert (first.trial, first.alias) == (0, "champion")
+    assert (second.alias, second.reason) == (
+        "candidate",
+        "version 1 of the same sweep is before it",
+    )
+    # Nor when the sweep is registered again, e.g. by a resume.
+    first, second = register(store, origin, crowned, lucky)
+    assert (first.alias, second.alias) == ("champion", "candidate")
+    assert aliases(store) == {"champion": "1", "candidate": "2"}
+
+
+def test_where_less_is_better_less_wins(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    smaller = replace(origin, direction="minimize")
+    register(store, smaller, candidate(export, 0, 5.0))
+    [version] = register(store, smaller, candidate(export, 1, 4.0))
+    assert version.alias == "champion"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"data_fingerprint": "other"}, "data"),
+        ({"protocol": "paper"}, "protocol"),
+        ({"metric": "val/R1"}, "metric"),
+    ],
+)
+def test_what_cannot_be_compared_waits_however_high_its_value(
+    store: TrackingStore, origin: SweepOrigin, export: Path, change: dict[str, str], word: str
+) -> None:
+    register(store, origin, candidate(export, 0, 10.0))
+    other = replace(origin, **change)  # type: ignore[arg-type]
+    [version] = register(store, other, candidate(export, 1, 999.0))
+    assert version.alias == "candidate"
+    assert f"another {word}" in version.reason
+    assert f"prvr-sweep promote {MODEL} 2" in version.reason
+    assert aliases(store)["champion"] == "1"
+
+
+def test_registering_twice_gives_the_same_version_and_undoes_no_promotion(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    pair = [candidate(export, 0, 100.0), candidate(export, 1, 90.0)]
+    register(store, origin, *pair)
+    promotion = promote(store, MODEL, "2")
+    assert (promotion.version, promotion.replaced) == ("2", "1")
+    assert promotion.replaced_description is not None
+    assert "val/SumR 100.00" in promotion.replaced_description
+    again = register(store, origin, *pair)
+    assert [(one.version, one.alias) for one in again] == [("1", None), ("2", "champion")]
+    assert aliases(store) == {"champion": "2"}
+    assert len(connect(store).search_model_versions(f"name = '{MODEL}'")) == 2
+
+
+class KilledError(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "create_registered_model",
+        "create_logged_model",
+        "log_model_artifacts",
+        "finalize_logged_model",
+        "create_model_version",
+        "set_registered_model_alias",
+        "set_model_version_tag",
+    ],
+)
+def test_a_registration_that_is_killed_is_finished_by_the_next(
+    store: TrackingStore,
+    origin: SweepOrigin,
+    export: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    is_done: bool,
+) -> None:
+    real = getattr(MlflowClient, call)
+
+    def killed(self: MlflowClient, *arguments: object, **options: object) -> None:
+        if is_done:
+            real(self, *arguments, **options)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, call, killed)
+        with pytest.raises(KilledError):
+            register(store, origin, candidate(export, 0, 100.0))
+    [version] = register(store, origin, candidate(export, 0, 100.0))
+    assert (version.version, version.alias) == ("1", "champion")
+    client = connect(store)
+    [there] = client.search_model_versions(f"name = '{MODEL}'")
+    assert (there.tags["prvr.decided"], aliases(store)) == ("champion", {"champion": "1"})
+    model = mlflow.pyfunc.load_model(there.source)
+    assert model.predict(np.ones((1, 2, TEXT_DIM), np.float32)).shape == (1, HIDDEN)
+
+
+def test_a_version_says_where_it_comes_from(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    test = {"R1": 4.0, "SumR": 150.25, "clip/R1": 3.0}
+    register(store, origin, candidate(export, 0, 100.0, test), candidate(export, 1, 90.0))
+    client = connect(store)
+    version = client.get_model_version(MODEL, "1")
+    assert version.tags == version.tags | {
+        "prvr.sweep": "cbva",
+        "prvr.trial": "0",
+        "prvr.trial_key": "key0",
+        "prvr.value": "100.0",
+        "prvr.metric": "val/SumR",
+        "prvr.direction": "maximize",
+        "prvr.protocol": "validation",
+        "prvr.data_fingerprint": "0f0f",
+        "prvr.test": '{"R1": 4.0, "SumR": 150.25}',
+    }
+    assert "on test R1 4.00, SumR 150.25" in version.description
+    assert client.get_run(version.run_id).data.tags["prvr.trial"] == "0"
+    other = client.get_model_version(MODEL, "2")
+    assert other.tags["prvr.test"] == "none"
+    assert "no test split" in other.description
+
+
+def test_the_champion_answers(
+    store: TrackingStore, origin: SweepOrigin, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(store, origin, candidate(export, 0, 100.0))
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        loaded = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion")
+    finally:
+        mlflow.set_tracking_uri(before)
+    tokens = np.random.default_rng(1).normal(size=(3, 7, TEXT_DIM)).astype(np.float32)
+    tokens[1, 2:] = 0
+    vectors = loaded.predict(tokens)
+    np.testing.assert_allclose(vectors, CaptionEmbedder.load(export).embed(tokens), rtol=1e-5)
+    files = Path(loaded._model_impl.context.artifacts["model"])
+    assert sorted(one.name for one in files.iterdir()) == ["config.json", "model.safetensors"]
+    with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
+        loaded.predict(tokens[:, :, :-1])
+
+
+def test_promote_lists_what_there_is(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    register(store, origin, candidate(export, 0, 100.0))
+    with pytest.raises(RegistryError, match=f"no model 'prvr-x'.*models there: {MODEL}"):
+        promote(store, "prvr-x", "1")
+    with pytest.raises(RegistryError, match=r"no version '7'; versions: 1"):
+        promote(store, MODEL, "7")
+
+
+def test_a_trial_without_a_run_is_not_registered(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    with pytest.raises(RegistryError, match="trial 99 of sweep 'cbva' is not in MLflow yet"):
+        register(store, origin, candidate(export, 99, 1.0))
+
+
+def test_a_registry_that_is_away_is_told(export: Path, origin: SweepOrigin) -> None:
+    nobody = TrackingStore("http://127.0.0.1:9", None)
+    with pytest.raises(TrackingOutageError, match=r"MLflow at http://127\.0\.0\.1:9"):
+        register(nobody, origin, candidate(export, 0, 1.0))
+
+
+def test_a_server_that_fails_in_the_middle_of_an_upload_is_told(
+    store: TrackingStore, origin: SweepOrigin, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise HTTPError("500 Server Error: Internal Server Error for url: http://127.0.0.1:9/x")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(mlflow.MlflowClient, "log_model_artifacts", fail)
+        with pytest.raises(TrackingOutageError, match=f"{store.uri}: 500 Server Error"):
+            register(store, origin, candidate(export, 0, 100.0))
+    (found,) = register(store, origin, candidate(export, 0, 100.0))
+    assert (found.version, found.alias) == ("1", "champion")
+
+
+def test_embedding_ignores_padding_and_scale(export: Path) -> None:
+    embedder = CaptionEmbedder.load(export)
+    tokens = np.random.default_rng(2).normal(size=(2, 4, TEXT_DIM)).astype(np.float32)
+    padded = np.concatenate([tokens, np.zeros((2, 3, TEXT_DIM), np.float32)], axis=1)
+    vectors = embedder.embed(tokens)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(embedder.embed(padded), vectors, atol=1e-6)
+    assert embedder.embed(tokens[:0]).shape == (0, HIDDEN)
+
+
+def test_embedding_refuses_empty_captions_and_other_dimensions(export: Path) -> None:
+    embedder = CaptionEmbedder.load(export)
+    tokens = np.ones((2, 3, TEXT_DIM), np.float32)
+    tokens[1] = 0
+    with pytest.raises(StoreError, match=r"without any token.*\[1\]"):
+        embedder.embed(tokens)
+    with pytest.raises(StoreError, match=r"wanted \(captions, length, 6\)"):
+        embedder.embed(tokens[:, :, :2])

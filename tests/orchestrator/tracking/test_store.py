@@ -1,0 +1,72 @@
+"""Where MLflow keeps things, and that it keeps quiet."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.base.errors import TrackingError
+from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
+
+
+def test_the_default_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = TrackingStore.of(None, Path("prvr-runs"))
+    assert store.uri == f"sqlite:///{tmp_path}/prvr-runs/mlflow.db"
+    assert store.artifact_root == f"file://{tmp_path}/prvr-runs/mlartifacts"
+    assert not store.is_server
+
+
+def test_a_server_keeps_its_own_files(tmp_path: Path) -> None:
+    store = TrackingStore.of("http://127.0.0.1:5000/", tmp_path)
+    assert store == TrackingStore("http://127.0.0.1:5000", None)
+    assert store.is_server
+
+
+def test_files_lie_beside_an_sqlite_database(tmp_path: Path) -> None:
+    store = TrackingStore.of(f"sqlite:///{tmp_path}/a/b.db", Path("/home"))
+    assert store.artifact_root == f"file://{tmp_path}/a/mlartifacts"
+    assert store.database == tmp_path / "a" / "b.db"
+    assert TrackingStore.of("http://127.0.0.1:5000", tmp_path).database is None
+
+
+def test_a_missing_database_is_refused_and_not_made(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(TrackingError, match=f"there is no MLflow database at {home}/mlflow.db"):
+        TrackingStore.of_home(home).check_exists()
+    assert not home.exists()
+    TrackingStore.of("http://127.0.0.1:5000", home).check_exists()
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///x", "databricks", "", "ftp://x"])
+def test_what_cannot_hold_runs_is_refused(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="give the address of an `mlflow server`"):
+        TrackingStore.of(uri, tmp_path)
+
+
+def test_a_relative_database_is_refused_with_the_absolute_one(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"write sqlite:////.*mlflow\.db"):
+        TrackingStore.of("sqlite:///mlflow.db", tmp_path)
+
+
+def test_names_have_letters_that_mlflow_takes() -> None:
+    assert experiment_name("tvr_mini.v2") == "prvr-tvr_mini.v2"
+    assert experiment_name("my data/it's") == "prvr-my-data-it-s"
+
+
+def test_what_the_user_set_stays() -> None:
+    environment = {"MLFLOW_LOGGING_LEVEL": "DEBUG"}
+    settle_mlflow(environment)
+    assert environment["MLFLOW_LOGGING_LEVEL"] == "DEBUG"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_modules_of_the_command_line_import_no_mlflow() -> None:
+    modules = "outbox, tracking_store, tracking_view, tracking_ui, mlflow_tracker, registry"
+    script = (
+        f"import sys; from orchestrator import {modules};"
+        "sys.exit(bool({'mlflow', 'torch'} & set(sys.modules)))"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 0

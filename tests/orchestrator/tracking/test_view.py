@@ -1,0 +1,168 @@
+"""Events become runs; the same events always become the same runs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from orchestrator.tracking.view import RunChange, SweepView
+from tests.orchestrator.tracking.fake_sweep import START_MS, sweep_events, sweep_started
+
+
+def changes_of(events: list[dict[str, Any]]) -> dict[int | None, RunChange]:
+    view = SweepView("id")
+    for event in events:
+        view.apply(event)
+    return {change.run.trial: change for change in view.take_changes()}
+
+
+def started(number: int = 0, **more: object) -> dict[str, Any]:
+    base = {"kind": "trial_started", "number": number, "key": "abcdef0123", "seed": 3,
+            "params": {}, "parameters": {}, "tags": {}, "timestamp_ms": START_MS + 1}  # fmt: skip
+    return base | more
+
+
+def epoch(number: int, step: int, value: float) -> dict[str, Any]:
+    return {"kind": "epoch", "number": number, "epoch": step, "timestamp_ms": START_MS + 10 * step,
+            "metrics": {"val/SumR": value}}  # fmt: skip
+
+
+def ended(number: int, state: str, value: float | None, timestamp_ms: int) -> dict[str, Any]:
+    return {"kind": "trial_ended", "number": number, "state": state, "value": value,
+            "best_epoch": 1, "cause": None, "timestamp_ms": timestamp_ms}  # fmt: skip
+
+
+def test_the_sweep_comes_before_its_trials() -> None:
+    assert list(changes_of(sweep_events(num_trials=3))) == [None, 0, 1, 2]
+
+
+def test_parameters_keep_their_type_readable() -> None:
+    params = {"a": True, "b": None, "c": 0.5, "d": (32, 20), "e": "off", "f": 3}
+    change = changes_of([sweep_started(), started(params=params)])[0]
+    assert change.params == {
+        "a": "true", "b": "null", "c": "0.5", "d": "[32, 20]", "e": "off", "f": "3",
+    }  # fmt: skip
+
+
+def test_tags_get_our_beginning() -> None:
+    tags = {"code": "0.1.0", "prvr.data": "x", "mlflow.user": "me"}
+    change = changes_of([sweep_started(), started(tags=tags)])[0]
+    assert change.tags["prvr.code"] == "0.1.0"
+    assert change.tags["prvr.data"] == "x"
+    assert change.tags["mlflow.user"] == "me"
+    assert change.tags["prvr.seed"] == "3"
+    assert change.tags["prvr.trial_key"] == "abcdef0123"
+    assert change.run.name == "000 abcdef"
+
+
+def test_a_run_of_a_row_carries_row_seed_and_block_and_others_do_not() -> None:
+    start = sweep_started() | {"labels": {"protocol": "validation", "design": "ladder"}}
+    of_row = started(0, variant="+ tcpl", block=1, confirms=4, taken_from="old/7")
+    changes = changes_of([start, of_row, started(1)])
+    wanted = {"variant": "+ tcpl", "seed": "3", "block": "1", "confirms": "4",
+              "taken_from": "old/7", "protocol": "validation"}  # fmt: skip
+    assert wanted.items() <= changes[0].tags.items()
+    assert (changes[0].run.name, changes[1].run.name) == ("000 + tcpl", "001 abcdef")
+    assert changes[1].tags.keys().isdisjoint({"variant", "block", "confirms", "taken_from"})
+    assert changes[None].tags["design"] == "ladder"
+    assert changes[None].tags["protocol"] == "validation"
+
+
+def test_events_of_older_sweeps_have_no_labels() -> None:
+    changes = changes_of([sweep_started(), started(0)])
+    assert "protocol" not in changes[None].tags | changes[0].tags
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [("complete", "FINISHED"), ("pruned", "FINISHED"), ("failed", "FAILED")],
+)
+def test_state_of_a_trial_is_status_and_tag(state: str, status: str) -> None:
+    change = changes_of([sweep_started(), started(), ended(0, state, 1.0, START_MS + 99)])[0]
+    assert (change.status, change.end_ms, change.tags["prvr.state"]) == (
+        status, START_MS + 99, state,
+    )  # fmt: skip
+
+
+def test_best_value_follows_the_objective_epoch_by_epoch() -> None:
+    events = [sweep_started(), started(), epoch(0, 1, 5.0), epoch(0, 2, 9.0), epoch(0, 3, 7.0)]
+    rows = [row for row in changes_of(events)[0].metrics if row.key == "best_value"]
+    assert [(row.step, row.value) for row in rows] == [(1, 5.0), (2, 9.0), (3, 9.0)]
+
+
+def test_an_epoch_told_twice_adds_no_other_row() -> None:
+    events = [sweep_started(), started(), epoch(0, 1, 5.0), epoch(0, 2, 9.0)]
+    once = changes_of(events)[0].metrics
+    twice = changes_of([*events, epoch(0, 1, 5.0)])[0].metrics
+    assert set(twice) == set(once)
+
+
+def test_an_end_told_twice_keeps_the_first_time() -> None:
+    events = [sweep_started(), started(), ended(0, "complete", 5.0, START_MS + 50)]
+    once = changes_of(events)
+    twice = changes_of([*events, ended(0, "complete", 5.0, START_MS + 80)])
+    assert twice == once
+
+
+def test_a_smaller_value_is_better_where_that_is_the_direction() -> None:
+    begin = sweep_started()
+    begin["params"]["objective.direction"] = "minimize"
+    events = [begin, started(0), ended(0, "complete", 2.0, START_MS + 5),
+              started(1), ended(1, "complete", 1.0, START_MS + 6)]  # fmt: skip
+    assert changes_of(events)[None].tags["prvr.best_trial"] == "1"
+
+
+def test_only_complete_trials_win() -> None:
+    events = [sweep_started(), started(0), ended(0, "pruned", 9.0, START_MS + 5),
+              started(1), ended(1, "complete", 1.0, START_MS + 6)]  # fmt: skip
+    assert changes_of(events)[None].tags["prvr.best_trial"] == "1"
+
+
+def test_the_end_of_the_sweep_leaves_a_table_of_its_trials() -> None:
+    change = changes_of(sweep_events(num_trials=4))[None]
+    table = json.loads(change.texts["trials.json"])
+    assert table["columns"][:5] == ["trial", "state", "val/SumR", "best_epoch", "epochs"]
+    assert "losses.tau" in table["columns"]
+    assert sorted(row[0] for row in table["data"]) == [0, 1, 2, 3]
+    values = [row[2] for row in table["data"]]
+    assert values == sorted(values, reverse=True)
+    assert change.texts["sweep.yaml"].startswith("name: cbva")
+    assert change.status == "FINISHED"
+    assert "Best: trial" in change.tags["mlflow.note.content"]
+
+
+def test_an_interrupted_sweep_leaves_no_trial_running() -> None:
+    end = {
+        "kind": "sweep_ended",
+        "state": "interrupted",
+        "counts": {},
+        "timestamp_ms": START_MS + 9,
+    }
+    changes = changes_of([sweep_started(), started(), end])
+    assert changes[0].status == changes[None].status == "KILLED"
+    assert changes[0].tags["prvr.state"] == "interrupted"
+
+
+def test_a_resumed_trial_runs_again() -> None:
+    end = {
+        "kind": "sweep_ended",
+        "state": "interrupted",
+        "counts": {},
+        "timestamp_ms": START_MS + 9,
+    }
+    changes = changes_of([sweep_started(), started(), end, sweep_started(), started()])
+    assert (changes[0].status, changes[0].end_ms) == ("RUNNING", None)
+    assert (changes[None].status, changes[None].end_ms) == ("RUNNING", None)
+
+
+def test_a_failure_leaves_its_cause() -> None:
+    cause = {"kind": "ValueError", "message": "no", "traceback": "Traceback: here"}
+    end = ended(0, "failed", None, START_MS + 4) | {"cause": cause}
+    change = changes_of([sweep_started(), started(), end])[0]
+    assert change.tags["prvr.failure"] == "ValueError: no"
+    assert change.texts["failure.txt"].endswith("Traceback: here")
+
+
+def test_fewer_than_fifty_metric_names() -> None:
+    change = changes_of(sweep_events(num_trials=1))[0]
+    assert len({row.key for row in change.metrics}) < 50

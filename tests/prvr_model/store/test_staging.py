@@ -1,0 +1,401 @@
+"""A store is copied to a machine once, whatever interrupts it, and what is given out is whole."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from prvr_model.errors import DataError, StoreError
+from prvr_model.files.folder import Folder
+from prvr_model.settings import SpeedSettings
+from prvr_model.store import staging
+from prvr_model.store.format import MANIFEST_NAME
+from prvr_model.store.reader import FeatureStore
+from prvr_model.store.sources import FolderFiles, manifest_at
+from prvr_model.store.staging import CACHE_VARIABLE, cache_folder, room_problem, staged_store
+from prvr_model.store.synthetic import write_synthetic
+from prvr_model.training.train_loop import train
+from tests.prvr_model.tiny import TINY_DATA, tiny_settings
+from tests.prvr_model.training.test_train_loop import go_on, rows
+
+VIDEOS = "train.videos.arrow"
+
+
+@dataclass
+class CountedFiles:
+    """A store's files, with a note of what was read."""
+
+    files: FolderFiles
+    read: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        return self.files.place
+
+    def manifest_bytes(self) -> bytes:
+        return self.files.manifest_bytes()
+
+    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
+        self.read.append((name, offset))
+        return self.files.pieces(name, offset)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> FeatureStore:
+    path = tmp_path / "far" / "tiny.store"
+    path.parent.mkdir()
+    write_synthetic(path, TINY_DATA, name="tiny")
+    return FeatureStore.open(path)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces far below the size of a file, so that it can be interrupted in its middle."""
+    monkeypatch.setattr("prvr_model.store.sources.PIECE_BYTES", 256)
+    monkeypatch.setattr(staging, "_SYNCED_BYTES", 512)
+
+
+def files_of(store: FeatureStore) -> CountedFiles:
+    return CountedFiles(FolderFiles.open(f"file://{store.path}"))
+
+
+def staged(store: FeatureStore, cache: Path, files: CountedFiles | None = None) -> Path:
+    return staged_store(files or files_of(store), store.manifest.fingerprint, cache)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def test_a_copy_is_whole_and_made_once(source: FeatureStore, cache: Path) -> None:
+    said: list[str] = []
+    files = files_of(source)
+    path = staged_store(files, source.manifest.fingerprint, cache, said.append)
+    assert path == cache / source.manifest.fingerprint
+    assert names(cache) == [source.manifest.fingerprint]
+    assert names(path) == names(source.path)
+    assert all((path / one).read_bytes() == (source.path / one).read_bytes() for one in names(path))
+    assert said == [f"copying file://{source.path} (0.0 MiB) to {path}"]
+    count = len(files.read)
+    shutil.rmtree(source.path)
+    assert staged(source, cache, files) == path
+    assert len(files.read) == count
+
+
+def test_a_trial_trains_on_a_copy_as_on_the_store(
+    source: FeatureStore, cache: Path, tmp_path: Path
+) -> None:
+    there = train(tiny_settings(), source, Folder.open(tmp_path / "a"), go_on, SpeedSettings())
+    copy = FeatureStore.open(staged(source, cache))
+    here = train(tiny_settings(), copy, Folder.open(tmp_path / "b"), go_on, SpeedSettings())
+    assert rows(here) == rows(there)
+    assert (copy.path / "prepared").is_dir()
+
+
+_COPIES_SLOWLY = """
+import sys
+from pathlib import Path
+from prvr_model.store import staging
+from prvr_model.store import sources as store_files
+from prvr_model.store.staging import staged_store
+store_files.PIECE_BYTES, staging._SYNCED_BYTES = 256, 512
+class Slow(store_files.FolderFiles):
+    def pieces(self, name, offset):
+        for number, piece in enumerate(super().pieces(name, offset)):
+            if name == "train.captions.arrow" and number == 5:
+                print("in the middle", flush=True)
+                sys.stdin.readline()
+            yield piece
+uri, fingerprint, cache = sys.argv[1:]
+print(staged_store(Slow.open(uri), fingerprint, Path(cache)), flush=True)
+"""
+
+
+def slow_copier(store: FeatureStore, cache: Path) -> "subprocess.Popen[str]":
+    arguments = [f"file://{store.path}", store.manifest.fingerprint, str(cache)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _COPIES_SLOWLY, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in the middle\n"
+    return process
+
+
+def test_another_process_waits_says_so_and_copies_nothing(
+    source: FeatureStore, cache: Path
+) -> None:
+    files, said, found = files_of(source), list[str](), list[Path]()
+    is_waiting = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        is_waiting.set()
+
+    def wait() -> None:
+        found.append(staged_store(files, source.manifest.fingerprint, cache, say))
+
+    with slow_copier(source, cache) as process:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert is_waiting.wait(timeout=60)
+        assert not (cache / source.manifest.fingerprint).exists()
+        out, _ = process.communicate("go on\n")
+        waiting.join(timeout=60)
+    assert said == [f"another process copies file://{source.path}; waiting for it"]
+    assert [str(one) for one in found] == out.split()
+    assert files.read == []
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_after_a_kill_the_copy_goes_on(source: FeatureStore, cache: Path) -> None:
+    with slow_copier(source, cache) as process:
+        process.send_signal(signal.SIGKILL)
+    partial = cache / f"{source.manifest.fingerprint}.partial"
+    whole = [one for one in names(partial) if one.endswith(".arrow")]
+    assert "train.captions.arrow.part" in names(partial)
+    assert not (cache / source.manifest.fingerprint).exists()
+    files = files_of(source)
+    FeatureStore.open(staged(source, cache, files)).verify()
+    assert len(whole) == 2
+    assert set(whole).isdisjoint(dict(files.read))
+    assert dict(files.read)["train.captions.arrow"] == 512
+    assert names(cache) == [source.manifest.fingerprint]
+
+
+class EndedError(Exception):
+    """Stands for whatever ends a copy at some instant."""
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_copy_that_is_interrupted_at_any_piece_ends_whole(
+    source: FeatureStore, cache: Path
+) -> None:
+    """Each try gets one piece further than it begins, so every instant is one at which it ends."""
+    tries = 0
+    while True:
+        try:
+            path = staged(source, cache, BrokenOff(FolderFiles.open(str(source.path)), num=4))
+        except EndedError:
+            tries += 1
+            assert names(cache) == [f"{source.manifest.fingerprint}.partial"]
+        else:
+            break
+    FeatureStore.open(path).verify()
+    assert tries > len(source.manifest.files)
+
+
+@dataclass
+class BrokenOff(CountedFiles):
+    """Ends with an error after so many pieces of one try."""
+
+    num: int = 0
+
+    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
+        for piece in super().pieces(name, offset):
+            if not self.num:
+                raise EndedError
+            self.num -= 1
+            yield piece
+
+
+def test_a_changed_source_names_both_fingerprints(source: FeatureStore, cache: Path) -> None:
+    before = source.manifest.fingerprint
+    write_synthetic(source.path, TINY_DATA.model_copy(update={"seed": 2}), overwrite=True)
+    after = manifest_at(str(source.path)).fingerprint
+    with pytest.raises(DataError, match=f"fingerprint {after}, .* planned on {before}: .*changed"):
+        staged_store(files_of(source), before, cache)
+    assert names(cache) == []
+
+
+def test_what_is_begun_of_other_bytes_is_not_continued(source: FeatureStore, cache: Path) -> None:
+    partial = cache / f"{source.manifest.fingerprint}.partial"
+    shutil.copytree(source.path, partial)
+    content = (partial / MANIFEST_NAME).read_text()
+    size = source.manifest.files[VIDEOS].size_bytes
+    (partial / MANIFEST_NAME).write_text(content.replace(str(size), str(size + 8)))
+    files = files_of(source)
+    staged(source, cache, files)
+    assert sorted(files.read) == [(name, 0) for name in sorted(source.manifest.files)]
+
+
+def damage(path: Path, at: int) -> None:
+    """Change a byte of a file; its size stays."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+def feature_offset(store: FeatureStore) -> int:
+    """Where the features of the first video begin in their file."""
+    row = store.split("train").frames(0)[0].tobytes()
+    return (store.path / VIDEOS).read_bytes().index(row)
+
+
+def test_a_damaged_part_is_copied_again(source: FeatureStore, cache: Path) -> None:
+    partial = cache / f"{source.manifest.fingerprint}.partial"
+    shutil.copytree(source.path, partial)
+    damage(partial / VIDEOS, feature_offset(source))
+    files = files_of(source)
+    FeatureStore.open(staged(source, cache, files)).verify()
+    assert files.read == [(VIDEOS, 0)]
+
+
+def test_a_part_with_damaged_texts_is_copied_again(source: FeatureStore, cache: Path) -> None:
+    partial = cache / f"{source.manifest.fingerprint}.partial"
+    shutil.copytree(source.path, partial)
+    captions = "train.captions.arrow"
+    text = source.split("train").caption_texts[0].encode()
+    content = (partial / captions).read_bytes()
+    (partial / captions).write_bytes(content.replace(text, b"\xff" * len(text), 1))
+    files = files_of(source)
+    FeatureStore.open(staged(source, cache, files)).verify()
+    assert (captions, 0) in files.read
+
+
+def test_a_damaged_source_is_never_given_out(source: FeatureStore, cache: Path) -> None:
+    damage(source.path / VIDEOS, feature_offset(source))
+    with pytest.raises(StoreError, match=f"is damaged: the content of {VIDEOS} is not what"):
+        staged(source, cache)
+    assert not (cache / source.manifest.fingerprint).exists()
+
+
+def test_a_manifest_that_lies_about_its_fingerprint(source: FeatureStore, cache: Path) -> None:
+    path = source.path / MANIFEST_NAME
+    path.write_text(path.read_text().replace(source.manifest.fingerprint, "a" * 64))
+    with pytest.raises(StoreError, match=r"says fingerprint a{64}, what it lists has"):
+        staged_store(files_of(source), "a" * 64, cache)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_of_another_size(source: FeatureStore, cache: Path, change: int) -> None:
+    path = source.path / VIDEOS
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] if change < 0 else content + b"x")
+    with pytest.raises(StoreError, match=rf"{VIDEOS} of .* has .* bytes instead of {len(content)}"):
+        staged(source, cache)
+
+
+@pytest.mark.parametrize("name", ["../outside.arrow", "/etc/outside.arrow", "sub/x.arrow", ".."])
+def test_names_cannot_leave_the_folder(source: FeatureStore, cache: Path, name: str) -> None:
+    path = source.path / MANIFEST_NAME
+    path.write_text(path.read_text().replace(f'"{VIDEOS}"', f'"{name}"'))
+    with pytest.raises(StoreError, match=r"is damaged \(at files: "):
+        staged(source, cache)
+    assert names(cache) == []
+
+
+@pytest.mark.parametrize("fingerprint", ["../../x", "", "A" * 64])
+def test_a_fingerprint_cannot_leave_the_cache(
+    source: FeatureStore, cache: Path, fingerprint: str
+) -> None:
+    with pytest.raises(StoreError, match="is not a fingerprint"):
+        staged_store(files_of(source), fingerprint, cache)
+    assert not cache.exists()
+
+
+def test_without_room_nothing_is_copied(
+    source: FeatureStore, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = sum(one.size_bytes for one in source.manifest.files.values())
+    usage = shutil.disk_usage(source.path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=total - 1))
+    files = files_of(source)
+    with pytest.raises(
+        StoreError, match=f"no room for .*: {cache} has room for .* {CACHE_VARIABLE}"
+    ):
+        staged(source, cache, files)
+    assert files.read == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=total))
+    assert room_problem(source.manifest, cache) is None
+    staged(source, cache)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert room_problem(source.manifest, cache) is None
+
+
+def test_a_disk_that_fills_up_leaves_no_store(
+    source: FeatureStore, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match=r"No space left.*what is copied is kept"):
+            staged(source, cache)
+    assert names(cache) == [f"{source.manifest.fingerprint}.partial"]
+    FeatureStore.open(staged(source, cache)).verify()
+
+
+def test_a_copy_that_lost_a_file_gets_it_back(source: FeatureStore, cache: Path) -> None:
+    path = staged(source, cache)
+    (path / "prepared").mkdir()
+    (path / VIDEOS).unlink()
+    files, said = files_of(source), list[str]()
+    assert staged_store(files, source.manifest.fingerprint, cache, said.append) == path
+    assert files.read == [(VIDEOS, 0)]
+    assert said[0] == f"{path} is damaged; what is missing there is copied again"
+    assert (path / "prepared").is_dir()
+
+
+def test_copies_of_other_data_stay(source: FeatureStore, cache: Path) -> None:
+    first = staged(source, cache)
+    write_synthetic(source.path, TINY_DATA.model_copy(update={"seed": 2}), overwrite=True)
+    second = staged(FeatureStore.open(source.path), cache)
+    assert names(cache) == sorted([first.name, second.name])
+
+
+def test_a_cache_that_cannot_be_made(source: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=f"cannot make .*; set {CACHE_VARIABLE}"):
+        staged(source, tmp_path / "file" / "cache")
+
+
+def test_a_cache_without_locks(
+    source: FeatureStore, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StoreError, match="cannot be locked"):
+        staged(source, cache)
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    assert cache_folder().name == f"prvr-stores-{os.getuid()}"
+    assert cache_folder("/the/driver's") == Path("/the/driver's")
+    monkeypatch.setenv(CACHE_VARIABLE, "/mine")
+    assert cache_folder("/the/driver's") == Path("/mine")
+    monkeypatch.setenv(CACHE_VARIABLE, "mine")
+    with pytest.raises(StoreError, match="allowed: an absolute path"):
+        cache_folder()
+
+
+def test_another_users_folder_among_temporary_files(
+    source: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    cache = cache_folder()
+    cache.mkdir()
+    monkeypatch.setattr(staging, "_own_temporary", lambda: cache)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        staged(source, cache)

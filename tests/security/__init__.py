@@ -1,1 +1,0 @@
-"""What is made to harm: refused by name, and without effect."""

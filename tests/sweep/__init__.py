@@ -1,1 +1,0 @@
-"""Tests of the sweep: study, searcher, executors."""

@@ -1,1 +1,0 @@
-"""Tests of what leaves the driver: outbox, MLflow, registry."""
