@@ -13,23 +13,22 @@ pytest_plugins = ["tests.time_limit"]
 # Modules whose functions take tensors or arrays: under pytest, and only there, each call is
 # checked against its annotations.
 _TENSOR_MODULES = (
-    "attention",
-    "batching",
-    "collapse",
-    "dataset",
-    "dropout",
-    "encoders",
-    "encoding",
-    "evaluation",
+    "inputs.batching",
+    "inputs.prepared_split",
+    "inputs.preparation",
+    "inputs.resampling",
+    "inputs.token_merging",
     "losses",
-    "metrics",
-    "model",
-    "objective",
-    "preparation",
-    "resampling",
-    "similarity",
-    "step_numbers",
-    "token_merging",
+    "network.attention",
+    "network.dropout",
+    "network.encoders",
+    "network.model",
+    "network.precision",
+    "network.similarity",
+    "retrieval.collapse",
+    "retrieval.evaluation",
+    "retrieval.metrics",
+    "training.step_numbers",
 )
 jaxtyping.install_import_hook(
     [f"prvr_model.{name}" for name in _TENSOR_MODULES], "beartype.beartype"

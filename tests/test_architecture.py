@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.locations import ROOT
 
 HOMES = {
     "torch": ("prvr_model/*.py", "prvr_model/losses/*.py"),

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.base.our_code import ROOT
 from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.settings import Settings, SpeedSettings, flat_settings
 
@@ -79,16 +80,15 @@ def _unlike_default(speed: SpeedSettings, *names: str) -> dict[str, Any]:
 @functools.cache
 def code_version() -> str:
     """Version of the package and, in a checkout, the commit, e.g. `0.1.0+g1a2b3c4d5e6f.dirty`."""
-    root = Path(__file__).resolve().parent.parent
-    if (root / VERSION_FILE).exists():
-        return (root / VERSION_FILE).read_text(encoding="utf-8")
-    version = _installed_version("prvr-sweep") or _project_version(root / "pyproject.toml")
-    if not (root / ".git").exists():
+    if (ROOT / VERSION_FILE).exists():
+        return (ROOT / VERSION_FILE).read_text(encoding="utf-8")
+    version = _installed_version("prvr-sweep") or _project_version(ROOT / "pyproject.toml")
+    if not (ROOT / ".git").exists():
         return version
-    commit = _output("git", "-C", str(root), "rev-parse", "--short=12", "HEAD")
+    commit = _output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
     if not commit:
         return version
-    changed = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    changed = _output("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
     return f"{version}{'.' if '+' in version else '+'}g{commit}{'.dirty' if changed else ''}"
 
 

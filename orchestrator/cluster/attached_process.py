@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TextIO
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.base.errors import ClusterError, RayChangedError
+from orchestrator.base.our_code import PACKAGES, ROOT
 from orchestrator.cluster.capacity import Node
 from orchestrator.cluster.node_survey import look_at_nodes
 
@@ -29,7 +29,6 @@ try:
 except ImportError as error:
     raise RayChangedError(str(error)) from error
 
-_ROOT = Path(__file__).resolve().parent.parent
 _HEAD = "node:__internal_head__"
 _ACCELERATOR = "accelerator_type:"
 # What a node has for Ray itself, and names that are no resources.
@@ -54,7 +53,7 @@ def attached(
         ClusterError: There is no cluster, or it refuses.
     """
     environment = {
-        "py_modules": [str(_ROOT / name) for name in ("orchestrator", "prvr_model")],
+        "py_modules": [str(ROOT / name) for name in PACKAGES],
         "excludes": ["**/__pycache__"],
         "env_vars": dict(variables or {}),
     }

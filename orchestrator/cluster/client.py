@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import ClusterError, PlaceError, ProbeError
+from orchestrator.base.our_code import ATTACHED_PROCESS, environment_with_our_code
 from orchestrator.cluster.capacity import COMING_LIMIT_S, Node, count
 from orchestrator.cluster.node_check import SharedPlaces
 from orchestrator.preflight.probing import START_LIMIT_S
 from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
 
-_MODULE = "orchestrator.cluster.attached_process"
-_ROOT = Path(__file__).resolve().parent.parent
 _CLIENT_SCHEME = "ray://"
 # A port that nobody listens on says so at once, a firewall never.
 _CONNECT_S = 5.0
@@ -165,10 +164,9 @@ class _Line:
     @classmethod
     @contextmanager
     def to_child(cls, log: "tempfile._TemporaryFileWrapper[str]") -> Iterator["_Line"]:
-        places = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+            [sys.executable, "-P", "-m", ATTACHED_PROCESS],
+            env=environment_with_our_code(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -5,11 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.base.our_code import DEVICES, environment_with_our_code
 
 # The quickest of a few exchanges bounds the difference of two clocks best.
 _EXCHANGES = 7
@@ -75,17 +76,14 @@ class _Looker:
 
 def _devices() -> str:
     """`Devices` as JSON: of all GPUs, though Ray hides them from who asks for none."""
-    import prvr_model
-
-    root = Path(str(prvr_model.__file__)).resolve().parent.parent
     shown = {key: one for key, one in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     done = subprocess.run(
-        [sys.executable, "-m", "prvr_model.training.devices"],
+        [sys.executable, "-m", DEVICES],
         capture_output=True,
         text=True,
         check=True,
         timeout=_DEVICES_S,
-        env={**shown, "PYTHONPATH": str(root)},
+        env=environment_with_our_code(shown),
     )
     return done.stdout
 

@@ -4,10 +4,11 @@ A debugger stops in the train loop, and nothing is to be started; a crash of the
 exception) ends the sweep, which goes on from the study.
 """
 
+from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.executors.executor import Interruption, TrialSource
 from orchestrator.executors.smaller_batches import with_smaller_batches
 from orchestrator.executors.trial_data import local_request
-from orchestrator.executors.trial_runner import TRAIN, failure_cause, load_trial_function
+from orchestrator.executors.trial_runner import failure_cause, load_trial_function
 from orchestrator.study.trial import FailureCause, TrialRequest
 from prvr_model.reporting import Decision, EpochReport
 
@@ -19,7 +20,7 @@ class InlineExecutor:
         function: Trial function by name.
     """
 
-    def __init__(self, function: str = TRAIN) -> None:
+    def __init__(self, function: str = TRAIN_TRIAL) -> None:
         self._function = load_trial_function(function)
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:

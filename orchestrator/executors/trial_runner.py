@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 WorkerFunction: TypeAlias = Callable[[TrialRequest, Report, "Workers"], None]
 """Runs one trial in each of its workers; the first one reports and passes the decision on."""
 
-TRAIN = "orchestrator.executors.trial_runner:train_trial"
-"""The trial function that trains; by name, so that a worker process can import it."""
-
 
 def train_trial(request: TrialRequest, report: Report, workers: "Workers | None" = None) -> None:
     """Train a trial in its folder, from its last checkpoint if there is one.

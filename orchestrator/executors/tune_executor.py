@@ -16,6 +16,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.cluster.capacity import (
     COMING_LIMIT_S,
     MemoryNeed,
@@ -43,7 +44,6 @@ from orchestrator.executors.smaller_batches import with_smaller_batches
 from orchestrator.executors.start_limit import StartLimit
 from orchestrator.executors.trial_data import local_request
 from orchestrator.executors.trial_runner import (
-    TRAIN,
     TrialFailedError,
     failure_cause,
     load_trial_function,
@@ -85,7 +85,7 @@ class TuneExecutor:
         cpus: int,
         gpus: float,
         threads: int,
-        function: str = TRAIN,
+        function: str = TRAIN_TRIAL,
         workers: int = 1,
         memory: MemoryNeed | None = None,
         start_limit_s: float | None = None,

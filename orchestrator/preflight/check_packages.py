@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from orchestrator.base.our_code import ROOT
 from orchestrator.preflight.finding import Finding, fine, problem, warning
 
 Installed: TypeAlias = Callable[[str], str | None]
@@ -18,7 +19,7 @@ Installed: TypeAlias = Callable[[str], str | None]
 
 _CHECK = "versions"
 _DISTRIBUTION = "prvr-sweep"
-_CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints.txt"
+_CONSTRAINTS = ROOT / "constraints.txt"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)")
 # Of many packages that differ from the tested ones, the first few say enough.
 _SHOWN = 6

@@ -5,13 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from orchestrator.base.our_code import DEVICES, environment_with_our_code
 from orchestrator.base.provenance import hardware
 from orchestrator.preflight.finding import Finding, fine, problem
 
-_ROOT = Path(__file__).resolve().parent.parent
 # Importing torch takes seconds, the first use of a GPU as many again.
 _LIMIT_S = 120.0
 
@@ -20,12 +19,12 @@ def check_devices() -> list[Finding]:
     """GPUs of this machine; torch is asked in a process of its own, which it can bring down."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "prvr_model.training.devices"],
+            [sys.executable, "-m", DEVICES],
             capture_output=True,
             text=True,
             timeout=_LIMIT_S,
             check=True,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            env=environment_with_our_code(),
         )
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()

@@ -1,23 +1,20 @@
 """Asks for a probe: which trial is timed, and how it runs on this machine, beside this process."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from orchestrator.base.errors import ProbeError
+from orchestrator.base.our_code import PROBE, environment_with_our_code
 from orchestrator.preflight.estimate import seconds_per_epoch
 from orchestrator.spec.data import DataSize
 from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
 
-PROBE_MODULE = "prvr_model.training.probe"
 # To import torch, start CUDA, write the made-up data and build the model, on a busy machine.
 START_LIMIT_S = 90.0
 # A single video has no negatives.
 _LEAST_VIDEOS = 2
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 def probe_request(
@@ -59,10 +56,9 @@ def probe_here(request: ProbeRequest) -> ProbeResult:
         ProbeError: The probe failed, or gave no answer in time; says why.
     """
     # -P: modules of the working directory must not stand in for installed ones.
-    command = [sys.executable, "-P", "-m", PROBE_MODULE]
-    places = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, "-P", "-m", PROBE]
     threads = str(request.speed.threads)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": threads}
+    environment = {**environment_with_our_code(), "OMP_NUM_THREADS": threads}
     limit_s = START_LIMIT_S + 2 * request.limit_s
     try:
         done = subprocess.run(

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ReproductionError
+from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.base.provenance import code_version, hardware, package_versions
 from orchestrator.executors.executor import Executor, Interruption
 from orchestrator.executors.inline_executor import InlineExecutor
-from orchestrator.executors.trial_runner import TRAIN
 from orchestrator.spec.data import open_data, trial_store
 from orchestrator.study.study import StudyReader, study_url
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialState
@@ -332,12 +332,12 @@ def _executor(
     spec = recorded.spec
     if request.address is not None:
         cluster = ready_cluster(request.address, spec, store, folder, say)
-        return tune_executor(spec, TRAIN, cluster)
+        return tune_executor(spec, TRAIN_TRIAL, cluster)
     if spec.resources.workers == 1 and not spec.resources.gpus:
         return InlineExecutor()
     if there := recorded.places.get("address"):
         say(f"the sweep ran on the cluster at {there}, this runs here; --address names a cluster")
-    return tune_executor(spec, TRAIN, None)
+    return tune_executor(spec, TRAIN_TRIAL, None)
 
 
 class _Again:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.base.errors import PlaceError
+from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.base.provenance import code_version, hardware, package_versions
 from orchestrator.cluster.capacity import RunningCluster, count
 from orchestrator.executors.executor import Executor, Interruption
 from orchestrator.executors.inline_executor import InlineExecutor
-from orchestrator.executors.trial_runner import TRAIN
 from orchestrator.preflight.estimate import sweep_memory
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
@@ -77,7 +77,7 @@ def run_sweep(
     executor: ExecutorName | Executor = "tune",
     *,
     url: str | None = None,
-    function: str = TRAIN,
+    function: str = TRAIN_TRIAL,
     tags: Mapping[str, str] | None = None,
     cluster: RunningCluster | None = None,
     attributes: Mapping[str, Any] | None = None,

@@ -8,18 +8,17 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.base.our_code import PACKAGES, ROOT
 from orchestrator.base.provenance import VERSION_FILE, code_version
 
 SPEC_FILE = "sweep.yaml"
 
-_PACKAGES = ("orchestrator", "prvr_model")
-_ROOT = Path(__file__).resolve().parent.parent
 # The oldest that a zip can hold: equal content makes an equal file, which is sent once.
 _DATE = (1980, 1, 1, 0, 0, 0)
 _READABLE = 0o644 << 16
 
 
-def write_package(path: Path, spec_yaml: str, root: Path = _ROOT) -> None:
+def write_package(path: Path, spec_yaml: str, root: Path = ROOT) -> None:
     """Write the zip; the same content gives the same bytes.
 
     Args:
@@ -35,7 +34,7 @@ def write_package(path: Path, spec_yaml: str, root: Path = _ROOT) -> None:
 
 
 def _sources(root: Path) -> Iterator[Path]:
-    for name in _PACKAGES:
+    for name in PACKAGES:
         for path in sorted((root / name).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.base.errors import ClusterError, PlaceError
+from orchestrator.base.our_code import COMMAND_LINE
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.sweep.sent_package import SPEC_FILE, write_package
 from orchestrator.tracking.store import TrackingStore
@@ -125,7 +126,7 @@ def job_command(places: RemotePlaces, as_json: bool = False) -> str:
     if as_json:
         options.append("--json")
     # exec: the job's exit code is the sweep's, and its signals reach it.
-    return f"exec python -m orchestrator.cli launch {SPEC_FILE} --address auto {' '.join(options)}"
+    return f"exec python -m {COMMAND_LINE} launch {SPEC_FILE} --address auto {' '.join(options)}"
 
 
 def job_variables() -> dict[str, str]:

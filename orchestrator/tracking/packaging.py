@@ -10,9 +10,9 @@ from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from orchestrator.base.our_code import SERVED_MODEL
 from orchestrator.base.provenance import package_versions
 
-_SCRIPT = Path(__file__).with_name("registered_model.py")
 _EXPORT = "model"
 # What predicting needs; the exact versions are those that the model was trained with.
 _REQUIRED = ("prvr-sweep", "torch", "numpy", "safetensors", "pydantic", "mlflow")
@@ -38,7 +38,7 @@ def save_model(export: Path, target: Path, logged: LoggedModel, run_id: str) -> 
         warnings.filterwarnings("ignore", ".*input example was not provided.*", UserWarning)
         mlflow.pyfunc.save_model(
             path=str(target),
-            python_model=str(_SCRIPT),
+            python_model=str(SERVED_MODEL),
             artifacts={_EXPORT: str(export)},
             signature=_signature(export),
             pip_requirements=_requirements(),

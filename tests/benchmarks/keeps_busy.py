@@ -23,8 +23,9 @@ from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.sender import mlflow_sender
 from orchestrator.tracking.store import TrackingStore
 from tests.benchmarks.measure import arguments, show
+from tests.locations import SEARCH_SPACES
 
-_SPACE = Path(__file__).parents[2] / "search_spaces" / "seeds.yaml"
+_SPACE = SEARCH_SPACES / "seeds.yaml"
 _FLUSH_S = 600.0
 
 

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.locations import ROOT
+
 # Far longer than any command of a test takes; a hanging one must not hang the tests.
 TIMEOUT_S = 600
 

@@ -23,10 +23,11 @@ from prvr_model.losses.tcpl import angle_loss, distance_loss
 from prvr_model.losses.triplet import NegativeDraws, triplet
 from prvr_model.retrieval.metrics import best_ranks, recalls, single_relevance
 from prvr_model.settings import PUBLISHED_LEVELS, PUBLISHED_MERGE_SCHEDULE
+from tests.locations import SHARED
 from tests.reference_conformance import OUTPUT_TOLERANCE, check, relative_error
 
 REFERENCE = Path(__file__).parent / "reference" / "msc_losses.npz"
-COMPLETE = Path(__file__).parents[3] / "shared" / "golden" / "msc_reference.npz"
+COMPLETE = SHARED / "golden" / "msc_reference.npz"
 # The video whose raw frames the small file holds.
 RAW_VIDEO = 3
 

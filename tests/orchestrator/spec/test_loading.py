@@ -13,9 +13,10 @@ from orchestrator.base.errors import SpecError
 from orchestrator.spec.loading import load_spec, read_spec
 from orchestrator.spec.warnings import spec_warnings
 from orchestrator.spec.yaml_text import SpecSyntaxError, dump_yaml, parse_yaml
+from tests.locations import SEARCH_SPACES
 from tests.orchestrator.spec.spec_texts import SPEC, problem_of, problems_of, spec_of
 
-SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.y*ml"))
+SPACES = sorted(SEARCH_SPACES.glob("*.y*ml"))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from orchestrator.spec.loading import load_spec
 from orchestrator.spec.quick_run import load_quick, quick_line
 from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS
 from orchestrator.spec.warnings import spec_warnings
+from tests.locations import SEARCH_SPACES
 
-SPACES = Path(__file__).parents[2] / "search_spaces"
-LADDER, SEARCH = SPACES / "ablation_ladder.yaml", SPACES / "cbva.yaml"
+LADDER, SEARCH = SEARCH_SPACES / "ablation_ladder.yaml", SEARCH_SPACES / "cbva.yaml"
 
 
-@pytest.mark.parametrize("space", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("space", sorted(SEARCH_SPACES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_file_has_a_quick_form(space: Path) -> None:
     whole, quick = load_spec(space), load_quick(space)
     assert quick.name == f"{whole.name}-quick"
@@ -28,7 +28,7 @@ def test_every_shipped_file_has_a_quick_form(space: Path) -> None:
     assert all("seeds 2" in one for one in spec_warnings(quick))
 
 
-@pytest.mark.parametrize("space", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("space", sorted(SEARCH_SPACES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_file_has_a_plan(space: Path) -> None:
     whole, quick = plan_here(load_spec(space)), plan_here(load_quick(space))
     assert whole.warnings == ()

@@ -18,6 +18,7 @@ from orchestrator.base.errors import TrackingError
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.ui import check_port, page_addresses, serve_ui, ui_command
 from orchestrator.tracking.writer import connect
+from tests.locations import ROOT
 
 _START_TIMEOUT_S = 120.0
 
@@ -65,7 +66,7 @@ def test_pages_answer_and_end_with_a_signal(home: Path, taken_port: int, tmp_pat
         "from orchestrator.tracking.store import TrackingStore;"
         "sys.exit(serve_ui(TrackingStore.of_home(Path(sys.argv[1])), int(sys.argv[2])))"
     )
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     log = (tmp_path / "log").open("wb")
     ours = subprocess.Popen(
         [sys.executable, "-c", script, str(home), str(port)],

@@ -16,6 +16,7 @@ from orchestrator.tracking.sender import mlflow_sender
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.view import MetricRow, RunChange, RunIdentity
 from orchestrator.tracking.writer import MlflowWriter, connect, describe
+from tests.locations import ROOT
 from tests.orchestrator.tracking.fake_sweep import START_MS, sweep_events, sweep_started
 from tests.orchestrator.tracking.reading import (
     DATA_SET,
@@ -216,7 +217,7 @@ def test_nothing_on_stderr_or_stdout_and_no_file_in_the_working_directory(
     shutil.copytree(outbox.path.parent, fresh / "outbox")
     work = tmp_path / "work"
     work.mkdir()
-    root = Path(__file__).parents[2]
+    root = ROOT
     done = subprocess.run(
         [sys.executable, "-c", script, str(fresh)],
         cwd=work,

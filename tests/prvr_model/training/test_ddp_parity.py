@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.locations import ROOT
 from tests.prvr_model.made_reference import write_reference
 
-ROOT = Path(__file__).parents[2]
 COMPLETE = ROOT.parent / "shared" / "golden" / "msc_reference.npz"
 ALLOWED = {
     "float64/hard/terms": 1e-9,

@@ -9,9 +9,10 @@ from prvr_model.errors import CorpusError, DataError, StoreError
 from prvr_model.store.importers.corpus import ImportReport
 from prvr_model.store.importers.msc import import_msc
 from prvr_model.store.reader import FeatureStore
+from tests.locations import SHARED
 from tests.prvr_model.store.corpora import TEXT_DIM, VIDEO_DIM, MscCorpus, tiny_corpus
 
-TVR_MINI = Path(__file__).parents[3] / "shared" / "data" / "tvr_mini"
+TVR_MINI = SHARED / "data" / "tvr_mini"
 
 
 def imported(corpus: MscCorpus, folder: Path, **options: float | bool) -> ImportReport:
