@@ -15,12 +15,10 @@ from statistics import fmean
 
 import numpy as np
 
-from orchestrator.statistics.comparison import Verdict
-from orchestrator.statistics.contrasts import contrasts_of
+from orchestrator.statistics.comparison import Verdict, contrasts_of
 from orchestrator.statistics.crossed import crossed_mean
-from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.power import STATED_POWER, Spread, power
-from orchestrator.statistics.racing import Race
+from orchestrator.statistics.racing import Extension, Race
 from orchestrator.statistics.table import (
     LEVEL,
     Table,

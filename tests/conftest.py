@@ -12,7 +12,7 @@ pytest_plugins = ["tests.time_limit"]
 
 # Modules whose functions take tensors or arrays: under pytest, and only there, each call is
 # checked against its annotations.
-_TENSOR_MODULES = (
+TENSOR_MODULES = (
     "inputs.batching",
     "inputs.prepared_split",
     "inputs.preparation",
@@ -31,7 +31,7 @@ _TENSOR_MODULES = (
     "training.step_numbers",
 )
 jaxtyping.install_import_hook(
-    [f"prvr_model.{name}" for name in _TENSOR_MODULES], "beartype.beartype"
+    [f"prvr_model.{name}" for name in TENSOR_MODULES], "beartype.beartype"
 )
 
 # The machines are shared: no example fails for its seconds, and each run tries the same ones.

@@ -22,7 +22,7 @@ import psutil
 
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.cluster.client import attached_cluster
-from orchestrator.executors.executor import Interruption
+from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.tune_executor import TuneExecutor
 from orchestrator.study.trial import TrialRequest
 from prvr_model.files.folder import Folder

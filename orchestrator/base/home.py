@@ -7,16 +7,24 @@ is for the message alone.
 import fcntl
 import json
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from orchestrator.base.errors import HomeLockedError, PlaceError
+from orchestrator.base.errors import (
+    HomeLockedError,
+    PlaceError,
+)
+
+if TYPE_CHECKING:
+    pass
 
 _FILE = "lock"
 _LONGEST_BYTES = 1024
@@ -80,3 +88,16 @@ def _liveness(who: dict[str, object]) -> str:
     pid = who["pid"]
     # A child that inherited the lock can outlive the one that wrote.
     return "alive" if isinstance(pid, int) and psutil.pid_exists(pid) else "gone, its child is not"
+
+
+def outbox_path(home: Path, sweep: str) -> Path:
+    """The outbox of a sweep."""
+    return home / "outbox" / f"{sweep}.jsonl"
+
+
+DEFAULT_HOME = Path("prvr-runs")
+
+
+def home_option(home: Path) -> str:
+    """The option that names the home on a command line, unless it is the default."""
+    return "" if home == DEFAULT_HOME.resolve() else f" --home {shlex.quote(str(home))}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import psutil
 
-from orchestrator.base.provenance import available_cpus, hardware
+from orchestrator.base.machine import available_cpus, hardware
 
 # Own memory of a process that imported torch 2.13 (CPU) and ray.tune 2.60 and did nothing yet;
 # measured.
@@ -235,22 +235,3 @@ def _best_place(free: Sequence[int], wanted: int) -> int:
     if enough:
         return min(enough, key=lambda place: free[place])
     return max(range(len(free)), key=lambda place: free[place])
-
-
-def count(number: float, what: str) -> str:
-    """A number of things in words, e.g. `2 CPUs`, `0.5 GPU`."""
-    return f"{number:g} {what}{'s' if number > 1 or number == 0 else ''}"
-
-
-def in_words(resources: Mapping[str, float]) -> str:
-    """What is asked of Ray in words, e.g. `2 CPUs, 1 GPU and 1.5 GiB of memory`."""
-    texts = [
-        f"{gib(amount)} of memory" if name == "memory" else count(amount, name)
-        for name, amount in resources.items()
-    ]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
-
-
-def gib(size_bytes: float) -> str:
-    """A size of memory in words, e.g. `1.5 GiB`."""
-    return f"{size_bytes / 2**30:.1f} GiB"

@@ -19,10 +19,10 @@ from typing import Any
 
 from orchestrator.base.errors import ClusterError, PlaceError, ProbeError
 from orchestrator.base.our_code import ATTACHED_PROCESS, environment_with_our_code
-from orchestrator.cluster.capacity import COMING_LIMIT_S, Node, count
+from orchestrator.base.text import count
+from orchestrator.cluster.capacity import COMING_LIMIT_S, Node
 from orchestrator.cluster.node_check import SharedPlaces
-from orchestrator.preflight.probing import START_LIMIT_S
-from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
+from prvr_model.training.probe_messages import START_LIMIT_S, ProbeRequest, ProbeResult
 
 _CLIENT_SCHEME = "ray://"
 # A port that nobody listens on says so at once, a firewall never.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.base.errors import SpecError
+from orchestrator.base.text import count, gib
 from orchestrator.cluster.capacity import (
     DRIVER_RESOURCE,
     DRIVER_SHARE,
@@ -12,8 +13,6 @@ from orchestrator.cluster.capacity import (
     Node,
     Packing,
     TrialNeeds,
-    count,
-    gib,
     needs_driver,
     pack,
 )

@@ -62,7 +62,7 @@ class _Looker:
     """Runs on a node."""
 
     def describe(self) -> dict[str, Any]:
-        from orchestrator.base.provenance import hardware, package_versions
+        from orchestrator.base.machine import hardware, package_versions
 
         return {
             "versions": package_versions(),

@@ -11,8 +11,7 @@ import click
 from orchestrator.commands.options import home_option, json_option, launched_tracking_option
 
 if TYPE_CHECKING:
-    from orchestrator.sweep.free_checkpoints import Freed
-    from orchestrator.sweep.retention import CheckpointFile
+    from orchestrator.sweep.free_checkpoints import CheckpointFile, Freed
 
 _NOT_ALL = 1
 
@@ -64,7 +63,7 @@ def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:
 
 
 def _lines(sweep: str, home: Path, found: "Freed", dry_run: bool) -> Iterator[str]:
-    from orchestrator.sweep.places import home_option
+    from orchestrator.base.home import home_option
 
     kept = [one.file for one in found.decision.kept]
     freed = found.decision.freed if dry_run else found.done

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.sweep.places import home_option
+from orchestrator.base.home import home_option
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec

@@ -41,8 +41,8 @@ def report(
 
     Also while the sweep runs. Nothing of it is changed.
     """
-    from orchestrator.report.rendering import render
-    from orchestrator.report.rendering import report as read
+    from orchestrator.report.publishing import render
+    from orchestrator.report.publishing import report as read
 
     text = render(read(home, sweep, other), wanted)
     if output is None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 
 from orchestrator.commands.options import home_option, json_option, tracking_option
+from orchestrator.sweep.epoch_comparison import TOLERANCE, Difference, EpochComparison
+from orchestrator.sweep.reproduce import Reproduction
 
 _DIFFERS = 1
 
@@ -48,7 +50,6 @@ def reproduce(
     Nothing of the sweep is changed. Exit code 1: it differs; 2: there is no such trial; 3: its
     data is gone or changed.
     """
-    from orchestrator.commands.reproduction_text import render
     from orchestrator.sweep.reproduce import ReproduceRequest
     from orchestrator.sweep.reproduce import reproduce as run
 
@@ -57,3 +58,76 @@ def reproduce(
     found = run(request, lambda line: click.echo(line, err=True))
     click.echo(json.dumps(found.to_dict()) if as_json else render(found))
     return 0 if found.is_reproduced else _DIFFERS
+
+
+# What running a trial again came to, as lines to read.
+
+
+# More rows of a table than this are read by no one; the JSON has all.
+_MAX_ROWS = 12
+_LABEL_WIDTH = 9
+
+
+def render(found: Reproduction) -> str:
+    """The verdict first, then the table of the first epoch that differs, then what was checked."""
+    first = found.first_too_far
+    lines = [f"{found.trial}: {_verdict(found)}", *(_table(first) if first else [])]
+    for name, texts in _parts(found).items():
+        for number, text in enumerate(texts):
+            lines.append(f"  {'' if number else name:<{_LABEL_WIDTH}}  {text}")
+    return "\n".join(lines)
+
+
+def _verdict(found: Reproduction) -> str:
+    count, first = len(found.epochs), found.first_too_far
+    epochs = f"{count} {'epoch' if count == 1 else 'epochs'}"
+    if first is not None:
+        share = f"{len(first.too_far)} of {first.num_compared} metrics"
+        return f"DIFFERS from epoch {first.epoch} on, in {share} there"
+    if not found.failure.is_same:
+        then, now = found.failure.then, found.failure.now
+        return f"DIFFERS: failed then with {then or 'nothing'}, now with {now or 'nothing'}"
+    if count < found.wanted_epochs:
+        return f"DIFFERS: ended after {epochs}, then after {found.wanted_epochs}"
+    failed = ", and failed as it did then" if found.failure.then else ""
+    if found.num_equal == count:
+        return f"equal bit for bit in {epochs}{failed}"
+    return f"within the tolerance in {epochs}, {found.num_equal} of them equal{failed}"
+
+
+def _table(epoch: EpochComparison) -> list[str]:
+    rows = [("metric", "then", "now", "difference"), *map(_row, epoch.too_far[:_MAX_ROWS])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in rows
+    ]
+    more = len(epoch.too_far) - _MAX_ROWS
+    return [*lines, f"  and {more} more (--json has all)"] if more > 0 else lines
+
+
+def _row(one: Difference) -> tuple[str, str, str, str]:
+    then, now = (f"{value:.9g}" if value is not None else "-" for value in (one.then, one.now))
+    by = "-" if one.then is None or one.now is None else f"{one.now - one.then:+.2g}"
+    return one.metric, then, now, by
+
+
+def _parts(found: Reproduction) -> dict[str, list[str]]:
+    then, now = found.results_version
+    close = (
+        f"within {TOLERANCE.relative:.0%}, recalls within {TOLERANCE.recall_points:g} points (SumR "
+        f"{2 * TOLERANCE.recall_points:g}), in epoch 1 within {TOLERANCE.first_epoch:.0%} of that:"
+    )
+    expected = ["equal bit for bit"] if found.expectation == "equal" else [close, *found.reasons]
+    return {
+        "expected": expected,
+        "data": [f"{found.data_fingerprint[:12]}, read through: as it was"],
+        "seed": [str(found.seed)],
+        "code": [
+            found.code[1],
+            f"numbers of version {now}, then of {then or 'none that is known'}",
+        ],
+        "changed": list(found.changes) or ["nothing: the same code and packages"],
+        "epochs": [f"{len(found.epochs)} compared, {found.recorded_epochs} recorded"],
+        "files": [found.folder] if found.folder else [],
+    }

@@ -28,7 +28,7 @@ from orchestrator.executors.group_trainer import (
 from orchestrator.executors.mailbox import Mailbox
 from orchestrator.executors.ray_state import free_groups_of, free_orphaned_groups
 from orchestrator.executors.sent_store import SentStore
-from orchestrator.executors.trial_runner import TrialFailedError
+from orchestrator.executors.wire import TrialFailedError
 
 __all__ = ["START_LIMIT_S", "GroupCollector", "GroupShape", "group_trainable"]
 

@@ -22,16 +22,11 @@ from orchestrator.base.errors import (
     PlaceLostError,
     RayChangedError,
 )
-from orchestrator.cluster.capacity import in_words
-from orchestrator.executors.node_watch import watch_this_node
+from orchestrator.base.text import in_words
+from orchestrator.executors.ray_state import watch_this_node
 from orchestrator.executors.sent_store import SentStore
-from orchestrator.executors.trial_data import local_request
-from orchestrator.executors.trial_runner import (
-    TrialFailedError,
-    report_to_json,
-    request_from_json,
-    run_worker,
-)
+from orchestrator.executors.trial_runner import local_request, run_worker
+from orchestrator.executors.wire import TrialFailedError, report_to_json, request_from_json
 from prvr_model.reporting import Decision, EpochReport, Report
 
 try:

@@ -5,10 +5,11 @@ exception) ends the sweep, which goes on from the study.
 """
 
 from orchestrator.base.our_code import TRAIN_TRIAL
-from orchestrator.executors.executor import Interruption, TrialSource
-from orchestrator.executors.smaller_batches import with_smaller_batches
-from orchestrator.executors.trial_data import local_request
-from orchestrator.executors.trial_runner import failure_cause, load_trial_function
+from orchestrator.executors.executor import TrialSource
+from orchestrator.executors.interruption import Interruption
+from orchestrator.executors.retries import with_smaller_batches
+from orchestrator.executors.trial_runner import load_trial_function, local_request
+from orchestrator.executors.wire import failure_cause
 from orchestrator.study.trial import FailureCause, TrialRequest
 from prvr_model.reporting import Decision, EpochReport
 

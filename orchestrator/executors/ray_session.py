@@ -7,6 +7,7 @@ would print is turned off.
 import logging
 import secrets
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 import ray
 
 from orchestrator.base.errors import RayChangedError
-from orchestrator.base.provenance import available_cpus, hardware
+from orchestrator.base.machine import available_cpus, hardware
+from orchestrator.cluster.attached_process import attached
 from orchestrator.cluster.capacity import DRIVER_RESOURCE
 from orchestrator.cluster.ray_environment import (
     environment,
@@ -23,7 +25,7 @@ from orchestrator.cluster.ray_environment import (
     ray_variables,
     replaced,
 )
-from orchestrator.executors.executor import Interruption
+from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.process_guard import ProcessGuard
 
 try:
@@ -89,3 +91,42 @@ def _token() -> dict[str, str]:
 def _loopback() -> AbstractContextManager[None]:
     """Ray takes 127.0.0.1 for a mistake and listens on the network instead."""
     return replaced(services, "resolve_ip_for_localhost", str)
+
+
+# A Ray that is already running, for as long as one sweep runs there; it is never stopped.
+#
+# What the sweep started ends with its connection; authentication is the environment's.
+
+
+@contextmanager
+def attached_ray(address: str, threads: int, interruption: Interruption) -> Iterator[Path]:
+    """This process as a sweep's driver on a running cluster; gives its scratch folder.
+
+    `cluster_query` has asked the cluster before: this waits for it without a limit of its own, but
+    Ctrl-C is heard.
+
+    Args:
+        address: `auto`, or HOST:PORT of its head.
+        threads: Threads of a worker's numerical libraries.
+        interruption: The user's wish to end.
+
+    Raises:
+        ClusterError: There is no cluster any more, or it refuses.
+    """
+    variables = ray_variables(threads)
+    namespace = f"prvr-{uuid.uuid4().hex}"
+    with (
+        tempfile.TemporaryDirectory(prefix="prvr-", ignore_cleanup_errors=True) as scratch,
+        environment(variables),
+        quiet(),
+        own_signals(),
+    ):
+        connection = attached(address, namespace=namespace, variables=variables)
+        with interruption.at_once():
+            connection.__enter__()
+        try:
+            interruption.listen_again()
+            interruption.check()
+            yield Path(scratch)
+        finally:
+            connection.__exit__(None, None, None)

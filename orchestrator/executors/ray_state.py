@@ -5,13 +5,15 @@ Train's own cleaner needs the dashboard: without this, a killed controller's CPU
 be lost until the sweep ends.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from orchestrator.base.errors import RayChangedError
+from orchestrator.executors.trial_runner import set_leaving
 
 try:
     from ray._private import state
@@ -70,3 +72,66 @@ def _accessor() -> Any:  # noqa: ANN401
         return state.state._connect_and_get_accessor()
     except AttributeError as error:
         raise RayChangedError(f"ray._private.state: {error}") from error
+
+
+# How many workers of a trial a running Ray would place at this moment.
+
+
+try:
+    from ray._private.state import available_resources_per_node
+except ImportError as error:
+    raise RayChangedError(str(error)) from error
+
+
+def free_slots(bundle: Mapping[str, float]) -> int:
+    """Workers that would find a place on what nobody uses now.
+
+    Args:
+        bundle: What each asks of Ray; of GPUs whole ones.
+    """
+    nodes = available_resources_per_node().values()
+    return sum(
+        min(int(free.get(name, 0.0) // amount) for name, amount in bundle.items()) for free in nodes
+    )
+
+
+# Sees that this process's node is being drained, and tells the process's trial to leave.
+#
+# For both hosts of trials, on a cluster that others drain; on a Ray of our own nobody does.
+# Train's own watcher would be a process more for each trial, and is none for trials of one
+# worker.
+
+
+# A spot notice gives half a minute or more; a look is one small question to the GCS.
+_LOOK_S = 1.0
+# Names the thread, so that a process that runs trial after trial has one.
+_THREAD = "node-watch"
+
+
+try:
+    from ray._private.state import state
+
+    state.get_draining_nodes  # noqa: B018
+except (ImportError, AttributeError) as error:
+    raise RayChangedError(str(error)) from error
+
+
+def watch_this_node() -> None:
+    """Start to watch; does nothing where this process watches already."""
+    if all(one.name != _THREAD for one in threading.enumerate()):
+        node = ray.get_runtime_context().get_node_id()
+        threading.Thread(target=_watch, args=(node,), name=_THREAD, daemon=True).start()
+
+
+def _watch(node: str) -> None:
+    pause = threading.Event()
+    while not _is_draining(node):
+        pause.wait(_LOOK_S)
+    set_leaving()
+
+
+def _is_draining(node: str) -> bool:
+    try:
+        return node in state.get_draining_nodes()
+    except Exception:  # noqa: BLE001  (the GCS is away for a moment; it is asked again)
+        return False

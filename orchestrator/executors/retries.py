@@ -4,7 +4,10 @@ Whoever loses a process or a node has not failed: it goes on from its checkpoint
 Only what takes its processes down every time must end at some point.
 """
 
+import re
 from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
 
 from orchestrator.study.trial import FailureCause, TrialRequest
 
@@ -76,3 +79,98 @@ class LostTrials:
     def next(self) -> TrialRequest | None:
         """The one that waits longest; None: nobody waits."""
         return self._waiting.popleft() if self._waiting else None
+
+
+# How many workers each trial gets, where a trial may go on with fewer.
+#
+# A trial asks for all of its workers. Where they find no place within the start limit, because a
+# node is gone, the next try asks for as many as there is room for. Batch, learning rate and draws
+# are those of the settings whatever the number, so nothing but dropout and summation differs.
+
+
+_NO_ROOM = frozenset({"NoPlaceError", "PlaceLostError"})
+
+
+class GroupSizes:
+    """Sizes by trial.
+
+    Args:
+        workers: Workers of a trial that has its place.
+        least: The fewest with which one goes on; as many as `workers`: none ever shrinks.
+        free_slots: How many workers would find a place now.
+    """
+
+    def __init__(self, workers: int, least: int, free_slots: Callable[[], int]) -> None:
+        self._workers = workers
+        self._least = least
+        self._free_slots = free_slots
+        self._smaller: dict[int, int] = {}
+
+    def of(self, number: int) -> int:
+        """Workers of a trial's next try."""
+        return self._smaller.get(number, self._workers)
+
+    def shrink(self, number: int, cause: FailureCause) -> bool:
+        """Take note of a loss; True: it found no place, and is to be tried with fewer workers.
+
+        Any other loss says nothing about room: the next try asks for all workers again.
+        """
+        size = self.of(number)
+        if cause.kind not in _NO_ROOM:
+            self._smaller.pop(number, None)
+            return False
+        if size <= self._least:
+            return False
+        # One less at least: what is free now may be what its last try was too late for.
+        self._smaller[number] = max(self._least, min(self._free_slots(), size - 1))
+        return True
+
+
+# Out of memory as one cause, whoever could not allocate: Python, numpy, the CPU or the GPU.
+
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+# torch raises a class of this name for a GPU, and plain RuntimeErrors for the CPU and in cuBLAS.
+_TEXT = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.I)
+_REMEDY = (
+    "the trial needs more memory than was left. Fewer trials at once help (concurrency, or more "
+    "resources.cpus or resources.gpus for each), and so do micro-batches "
+    "(speed.micro_batch_videos, or speed.on_out_of_memory: micro_batches, which keep the loss of "
+    "the whole batch) and smaller batches (training.batch_videos, which changes results)"
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had."""
+    if isinstance(error, MemoryError) or type(error).__name__ == OUT_OF_MEMORY:
+        return True
+    return isinstance(error, RuntimeError) and bool(_TEXT.search(str(error)))
+
+
+def memory_message(error: BaseException) -> str:
+    """What happened and what to do, the error's own first line at the end."""
+    lines = str(error).strip().splitlines()
+    return f"{_REMEDY}: {lines[0] if lines else type(error).__name__}"
+
+
+# Trials that ran out of memory go on with smaller micro-batches, where settings allow it.
+
+
+def with_smaller_batches(
+    request: TrialRequest, cause: FailureCause, workers: int = 1
+) -> TrialRequest | None:
+    """The request of its next try; None: it has failed.
+
+    Args:
+        request: The one that failed.
+        cause: Why.
+        workers: Among how many its batches were shared.
+    """
+    speed = request.speed
+    if cause.kind != OUT_OF_MEMORY or speed.on_out_of_memory == "fail":
+        return None
+    at_once = speed.micro_batch_videos or -(-request.settings.training.batch_videos // workers)
+    if at_once == 1:
+        return None
+    smaller = speed.model_copy(update={"micro_batch_videos": -(-at_once // 2)})
+    return replace(request, speed=smaller)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from orchestrator.base.errors import NothingStartsError
-from orchestrator.cluster.capacity import in_words
+from orchestrator.base.text import in_words
 
 Room: TypeAlias = Callable[[], tuple[Mapping[str, float], Mapping[str, float]]]
 """Gives what there is, and what of it nobody uses, as resources of Ray."""

@@ -4,20 +4,19 @@ What a trial needs is imported when it runs: the driver sends requests and loads
 """
 
 import importlib
-import json
-import traceback
+import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.base.errors import NodeLeavingError
 from orchestrator.executors.executor import TrialFunction
-from orchestrator.executors.leaving import is_leaving
-from orchestrator.executors.memory_cause import OUT_OF_MEMORY, is_out_of_memory, memory_message
-from orchestrator.study.trial import FailureCause, TrialRequest
-from prvr_model.reporting import EpochReport, Report
-from prvr_model.settings import SpeedSettings, parse_settings
+from orchestrator.study.trial import TrialRequest
+from prvr_model.reporting import Report
+
+if TYPE_CHECKING:
+    from prvr_model.store.sources import StoreFiles
 
 if TYPE_CHECKING:
     from prvr_model.process_group import Workers
@@ -69,51 +68,60 @@ def _load(name: str) -> Any:  # noqa: ANN401
     return getattr(importlib.import_module(module), function)
 
 
-class TrialFailedError(Exception):
-    """An error of a trial as JSON of its cause: many errors do not survive pickling."""
-
-    @classmethod
-    def of(cls, error: BaseException) -> "TrialFailedError":
-        """The error that another process will see in place of this one."""
-        return cls(json.dumps(asdict(failure_cause(error))))
-
-    @property
-    def cause(self) -> FailureCause:
-        """What the trial raised."""
-        return FailureCause(**json.loads(self.args[0]))
+# Whether this process must leave its node; set by whoever watches the node, asked at every step.
+#
+# A flag of the process: what watches knows Ray, what trains does not.
 
 
-def failure_cause(error: BaseException) -> FailureCause:
-    """Class, message and traceback of an error, as text that every process can read."""
-    no_memory = is_out_of_memory(error)
-    return FailureCause(
-        kind=OUT_OF_MEMORY if no_memory else type(error).__name__,
-        message=memory_message(error) if no_memory else str(error) or type(error).__name__,
-        traceback="".join(traceback.format_exception(error)),
-    )
+_leaving = threading.Event()
 
 
-def request_to_json(request: TrialRequest) -> str:
-    """A request for another process."""
-    fields: dict[str, Any] = {key: getattr(request, key) for key in request.__dataclass_fields__}
-    fields["settings"] = request.settings.model_dump(mode="json")
-    fields["speed"] = request.speed.model_dump(mode="json")
-    return json.dumps(fields, allow_nan=False)
+def set_leaving() -> None:
+    """From now on this process's trial saves itself at its next step and ends."""
+    _leaving.set()
 
 
-def request_from_json(text: str) -> TrialRequest:
-    """The request of another process."""
-    fields = json.loads(text)
-    fields["settings"] = parse_settings(fields["settings"])
-    fields["speed"] = SpeedSettings.model_validate(fields["speed"])
-    return TrialRequest(**fields)
+def is_leaving() -> bool:
+    """Whether the trial must save itself and end."""
+    return _leaving.is_set()
 
 
-def report_to_json(report: EpochReport) -> str:
-    """An epoch's row for another process; numbers keep every bit."""
-    return json.dumps({**asdict(report), "metrics": dict(report.metrics)})
+# The data of a trial on the machine that runs it: found there, or copied there once.
+#
+# A path is used as it is. A store at a URI is copied from there, and one that the sweep's driver
+# sent along from its pieces; both go to the machine's cache, see `prvr_model.store.staging`.
 
 
-def report_from_json(text: str) -> EpochReport:
-    """The row of another process."""
-    return EpochReport(**json.loads(text))
+def local_request(request: TrialRequest, sent: "StoreFiles | None" = None) -> TrialRequest:
+    """The request with the path of the store on this machine.
+
+    Args:
+        request: The trial.
+        sent: The store's files, where the driver sent them along; None: it did not.
+
+    Raises:
+        StoreError: The store cannot be copied here: it is gone, changed or damaged, or there is
+            no room.
+    """
+    from prvr_model.store.sources import FolderFiles, is_uri
+    from prvr_model.store.staging import cache_folder, staged_store
+
+    if is_uri(request.store):
+        files: StoreFiles = FolderFiles.open(request.store)
+    elif sent is None or _is_here(request):
+        return request
+    else:
+        files = sent
+    path = staged_store(files, request.data_fingerprint, cache_folder(request.cache))
+    return replace(request, store=str(path))
+
+
+def _is_here(request: TrialRequest) -> bool:
+    from prvr_model.errors import StoreError
+    from prvr_model.store.reader import FeatureStore
+
+    try:
+        found = FeatureStore.open(Path(request.store)).manifest.fingerprint
+    except StoreError:
+        return False
+    return found == request.data_fingerprint

@@ -4,17 +4,13 @@ Tune hands out processes and carries rows; it decides nothing. Its searcher and 
 ask the source, its own state is scratch, and what it would print is turned off.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
 
 from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.cluster.capacity import (
@@ -26,36 +22,30 @@ from orchestrator.cluster.capacity import (
     needs_driver,
 )
 from orchestrator.cluster.fitting import pack_or_refuse
-from orchestrator.executors.attached_ray import attached_ray
-from orchestrator.executors.executor import Interruption, TrialSource
-from orchestrator.executors.free_slots import free_slots
+from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.group_host import (
     START_LIMIT_S,
     GroupCollector,
     GroupShape,
     group_trainable,
 )
-from orchestrator.executors.group_sizes import GroupSizes
-from orchestrator.executors.node_watch import watch_this_node
-from orchestrator.executors.ray_session import own_ray
-from orchestrator.executors.retries import MAX_LOSSES, LostTrials
+from orchestrator.executors.interruption import Interruption
+from orchestrator.executors.ray_session import attached_ray, own_ray
+from orchestrator.executors.ray_state import free_slots, watch_this_node
+from orchestrator.executors.retries import MAX_LOSSES, GroupSizes, LostTrials
 from orchestrator.executors.sent_store import SentStore, send_store
-from orchestrator.executors.smaller_batches import with_smaller_batches
 from orchestrator.executors.start_limit import StartLimit
-from orchestrator.executors.trial_data import local_request
-from orchestrator.executors.trial_runner import (
-    TrialFailedError,
-    failure_cause,
-    load_trial_function,
-    report_from_json,
-    report_to_json,
-    request_from_json,
-    request_to_json,
+from orchestrator.executors.trial_runner import load_trial_function, local_request
+from orchestrator.executors.tune_bridge import (
+    _Bridge,
+    _room,
+    _Scheduler,
+    _Searcher,
+    _SourceBrokenError,
+    _Watcher,
 )
-from orchestrator.study.trial import FailureCause, TrialRequest
+from orchestrator.executors.wire import TrialFailedError, report_to_json, request_from_json
 from prvr_model.reporting import Decision, EpochReport
-
-_T = TypeVar("_T")
 
 
 class TuneExecutor:
@@ -193,192 +183,6 @@ class TuneExecutor:
         return group_trainable(
             self._function, self._shape, scratch / "train", self._has_driver, self._drains, sent
         )
-
-
-class _SourceBrokenError(BaseException):
-    """Leaves Tune, which would take an Exception for a trial's; the error is in the bridge."""
-
-
-class _Bridge:
-    """The source as Tune's parts see it; all of them are called by one thread."""
-
-    def __init__(
-        self,
-        source: TrialSource,
-        room: int,
-        interruption: Interruption,
-        lost: LostTrials,
-        sizes: GroupSizes,
-        limit: StartLimit,
-    ) -> None:
-        self._source = source
-        self._room = room
-        self._interruption = interruption
-        self._lost = lost
-        self._sizes = sizes
-        self._limit = limit
-        self._live: dict[str, TrialRequest] = {}
-        # Whether the source is to be asked: after a None not before a trial has ended.
-        self._has_more = True
-        self.error: Exception | None = None
-
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Tune pickles its parts into its scratch folder; what the source holds stays out of it."""
-        return object, ()
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Configuration of a new Tune trial; None: wait; FINISHED: there is no more."""
-        if len(self._live) >= self._room:
-            return None
-        request = self._lost.next() or self._new()
-        if request is None:
-            # One that runs may be lost and come again, or bring a round; after FINISHED Tune asks
-            # no more.
-            return None if self._live else str(Searcher.FINISHED)
-        self._live[trial_id] = request
-        return {
-            "number": request.number,
-            "request": request_to_json(request),
-            "workers": self._sizes.of(request.number),
-        }
-
-    def _new(self) -> TrialRequest | None:
-        request = self._guard(self._source.next_trial) if self._has_more else None
-        self._has_more = request is not None
-        return request
-
-    def report(self, trial_id: str, report: EpochReport) -> Decision:
-        number = self._live[trial_id].number
-        self._lost.reported(number, report.epoch)
-        return self._guard(lambda: self._source.on_report(number, report))
-
-    def end(self, trial_id: str) -> None:
-        request = self._live.pop(trial_id, None)
-        if request is not None:
-            self._has_more = True
-            self._guard(lambda: self._source.on_end(request.number))
-
-    def fail(self, trial_id: str, cause: FailureCause) -> None:
-        """A trial has failed, or was lost and will be suggested again."""
-        request = self._live.pop(trial_id, None)
-        self._has_more = True
-        if request is None:
-            return
-        workers = self._sizes.of(request.number)
-        if self._sizes.shrink(request.number, cause):
-            self._lost.put_back(request, cause)
-        elif smaller := with_smaller_batches(request, cause, workers):
-            self._lost.put_back(smaller, cause)
-        elif not self._lost.take_back(request, cause):
-            self._guard(lambda: self._source.on_failure(request.number, cause))
-            return
-        self._guard(lambda: self._source.on_move(request.number, cause))
-
-    def check(self, asked: Mapping[str, float] | None) -> None:
-        """Leave Tune if the user wants it, or nothing starts, see `StartLimit.look`."""
-        self._interruption.check()
-        self._guard(lambda: self._limit.look(asked))
-
-    def _guard(self, call: Callable[[], _T]) -> _T:
-        try:
-            return call()
-        except Exception as error:
-            self.error = error
-            raise _SourceBrokenError from error
-
-
-class _Searcher(Searcher):  # type: ignore[misc]
-    """Asks the source for trials and tells it of those that ended."""
-
-    def __init__(self, bridge: _Bridge) -> None:
-        super().__init__()
-        self._bridge = bridge
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        return self._bridge.suggest(trial_id)
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        if not error:  # else `_Watcher` tells it, with the cause
-            self._bridge.end(trial_id)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study holds it all."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
-
-
-class _Scheduler(FIFOScheduler):  # type: ignore[misc]
-    """Passes rows to the source and its decision to Tune."""
-
-    def __init__(self, bridge: _Bridge) -> None:
-        super().__init__()
-        self._bridge = bridge
-
-    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        decision = self._bridge.report(trial.trial_id, report_from_json(result["row"]))
-        stop = decision is Decision.STOP
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
-
-
-class _Watcher(TrialProgressCallback):  # type: ignore[misc]
-    """Hears of failures with their cause, and at every step looks for Ctrl-C and for who waits.
-
-    It takes the place of Tune's own reporter, which prints whatever it is told.
-    """
-
-    def __init__(self, bridge: _Bridge, collector: GroupCollector | None) -> None:
-        super().__init__()
-        self._bridge = bridge
-        self._collector = collector
-
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
-        self._bridge.check(_waits_for(trials))
-        if self._collector is not None:
-            self._collector.collect_now_and_then()
-
-    def on_trial_error(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: object
-    ) -> None:
-        self._bridge.fail(trial.trial_id, _cause(trial))
-
-    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
-        """Nothing: progress is shown by the source."""
-
-    def _print(self, msg: str) -> None:
-        """Nothing, see `log_result`."""
-
-
-def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
-    """What a trial asks for that has no place while none runs; None: there is no such trial."""
-    waiting = None
-    for one in trials:
-        if one.status == Trial.RUNNING:
-            return None
-        if one.status == Trial.PENDING:
-            waiting = one
-    if waiting is None:
-        return None
-    asked: Mapping[str, float] = waiting.placement_group_factory.required_resources
-    return asked
-
-
-def _room() -> tuple[Mapping[str, float], Mapping[str, float]]:
-    return ray.cluster_resources(), ray.available_resources()
-
-
-def _cause(trial: Trial) -> FailureCause:
-    """Cause that the trial sent, or what Ray knows where its process is gone."""
-    path = trial.pickled_error_file  # Tune's own file, in our scratch folder
-    if path is None or not Path(path).exists():
-        return FailureCause("UnknownError", "Ray knows no cause; see its logs", "")
-    error = ray.cloudpickle.loads(Path(path).read_bytes())
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, TrialFailedError):
-        return cause.cause
-    return failure_cause(error)
 
 
 def _trial_name(trial: Trial) -> str:

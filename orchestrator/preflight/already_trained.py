@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from orchestrator.base.provenance import trial_key
 from orchestrator.spec.data import known_fingerprint
 from orchestrator.spec.search_space import grid_points, resolve
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.content_key import trial_key
 from orchestrator.study.planned_trials import runs_of
 from prvr_model.errors import SettingsError
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.base.errors import ClusterError
-from orchestrator.base.provenance import package_versions
-from orchestrator.cluster.capacity import Node, count
+from orchestrator.base.machine import package_versions
+from orchestrator.base.text import count
+from orchestrator.cluster.capacity import Node
 from orchestrator.cluster.client import attached_cluster
-from orchestrator.preflight.doctor_devices import judge_devices
+from orchestrator.preflight.check_machine import judge_devices
 from orchestrator.preflight.finding import Finding, fine, problem, warning
 
 # Timestamps of trials are compared in seconds; tokens of object stores fail beyond minutes.

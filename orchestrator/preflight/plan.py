@@ -6,8 +6,9 @@ from math import floor
 from typing import Any, TypeAlias
 
 from orchestrator.base.errors import ProbeError
+from orchestrator.base.text import count, gib
 from orchestrator.cluster.autoscaler import coming_nodes
-from orchestrator.cluster.capacity import MemoryNeed, Node, Packing, count, gib, pack
+from orchestrator.cluster.capacity import MemoryNeed, Node, Packing, pack
 from orchestrator.cluster.client import attached_cluster
 from orchestrator.cluster.fitting import pack_or_refuse
 from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
@@ -16,8 +17,7 @@ from orchestrator.preflight.expected_epochs import expected_epochs
 from orchestrator.preflight.probing import probe_here, probe_request
 from orchestrator.spec.data import DataSize, data_size
 from orchestrator.spec.search_space import drawn_settings
-from orchestrator.spec.sweep_size import most_trials, race_of
-from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec, most_trials, race_of
 from orchestrator.spec.warnings import spec_warnings
 from prvr_model.settings import Settings
 from prvr_model.training.probe_messages import ProbeRequest, ProbeResult

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.cluster.capacity import Node, count, gib
+from orchestrator.base.text import count, gib
+from orchestrator.cluster.capacity import Node
 from orchestrator.preflight.plan import Band, Plan
-from orchestrator.spec.ablation import Ablation
-from orchestrator.spec.ablation_rows import Row
+from orchestrator.spec.ablation import Ablation, Row
 from orchestrator.spec.parameters import CategoricalParameter, Parameter
 from orchestrator.spec.problems import shown
 from orchestrator.spec.sections import Budget
-from orchestrator.spec.sweep_size import fresh_seeds, most_trials, race_of
-from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.statistics.contrasts import contrasts_of
+from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds, most_trials, race_of
+from orchestrator.statistics.comparison import contrasts_of
 
 _LABEL_WIDTH = 9
 _UNSET = object()

@@ -9,10 +9,8 @@ from orchestrator.base.our_code import PROBE, environment_with_our_code
 from orchestrator.preflight.estimate import seconds_per_epoch
 from orchestrator.spec.data import DataSize
 from prvr_model.settings import Settings, SpeedSettings
-from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
+from prvr_model.training.probe_messages import START_LIMIT_S, ProbeRequest, ProbeResult
 
-# To import torch, start CUDA, write the made-up data and build the model, on a busy machine.
-START_LIMIT_S = 90.0
 # A single video has no negatives.
 _LEAST_VIDEOS = 2
 

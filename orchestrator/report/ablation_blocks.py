@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 
-from orchestrator.report.cost_table import cost_table
-from orchestrator.report.difference_table import difference_table
+from orchestrator.report.comparison_blocks import difference_table
 from orchestrator.report.document import Block, Figure, Heading, Paragraph, Table
 from orchestrator.report.findings import AblationFinding, Findings, spread
-from orchestrator.report.formatting import with_spread
-from orchestrator.report.metric_names import not_compared
-from orchestrator.report.recall_tables import recall_tables
-from orchestrator.report.row_figures import learning_figures, rows_with_intervals
+from orchestrator.report.formatting import not_compared, with_spread
+from orchestrator.report.row_figures import (
+    cost_table,
+    learning_figures,
+    recall_tables,
+    rows_with_intervals,
+)
 from orchestrator.report.run_figures import collapse_figures, cost_figures
 from orchestrator.statistics.wording import population_text
 

@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from scipy.stats import t
 
 from orchestrator.report.findings import AblationFinding, Findings, SearchFinding
-from orchestrator.report.formatting import interval_text, number, p_text, signed, with_spread
-from orchestrator.report.metric_names import not_compared
+from orchestrator.report.formatting import (
+    interval_text,
+    not_compared,
+    number,
+    p_text,
+    signed,
+    with_spread,
+)
 from orchestrator.statistics.comparison import Comparison, Verdict
 from orchestrator.statistics.power import MOST_SEEDS
 from orchestrator.statistics.table import Summary, Table

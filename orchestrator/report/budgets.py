@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.study import StudyReader
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 
 

@@ -8,7 +8,7 @@ from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
 from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
-from orchestrator.report.protocol import label_of, labelled
+from orchestrator.report.formatting import label_of, labelled
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.study.failures import FailureGroup

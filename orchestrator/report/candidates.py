@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.spec.ablation import SEED
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import confirmed_trials, searched_best
-from orchestrator.study.study import StudyReader
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 
 BEST = "the best"

@@ -7,18 +7,18 @@ from statistics import fmean, stdev
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
 from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
-from orchestrator.spec.sweep_size import race_of
-from orchestrator.statistics.contrasts import contrasts_of
-from orchestrator.statistics.extension import Extension
+from orchestrator.spec.sweep_spec import race_of
+from orchestrator.statistics.comparison import contrasts_of
 from orchestrator.statistics.outcomes import depths_of
+from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import Summary, Table, make_table
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
 from orchestrator.study.failures import FailureGroup, grouped_failures
-from orchestrator.study.study import JUDGED_SEEDS
+from orchestrator.study.outcomes import ablation_runs
+from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.test_scores import Scores, kept_scores
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.sweep.rounds import ablation_runs
 
 # Ranks of so many epochs are read to estimate the optimism; a study of more has to do without.
 _MOST_CANDIDATES = 20_000

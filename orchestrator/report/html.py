@@ -12,7 +12,7 @@ from orchestrator.report.document import (
     Paragraph,
     Table,
 )
-from orchestrator.report.visible_text import visible
+from orchestrator.report.formatting import visible
 
 # Reads on a laptop and on paper: one column, tables that scroll on their own where they are wide.
 _STYLE = """

@@ -15,7 +15,7 @@ import numpy as np
 from orchestrator.report.budgets import largest_budget
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.importance import ped_anova
-from orchestrator.study.study import StudyReader
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialSummary
 
 # The best tenth must hold at least five trials for PED-ANOVA to be stable, as Optuna says; with

@@ -12,7 +12,7 @@ from orchestrator.report.document import (
     Paragraph,
     Table,
 )
-from orchestrator.report.visible_text import visible
+from orchestrator.report.formatting import visible
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -11,7 +11,7 @@ from orchestrator.report.document import (
     Paragraph,
     Table,
 )
-from orchestrator.report.visible_text import visible
+from orchestrator.report.formatting import visible
 
 # What would begin something else inside of a cell or a sentence.
 _SPECIAL = str.maketrans(

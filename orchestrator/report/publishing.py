@@ -1,11 +1,19 @@
 """The report of a sweep that has ended: beside its trials, and on its own run in the tracker."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
+from orchestrator.base.home import home_option
 from orchestrator.report.answer import answer
-from orchestrator.report.rendering import FORMATS, Format, render, report
-from orchestrator.sweep.places import home_option
+from orchestrator.report.build import build
+from orchestrator.report.findings import Findings, find
+from orchestrator.report.html import render_html
+from orchestrator.report.latex import render_latex
+from orchestrator.report.markdown import render_markdown
+from orchestrator.report.numbers import report_numbers
+from orchestrator.report.reading import read_sweep
 from orchestrator.tracking.events import REPORT_FILES, report_event
 from orchestrator.tracking.outbox import EventSink
 from prvr_model.files.folder import Folder
@@ -44,3 +52,29 @@ def publish(
         again = f"`prvr-sweep report {sweep}{home_option(home)}` makes it"
         warn(f"the report was not written: {type(error).__name__}: {error}; {again}")
         return None
+
+
+# A sweep's report in a format, ready to be written.
+
+
+Format: TypeAlias = Literal["md", "tex", "html", "json"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def report(home: Path, sweep: str, other: str | None = None) -> Findings:
+    """What a sweep found, also while it runs, and how another one of the home differs.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep.
+    """
+    return find(read_sweep(home, sweep), None if other is None else read_sweep(home, other))
+
+
+def render(findings: Findings, wanted: Format) -> str:
+    """The report as text in one of the formats."""
+    if wanted == "json":
+        return json.dumps(report_numbers(findings), allow_nan=False) + "\n"
+    document = build(findings)
+    if wanted == "html":
+        return render_html(document)
+    return render_latex(document) if wanted == "tex" else render_markdown(document)

@@ -13,7 +13,8 @@ from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import VideosOfQueries, depths_of, recall_outcomes
 from orchestrator.study.outcomes import epoch_ranks, validation_videos
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.reporting import EpochReport

@@ -5,8 +5,7 @@ from statistics import fmean
 
 from orchestrator.report.document import Block, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
-from orchestrator.report.formatting import number
-from orchestrator.report.metric_names import display_name
+from orchestrator.report.formatting import display_name, number
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.study.trial import TrialSummary
 

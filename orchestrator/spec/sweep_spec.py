@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from orchestrator.spec.ablation import EPOCHS, SEED, Ablation
-from orchestrator.spec.ablation_rows import Row, ablation_rows
+from orchestrator.spec.ablation import EPOCHS, SEED, Ablation, Row, ablation_rows
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.problems import refuse, shown
 from orchestrator.spec.sections import (
@@ -33,6 +32,7 @@ from orchestrator.spec.setting_schema import (
 )
 from orchestrator.spec.yaml_text import dump_yaml
 from orchestrator.statistics.outcomes import depths_of
+from orchestrator.statistics.racing import Race
 from prvr_model.settings import PRESETS, PresetName, SpeedSettings
 
 BATCH_VIDEOS = "training.batch_videos"
@@ -311,3 +311,30 @@ def _speed_defaults(resources: Mapping[str, Any]) -> dict[str, Any]:
     on_gpu = isinstance(gpus, int | float) and gpus > 0
     threads = cpus if isinstance(cpus, int) and cpus > 0 else 1
     return {"device": "cuda" if on_gpu else "cpu", "threads": threads}
+
+
+# Trials that may follow the first ones: seeds of a race, and fresh runs of a search's best.
+
+
+def race_of(spec: SweepSpec) -> Race | None:
+    """The plan of an ablation's race; None: there is none."""
+    if spec.ablation is None or spec.ablation.race is None:
+        return None
+    return Race.planned(spec.ablation.num_seeds, spec.ablation.race.max_seeds)
+
+
+def most_trials(spec: SweepSpec) -> int:
+    """Trials of a sweep if every round that may come does: nothing decided, all confirmed."""
+    if spec.ablation is not None and spec.ablation.race is not None:
+        return len(spec.rows) * spec.ablation.race.max_seeds
+    if spec.confirm is not None:
+        return spec.num_trials + min(spec.confirm.top, spec.num_trials) * spec.confirm.seeds
+    return spec.num_trials
+
+
+def fresh_seeds(spec: SweepSpec) -> tuple[int, ...]:
+    """Seeds of the confirmation, none of them the search's."""
+    if spec.confirm is None:
+        return ()
+    (used,) = spec.setting_values(SEED)
+    return tuple(range(used + 1, used + 1 + spec.confirm.seeds))

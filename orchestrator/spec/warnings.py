@@ -1,6 +1,6 @@
 """What a spec allows but probably does not mean, a sentence each."""
 
-from orchestrator.spec.ablation_rows import Row
+from orchestrator.spec.ablation import Row
 from orchestrator.spec.parameters import CategoricalParameter, uneven
 from orchestrator.spec.setting_schema import base_value
 from orchestrator.spec.sweep_spec import HARD_NEGATIVE_EPOCH, SCHEDULE_EPOCHS, SweepSpec

@@ -5,15 +5,16 @@ taken seed by seed and video by video before anything is averaged: what makes a 
 video hard for both falls out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaln
 
-from orchestrator.statistics.contrasts import Contrast
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
 from orchestrator.statistics.outcomes import VariantRuns
 from orchestrator.statistics.power import Need, Spread, what_is_needed
@@ -160,3 +161,26 @@ def judged(comparison: Comparison, corrected_p: float | None) -> Comparison:
     if corrected_p is not None and corrected_p <= comparison.criterion.level:
         verdict = Verdict.REAL if comparison.difference > 0 else Verdict.WORSE
     return replace(comparison, corrected_p=corrected_p, verdict=verdict)
+
+
+# What is compared with what in the table of an ablation.
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What is compared with what."""
+
+    variant: str
+    reference: str
+
+
+def contrasts_of(names: Sequence[str], with_steps: bool) -> tuple[Contrast, ...]:
+    """Each variant against the first, and against the step before where steps have a meaning.
+
+    Args:
+        names: The baseline, then the variants in order.
+        with_steps: Whether each variant adds to the one before, as in a ladder.
+    """
+    to_baseline = [Contrast(name, names[0]) for name in names[1:]]
+    steps = [Contrast(name, before) for before, name in pairwise(names[1:])]
+    return tuple(to_baseline + steps * with_steps)

@@ -9,16 +9,15 @@ from jaxtyping import Float
 from orchestrator.base.errors import StatisticsError
 from orchestrator.statistics.comparison import (
     Comparison,
+    Contrast,
     Criterion,
     Verdict,
     compare,
     judged,
 )
-from orchestrator.statistics.contrasts import Contrast
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
-from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.outcomes import VariantRuns
-from orchestrator.statistics.racing import Race, Standing, best_of, next_seeds
+from orchestrator.statistics.racing import Extension, Race, Standing, best_of, next_seeds
 
 LEVEL = 0.05
 """Share of tables without any effect that may call something real."""

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from orchestrator.spec.ablation import SEED
-from orchestrator.spec.sweep_size import fresh_seeds
-from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds
 from orchestrator.statistics.ranking import by_mean
 from orchestrator.study.planned_trials import PlannedTrial
-from orchestrator.study.study import Direction, StudyReader
+from orchestrator.study.reader import Direction, StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 
 

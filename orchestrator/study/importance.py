@@ -11,7 +11,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.searcher import distributions
+from orchestrator.study.samplers import distributions
 
 # The best quarter against all: with the published tenth a study of 20 trials has two good ones.
 _TARGET_QUANTILE = 0.25

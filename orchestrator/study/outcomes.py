@@ -9,12 +9,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from orchestrator.base.errors import OutcomesError
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import (
     VariantRuns,
     VideosOfQueries,
+    depths_of,
     recall_outcomes,
     variant_runs,
 )
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.files.folder import Folder, StorageError
 
@@ -94,3 +97,26 @@ def row_runs(
                 raise
             on_missing(error)
     return variant_runs(name, outcomes, videos, failed)
+
+
+def ablation_runs(
+    spec: SweepSpec,
+    study: StudyReader,
+    videos: VideosOfQueries,
+    on_missing: Callable[[OutcomesError], None] | None = None,
+) -> tuple[VariantRuns, ...]:
+    """Runs of every row of an ablation, the baseline first; values are larger where better.
+
+    Args:
+        spec: The sweep.
+        study: Its study.
+        videos: The video of each validation query.
+        on_missing: See `row_runs`.
+
+    Raises:
+        OutcomesError: The ranks of a complete trial cannot be read.
+    """
+    depths = depths_of(spec.objective.metric)
+    assert depths is not None, "a race needs an objective whose ranks are kept"
+    trials = study.summaries()
+    return tuple(row_runs(row.name, trials, videos, depths, on_missing) for row in spec.rows)

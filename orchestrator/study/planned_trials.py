@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.spec.ablation import SEED
-from orchestrator.spec.ablation_rows import Row
+from orchestrator.spec.ablation import SEED, Row
 
 PLANNED = "planned_trials"
 """Attribute of the study that holds the plan."""

@@ -5,102 +5,26 @@ on the trials known when it is drawn. Nothing hides in a generator's state, so a
 in another process draws what it would have drawn.
 """
 
-import hashlib
 import os
 import traceback
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
 )
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
 
-from orchestrator.base.provenance import trial_key
-from orchestrator.spec.parameters import Parameter
-from orchestrator.spec.search_space import grid_points, resolve
-from orchestrator.spec.sections import Search
+from orchestrator.spec.search_space import resolve
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.content_key import trial_key
 from orchestrator.study.planned_trials import PLANNED, PlannedTrial, TrialPlan
+from orchestrator.study.samplers import distributions
 from orchestrator.study.study import AskedTrial, SweepStudy
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.files.folder import uri_below
 from prvr_model.store.staging import CACHE_VARIABLE
-
-# Random trials before TPE has anything to learn from: a third of the sweep, but no fewer than 4
-# (two points make no density) and no more than Optuna's own 10.
-_STARTUP_SHARE = 3
-_STARTUP_RANGE = (4, 10)
-
-
-def sampler_arguments(search: Search) -> dict[str, Any]:
-    """Arguments of the sampler, as recorded with the sweep."""
-    if search.sampler == "tpe":
-        low, high = _STARTUP_RANGE
-        startup = max(low, min(high, (search.trials or 0) // _STARTUP_SHARE))
-        return {
-            "n_startup_trials": startup,
-            "n_ei_candidates": 24,
-            "multivariate": True,
-            "group": False,
-            # Trials that run at the same time repel each other, else they would draw alike.
-            "constant_liar": True,
-        }
-    if search.sampler == "qmc":
-        # Unscrambled sequences begin in a corner and know no seed.
-        return {"qmc_type": "sobol", "scramble": True}
-    return {}
-
-
-def sampler_record(spec: SweepSpec) -> dict[str, Any]:
-    """What chooses the trials, as recorded with the sweep."""
-    if spec.ablation is not None:
-        return {"kind": "ablation", "design": spec.ablation.design}
-    assert spec.search is not None, "a spec has a search or an ablation"
-    arguments = sampler_arguments(spec.search)
-    return {"kind": spec.search.sampler, "seed": spec.search.seed, **arguments}
-
-
-def build_sampler(spec: SweepSpec) -> BaseSampler:
-    """Sampler of a spec's search."""
-    search = spec.search
-    if search is None:
-        # Never asked: the runs of an ablation are planned, not drawn.
-        return RandomSampler(seed=0)
-    arguments = sampler_arguments(search)
-    if search.sampler == "grid":
-        return _Grid(grid_points(spec))
-    if search.sampler == "qmc":
-        return _NumberedQMC(distributions(spec), seed=search.seed, **arguments)
-    if search.sampler == "tpe":
-        return _Numbered(
-            lambda seed: TPESampler(seed=seed, **arguments),
-            search.seed,
-        )
-    return _Numbered(lambda seed: RandomSampler(seed=seed), search.seed)
-
-
-def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:
-    """Optuna's form of the parameters, by dotted path."""
-    return {path: _distribution(one) for path, one in spec.space.items()}
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    if parameter.type == "categorical":
-        return CategoricalDistribution(parameter.choices)
-    high = parameter.ends[-1]
-    if parameter.type == "int":
-        return IntDistribution(parameter.low, int(high), parameter.log, parameter.step)
-    return FloatDistribution(parameter.low, high, parameter.log, parameter.step)
 
 
 @dataclass(frozen=True)
@@ -224,95 +148,3 @@ class Searcher:
         self._study.describe(number, parameters=parameters)
         self._study.tell_failed(number, cause)
         return RefusedTrial(number, parameters, cause)
-
-
-def derived_seed(seed: int, number: int, place: str) -> int:
-    """Seed of one draw: of a trial, or of one of its parameters where they are drawn apart."""
-    digest = hashlib.sha256(f"{seed}/{number}/{place}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
-
-
-class _Numbered(BaseSampler):
-    """A fresh sampler for every draw, seeded by the trial's number and the parameter's name."""
-
-    def __init__(self, build: Callable[[int], BaseSampler], seed: int) -> None:
-        self._build = build
-        self._seed = seed
-
-    def _for(self, trial: FrozenTrial, place: str) -> BaseSampler:
-        return self._build(derived_seed(self._seed, trial.number, place))
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._for(trial, "").infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._for(trial, "").sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:  # noqa: ANN401
-        sampler = self._for(trial, param_name)
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
-
-
-class _NumberedQMC(QMCSampler):
-    """Point number n of the sequence for trial number n, from the first trial on.
-
-    Optuna counts points in the study, where a trial lost between two writes leaves a gap, and
-    draws the first trial at random.
-    """
-
-    def __init__(
-        self, space: Mapping[str, BaseDistribution], seed: int, qmc_type: str, scramble: bool
-    ) -> None:
-        with warnings.catch_warnings():
-            # Its interface may change, which the pinned version and the tests would show.
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            super().__init__(qmc_type=qmc_type, scramble=scramble, seed=seed)
-        self._space = {path: one for path, one in sorted(space.items()) if not one.single()}
-        self._point = 0
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        self._point = trial.number
-        return dict(self._space)
-
-    def _find_sample_id(
-        self, study: optuna.Study, search_space: dict[str, BaseDistribution]
-    ) -> int:
-        return self._point
-
-
-class _Grid(BaseSampler):
-    """Point number n of the grid for trial number n."""
-
-    def __init__(self, points: Sequence[Mapping[str, Any]]) -> None:
-        self._points = points
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:  # noqa: ANN401
-        return self._points[trial.number][param_name]

@@ -3,23 +3,23 @@
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError
-from orchestrator.base.new_database import make_whole
-from orchestrator.base.sqlite_files import what_is_torn
-from orchestrator.study.study_faults import name_faults, named_faults
+from orchestrator.base.sqlite_files import make_whole, what_is_torn
 
 # A reader holds SQLite for milliseconds; a copy or a backup of the file may hold it for longer.
 _SQLITE_BUSY_S = 60
@@ -239,3 +239,42 @@ def _set_study_attribute(
         row = models.StudyUserAttributeModel(study_id=study.study_id, key=key)
         session.add(row)
     row.value_json = json.dumps(value)
+
+
+# Says which database it was that Optuna or SQLAlchemy could not use, and what to do about it.
+
+
+@contextmanager
+def named_faults(place: str) -> Iterator[None]:
+    """What goes wrong with a database within comes out as `StudyDatabaseError`.
+
+    Args:
+        place: The file, or the address without its password.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError) as error:
+        # A RuntimeError is Optuna's about tables of another version.
+        raise StudyDatabaseError(place, _found(error)) from error
+
+
+def name_faults(engine: Engine, place: str) -> None:
+    """The same for everything that is done with an engine from now on."""
+
+    def name(context: Any) -> None:  # noqa: ANN401
+        error = context.sqlalchemy_exception
+        # Optuna expects a name or an attribute that is there already, SQLAlchemy a lost connection
+        # to a server.
+        is_expected = isinstance(error, IntegrityError) or context.is_pre_ping
+        if error is not None and not is_expected:
+            raise StudyDatabaseError(place, _found(error)) from error
+
+    event.listen(engine, "handle_error", name)
+
+
+def _found(error: BaseException) -> str:
+    """The database's own words: Optuna's are about a commit, SQLAlchemy's hold the query."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    cause = cause.orig if isinstance(cause, DBAPIError) else cause
+    lines = str(cause or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
-from orchestrator.study.searcher import build_sampler
-from orchestrator.study.study import TEST_SCORES, StudyReader, SweepStudy, study_url
+from orchestrator.study.reader import TEST_SCORES, StudyReader
+from orchestrator.study.samplers import build_sampler
+from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialSummary
 
 if TYPE_CHECKING:

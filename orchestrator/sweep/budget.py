@@ -14,7 +14,7 @@ from statistics import fmean, median
 from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.epoch_log import EpochRow
-from orchestrator.study.study import StudyReader
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 
 # Epochs of one sweep differ by the sizes that it searches; by more than this only if something

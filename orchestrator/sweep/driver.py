@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.executors.memory_cause import OUT_OF_MEMORY
-from orchestrator.executors.retries import LEFT, STORAGE
+from orchestrator.executors.retries import LEFT, OUT_OF_MEMORY, STORAGE
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.reader import OVER_BUDGET
 from orchestrator.study.reuse import KnownResults, TakenOver
 from orchestrator.study.searcher import RefusedTrial, Searcher
-from orchestrator.study.study import OVER_BUDGET, SweepStudy
+from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialState
 from orchestrator.sweep.budget import refusal
 from orchestrator.sweep.duplicates import HeldTrials

@@ -16,12 +16,11 @@ from orchestrator.base.errors import (
     SweepNotFoundError,
     TrackingOutageError,
 )
-from orchestrator.base.home import locked_home
-from orchestrator.base.provenance import package_versions
-from orchestrator.cluster.autoscaler import coming_nodes, is_growing
+from orchestrator.base.home import home_option, locked_home, outbox_path
+from orchestrator.base.machine import package_versions
+from orchestrator.cluster.autoscaler import bring_first_worker, coming_nodes, is_growing
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.cluster.client import attached_cluster
-from orchestrator.cluster.growing_cluster import bring_first_worker
 from orchestrator.cluster.node_check import SharedData, marked_places
 from orchestrator.preflight.estimate import trial_needs
 from orchestrator.report.publishing import publish
@@ -30,13 +29,13 @@ from orchestrator.spec.data import open_data, trial_store
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
 from orchestrator.study.outcomes import validation_videos
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import SCORING_FAILED, Scores, scored, why_unscored
 from orchestrator.study.trial import TrialSummary
-from orchestrator.sweep.places import Places, home_option
+from orchestrator.sweep.places import Places, claim
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.run import ExecutorName, SweepResult, run_sweep
-from orchestrator.sweep.storage_owner import claim
 from orchestrator.tracking.events import Told
 from orchestrator.tracking.model_version import Candidate, SweepOrigin
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
@@ -184,11 +183,6 @@ def drive(sweep: Drive, progress: Progress) -> LaunchResult:
         outbox.close()
 
 
-def outbox_path(home: Path, sweep: str) -> Path:
-    """The outbox of a sweep."""
-    return home / "outbox" / f"{sweep}.jsonl"
-
-
 def _new_outbox(sweep: str, home: Path) -> Outbox:
     """The outbox of a new sweep; one with trials, or a damaged one, is of a study that is gone."""
     path = outbox_path(home, sweep)
@@ -328,7 +322,7 @@ def _metrics_of(scores: Scores, trials: Sequence[TrialSummary]) -> dict[str, flo
 def _candidate(trial: TrialSummary, scores: Scores, untested: str, folder: Path) -> Candidate:
     """Export a trial's best epoch."""
     from prvr_model.files.folder import Folder
-    from prvr_model.training.checkpoint import export_model
+    from prvr_model.network.model_file import export_model
 
     assert trial.value is not None
     assert trial.best_epoch is not None

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import ReproductionError, SweepNotFoundError
-from orchestrator.base.provenance import trial_key
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.search_space import resolve
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.content_key import trial_key
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialSummary
 from orchestrator.tracking.events import checkpoint_rows
 from orchestrator.tracking.outbox import read_events

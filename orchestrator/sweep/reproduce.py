@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ReproductionError
+from orchestrator.base.machine import code_version, hardware, package_versions
 from orchestrator.base.our_code import TRAIN_TRIAL
-from orchestrator.base.provenance import code_version, hardware, package_versions
-from orchestrator.executors.executor import Executor, Interruption
+from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
+from orchestrator.executors.interruption import Interruption
 from orchestrator.spec.data import open_data, trial_store
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialState
 from orchestrator.sweep.epoch_comparison import (
     TOLERANCE,
@@ -31,8 +33,8 @@ from orchestrator.sweep.epoch_comparison import (
 from orchestrator.sweep.launch import ready_cluster
 from orchestrator.sweep.recorded_trial import RecordedTrial, read_recorded, with_epochs
 from orchestrator.sweep.run import tune_executor
+from orchestrator.tracking.lookup import is_run_id, tracked_trial
 from orchestrator.tracking.store import TrackingStore
-from orchestrator.tracking.tracked_run import is_run_id, tracked_trial
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.settings import SpeedSettings

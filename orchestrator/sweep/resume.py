@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ResumeError
-from orchestrator.base.home import locked_home
+from orchestrator.base.home import home_option, locked_home, outbox_path
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
-from orchestrator.spec.sweep_size import race_of
-from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
+from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec, race_of
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.pruners import build_pruner, pruner_arguments
-from orchestrator.study.searcher import build_sampler, sampler_record
-from orchestrator.study.study import JUDGED_SEEDS, StudyReader, SweepStudy, study_url
+from orchestrator.study.reader import JUDGED_SEEDS, StudyReader
+from orchestrator.study.samplers import build_sampler, sampler_record
+from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.launch import Drive, LaunchResult, drive, outbox_path
-from orchestrator.sweep.places import Places, home_option
+from orchestrator.sweep.launch import Drive, LaunchResult, drive
+from orchestrator.sweep.places import Places
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.rounds import missing_runs
 from orchestrator.sweep.run import ExecutorName

@@ -7,17 +7,15 @@ written down before it begins, so that a driver that goes on after a kill plans 
 from collections.abc import Callable
 from typing import TypeAlias
 
-from orchestrator.base.errors import OutcomesError
-from orchestrator.spec.sweep_size import race_of
-from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.statistics.contrasts import contrasts_of
-from orchestrator.statistics.outcomes import VariantRuns, VideosOfQueries, depths_of
+from orchestrator.spec.sweep_spec import SweepSpec, race_of
+from orchestrator.statistics.comparison import contrasts_of
+from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.statistics.racing import Race
 from orchestrator.statistics.table import make_table, seeds_of_next_look
 from orchestrator.study.confirmation import confirmations
-from orchestrator.study.outcomes import row_runs
+from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.planned_trials import PlannedTrial, TrialPlan, runs_of
-from orchestrator.study.study import StudyReader
+from orchestrator.study.reader import StudyReader
 
 ReadVideos: TypeAlias = Callable[[], VideosOfQueries]
 """Gives the video of each validation query."""
@@ -64,26 +62,3 @@ def _next_look(
     wanted = seeds_of_next_look(runs, videos.counts, table)
     # Where every run failed, others of the same settings would.
     return {one.name: wanted[one.name] for one in runs if one.name in wanted and one.seeds}
-
-
-def ablation_runs(
-    spec: SweepSpec,
-    study: StudyReader,
-    videos: VideosOfQueries,
-    on_missing: Callable[[OutcomesError], None] | None = None,
-) -> tuple[VariantRuns, ...]:
-    """Runs of every row of an ablation, the baseline first; values are larger where better.
-
-    Args:
-        spec: The sweep.
-        study: Its study.
-        videos: The video of each validation query.
-        on_missing: See `row_runs`.
-
-    Raises:
-        OutcomesError: The ranks of a complete trial cannot be read.
-    """
-    depths = depths_of(spec.objective.metric)
-    assert depths is not None, "a race needs an objective whose ranks are kept"
-    trials = study.summaries()
-    return tuple(row_runs(row.name, trials, videos, depths, on_missing) for row in spec.rows)

@@ -7,23 +7,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.base.errors import PlaceError
+from orchestrator.base.home import home_option
+from orchestrator.base.machine import code_version, hardware, package_versions
 from orchestrator.base.our_code import TRAIN_TRIAL
-from orchestrator.base.provenance import code_version, hardware, package_versions
-from orchestrator.cluster.capacity import RunningCluster, count
-from orchestrator.executors.executor import Executor, Interruption
+from orchestrator.base.text import count
+from orchestrator.cluster.capacity import RunningCluster
+from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
+from orchestrator.executors.interruption import Interruption
 from orchestrator.preflight.estimate import sweep_memory
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.study.planned_trials import PlannedTrial
 from orchestrator.study.pruners import build_pruner, pruner_arguments
+from orchestrator.study.reader import OVER_BUDGET, Direction
 from orchestrator.study.reuse import KnownResults
-from orchestrator.study.searcher import Searcher, build_sampler, sampler_record
+from orchestrator.study.samplers import build_sampler, sampler_record
+from orchestrator.study.searcher import Searcher
 from orchestrator.study.storage import complete_trials
-from orchestrator.study.study import OVER_BUDGET, Direction, SweepStudy, study_url
+from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.driver import SafeSink, SweepDriver, now_ms
-from orchestrator.sweep.places import home_option
 from orchestrator.sweep.progress import Progress, SilentProgress
 from orchestrator.sweep.rounds import ReadVideos, missing_runs, next_round
 from orchestrator.sweep.status import this_driver

@@ -2,20 +2,21 @@
 
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Literal, TypeAlias
 
 import psutil
 
+from orchestrator.base.home import home_option
 from orchestrator.study.confirmation import Confirmed, confirmation_lines, confirmed_trials, crowned
 from orchestrator.study.failures import FailureGroup, failure_lines, grouped_failures
 from orchestrator.study.planned_trials import TrialPlan
-from orchestrator.study.study import OVER_BUDGET, Direction, StudyReader, study_url
+from orchestrator.study.reader import OVER_BUDGET, Direction, StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.sweep.places import home_option
-from orchestrator.sweep.row_status import RowStatus, row_lines, row_statuses
 from orchestrator.tracking.run_filters import filter_lines, variant_filters
 
 SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
@@ -225,3 +226,79 @@ def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None
 
 def _short(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+# How far the rows of an ablation are, and their means so far.
+
+
+@dataclass(frozen=True)
+class RowStatus:
+    """A row of an ablation's table.
+
+    Args:
+        name: Its name.
+        planned: Runs that it is to have so far; a race may give it more.
+        complete: Runs that are complete.
+        failed: Runs that failed.
+        running: Runs that were begun and have not ended.
+        mean: Mean value of the complete runs; None: there is none.
+        standard_deviation: Between complete runs; None for fewer than two.
+    """
+
+    name: str
+    planned: int
+    complete: int
+    failed: int
+    running: int
+    mean: float | None
+    standard_deviation: float | None
+
+
+def row_statuses(
+    trials: Iterable[TrialSummary], planned: Mapping[str, int]
+) -> tuple[RowStatus, ...]:
+    """Rows in the order in which they were planned; none in a search.
+
+    Args:
+        trials: The sweep's trials.
+        planned: Planned runs of each row.
+    """
+    every = list(trials)
+    return tuple(
+        _row(name, count, [one for one in every if one.variant == name])
+        for name, count in planned.items()
+    )
+
+
+def _row(name: str, planned: int, trials: Sequence[TrialSummary]) -> RowStatus:
+    states = [one.state for one in trials]
+    values = [
+        one.value for one in trials if one.state is TrialState.COMPLETE and one.value is not None
+    ]
+    return RowStatus(
+        name=name,
+        planned=planned,
+        complete=len(values),
+        failed=states.count(TrialState.FAILED),
+        running=states.count(TrialState.RUNNING),
+        mean=fmean(values) if values else None,
+        standard_deviation=stdev(values) if len(values) > 1 else None,
+    )
+
+
+def row_lines(rows: Sequence[RowStatus], metric: str) -> list[str]:
+    """The rows as a small table for a terminal; nothing without rows."""
+    if not rows:
+        return []
+    table = [("variant", "runs", "failed", metric, "sd"), *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in table
+    ]
+
+
+def _cells(row: RowStatus) -> tuple[str, ...]:
+    numbers = (row.mean, row.standard_deviation)
+    shown = ("-" if one is None else f"{one:.2f}" for one in numbers)
+    return (row.name, f"{row.complete}/{row.planned}", str(row.failed), *shown)

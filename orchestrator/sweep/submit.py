@@ -11,7 +11,8 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -19,9 +20,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.base.errors import ClusterError, PlaceError
-from orchestrator.base.our_code import COMMAND_LINE
+from orchestrator.base.machine import VERSION_FILE, code_version
+from orchestrator.base.our_code import COMMAND_LINE, PACKAGES, ROOT
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.sweep.sent_package import SPEC_FILE, write_package
 from orchestrator.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -254,3 +255,44 @@ def _check_places(places: RemotePlaces) -> None:
 def _has_password(uri: str) -> bool:
     url = _split(uri)
     return url is not None and url.password is not None
+
+
+# What goes along with a sweep that is sent to a cluster: this package and the resolved spec.
+#
+# A zip that is unpacked as the job's working directory, on the head and on every node: the nodes
+# need the dependencies alone, and a version that is installed there is passed over.
+
+
+SPEC_FILE = "sweep.yaml"
+# The oldest that a zip can hold: equal content makes an equal file, which is sent once.
+_DATE = (1980, 1, 1, 0, 0, 0)
+_READABLE = 0o644 << 16
+
+
+def write_package(path: Path, spec_yaml: str, root: Path = ROOT) -> None:
+    """Write the zip; the same content gives the same bytes.
+
+    Args:
+        path: The file.
+        spec_yaml: The resolved spec.
+        root: Folder that holds the packages, a checkout or `site-packages`.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
+        for source in _sources(root):
+            _add(package, source.relative_to(root).as_posix(), source.read_bytes())
+        _add(package, VERSION_FILE, code_version().encode())
+        _add(package, SPEC_FILE, spec_yaml.encode())
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for name in PACKAGES:
+        for path in sorted((root / name).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def _add(package: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, _DATE)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = _READABLE
+    package.writestr(entry, content)

@@ -7,7 +7,8 @@ from pathlib import Path
 from orchestrator.base.errors import SweepNotFoundError
 from orchestrator.base.home import locked_home
 from orchestrator.spec.loading import read_spec
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.sweep.places import Places
 from orchestrator.tracking.outbox_rebuild import whole_outbox
 from orchestrator.tracking.sender import mlflow_sender

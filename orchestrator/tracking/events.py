@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from orchestrator.spec.search_space import resolve
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.planned_trials import TrialPlan
-from orchestrator.study.study import StudyReader
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.reporting import EpochReport

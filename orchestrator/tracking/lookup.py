@@ -1,16 +1,17 @@
 """Which trials are registered, as the model registry says."""
 
+import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.base.errors import RegistryError
-from orchestrator.sweep.places import home_option
-from orchestrator.sweep.retention import VersionOrigin
+from orchestrator.base.errors import RegistryError, ReproductionError
+from orchestrator.base.home import home_option
 from orchestrator.tracking.registry import reachable
 from orchestrator.tracking.store import TrackingStore
-from orchestrator.tracking.view import KEY_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.tracking.view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,3 +66,76 @@ def _versions(client: "MlflowClient") -> Iterator[VersionOrigin]:
         token = page.token
         if not token:
             return
+
+
+@dataclass(frozen=True)
+class VersionOrigin:
+    """A version in the model registry, and the trial that it says it comes from.
+
+    Args:
+        model: Name of the model.
+        version: Its version.
+        sweep: Name of the sweep; empty: it does not say.
+        trial: Number of the trial, as text; empty: it does not say.
+        key: Content key of the trial; empty: it does not say.
+        source: Where its files are.
+    """
+
+    model: str
+    version: str
+    sweep: str
+    trial: str
+    key: str
+    source: str
+
+
+# Which trial an MLflow run shows.
+
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """A trial as MLflow knows it; `sweep_id` is the identity of its sweep's outbox."""
+
+    sweep: str
+    number: int
+    sweep_id: str
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a text has the form of MLflow's run ids: 32 hexadecimal digits."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
+def tracked_trial(store: TrackingStore, run_id: str) -> TrackedTrial:
+    """The trial of a run.
+
+    Args:
+        store: Where MLflow keeps runs.
+        run_id: The run.
+
+    Raises:
+        TrackingError: There is no such store.
+        TrackingOutageError: It cannot be reached, or has no such run.
+        ReproductionError: The run is none of a trial.
+    """
+    store.check_exists()
+    with reachable(store):
+        from orchestrator.tracking.writer import connect
+
+        tags = connect(store).get_run(run_id).data.tags
+    missing = [tag for tag in (SWEEP_TAG, TRIAL_TAG, SWEEP_ID_TAG) if tag not in tags]
+    if missing == [TRIAL_TAG]:
+        sweep = tags[SWEEP_TAG]
+        raise ReproductionError(
+            f"run {run_id} is that of the sweep {sweep!r} itself; name the run of one of its "
+            f"trials, or {sweep}/NUMBER"
+        )
+    if missing:
+        raise ReproductionError(
+            f"run {run_id} at {store.uri} is no trial of a sweep: it has no tag "
+            f"{', '.join(missing)}"
+        )
+    return TrackedTrial(tags[SWEEP_TAG], int(tags[TRIAL_TAG]), tags[SWEEP_ID_TAG])

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import TrackingError
+from orchestrator.base.home import home_option
 from orchestrator.spec.loading import read_spec
-from orchestrator.study.study import StudyReader
-from orchestrator.sweep.places import home_option
+from orchestrator.study.reader import StudyReader
 from orchestrator.tracking.events import (
     REPORT_FILES,
     REPORT_NUMBERS,

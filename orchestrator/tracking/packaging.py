@@ -10,8 +10,8 @@ from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from orchestrator.base.machine import package_versions
 from orchestrator.base.our_code import SERVED_MODEL
-from orchestrator.base.provenance import package_versions
 
 _EXPORT = "model"
 # What predicting needs; the exact versions are those that the model was trained with.

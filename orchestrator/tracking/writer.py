@@ -19,8 +19,7 @@ from requests.exceptions import Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.base.errors import TrackingError, TrackingOutageError
-from orchestrator.base.new_database import make_whole
-from orchestrator.base.sqlite_files import what_is_torn
+from orchestrator.base.sqlite_files import make_whole, what_is_torn
 from orchestrator.tracking.store import TrackingStore, experiment_name
 from orchestrator.tracking.view import (
     SWEEP_ID_TAG,

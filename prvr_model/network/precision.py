@@ -7,15 +7,17 @@ model's weights, so losses, scores and metrics know nothing of the precision.
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from prvr_model.errors import SettingsError
 from prvr_model.inputs.batching import Batch
-from prvr_model.network.micro_batches import encode_in_parts, num_parts
 from prvr_model.network.model import EncodedVideos, MscModel
 from prvr_model.settings import SpeedSettings
 
@@ -94,3 +96,35 @@ def _check_compiler(device: torch.device) -> None:
             "name another in the environment variable CXX, or leave compile out"
         )
         raise SettingsError([("speed.compile", message)])
+
+
+# Encoding a batch in parts, each computed a second time when its gradient is wanted.
+#
+# What an encoder saves for its backward pass is nearly all of a training step's memory. Of a part
+# only its output stays; losses are those of the whole batch, so negatives are as many as ever.
+# Gradients differ by rounding alone, dropout draws by the parts' shapes.
+
+
+Encoded = TypeVar("Encoded")
+
+
+def num_parts(rows: int, most: int | None) -> int:
+    """Parts of at most so many rows, one if there is no limit."""
+    return max(1, -(-rows // most)) if most else 1
+
+
+def encode_in_parts(
+    encode: Callable[..., Encoded], parts: int, *inputs: Shaped[Tensor, "rows ..."]
+) -> list[Encoded]:
+    """Outputs of nearly equal parts of the inputs' rows, in order.
+
+    Args:
+        encode: Called with each part, and again in the backward pass with the same random draws.
+        parts: How many; 1: called once and never again.
+        inputs: Tensors with equally many rows.
+    """
+    parts = max(1, min(parts, len(inputs[0])))
+    if parts == 1:
+        return [encode(*inputs)]
+    pieces = zip(*(one.tensor_split(parts) for one in inputs), strict=True)
+    return [checkpoint(encode, *piece, use_reentrant=False) for piece in pieces]

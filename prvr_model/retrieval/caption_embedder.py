@@ -11,8 +11,8 @@ from jaxtyping import Float
 from prvr_model.errors import StoreError
 from prvr_model.inputs.resampling import normalise_rows
 from prvr_model.network.model import MscModel
+from prvr_model.network.model_file import load_exported
 from prvr_model.network.similarity import unit_rows
-from prvr_model.training.checkpoint import load_exported
 
 # Captions encoded at once; bounds memory, changes no number that matters.
 _BLOCK = 1024

@@ -15,6 +15,7 @@ from prvr_model.files.folder import Folder
 from prvr_model.inputs.batching import blocks_of, pad_tokens
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
 from prvr_model.network.model import EncodedVideos, MscModel
+from prvr_model.network.model_file import load_best
 from prvr_model.network.precision import Encoders
 from prvr_model.network.similarity import unit_rows
 from prvr_model.process_group import ALONE, Shards, Workers
@@ -29,7 +30,6 @@ from prvr_model.retrieval.metrics import (
 )
 from prvr_model.settings import EvaluationSettings, ModelSettings, SpeedSettings
 from prvr_model.store.reader import FeatureStore, StoreSplit
-from prvr_model.training.checkpoint import load_best
 
 # Videos encoded at once.
 _ENCODING_BLOCK = 64

@@ -49,3 +49,7 @@ class ProbeResult(Section):
     memory_bytes: int
     gpu_memory_bytes: int | None = None
     gpu_total_bytes: int | None = None
+
+
+# To import torch, start CUDA, write the made-up data and build the model, on a busy machine.
+START_LIMIT_S = 90.0

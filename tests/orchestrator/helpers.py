@@ -7,7 +7,8 @@ from typing import Any
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
-from orchestrator.study.searcher import Searcher, build_sampler
+from orchestrator.study.samplers import build_sampler
+from orchestrator.study.searcher import Searcher
 from orchestrator.study.study import SweepStudy, study_url
 
 FINGERPRINT = "0123456789abcdef"

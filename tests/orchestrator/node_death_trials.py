@@ -11,8 +11,7 @@ from typing import Any
 import psutil
 import ray
 
-from orchestrator.executors.leaving import is_leaving
-from orchestrator.executors.trial_runner import train_trial
+from orchestrator.executors.trial_runner import is_leaving, train_trial
 from orchestrator.study.trial import TrialRequest
 from prvr_model.process_group import ALONE, Workers
 from prvr_model.reporting import Report

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.base.new_database import make_whole
+from orchestrator.base.sqlite_files import make_whole
 
 
 def with_table(url: str, name: str = "made") -> None:

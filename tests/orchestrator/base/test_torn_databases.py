@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.base.errors import StudyDatabaseError
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.tracking.store import TrackingStore, settle_mlflow
 from orchestrator.tracking.writer import connect
 from tests.orchestrator.command_line import TINY_SPACE

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.base.errors import ClusterError, PlaceError, SpecError
 from orchestrator.base.machine import network_file_system
-from orchestrator.cluster import growing_cluster
+from orchestrator.cluster import autoscaler
 from orchestrator.cluster import node_check as shared_places
 from orchestrator.cluster.capacity import Node, RunningCluster
 from orchestrator.cluster.client import Cluster
@@ -64,7 +64,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def kind(path: Path) -> str | None:
         return "nfs4" if path.is_relative_to(folder) else None
 
-    monkeypatch.setattr(growing_cluster, "network_file_system", kind)
+    monkeypatch.setattr(autoscaler, "network_file_system", kind)
     return folder
 
 

@@ -11,16 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cluster.capacity import (
-    MemoryNeed,
-    Node,
-    Packing,
-    TrialNeeds,
-    count,
-    gib,
-    in_words,
-    pack,
-)
+from orchestrator.base.text import count, gib, in_words
+from orchestrator.cluster.capacity import MemoryNeed, Node, Packing, TrialNeeds, pack
 
 # What is left of a node: CPUs, of each GPU, memory, train_driver.
 Left: TypeAlias = tuple[Fraction, tuple[Fraction, ...], Fraction, Fraction]

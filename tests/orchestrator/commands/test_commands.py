@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from orchestrator.base.provenance import available_cpus
+from orchestrator.base.machine import available_cpus
 from tests.orchestrator.command_line import ROOT, TINY_SPACE, environment, prvr
 
 _HEAVY = ("torch", "ray", "mlflow", "optuna", "pyarrow", "pydantic")

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.tracking.store import settle_mlflow
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder

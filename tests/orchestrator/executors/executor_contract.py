@@ -8,7 +8,8 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from orchestrator.executors.executor import Executor, Interruption
+from orchestrator.executors.executor import Executor
+from orchestrator.executors.interruption import Interruption
 from orchestrator.study.trial import FailureCause, TrialRequest
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import SpeedSettings, build_settings

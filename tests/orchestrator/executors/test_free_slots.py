@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.executors import free_slots
+from orchestrator.executors import ray_state
 
 GIB = 2**30
 
@@ -25,5 +25,5 @@ def test_each_resource_of_a_node_limits_its_workers(
         "two": {"CPU": 3.0, "memory": 3.0 * GIB},
         "all in use": {"object_store_memory": 1.0},
     }
-    monkeypatch.setattr(free_slots, "available_resources_per_node", lambda: free)
-    assert free_slots.free_slots(bundle) == slots
+    monkeypatch.setattr(ray_state, "available_resources_per_node", lambda: free)
+    assert ray_state.free_slots(bundle) == slots

@@ -4,8 +4,8 @@ import psutil
 import pytest
 
 from orchestrator.base.errors import SpecError
-from orchestrator.base.provenance import available_cpus
-from orchestrator.executors.executor import Interruption
+from orchestrator.base.machine import available_cpus
+from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.tune_executor import TuneExecutor
 from prvr_model.reporting import Decision, EpochReport
 from tests.orchestrator.executors.executor_contract import ExecutorContract, RecordingSource

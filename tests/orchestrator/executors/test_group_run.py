@@ -15,7 +15,7 @@ from orchestrator.executors import group_host as ddp_host
 from orchestrator.executors import group_trainer as ddp_group
 from orchestrator.executors.group_trainer import GroupJob, GroupShape, GroupTrainer
 from orchestrator.executors.mailbox import Mailbox
-from orchestrator.executors.trial_runner import TrialFailedError
+from orchestrator.executors.wire import TrialFailedError
 
 SHAPE = GroupShape(2, {"CPU": 1}, start_limit_s=30)
 

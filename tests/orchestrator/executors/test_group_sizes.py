@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.executors.group_sizes import GroupSizes
+from orchestrator.executors.retries import GroupSizes
 from orchestrator.study.trial import FailureCause
 
 

@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from orchestrator.executors.executor import Interruption
 from orchestrator.executors.inline_executor import InlineExecutor
-from orchestrator.executors.trial_runner import (
+from orchestrator.executors.interruption import Interruption
+from orchestrator.executors.wire import (
     report_from_json,
     report_to_json,
     request_from_json,

@@ -9,8 +9,7 @@ import pytest
 
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
-from orchestrator.executors.memory_cause import OUT_OF_MEMORY, is_out_of_memory
-from orchestrator.executors.smaller_batches import with_smaller_batches
+from orchestrator.executors.retries import OUT_OF_MEMORY, is_out_of_memory, with_smaller_batches
 from orchestrator.executors.tune_executor import TuneExecutor
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.progress import SilentProgress

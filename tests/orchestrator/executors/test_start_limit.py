@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 
 from orchestrator.base.errors import NothingStartsError
 from orchestrator.executors.start_limit import StartLimit
-from orchestrator.executors.tune_executor import _waits_for
+from orchestrator.executors.tune_bridge import _waits_for
 
 ASKED = {"CPU": 2.0, "memory": 2.0**30}
 

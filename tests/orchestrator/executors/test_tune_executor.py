@@ -9,10 +9,10 @@ import pytest
 from ray._private import utils
 
 from orchestrator.base.errors import NothingStartsError, RayChangedError, SpecError
-from orchestrator.base.provenance import available_cpus
+from orchestrator.base.machine import available_cpus
 from orchestrator.cluster.capacity import MemoryNeed, Node, RunningCluster
 from orchestrator.executors import ray_session as own_ray
-from orchestrator.executors.executor import Interruption
+from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.tune_executor import TuneExecutor
 from tests.orchestrator.executors.executor_contract import ExecutorContract, RecordingSource
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.preflight import doctor_devices
+from orchestrator.preflight import check_machine
 from orchestrator.preflight.check_machine import (
+    check_devices,
     check_loopback,
     check_memory,
     check_space,
     check_ui_port,
+    judge_devices,
 )
-from orchestrator.preflight.doctor_devices import check_devices, judge_devices
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -92,6 +93,6 @@ def test_torch_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise subprocess.CalledProcessError(1, "python", stderr="Traceback\nImportError: libcuda")
 
-    monkeypatch.setattr(doctor_devices.subprocess, "run", fails)
+    monkeypatch.setattr(check_machine.subprocess, "run", fails)
     (found,) = check_devices()
     assert found.message == "torch does not start: ImportError: libcuda"

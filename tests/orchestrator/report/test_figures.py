@@ -8,7 +8,7 @@ from orchestrator.report.build import build
 from orchestrator.report.document import Figure
 from orchestrator.report.drawing import look
 from orchestrator.report.findings import Findings
-from orchestrator.report.rendering import report
+from orchestrator.report.publishing import report
 from orchestrator.report.row_figures import learning_figures
 from tests.orchestrator.report.sweeps import LADDER, SEARCH, run
 

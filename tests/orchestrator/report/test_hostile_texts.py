@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.report.document import Document, Listing, Paragraph, Table
+from orchestrator.report.formatting import visible
 from orchestrator.report.html import render_html
 from orchestrator.report.latex import escape, render_latex
 from orchestrator.report.markdown import render_markdown
-from orchestrator.report.visible_text import visible
 from tests.orchestrator.report.latex_compiler import compiled
 
 LATIN = " ".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x100))))

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.report.importance import importances
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.epoch_log import EpochRow
-from orchestrator.study.searcher import build_sampler, distributions
+from orchestrator.study.samplers import build_sampler, distributions
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.reporting import Decision
 from tests.orchestrator.report.sweeps import SEARCH, spec_of

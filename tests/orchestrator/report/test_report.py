@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from orchestrator.report.findings import Findings
 from orchestrator.report.numbers import report_numbers
-from orchestrator.report.rendering import FORMATS, render, report
+from orchestrator.report.publishing import FORMATS, render, report
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.sweep.status import read_status
 from tests.orchestrator.command_line import prvr

@@ -12,8 +12,8 @@ from orchestrator.report.document import Block, Table
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import hours
 from orchestrator.report.numbers import report_numbers
+from orchestrator.report.publishing import render, report
 from orchestrator.report.reading import read_sweep
-from orchestrator.report.rendering import render, report
 from orchestrator.report.sweep_comparison import compare_sweeps
 from orchestrator.statistics.comparison import Verdict
 from tests.orchestrator.report.sweeps import LADDER, SEARCH, run

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from orchestrator.statistics.contrasts import contrasts_of
-from orchestrator.statistics.extension import Extension
+from orchestrator.statistics.comparison import contrasts_of
+from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.table import holm
 from tests.calibration import (
     EXTENDED,

@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.base.errors import StatisticsError
-from orchestrator.statistics.comparison import Verdict, effect_size
-from orchestrator.statistics.contrasts import Contrast, contrasts_of
+from orchestrator.statistics.comparison import Contrast, Verdict, contrasts_of, effect_size
 from orchestrator.statistics.crossed import crossed_mean
-from orchestrator.statistics.extension import Extension
 from orchestrator.statistics.outcomes import (
     VariantRuns,
     VideosOfQueries,
@@ -19,6 +17,7 @@ from orchestrator.statistics.outcomes import (
     variant_runs,
 )
 from orchestrator.statistics.power import Spread, power, what_is_needed
+from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.table import Table, holm, make_table
 from orchestrator.statistics.wording import population_text, verdict_text
 

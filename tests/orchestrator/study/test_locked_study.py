@@ -5,7 +5,8 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from prvr_model.reporting import Decision
 from tests.orchestrator.helpers import new_searcher, new_study, small_spec
 

@@ -10,8 +10,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import complete_trials
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.run import SweepResult, run_sweep
 from orchestrator.sweep.status import read_status

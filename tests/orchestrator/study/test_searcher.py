@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.base.provenance import trial_key
 from orchestrator.spec.search_space import grid_points
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study import searcher as searcher_module
-from orchestrator.study.searcher import RefusedTrial, Searcher, sampler_arguments
+from orchestrator.study.content_key import trial_key
+from orchestrator.study.samplers import sampler_arguments
+from orchestrator.study.searcher import RefusedTrial, Searcher
 from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import TrialRequest, TrialState
 from prvr_model.errors import SettingsError

@@ -11,7 +11,8 @@ import pytest
 from orchestrator.base.errors import StudyDatabaseError, SweepExistsError, SweepNotFoundError
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
-from orchestrator.study.study import StudyReader, SweepStudy, shown_url, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import SweepStudy, shown_url, study_url
 from orchestrator.study.trial import FailureCause, TrialState
 from prvr_model.reporting import Decision
 from tests.orchestrator.helpers import new_searcher, new_study, reopened_study, small_spec

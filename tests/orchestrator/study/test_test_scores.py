@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.study import test_scores as scoring
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import kept_scores
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect

@@ -8,8 +8,9 @@ import pytest
 from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
-from orchestrator.study.searcher import build_sampler
-from orchestrator.study.study import OVER_BUDGET, StudyReader, SweepStudy, study_url
+from orchestrator.study.reader import OVER_BUDGET, StudyReader
+from orchestrator.study.samplers import build_sampler
+from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.budget import spent
 from orchestrator.sweep.driver import SafeSink, SweepDriver

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import ReproductionError, SweepNotFoundError
-from orchestrator.base.provenance import trial_key
 from orchestrator.spec.search_space import resolve
+from orchestrator.study.content_key import trial_key
 from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.epoch_comparison import (
     TOLERANCE,

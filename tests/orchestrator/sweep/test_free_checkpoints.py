@@ -10,13 +10,15 @@ import pytest
 from orchestrator import cli
 from orchestrator.base.home import locked_home
 from orchestrator.study.confirmation import crowned
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.free_checkpoints import _best
 from orchestrator.sweep.run import run_sweep
 from prvr_model.files.checkpoint_header import EPOCHS, LAST
 from prvr_model.files.folder import Folder
-from prvr_model.training.checkpoint import BEST, load_best, read_state
+from prvr_model.network.model_file import load_best
+from prvr_model.training.checkpoint import BEST, read_state
 from tests.orchestrator.command_line import TINY_SPACE
 from tests.orchestrator.helpers import FINGERPRINT, small_spec
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.base.errors import PlaceError
-from orchestrator.sweep.storage_owner import OWNER, claim
+from orchestrator.sweep.places import OWNER, claim
 from prvr_model.files.folder import Folder
 from tests.orchestrator.command_line import TINY_SPACE
 

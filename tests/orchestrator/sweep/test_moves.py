@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import PlaceError
-from orchestrator.executors.executor import Interruption, TrialSource
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.executors.executor import TrialSource
+from orchestrator.executors.interruption import Interruption
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.run import run_sweep

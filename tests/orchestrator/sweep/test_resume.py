@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.study.study import StudyReader, SweepStudy, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep import run as sweep_module
 from orchestrator.sweep.run import SweepResult, run_sweep

@@ -1,7 +1,8 @@
 """Which checkpoints stay, trial by trial."""
 
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.sweep.retention import CheckpointFile, CheckpointKind, VersionOrigin, decide
+from orchestrator.sweep.free_checkpoints import CheckpointFile, CheckpointKind, decide
+from orchestrator.tracking.lookup import VersionOrigin
 
 
 def trial(number: int, state: TrialState, folder: str = "", key: str = "") -> TrialSummary:

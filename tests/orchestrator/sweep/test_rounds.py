@@ -10,7 +10,8 @@ from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.study.confirmation import confirmed_trials, crowned
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.run import SweepResult, run_sweep

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.spec.loading import read_spec
-from orchestrator.sweep.row_status import RowStatus, row_lines
-from orchestrator.sweep.status import read_status
+from orchestrator.sweep.status import RowStatus, read_status, row_lines
 from tests.orchestrator.helpers import small_spec
 from tests.orchestrator.sweep.test_rounds import CONFIRM, RACE, Dying, KilledError, run
 

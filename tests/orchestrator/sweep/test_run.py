@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.base.errors import SweepExistsError
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.run import SweepResult, run_sweep

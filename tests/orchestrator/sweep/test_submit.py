@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import ClusterError, PlaceError, SpecError, TrackingError
-from orchestrator.base.provenance import code_version
+from orchestrator.base.machine import code_version
 from orchestrator.cluster import job_server as client
 from orchestrator.commands.submission_text import follow_commands, render, summary
 from orchestrator.spec.loading import load_spec, read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.sweep.sent_package import write_package
 from orchestrator.sweep.submit import (
     RemotePlaces,
     Submitted,
     job_command,
     submission_id,
     submit,
+    write_package,
 )
 from prvr_model.errors import PrvrError
 from tests.orchestrator.cluster.fake_job_server import FakeJobServer, fake_job_server

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.spec.loading import read_spec
-from orchestrator.study.study import StudyReader, study_url
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
 from orchestrator.sweep.run import run_sweep
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.outbox import Outbox

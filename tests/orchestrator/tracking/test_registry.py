@@ -19,9 +19,10 @@ from orchestrator.tracking.writer import connect
 from prvr_model.errors import StoreError
 from prvr_model.files.folder import Folder
 from prvr_model.network.model import MscModel
+from prvr_model.network.model_file import export_model
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder
 from prvr_model.settings import build_settings
-from prvr_model.training.checkpoint import export_model, save_best
+from prvr_model.training.checkpoint import save_best
 from tests.orchestrator.tracking.fake_sweep import sweep_events
 from tests.orchestrator.tracking.reading import send
 

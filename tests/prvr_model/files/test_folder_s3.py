@@ -20,13 +20,14 @@ from pyarrow import NativeFile, fs
 from prvr_model.errors import StoreError
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder, StorageError
+from prvr_model.network.model_file import export_model, load_best, load_exported
 from prvr_model.retrieval.evaluation import evaluate_checkpoint
 from prvr_model.settings import SpeedSettings
 from prvr_model.store.format import MANIFEST_NAME
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.sources import FolderFiles, manifest_at
 from prvr_model.store.staging import staged_store
-from prvr_model.training.checkpoint import BEST, export_model, load_best, load_exported
+from prvr_model.training.checkpoint import BEST
 from prvr_model.training.train_loop import train
 from tests.prvr_model.tiny import tiny_settings
 from tests.prvr_model.training.test_train_loop import go_on, rows, stop_after

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from prvr_model.losses.objective import compute_losses
-from prvr_model.network import micro_batches
+from prvr_model.network import precision
 from prvr_model.network.precision import Encoders
 from prvr_model.settings import Settings, SpeedSettings
 from tests.benchmarks.live_bytes import LiveBytes
@@ -43,7 +43,7 @@ def test_loss_and_gradients_are_those_of_the_batch(micro_batch_videos: int) -> N
 def test_dropout_is_drawn_again_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tiny_settings()
     again = step(settings, 2)
-    monkeypatch.setattr(micro_batches, "checkpoint", lambda encode, *piece, **_: encode(*piece))
+    monkeypatch.setattr(precision, "checkpoint", lambda encode, *piece, **_: encode(*piece))
     kept = step(settings, 2)
     for name, expected in kept.items():
         torch.testing.assert_close(again[name], expected, rtol=0, atol=0, msg=name)

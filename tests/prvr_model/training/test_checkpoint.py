@@ -10,9 +10,10 @@ from safetensors.torch import save
 from prvr_model.errors import CheckpointError, PrvrError
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder
+from prvr_model.network.model_file import export_model, load_best, load_exported
 from prvr_model.reporting import Decision
 from prvr_model.store.reader import FeatureStore
-from prvr_model.training.checkpoint import BEST, export_model, load_best, load_exported, read_state
+from prvr_model.training.checkpoint import BEST, read_state
 from prvr_model.training.train_loop import train
 from tests.prvr_model.tiny import tiny_settings
 

@@ -10,18 +10,11 @@ from orchestrator.base.errors import SpecError
 from orchestrator.spec.loading import load_spec
 from prvr_model.errors import CheckpointError
 from prvr_model.files.folder import Folder
+from prvr_model.network.model_file import export_model, load_best, load_exported
 from prvr_model.reporting import Decision
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import write_synthetic
-from prvr_model.training.checkpoint import (
-    EPOCHS,
-    LAST,
-    export_model,
-    free_last,
-    load_best,
-    load_exported,
-    read_state,
-)
+from prvr_model.training.checkpoint import EPOCHS, LAST, free_last, read_state
 from prvr_model.training.train_loop import train
 from tests.orchestrator.command_line import TINY_SPACE
 from tests.prvr_model.tiny import TINY_DATA, tiny_settings

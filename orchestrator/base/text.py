@@ -1,0 +1,22 @@
+"""Amounts in words, as every message writes them."""
+
+from collections.abc import Mapping
+
+
+def count(number: float, what: str) -> str:
+    """A number of things in words, e.g. `2 CPUs`, `0.5 GPU`."""
+    return f"{number:g} {what}{'s' if number > 1 or number == 0 else ''}"
+
+
+def in_words(resources: Mapping[str, float]) -> str:
+    """What is asked of Ray in words, e.g. `2 CPUs, 1 GPU and 1.5 GiB of memory`."""
+    texts = [
+        f"{gib(amount)} of memory" if name == "memory" else count(amount, name)
+        for name, amount in resources.items()
+    ]
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def gib(size_bytes: float) -> str:
+    """A size of memory in words, e.g. `1.5 GiB`."""
+    return f"{size_bytes / 2**30:.1f} GiB"

@@ -1,0 +1,64 @@
+"""What crosses between the driver and a trial's process: requests, reports and failures as JSON."""
+
+import json
+import traceback
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.executors.retries import OUT_OF_MEMORY, is_out_of_memory, memory_message
+from orchestrator.study.trial import FailureCause, TrialRequest
+from prvr_model.reporting import EpochReport
+from prvr_model.settings import SpeedSettings, parse_settings
+
+if TYPE_CHECKING:
+    pass
+
+
+class TrialFailedError(Exception):
+    """An error of a trial as JSON of its cause: many errors do not survive pickling."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "TrialFailedError":
+        """The error that another process will see in place of this one."""
+        return cls(json.dumps(asdict(failure_cause(error))))
+
+    @property
+    def cause(self) -> FailureCause:
+        """What the trial raised."""
+        return FailureCause(**json.loads(self.args[0]))
+
+
+def failure_cause(error: BaseException) -> FailureCause:
+    """Class, message and traceback of an error, as text that every process can read."""
+    no_memory = is_out_of_memory(error)
+    return FailureCause(
+        kind=OUT_OF_MEMORY if no_memory else type(error).__name__,
+        message=memory_message(error) if no_memory else str(error) or type(error).__name__,
+        traceback="".join(traceback.format_exception(error)),
+    )
+
+
+def request_to_json(request: TrialRequest) -> str:
+    """A request for another process."""
+    fields: dict[str, Any] = {key: getattr(request, key) for key in request.__dataclass_fields__}
+    fields["settings"] = request.settings.model_dump(mode="json")
+    fields["speed"] = request.speed.model_dump(mode="json")
+    return json.dumps(fields, allow_nan=False)
+
+
+def request_from_json(text: str) -> TrialRequest:
+    """The request of another process."""
+    fields = json.loads(text)
+    fields["settings"] = parse_settings(fields["settings"])
+    fields["speed"] = SpeedSettings.model_validate(fields["speed"])
+    return TrialRequest(**fields)
+
+
+def report_to_json(report: EpochReport) -> str:
+    """An epoch's row for another process; numbers keep every bit."""
+    return json.dumps({**asdict(report), "metrics": dict(report.metrics)})
+
+
+def report_from_json(text: str) -> EpochReport:
+    """The row of another process."""
+    return EpochReport(**json.loads(text))

@@ -1,0 +1,50 @@
+"""The content key of a trial: equal keys mean equal results."""
+
+import hashlib
+import json
+from typing import Any
+
+from prvr_model.results_version import RESULTS_VERSION
+from prvr_model.settings import Settings, SpeedSettings, flat_settings
+
+# 64 bits: among a million trials two share a key with a chance of 3 in 100 million.
+_KEY_DIGITS = 16
+
+
+def trial_key(
+    settings: Settings,
+    data_fingerprint: str,
+    speed: SpeedSettings,
+    workers: int = 1,
+    results_version: int | None = None,
+) -> str:
+    """Hash of everything that changes a trial's result; equal keys need no second training.
+
+    The seed is one of the settings. Of what is meant to change only speed, threads, workers and
+    the kind of device enter, since sums are split by them and dropout is drawn by them, and so do
+    micro-batches, precision and compilation; which GPU, how often a checkpoint is written, the
+    evaluation's blocks and batches made ahead change no number. The git commit does not enter
+    either: most commits change no number, and those that do raise RESULTS_VERSION.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    content = {
+        "results_version": results_version or RESULTS_VERSION,
+        "settings": flat_settings(settings),
+        "data": data_fingerprint,
+        "device": speed.device.partition(":")[0],
+        "threads": speed.threads,
+        **_unlike_default(speed, "precision", "compile", "micro_batch_videos"),
+        **({"workers": workers} if workers > 1 else {}),
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def _unlike_default(speed: SpeedSettings, *names: str) -> dict[str, Any]:
+    """Settings that are not at their default: keys made before there were these stay valid."""
+    fields = SpeedSettings.model_fields
+    return {
+        name: value for name in names if (value := getattr(speed, name)) != fields[name].default
+    }

@@ -1,0 +1,186 @@
+"""Reads a sweep's study without writing to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, Self, TypeAlias
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from orchestrator.base.errors import SweepNotFoundError
+from orchestrator.study.epoch_log import EpochLog, EpochRow
+from orchestrator.study.storage import (
+    REQUEST,
+    load_study,
+    reading_storage,
+    shown_url,
+    sqlite_path,
+)
+from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
+from prvr_model.reporting import Decision
+
+Direction: TypeAlias = Literal["maximize", "minimize"]
+CAUSE = "cause"
+OVER_BUDGET = "over_budget"
+JUDGED_SEEDS = "judged_seeds"
+TEST_SCORES = "test_scores"
+MOVES = "moves"
+WORKERS = "workers"
+CONTINUED = "continued_from_epochs"
+_STATES = {
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.WAITING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAILED,
+}
+
+
+@dataclass(frozen=True)
+class RecordedEpoch:
+    """Answer to a reported epoch; `is_new` is False where the study knew it already."""
+
+    decision: Decision
+    is_new: bool
+
+
+class StudyReader:
+    """A sweep's trials as the study has them; asking it changes nothing."""
+
+    def __init__(self, study: optuna.Study, url: str) -> None:
+        self._study = study
+        self._file = sqlite_path(url)
+        self.url = shown_url(url)
+        self.name = study.study_name
+
+    @classmethod
+    def open(cls, url: str, name: str) -> Self:
+        """Open a study for reading only, also while a sweep writes it.
+
+        Raises:
+            SweepNotFoundError: There is no study of this name, or no storage.
+        """
+        _quiet()
+        path = sqlite_path(url)
+        if path is not None and not path.exists():
+            raise SweepNotFoundError(name, shown_url(url), [])
+        return cls(load_study(reading_storage(url), url, name), url)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What was stored about the sweep as a whole, e.g. `spec_yaml` and `started_ms`."""
+        return dict(self._study.user_attrs)
+
+    @property
+    def direction(self) -> Direction:
+        """Whether larger or smaller values are better."""
+        return "maximize" if self._study.direction.name == "MAXIMIZE" else "minimize"
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Whether a value beats another; every value beats None."""
+        if than is None:
+            return True
+        return value > than if self.direction == "maximize" else value < than
+
+    def summaries(self) -> tuple[TrialSummary, ...]:
+        """All trials by number."""
+        return tuple(self._summary(one) for one in self._study.get_trials(deepcopy=False))
+
+    def rows(self, number: int) -> tuple[EpochRow, ...]:
+        """Epochs of a trial as recorded."""
+        return EpochLog.of(self._frozen(number).user_attrs).rows
+
+    def all_rows(self) -> tuple[tuple[EpochRow, ...], ...]:
+        """Epochs of every trial, by number."""
+        trials = self._study.get_trials(deepcopy=False)
+        return tuple(EpochLog.of(one.user_attrs).rows for one in trials)
+
+    def summary(self, number: int) -> TrialSummary:
+        """One trial."""
+        return self._summary(self._frozen(number))
+
+    def counts(self) -> dict[TrialState, int]:
+        """Number of trials in each state; states without trials are there with 0."""
+        counts = dict.fromkeys(TrialState, 0)
+        for one in self._study.get_trials(deepcopy=False):
+            counts[_STATES[one.state]] += 1
+        return counts
+
+    def num_asked(self) -> int:
+        """Number of trials that were drawn, whatever became of them."""
+        return len(self._study.get_trials(deepcopy=False))
+
+    def best(self, count: int = 1) -> tuple[TrialSummary, ...]:
+        """The best complete trials, best first; the earlier of two equal ones first."""
+        sign = -1 if self.direction == "maximize" else 1
+        complete = [one for one in self.summaries() if one.state is TrialState.COMPLETE]
+        ranked = sorted(complete, key=lambda one: (sign * (one.value or 0.0), one.number))
+        return tuple(ranked[:count])
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[number]
+
+    def _summary(self, frozen: FrozenTrial) -> TrialSummary:
+        request = frozen.user_attrs.get(REQUEST, {})
+        best = self._best_row(EpochLog.of(frozen.user_attrs).rows)
+        cause = frozen.user_attrs.get(CAUSE)
+        return TrialSummary(
+            number=frozen.number,
+            state=_STATES[frozen.state],
+            parameters=dict(request.get("parameters", frozen.params)),
+            value=best.objective if best else None,
+            best_epoch=best.epoch if best else None,
+            epochs=frozen.last_step or 0,
+            key=request.get("key", ""),
+            folder=self._folder(frozen.number, request.get("folder", "")),
+            cause=FailureCause(**cause) if cause else None,
+            seed=request.get("seed"),
+            started_ms=_milliseconds(frozen.datetime_start),
+            ended_ms=_milliseconds(frozen.datetime_complete),
+            continued_from_epochs=frozen.user_attrs.get(CONTINUED),
+            variant=request.get("variant"),
+            confirms=request.get("confirms"),
+            taken_from=request.get("taken_from"),
+            workers=tuple(frozen.user_attrs.get(WORKERS, ())),
+            moves=frozen.user_attrs.get(MOVES, 0),
+        )
+
+    def recorded_folders(self) -> tuple[str, ...]:
+        """Folder of every trial as it was written down, by number; empty: it was not."""
+        trials = self._study.get_trials(deepcopy=False)
+        return tuple(one.user_attrs.get(REQUEST, {}).get("folder", "") for one in trials)
+
+    def _folder(self, number: int, recorded: str) -> str:
+        """Folder of a trial; below the home it is where the home is now, which may be moved."""
+        if not recorded or not self._is_below_home or self._file is None:
+            return recorded
+        return f"{self._file.parent}/{self.name}/trials/{number:05d}"
+
+    @cached_property
+    def _is_below_home(self) -> bool:
+        places = self._study.user_attrs.get("places", {})
+        return "storage" in places and places["storage"] is None
+
+    def _best_row(self, rows: tuple[EpochRow, ...]) -> EpochRow | None:
+        best: EpochRow | None = None
+        for row in rows:
+            if self.is_better(row.objective, best.objective if best else None):
+                best = row
+        return best
+
+
+def _milliseconds(when: datetime | None) -> int | None:
+    return None if when is None else round(when.timestamp() * 1000)
+
+
+def _listed(counts: Mapping[TrialState, int]) -> str:
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return listed or "no trials"
+
+
+def _quiet() -> None:
+    # Optuna tells each study and trial at INFO on stderr; progress and status tell them here.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,0 +1,134 @@
+"""Model weights in safetensors: the best epoch of a trial, and exported folders."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from prvr_model.errors import CheckpointError, SettingsError
+from prvr_model.files.checkpoint_header import BEST, HEADER, WEIGHT
+from prvr_model.files.folder import Folder
+from prvr_model.network.model import MscModel
+from prvr_model.settings import Settings, parse_settings
+
+# Raised when a file of an older version can no longer be read.
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model read from a file: settings, dimensions of the features and weights."""
+
+    settings: Settings
+    video_dim: int
+    text_dim: int
+    epoch: int
+    weights: dict[str, Tensor]
+
+    def build(self, device: torch.device) -> MscModel:
+        """The model with its weights, in evaluation mode."""
+        model = MscModel(self.settings.model, self.video_dim, self.text_dim)
+        model.load_state_dict(self.weights)
+        return model.to(device).eval()
+
+
+def load_best(folder: Folder) -> ModelFile:
+    """The model of the best epoch.
+
+    Raises:
+        CheckpointError: There is none, or the file is damaged.
+    """
+    if not folder.exists(BEST):
+        raise CheckpointError(f"{folder.uri}: has no {BEST}; no epoch of this trial ended")
+    tensors, header = _read(folder, BEST)
+    return _model_file(tensors, header, folder.locate(BEST))
+
+
+def export_model(folder: Folder, target: Path) -> None:
+    """Write the best epoch's model as `model.safetensors` and `config.json` into a local folder."""
+    tensors, header = _read(folder, BEST)
+    target.mkdir(parents=True, exist_ok=True)
+    weights = _without(WEIGHT, tensors)
+    (target / "model.safetensors").write_bytes(save(weights))
+    config = json.dumps(header, indent=2, sort_keys=True)
+    (target / "config.json").write_text(config + "\n", encoding="utf-8")
+
+
+def load_exported(source: Path) -> ModelFile:
+    """The model of a folder that `export_model` wrote.
+
+    Raises:
+        CheckpointError: Files are missing or damaged.
+    """
+    file = source / "config.json"
+    try:
+        header = json.loads(file.read_text(encoding="utf-8"))
+        file = source / "model.safetensors"
+        weights = load(file.read_bytes())
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{source}: is not an exported model: {file.name} cannot be read: {error}"
+        ) from error
+    return _model_file(_prefixed(WEIGHT, weights), header, str(source))
+
+
+def _model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "settings": settings.model_dump(mode="json"),
+        "video_dim": model.video_dim,
+        "text_dim": model.text_dim,
+    }
+
+
+def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) -> ModelFile:
+    try:
+        return ModelFile(
+            settings=parse_settings(header["settings"]),
+            video_dim=header["video_dim"],
+            text_dim=header["text_dim"],
+            epoch=header["epoch"],
+            weights=_without(WEIGHT, tensors),
+        )
+    except (KeyError, TypeError, SettingsError) as error:
+        raise CheckpointError(f"{place}: does not say what model it holds: {error!r}") from error
+
+
+def _write(folder: Folder, name: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    folder.write_bytes(name, save(contiguous, metadata={HEADER: json.dumps(header)}))
+
+
+def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    content = folder.read_bytes(name)
+    try:
+        # The file starts with the length of its JSON header, 8 bytes little-endian.
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        header = dict(json.loads(metadata[HEADER]))
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.uri}/{name}: is damaged: {error}") from error
+    if header.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder.uri}/{name}: has format version {header.get('format_version')}, this "
+            f"program reads {FORMAT_VERSION}"
+        )
+    return tensors, header
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
