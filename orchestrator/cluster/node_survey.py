@@ -26,8 +26,8 @@ def look_at_nodes(nodes: Sequence[tuple[str, str]], limit_s: float) -> list[dict
 
     Returns:
         For each node `name` and either `error`, or `versions`, `present` (GPUs by `nvidia-smi`),
-        `devices` (fields of `prvr_model.training.devices.Devices`), `offset_s` and `uncertainty_s` of its
-        clock against the caller's.
+        `devices` (fields of `Devices`), `offset_s` and `uncertainty_s` of its clock against the
+        caller's.
     """
     lookers = {name: _looker_on(key) for key, name in nodes}
     try:

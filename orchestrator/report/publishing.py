@@ -18,6 +18,9 @@ from orchestrator.tracking.events import REPORT_FILES, report_event
 from orchestrator.tracking.outbox import EventSink
 from prvr_model.files.folder import Folder
 
+Format: TypeAlias = Literal["md", "tex", "html", "json"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
 
 def _format_of(name: str) -> Format:
     """LaTeX is made when it is asked for: a tracker shows the other three."""
@@ -55,10 +58,6 @@ def publish(
 
 
 # A sweep's report in a format, ready to be written.
-
-
-Format: TypeAlias = Literal["md", "tex", "html", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def report(home: Path, sweep: str, other: str | None = None) -> Findings:

@@ -23,6 +23,14 @@ EFFECT_SIZE = "Hedges' g of paired seeds"
 """Difference over its standard deviation between seeds, corrected for the number of seeds."""
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """What is compared with what."""
+
+    variant: str
+    reference: str
+
+
 class Verdict(StrEnum):
     """What a comparison shows."""
 
@@ -164,14 +172,6 @@ def judged(comparison: Comparison, corrected_p: float | None) -> Comparison:
 
 
 # What is compared with what in the table of an ablation.
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """What is compared with what."""
-
-    variant: str
-    reference: str
 
 
 def contrasts_of(names: Sequence[str], with_steps: bool) -> tuple[Contrast, ...]:

@@ -23,7 +23,7 @@ class TrialRequest:
     Args:
         sweep: Name of the sweep.
         number: Optuna number of the trial; its identity.
-        key: Content key, see `provenance.trial_key`.
+        key: Content key, see `content_key.trial_key`.
         parameters: Sampled values by dotted path.
         settings: Resolved settings, seed included.
         speed: What changes only speed.

@@ -122,7 +122,7 @@ def machine_differences(
     """What makes this machine another kind than the recorded one, in words; empty: the same kind.
 
     Args:
-        then: `provenance.hardware` as recorded.
+        then: `machine.hardware` as recorded.
         now: The same, of this machine.
         uses_gpu: Whether the trial is trained on a GPU.
     """

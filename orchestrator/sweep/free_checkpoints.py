@@ -21,6 +21,37 @@ from orchestrator.tracking.lookup import VersionOrigin, registered_versions
 _FEWEST_KEPT = 3
 
 
+CheckpointKind: TypeAlias = Literal["last", "best", "leftover"]
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A file in a trial's folder."""
+
+    trial: int
+    folder: str
+    name: str
+    kind: CheckpointKind
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A checkpoint that stays, and why."""
+
+    file: CheckpointFile
+    reason: str
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What stays and what can go; `keep` is the number of best trials whose models stay."""
+
+    keep: int
+    kept: tuple[KeptFile, ...]
+    freed: tuple[CheckpointFile, ...]
+
+
 @dataclass(frozen=True)
 class Freed:
     """What was decided, and what of it was done.
@@ -128,37 +159,6 @@ def _free(
 
 
 # Which checkpoints of a sweep are still needed, and why; decides, and touches nothing.
-
-
-CheckpointKind: TypeAlias = Literal["last", "best", "leftover"]
-
-
-@dataclass(frozen=True)
-class CheckpointFile:
-    """A file in a trial's folder."""
-
-    trial: int
-    folder: str
-    name: str
-    kind: CheckpointKind
-    size_bytes: int
-
-
-@dataclass(frozen=True)
-class KeptFile:
-    """A checkpoint that stays, and why."""
-
-    file: CheckpointFile
-    reason: str
-
-
-@dataclass(frozen=True)
-class Retention:
-    """What stays and what can go; `keep` is the number of best trials whose models stay."""
-
-    keep: int
-    kept: tuple[KeptFile, ...]
-    freed: tuple[CheckpointFile, ...]
 
 
 def decide(

@@ -28,6 +28,29 @@ _START_TOLERANCE_S = 2.0
 
 
 @dataclass(frozen=True)
+class RowStatus:
+    """A row of an ablation's table.
+
+    Args:
+        name: Its name.
+        planned: Runs that it is to have so far; a race may give it more.
+        complete: Runs that are complete.
+        failed: Runs that failed.
+        running: Runs that were begun and have not ended.
+        mean: Mean value of the complete runs; None: there is none.
+        standard_deviation: Between complete runs; None for fewer than two.
+    """
+
+    name: str
+    planned: int
+    complete: int
+    failed: int
+    running: int
+    mean: float | None
+    standard_deviation: float | None
+
+
+@dataclass(frozen=True)
 class SweepStatus:
     """What is known about a sweep.
 
@@ -229,29 +252,6 @@ def _short(value: object) -> str:
 
 
 # How far the rows of an ablation are, and their means so far.
-
-
-@dataclass(frozen=True)
-class RowStatus:
-    """A row of an ablation's table.
-
-    Args:
-        name: Its name.
-        planned: Runs that it is to have so far; a race may give it more.
-        complete: Runs that are complete.
-        failed: Runs that failed.
-        running: Runs that were begun and have not ended.
-        mean: Mean value of the complete runs; None: there is none.
-        standard_deviation: Between complete runs; None for fewer than two.
-    """
-
-    name: str
-    planned: int
-    complete: int
-    failed: int
-    running: int
-    mean: float | None
-    standard_deviation: float | None
 
 
 def row_statuses(

@@ -19,6 +19,27 @@ if TYPE_CHECKING:
 _PER_PAGE = 200
 
 
+@dataclass(frozen=True)
+class VersionOrigin:
+    """A version in the model registry, and the trial that it says it comes from.
+
+    Args:
+        model: Name of the model.
+        version: Its version.
+        sweep: Name of the sweep; empty: it does not say.
+        trial: Number of the trial, as text; empty: it does not say.
+        key: Content key of the trial; empty: it does not say.
+        source: Where its files are.
+    """
+
+    model: str
+    version: str
+    sweep: str
+    trial: str
+    key: str
+    source: str
+
+
 def registered_versions(store: TrackingStore, sweep: str, home: Path) -> tuple[VersionOrigin, ...]:
     """All versions of all models.
 
@@ -66,27 +87,6 @@ def _versions(client: "MlflowClient") -> Iterator[VersionOrigin]:
         token = page.token
         if not token:
             return
-
-
-@dataclass(frozen=True)
-class VersionOrigin:
-    """A version in the model registry, and the trial that it says it comes from.
-
-    Args:
-        model: Name of the model.
-        version: Its version.
-        sweep: Name of the sweep; empty: it does not say.
-        trial: Number of the trial, as text; empty: it does not say.
-        key: Content key of the trial; empty: it does not say.
-        source: Where its files are.
-    """
-
-    model: str
-    version: str
-    sweep: str
-    trial: str
-    key: str
-    source: str
 
 
 # Which trial an MLflow run shows.

@@ -242,7 +242,7 @@ def test_the_command_writes_to_stdout_or_a_file(ladder_home: Path, tmp_path: Pat
 def test_no_torch_is_loaded_for_a_report(ladder_home: Path) -> None:
     code = (
         "import sys; from pathlib import Path; "
-        "from orchestrator.report.rendering import render, report; "
+        "from orchestrator.report.publishing import render, report; "
         f"render(report(Path({str(ladder_home)!r}), 'small'), 'html'); "
         "assert not {'torch', 'ray', 'mlflow'} & set(sys.modules), sorted(sys.modules)"
     )

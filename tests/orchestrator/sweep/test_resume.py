@@ -17,6 +17,7 @@ from orchestrator.tracking.view import SweepView
 from prvr_model.reporting import Decision, EpochReport
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, reopened_study, small_spec
 
+FAKE_TRIALS = "tests.orchestrator.executors.fake_trials"
 OVERRIDES = (
     "search.sampler=tpe",
     "search.trials=6",
@@ -183,14 +184,14 @@ def test_extension_opens_complete_trials_alone_and_failure_leaves_them_complete(
     run_options: dict[str, Any] = {"executor": "inline"}
     sink = ListSink()
     run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, sink=sink,
-              function="tests.orchestrator.executors.fake_trials:failing_third", **run_options)  # fmt: skip
+              function=f"{FAKE_TRIALS}:failing_third", **run_options)  # fmt: skip
     longer = small_spec("search.trials=4", "early_stopping.max_epochs=5")
     study = reopened_study(tmp_path, longer)
     attributes = {"spec_yaml": longer.dump_yaml()}
     assert study.extend(study_url(tmp_path), attributes, 3, 5) == (0, 1, 3)
     told = Told.of(sink.events)
     run_sweep(longer, Path("/store"), FINGERPRINT, tmp_path, sink=sink, told=told,
-              function="tests.orchestrator.executors.fake_trials:failing_at_four", **run_options)  # fmt: skip
+              function=f"{FAKE_TRIALS}:failing_at_four", **run_options)  # fmt: skip
     found = StudyReader.open(study_url(tmp_path), "small")
     assert found.attributes["spec_yaml"] == longer.dump_yaml()
     complete, failed = TrialState.COMPLETE, TrialState.FAILED

@@ -294,9 +294,9 @@ def test_the_package_is_whole_and_the_same_each_time(spec: SweepSpec, tmp_path: 
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     unpacked = tmp_path / "unpacked"
     zipfile.ZipFile(tmp_path / "one.zip").extractall(unpacked)
-    found = "import orchestrator.base.provenance as p; print(p.__file__, p.code_version())"
+    found = "import orchestrator.base.machine as p; print(p.__file__, p.code_version())"
     for arguments, expected in (
-        (["-c", found], f"{unpacked / 'orchestrator' / 'provenance.py'} {code_version()}"),
+        (["-c", found], f"{unpacked / 'orchestrator' / 'base' / 'machine.py'} {code_version()}"),
         (["-m", "orchestrator.cli", "plan", "sweep.yaml"], "sweep tiny: "),
     ):
         done = subprocess.run(

@@ -206,7 +206,8 @@ def test_nothing_on_stderr_or_stdout_and_no_file_in_the_working_directory(
     fill(outbox, num_trials=1)
     script = (
         "import sys; from pathlib import Path;"
-        "from orchestrator.tracking.outbox import Outbox; from orchestrator.tracking.store import *;"
+        "from orchestrator.tracking.outbox import Outbox;"
+        "from orchestrator.tracking.store import *;"
         "from orchestrator.tracking.sender import mlflow_sender;"
         "home = Path(sys.argv[1]); box = Outbox(home / 'outbox' / 'cbva.jsonl');"
         "s = mlflow_sender(box, TrackingStore.of_home(home), 'builtin');"
