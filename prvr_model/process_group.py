@@ -41,7 +41,7 @@ class Shards:
 
 
 @dataclass(frozen=True)
-class Spread:
+class BatchShards:
     """How a global batch is spread over workers; captions are where their video is."""
 
     videos: Shards

@@ -17,11 +17,11 @@ import numpy as np
 
 from orchestrator.statistics.comparison import Verdict, contrasts_of
 from orchestrator.statistics.crossed import crossed_mean
-from orchestrator.statistics.power import STATED_POWER, Spread, power
+from orchestrator.statistics.power import STATED_POWER, PairedVariance, power
 from orchestrator.statistics.racing import Extension, Race
 from orchestrator.statistics.table import (
     LEVEL,
-    Table,
+    ComparisonTable,
     make_table,
     seeds_of_next_look,
 )
@@ -64,7 +64,7 @@ SCENARIOS = {
 }
 
 
-def raced(planted: PlantedRuns, race: Race) -> Table:
+def raced(planted: PlantedRuns, race: Race) -> ComparisonTable:
     """The table at the end of a race over runs that are all there already."""
     names = [one.name for one in planted.runs]
     contrasts = contrasts_of(names, with_steps=True)
@@ -110,8 +110,8 @@ def extended_rate(world: World, tables: int, generator: np.random.Generator) -> 
     return fmean(is_false() for _ in range(tables))
 
 
-def true_spread(world: World, num_seeds: int, generator: np.random.Generator) -> Spread:
-    """Spread of a paired difference, averaged over many tables."""
+def true_spread(world: World, num_seeds: int, generator: np.random.Generator) -> PairedVariance:
+    """PairedVariance of a paired difference, averaged over many tables."""
 
     def one() -> tuple[float, float]:
         planted = planted_runs(world, [0.0, 0.0], num_seeds, generator)
@@ -120,10 +120,10 @@ def true_spread(world: World, num_seeds: int, generator: np.random.Generator) ->
         return found.seed_variance, found.video_variance
 
     seeds, videos = np.mean([one() for _ in range(PILOTS)], axis=0)
-    return Spread(float(seeds), float(videos), world.videos)
+    return PairedVariance(float(seeds), float(videos), world.videos)
 
 
-def effect_of_power(spread: Spread, num_seeds: int, level: float) -> float:
+def effect_of_power(spread: PairedVariance, num_seeds: int, level: float) -> float:
     """The difference that is shown with the stated power."""
     low, high = 0.0, 100.0
     for _ in range(15):

@@ -18,7 +18,7 @@ from prvr_model.inputs.batching import Batch, draws_for_step
 from prvr_model.losses.objective import BranchDraws, LossTerms, compute_losses, loss_term_names
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.released_checkpoint import our_name
-from prvr_model.process_group import ALONE, GroupWorkers, Shards, Spread, Workers
+from prvr_model.process_group import ALONE, BatchShards, GroupWorkers, Shards, Workers
 from prvr_model.training.optimizer import BertAdam
 from prvr_model.training.train_loop import build_optimizer
 from tests.gloo_processes import run_in_group
@@ -71,7 +71,7 @@ def own_part(batch: Batch, videos: Shards, rank: int) -> Batch:
         **{name: getattr(batch, name)[rows] for name in by_video},
         tokens=batch.tokens[texts],
         tokens_valid=batch.tokens_valid[texts],
-        given_spread=Spread(videos, captions),
+        given_spread=BatchShards(videos, captions),
     )
 
 

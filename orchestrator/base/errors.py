@@ -109,7 +109,7 @@ class HomeLockedError(PrvrError):
         )
 
 
-class PlaceError(PrvrError):
+class LocationError(PrvrError):
     """The home or the storage that was named cannot be used."""
 
     exit_code = 2
@@ -142,7 +142,7 @@ class NodeLeavingError(PrvrError):
         super().__init__("the node is being drained; the trial saved itself and left")
 
 
-class NoPlaceError(PrvrError):
+class NoSlotError(PrvrError):
     """The workers of a trial could not be placed and started in time.
 
     Args:
@@ -159,7 +159,7 @@ class NoPlaceError(PrvrError):
         )
 
 
-class PlaceLostError(NoPlaceError):
+class SlotLostError(NoSlotError):
     """The workers of a trial had started, lost a process or node, and found no other in time."""
 
 

@@ -20,7 +20,7 @@ import psutil
 
 from orchestrator.base.errors import (
     HomeLockedError,
-    PlaceError,
+    LocationError,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def locked_home(home: Path, sweep: str = "") -> Iterator[None]:
 
     Raises:
         HomeLockedError: Another process holds it.
-        PlaceError: The folder cannot be made or written.
+        LocationError: The folder cannot be made or written.
     """
     handle = _open(home)
     try:
@@ -60,7 +60,7 @@ def _open(home: Path) -> int:
         home.mkdir(parents=True, exist_ok=True)
         return os.open(home / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise PlaceError(
+        raise LocationError(
             f"cannot use {home} as home: {error.strerror}; name a folder that can be written "
             "with --home"
         ) from error

@@ -171,7 +171,7 @@ def check_places(places: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
     """Look from every node that trials can run on whether it finds what the driver has.
 
     Args:
-        places: Fields of `SharedPlaces`.
+        places: Fields of `SharedLocations`.
         limit_s: Seconds to wait for all nodes together.
 
     Returns:
@@ -223,10 +223,10 @@ def _look_or_error(answer: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _look(places: Mapping[str, Any]) -> dict[str, Any]:
     """Runs on a worker; what it imports comes with `attached`."""
-    from orchestrator.cluster.node_check import SharedData, SharedPlaces, look_here
+    from orchestrator.cluster.node_check import SharedData, SharedLocations, look_here
 
     data = SharedData(**places["data"])
-    return asdict(look_here(SharedPlaces(**{**places, "data": data})))
+    return asdict(look_here(SharedLocations(**{**places, "data": data})))
 
 
 def _head_first(entry: Mapping[str, Any]) -> tuple[bool, str, int]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from orchestrator.base.errors import PlaceError
+from orchestrator.base.errors import LocationError
 from orchestrator.base.machine import network_file_system
 from orchestrator.cluster.capacity import Node, TrialNeeds
 from orchestrator.cluster.client import Cluster
 from orchestrator.cluster.fitting import pack_or_refuse
-from orchestrator.cluster.node_check import SENT_STORE_LIMIT_BYTES, SharedPlaces
+from orchestrator.cluster.node_check import SENT_STORE_LIMIT_BYTES, SharedLocations
 
 BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` puts the file on the head; Tune looks there too."""
@@ -112,7 +112,7 @@ _FILE_SCHEME = "file://"
 
 def bring_first_worker(
     cluster: Cluster,
-    places: SharedPlaces,
+    places: SharedLocations,
     needs: TrialNeeds,
     coming: Sequence[Node],
     warn: Callable[[str], None],
@@ -129,7 +129,7 @@ def bring_first_worker(
         warn: Takes a line for the user.
 
     Raises:
-        PlaceError: A place is on a disk of this machine alone.
+        LocationError: A place is on a disk of this machine alone.
         SpecError: No trial would ever fit.
         ClusterError: No worker came in time.
     """
@@ -150,12 +150,12 @@ def bring_first_worker(
     cluster.await_worker({"CPU": needs.cpus, "GPU": needs.gpus})
 
 
-def _needed(places: SharedPlaces) -> str:
+def _needed(places: SharedLocations) -> str:
     storage = f"the driver's {places.storage}"
     return storage if places.data.is_small else f"{storage} and {places.data.store}"
 
 
-def _refuse_own_disk(places: SharedPlaces) -> None:
+def _refuse_own_disk(places: SharedLocations) -> None:
     problems = []
     if not places.data.is_small and _is_on_own_disk(places.data.store):
         problems.append(
@@ -170,7 +170,7 @@ def _refuse_own_disk(places: SharedPlaces) -> None:
         )
     if problems:
         found = "\n".join(f"  {one}" for one in problems)
-        raise PlaceError(
+        raise LocationError(
             "workers of the cluster are still to come, and would not find everything; nothing was "
             f"started:\n{found}\n  where they share it all the same, let one start first "
             "(min_workers: 1 in the cluster's file): it is asked then"

@@ -17,12 +17,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.base.errors import ClusterError, PlaceError, ProbeError
+from orchestrator.base.errors import ClusterError, LocationError, ProbeError
 from orchestrator.base.our_code import ATTACHED_PROCESS, environment_with_our_code
 from orchestrator.base.text import count
 from orchestrator.cluster.capacity import COMING_LIMIT_S, Node
-from orchestrator.cluster.node_check import SharedPlaces
-from prvr_model.training.probe_messages import START_LIMIT_S, ProbeRequest, ProbeResult
+from orchestrator.cluster.node_check import SharedLocations
+from prvr_model.training.probe_messages import PROBE_START_LIMIT_S, ProbeRequest, ProbeResult
 
 _CLIENT_SCHEME = "ray://"
 # A port that nobody listens on says so at once, a firewall never.
@@ -66,7 +66,7 @@ class Cluster:
         Raises:
             ProbeError: The probe failed, or no worker was free in time.
         """
-        limit_s = START_LIMIT_S + 2 * request.limit_s
+        limit_s = PROBE_START_LIMIT_S + 2 * request.limit_s
         asked = {
             "what": "probe",
             "request": request.model_dump_json(),
@@ -99,14 +99,14 @@ class Cluster:
             )
         self.nodes = [Node(**one) for one in answer["nodes"]]
 
-    def check_places(self, places: SharedPlaces) -> list[str]:
+    def check_places(self, places: SharedLocations) -> list[str]:
         """Look from a worker of each node whether it finds data and storage.
 
         Returns:
             The nodes that data must be sent to.
 
         Raises:
-            PlaceError: A node does not; says which, what it found and what to do.
+            LocationError: A node does not; says which, what it found and what to do.
             ClusterError: The cluster gave no answer.
         """
         asked = {"what": "places", "places": asdict(places), "limit_s": _PLACES_S}
@@ -115,7 +115,7 @@ class Cluster:
             raise ClusterError(f"the cluster gave no answer within {_PLACES_S:.0f} s")
         if answer["problems"]:
             found = "\n".join(f"  {one}" for one in answer["problems"])
-            raise PlaceError(f"not every node can run trials; nothing was started:\n{found}")
+            raise LocationError(f"not every node can run trials; nothing was started:\n{found}")
         lacking: list[str] = answer["lacking"]
         return lacking
 

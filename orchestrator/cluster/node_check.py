@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.base.errors import PlaceError
+from orchestrator.base.errors import LocationError
 
 if TYPE_CHECKING:
     from prvr_model.store.format import Manifest
@@ -56,7 +56,7 @@ class SharedData:
 
 
 @dataclass(frozen=True)
-class SharedPlaces:
+class SharedLocations:
     """What all nodes must share.
 
     Args:
@@ -84,11 +84,11 @@ class Look:
 
 
 @contextmanager
-def marked_places(data: SharedData, storage: str) -> Iterator[SharedPlaces]:
+def marked_places(data: SharedData, storage: str) -> Iterator[SharedLocations]:
     """The driver's places, with its marker in the storage for as long as the block runs.
 
     Raises:
-        PlaceError: The storage cannot be written.
+        LocationError: The storage cannot be written.
     """
     from prvr_model.files.folder import Folder, StorageError
 
@@ -97,15 +97,15 @@ def marked_places(data: SharedData, storage: str) -> Iterator[SharedPlaces]:
         folder = Folder.open(storage)
         folder.write_bytes(marker, marker.encode())
     except StorageError as error:
-        raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
+        raise LocationError(f"cannot use the storage for trials (--storage): {error}") from error
     try:
-        yield SharedPlaces(data, storage, marker)
+        yield SharedLocations(data, storage, marker)
     finally:
         with suppress(StorageError):
             folder.delete(marker)
 
 
-def look_here(places: SharedPlaces) -> Look:
+def look_here(places: SharedLocations) -> Look:
     """What this machine finds of the places."""
     data = _data_problem(places.data)
     storage = _storage_problem(places)
@@ -144,7 +144,7 @@ _PATH_ADVICE = (
 )
 
 
-def _storage_problem(places: SharedPlaces) -> str | None:
+def _storage_problem(places: SharedLocations) -> str | None:
     from prvr_model.files.folder import Folder, StorageError
 
     advice = "set --storage to a folder that all nodes share and may write, or to s3://..."

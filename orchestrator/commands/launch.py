@@ -91,11 +91,10 @@ def _submit(
     as_json: bool,
 ) -> int:
     from orchestrator.commands import submission_text
-    from orchestrator.sweep.submit import DEFAULT_HOME as REMOTE_HOME
-    from orchestrator.sweep.submit import RemotePlaces
+    from orchestrator.sweep.submit import REMOTE_HOME, RemoteLocations
     from orchestrator.sweep.submit import submit as send
 
-    places = RemotePlaces(home or REMOTE_HOME, storage, tracking_uri)
+    places = RemoteLocations(home or REMOTE_HOME, storage, tracking_uri)
     sent = send(url, spec, places, as_json)
     if as_json:
         click.echo(json.dumps(submission_text.summary(sent)))
@@ -117,11 +116,11 @@ def _launch(
     from orchestrator.preflight.plan import plan_here, plan_on
     from orchestrator.preflight.plan_text import render
     from orchestrator.sweep.launch import launch as run
-    from orchestrator.sweep.places import Places
+    from orchestrator.sweep.locations import SweepLocations
     from orchestrator.sweep.progress import StreamProgress
     from orchestrator.tracking.store import TrackingStore
 
-    places = Places(home, storage, TrackingStore.of(tracking_uri, home))
+    places = SweepLocations(home, storage, TrackingStore.of(tracking_uri, home))
     known = known_runs(spec, home, storage)
     if address is None:
         planned = plan_here(spec, known=known)

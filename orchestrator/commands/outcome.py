@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
     from orchestrator.study.trial import TrialSummary
     from orchestrator.sweep.launch import LaunchResult
-    from orchestrator.sweep.places import Places
+    from orchestrator.sweep.locations import SweepLocations
 
 FINISHED_WITH_FAILURES = 4
 _NOT_TRACKED = 1
@@ -19,7 +19,9 @@ PAPER = "protocol paper: val is both selected on and reported, so its numbers ar
 _INTERRUPTED = 130
 
 
-def show(result: "LaunchResult", places: "Places", spec: "SweepSpec", *, as_json: bool) -> int:
+def show(
+    result: "LaunchResult", places: "SweepLocations", spec: "SweepSpec", *, as_json: bool
+) -> int:
     """Print the result on stdout and what is missing on stderr; returns the exit code."""
     from orchestrator.tracking.run_filters import filter_lines, variant_filters
 
@@ -38,7 +40,7 @@ def show(result: "LaunchResult", places: "Places", spec: "SweepSpec", *, as_json
     return _exit_code(result)
 
 
-def _remedy(result: "LaunchResult", places: "Places", spec: "SweepSpec") -> str:
+def _remedy(result: "LaunchResult", places: "SweepLocations", spec: "SweepSpec") -> str:
     """The command that brings what is missing; of the two only a resume scores and registers."""
     sweep = result.sweep
     is_wanted = sweep.best and spec.registration.top
@@ -52,7 +54,7 @@ def _remedy(result: "LaunchResult", places: "Places", spec: "SweepSpec") -> str:
     return f"once that is mended, {command} sends the rest{models}"
 
 
-def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
+def _summary(result: "LaunchResult", places: "SweepLocations") -> dict[str, Any]:
     sweep, best = result.sweep, result.sweep.best
     version = result.registered[0] if result.registered else None
     return {
@@ -85,7 +87,7 @@ def _summary(result: "LaunchResult", places: "Places") -> dict[str, Any]:
     }
 
 
-def _winner(result: "LaunchResult", places: "Places", metric: str) -> str:
+def _winner(result: "LaunchResult", places: "SweepLocations", metric: str) -> str:
     from orchestrator.study.confirmation import confirmation_lines
 
     sweep = result.sweep
@@ -126,7 +128,7 @@ def _origin(best: "TrialSummary") -> str:
     return "" if best.variant is None else f" ({best.variant}, seed {best.seed})"
 
 
-def _ui_command(places: "Places") -> str:
+def _ui_command(places: "SweepLocations") -> str:
     if places.tracking.is_server:
         return places.tracking.uri
     return f"prvr-sweep ui{home_option(places.home)}"

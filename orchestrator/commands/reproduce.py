@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.commands.options import home_option, json_option, tracking_option
-from orchestrator.sweep.epoch_comparison import TOLERANCE, Difference, EpochComparison
+from orchestrator.sweep.epoch_comparison import TOLERANCE, EpochComparison, EpochDifference
 from orchestrator.sweep.reproduce import Reproduction
 
 _DIFFERS = 1
@@ -106,7 +106,7 @@ def _table(epoch: EpochComparison) -> list[str]:
     return [*lines, f"  and {more} more (--json has all)"] if more > 0 else lines
 
 
-def _row(one: Difference) -> tuple[str, str, str, str]:
+def _row(one: EpochDifference) -> tuple[str, str, str, str]:
     then, now = (f"{value:.9g}" if value is not None else "-" for value in (one.then, one.now))
     by = "-" if one.then is None or one.now is None else f"{one.now - one.then:+.2g}"
     return one.metric, then, now, by

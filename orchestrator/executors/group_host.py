@@ -30,9 +30,9 @@ from orchestrator.executors.ray_state import free_groups_of, free_orphaned_group
 from orchestrator.executors.sent_store import SentStore
 from orchestrator.executors.wire import TrialFailedError
 
-__all__ = ["START_LIMIT_S", "GroupCollector", "GroupShape", "group_trainable"]
+__all__ = ["GROUP_START_LIMIT_S", "GroupCollector", "GroupShape", "group_trainable"]
 
-START_LIMIT_S = 300.0
+GROUP_START_LIMIT_S = 300.0
 """Time in which a trial's workers must find their place; an autoscaler takes minutes."""
 
 # Workers that are told to stop return between two epochs, which takes a second. Tune kills the
@@ -152,7 +152,7 @@ class _GroupRun:
             begun = self._mailbox.has_begun.remote(self._job.key)
             self._had_place = ray.get(begun, timeout=limit_s)
         except GetTimeoutError:
-            raise TrialFailedError.of(self._job.shape.no_place()) from None
+            raise TrialFailedError.of(self._job.shape.no_slot()) from None
 
     def end(self) -> None:
         """End the workers and free their places, within seconds."""

@@ -18,9 +18,9 @@ from ray.train.torch import TorchTrainer
 
 from orchestrator.base.errors import (
     NodeLeavingError,
-    NoPlaceError,
-    PlaceLostError,
+    NoSlotError,
     RayChangedError,
+    SlotLostError,
 )
 from orchestrator.base.text import in_words
 from orchestrator.executors.ray_state import watch_this_node
@@ -73,9 +73,9 @@ class GroupShape:
     bundle: Mapping[str, float]
     start_limit_s: float
 
-    def no_place(self, had_place: bool = False) -> NoPlaceError:
+    def no_slot(self, had_place: bool = False) -> NoSlotError:
         """The error of workers that did not start in time, or not again after a loss."""
-        error = PlaceLostError if had_place else NoPlaceError
+        error = SlotLostError if had_place else NoSlotError
         return error(self.workers, in_words(self.bundle), self.start_limit_s)
 
 
@@ -183,7 +183,7 @@ def root_cause(error: BaseException, shape: GroupShape, had_place: bool) -> Base
     """
     inner: BaseException = getattr(error, "controller_failure", error)
     if isinstance(inner, WorkerGroupStartupTimeoutError):
-        return shape.no_place(had_place)
+        return shape.no_slot(had_place)
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     in_order = [failures[rank] for rank in sorted(failures)]
     lost = [one for one in in_order if isinstance(one, WorkerHealthCheckFailedError)]

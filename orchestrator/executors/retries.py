@@ -18,7 +18,7 @@ LEFT = "NodeLeavingError"
 """What a trial raises that saved itself since its node is being drained."""
 STORAGE = "StorageError"
 """What a trial raises that cannot use its folder: the storage may be away for a moment only."""
-_NO_PLACE = "NoPlaceError"
+_NO_PLACE = "NoSlotError"
 # What Ray says of processes and nodes that are gone, what workers come to that found no others, and
 # a storage that was away; none of them is a trial's own fault.
 _LOST = frozenset(
@@ -29,7 +29,7 @@ _LOST = frozenset(
         "LocalRayletDiedError",
         "NodeDiedError",
         "OwnerDiedError",
-        "PlaceLostError",
+        "SlotLostError",
         STORAGE,
         "WorkerCrashedError",
     }
@@ -88,7 +88,7 @@ class LostTrials:
 # are those of the settings whatever the number, so nothing but dropout and summation differs.
 
 
-_NO_ROOM = frozenset({"NoPlaceError", "PlaceLostError"})
+_NO_ROOM = frozenset({"NoSlotError", "SlotLostError"})
 
 
 class GroupSizes:

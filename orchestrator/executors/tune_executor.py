@@ -24,7 +24,7 @@ from orchestrator.cluster.capacity import (
 from orchestrator.cluster.fitting import pack_or_refuse
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.group_host import (
-    START_LIMIT_S,
+    GROUP_START_LIMIT_S,
     GroupCollector,
     GroupShape,
     group_trainable,
@@ -86,7 +86,7 @@ class TuneExecutor:
         self._min_workers = min_workers or workers
         self._max_losses = max_losses
         growing = cluster is not None and cluster.is_growing
-        limit_s = start_limit_s or (COMING_LIMIT_S if growing else START_LIMIT_S)
+        limit_s = start_limit_s or (COMING_LIMIT_S if growing else GROUP_START_LIMIT_S)
         self._threads = threads
         self._function = function
         needs = TrialNeeds(workers, cpus, gpus, memory)

@@ -7,9 +7,9 @@ from typing import Any
 
 from orchestrator.base.text import count
 from orchestrator.preflight.check_cluster import check_cluster
+from orchestrator.preflight.check_locations import check_home, check_storage
 from orchestrator.preflight.check_machine import check_devices, check_machine
 from orchestrator.preflight.check_packages import check_packages
-from orchestrator.preflight.check_places import check_home, check_storage
 from orchestrator.preflight.check_tracking import check_study, check_tracking
 from orchestrator.preflight.finding import Finding, fine, problem
 from orchestrator.spec.sweep_spec import SweepSpec

@@ -39,7 +39,7 @@ class EpochTime:
     def over_space(
         cls,
         costs: Sequence[float],
-        spread: "Spread",
+        spread: "TimeRange",
         source: Literal["sizes", "probe"],
     ) -> "EpochTime":
         """Time of a space whose points cost `costs` times what was measured.
@@ -69,7 +69,7 @@ class EpochTime:
 
 
 @dataclass(frozen=True)
-class Spread:
+class TimeRange:
     """A time and the fastest and slowest that it was."""
 
     mean_s: float
@@ -77,21 +77,21 @@ class Spread:
     high_s: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
+    def of(cls, values: Sequence[float]) -> "TimeRange":
         """Median and extremes of measured times."""
         return cls(median(values), min(values), max(values))
 
-    def __add__(self, other: "Spread") -> "Spread":
-        return Spread(
+    def __add__(self, other: "TimeRange") -> "TimeRange":
+        return TimeRange(
             self.mean_s + other.mean_s, self.low_s + other.low_s, self.high_s + other.high_s
         )
 
-    def __mul__(self, factor: float) -> "Spread":
-        return Spread(factor * self.mean_s, factor * self.low_s, factor * self.high_s)
+    def __mul__(self, factor: float) -> "TimeRange":
+        return TimeRange(factor * self.mean_s, factor * self.low_s, factor * self.high_s)
 
-    def widened(self, share: float) -> "Spread":
+    def widened(self, share: float) -> "TimeRange":
         """The same with a band of this share of the mean on both sides at least."""
-        return Spread(
+        return TimeRange(
             self.mean_s,
             min(self.low_s, self.mean_s * (1 - share)),
             max(self.high_s, self.mean_s * (1 + share)),
@@ -103,7 +103,7 @@ def rough_time(
 ) -> EpochTime:
     """Time estimated from the sizes alone, for workers that lose nothing to each other."""
     costs = [seconds_per_epoch(settings, size, speed) / workers for settings in drawn]
-    return EpochTime.over_space(costs, Spread(1.0, 1.0, 1.0), "sizes")
+    return EpochTime.over_space(costs, TimeRange(1.0, 1.0, 1.0), "sizes")
 
 
 def probed_time(
@@ -125,20 +125,20 @@ def probed_time(
 
 def measured_epoch(
     size: DataSize, request: ProbeRequest, result: ProbeResult, workers: int
-) -> Spread:
+) -> TimeRange:
     """Seconds of an epoch at the probed point: its steps, its evaluation and its checkpoint."""
     last = result.stages[-1]
     steps = -(-size.train_videos // (request.batch_videos * workers))
     whole = _step(request, result) * steps + _evaluation(size, request, last) * (1 / workers)
     # Two workers are slower than half of one; the exchange was not measured.
     slowest = whole.high_s if workers == 1 else whole.high_s / _LEAST_PARALLEL
-    return Spread(whole.mean_s, whole.low_s, slowest) + _other(result)
+    return TimeRange(whole.mean_s, whole.low_s, slowest) + _other(result)
 
 
-def _step(request: ProbeRequest, result: ProbeResult) -> Spread:
+def _step(request: ProbeRequest, result: ProbeResult) -> TimeRange:
     """A step of a full batch: as measured, or on a line through the smallest and largest size."""
     first, last = result.stages[0], result.stages[-1]
-    steps = Spread.of(last.steps_s)
+    steps = TimeRange.of(last.steps_s)
     if last.videos == request.batch_videos:
         return steps.widened(_LEAST_SPREAD)
     missing = request.batch_videos - last.videos
@@ -156,19 +156,19 @@ def _step(request: ProbeRequest, result: ProbeResult) -> Spread:
     return _each(extended, steps).widened(_EXTRAPOLATION)
 
 
-def _each(change: Callable[[float], float], spread: Spread) -> Spread:
-    return Spread(change(spread.mean_s), change(spread.low_s), change(spread.high_s))
+def _each(change: Callable[[float], float], spread: TimeRange) -> TimeRange:
+    return TimeRange(change(spread.mean_s), change(spread.low_s), change(spread.high_s))
 
 
-def _evaluation(size: DataSize, request: ProbeRequest, stage: ProbeStage) -> Spread:
+def _evaluation(size: DataSize, request: ProbeRequest, stage: ProbeStage) -> TimeRange:
     """The whole validation split, by the operations of what was evaluated."""
     model = request.settings.model
     captions = round(size.val_videos * size.captions_per_video)
     whole = evaluation_operations(model, size, size.val_videos, captions)
     part = evaluation_operations(model, size, stage.val_videos, stage.val_captions)
-    return Spread.of(stage.evaluations_s).widened(_LEAST_SPREAD) * (whole / part)
+    return TimeRange.of(stage.evaluations_s).widened(_LEAST_SPREAD) * (whole / part)
 
 
-def _other(result: ProbeResult) -> Spread:
+def _other(result: ProbeResult) -> TimeRange:
     """What the first size spent on checkpoints and the like; their size is the same for all."""
-    return Spread.of(result.stages[0].others_s)
+    return TimeRange.of(result.stages[0].others_s)

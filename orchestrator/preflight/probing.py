@@ -9,7 +9,7 @@ from orchestrator.base.our_code import PROBE, environment_with_our_code
 from orchestrator.preflight.estimate import seconds_per_epoch
 from orchestrator.spec.data import DataSize
 from prvr_model.settings import Settings, SpeedSettings
-from prvr_model.training.probe_messages import START_LIMIT_S, ProbeRequest, ProbeResult
+from prvr_model.training.probe_messages import PROBE_START_LIMIT_S, ProbeRequest, ProbeResult
 
 # A single video has no negatives.
 _LEAST_VIDEOS = 2
@@ -57,7 +57,7 @@ def probe_here(request: ProbeRequest) -> ProbeResult:
     command = [sys.executable, "-P", "-m", PROBE]
     threads = str(request.speed.threads)
     environment = {**environment_with_our_code(), "OMP_NUM_THREADS": threads}
-    limit_s = START_LIMIT_S + 2 * request.limit_s
+    limit_s = PROBE_START_LIMIT_S + 2 * request.limit_s
     try:
         done = subprocess.run(
             command,

@@ -16,7 +16,7 @@ from orchestrator.report.formatting import (
 )
 from orchestrator.statistics.comparison import Comparison, Verdict
 from orchestrator.statistics.power import MOST_SEEDS
-from orchestrator.statistics.table import Summary, Table
+from orchestrator.statistics.table import ComparisonTable, Summary
 from orchestrator.study.confirmation import Confirmed
 
 
@@ -47,7 +47,7 @@ def _of_ablation(findings: Findings, ablation: AblationFinding) -> str:
     return f"{_shown(shown, metric)} {_not_shown(open_ones)}".strip()
 
 
-def _variance(table: Table, metric: str) -> str:
+def _variance(table: ComparisonTable, metric: str) -> str:
     (row,) = table.summaries
     if len(row.seeds) < 2:
         return f"One seed says nothing of how {metric} varies; it takes two or more."

@@ -13,7 +13,7 @@ BEST = "the best"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Configuration:
     """A configuration and its runs.
 
     Args:
@@ -32,24 +32,24 @@ class Candidate:
         return tuple(one.seed for one in self.trials if one.seed is not None)
 
 
-def candidates(spec: SweepSpec, study: StudyReader) -> tuple[Candidate, ...]:
+def candidates(spec: SweepSpec, study: StudyReader) -> tuple[Configuration, ...]:
     """Configurations of a sweep that have complete runs.
 
     Of an ablation every row; of a search that varies nothing but the seed all its trials; of any
     other the best, by its fresh runs where there are some.
     """
     if spec.rows:
-        rows = (Candidate(one.name, _runs_of_row(study, one.name)) for one in spec.rows)
+        rows = (Configuration(one.name, _runs_of_row(study, one.name)) for one in spec.rows)
         return tuple(one for one in rows if one.trials)
     searched = _one_a_seed(searched_best(study))
     if not searched:
         return ()
     if set(spec.space) == {SEED}:
-        return (Candidate(BEST, tuple(sorted(searched, key=lambda one: one.number))),)
+        return (Configuration(BEST, tuple(sorted(searched, key=lambda one: one.number))),)
     return (_chosen(study),)
 
 
-def _chosen(study: StudyReader) -> Candidate:
+def _chosen(study: StudyReader) -> Configuration:
     searched = searched_best(study)
     confirmed = confirmed_trials(study)
     if confirmed:
@@ -57,12 +57,12 @@ def _chosen(study: StudyReader) -> Candidate:
         remark = f"trial {best.searched.number}, by {len(best.runs)} runs on fresh seeds"
         if len(confirmed) > 1:
             remark += f", the best of {len(confirmed)} that had such runs, which flatters it a bit"
-        return Candidate(BEST, _one_a_seed(best.runs), remark)
+        return Configuration(BEST, _one_a_seed(best.runs), remark)
     remark = (
         f"trial {searched[0].number}, the best of {len(searched)} on the videos that it is read "
         "on: too high by the choice"
     )
-    return Candidate(BEST, searched[:1], remark)
+    return Configuration(BEST, searched[:1], remark)
 
 
 def _runs_of_row(study: StudyReader, name: str) -> tuple[TrialSummary, ...]:

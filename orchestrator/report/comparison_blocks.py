@@ -17,7 +17,7 @@ from orchestrator.report.formatting import (
 from orchestrator.report.sweep_comparison import ComparedSweeps, Pairing, SweepComparison
 from orchestrator.statistics.comparison import EFFECT_SIZE, Comparison, Verdict
 from orchestrator.statistics.racing import Extension
-from orchestrator.statistics.table import Table as Statistics
+from orchestrator.statistics.table import ComparisonTable
 from orchestrator.statistics.wording import clash_notes, verdict_text
 
 _SPEAKS_OF = {
@@ -151,7 +151,7 @@ def comparison_numbers(found: ComparedSweeps) -> dict[str, Any]:
 # The comparisons of an ablation: paired differences, their intervals and verdicts.
 
 
-def difference_table(table: Statistics, metric: str) -> Table:
+def difference_table(table: ComparisonTable, metric: str) -> Table:
     """Every comparison, a row each.
 
     Args:
@@ -189,7 +189,7 @@ def difference_table(table: Statistics, metric: str) -> Table:
     )
 
 
-def _table_notes(table: Statistics) -> list[str]:
+def _table_notes(table: ComparisonTable) -> list[str]:
     notes = [
         f"At most {table.level:.0%} of tables without any effect call something real: p is "
         "corrected over all comparisons (Holm), intervals are each comparison's own. Effect size: "

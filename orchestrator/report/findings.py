@@ -12,7 +12,7 @@ from orchestrator.statistics.comparison import contrasts_of
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.selection import Selection, choose_best
-from orchestrator.statistics.table import Summary, Table, make_table
+from orchestrator.statistics.table import ComparisonTable, Summary, make_table
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
 from orchestrator.study.failures import FailureGroup, grouped_failures
 from orchestrator.study.outcomes import ablation_runs
@@ -55,7 +55,7 @@ class AblationFinding:
     """Rows of an ablation, the baseline first, and what is compared; None: nothing can be."""
 
     rows: tuple[RowFinding, ...]
-    table: Table | None
+    table: ComparisonTable | None
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _ablation(data: SweepData) -> AblationFinding:
     return AblationFinding(tuple(rows), table)
 
 
-def _table(data: SweepData) -> Table | None:
+def _table(data: SweepData) -> ComparisonTable | None:
     ablation, videos = data.spec.ablation, data.videos
     if ablation is None or videos is None or depths_of(data.spec.objective.metric) is None:
         return None

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from orchestrator.base.errors import OutcomesError
-from orchestrator.report.candidates import Candidate, candidates
+from orchestrator.report.candidates import Configuration, candidates
 from orchestrator.report.reading import SweepData
 from orchestrator.spec.ablation import SEED
 from orchestrator.spec.setting_schema import base_value
@@ -132,8 +132,8 @@ def compare_sweeps(here: SweepData, there: SweepData) -> ComparedSweeps:
 
 
 def counterparts(
-    own: Sequence[Candidate], others: Sequence[Candidate]
-) -> list[tuple[Candidate, Candidate]]:
+    own: Sequence[Configuration], others: Sequence[Configuration]
+) -> list[tuple[Configuration, Configuration]]:
     """Which is compared with which: those of one name; a single one with all of the other sweep."""
     by_name = {one.name: one for one in others}
     if shared := [(one, by_name[one.name]) for one in own if one.name in by_name]:
@@ -143,7 +143,7 @@ def counterparts(
     return []
 
 
-def _without(all_of: Sequence[Candidate], matched: Sequence[Candidate]) -> tuple[str, ...]:
+def _without(all_of: Sequence[Configuration], matched: Sequence[Configuration]) -> tuple[str, ...]:
     names = {one.name for one in matched}
     return tuple(one.name for one in all_of if one.name not in names)
 
@@ -151,8 +151,8 @@ def _without(all_of: Sequence[Candidate], matched: Sequence[Candidate]) -> tuple
 def _refusals(
     here: SweepData,
     there: SweepData,
-    own: Sequence[Candidate],
-    others: Sequence[Candidate],
+    own: Sequence[Configuration],
+    others: Sequence[Configuration],
     pairs: Sequence[object],
 ) -> list[str]:
     missing = [
@@ -177,7 +177,7 @@ class _Side:
 
 
 def _compared(
-    here: SweepData, there: SweepData, one: Candidate, other: Candidate, problems: list[str]
+    here: SweepData, there: SweepData, one: Configuration, other: Configuration, problems: list[str]
 ) -> SweepComparison | None:
     own = _side(here, here, one, problems)
     found = _found(here, there, (one, other), (own, _side(here, there, other, problems)))
@@ -201,7 +201,7 @@ def _compared(
 def _found(
     here: SweepData,
     there: SweepData,
-    pair: tuple[Candidate, Candidate],
+    pair: tuple[Configuration, Configuration],
     sides: tuple["_Side | None", "_Side | None"],
 ) -> SweepComparison | None:
     """By outcomes of queries where both have them, else by values if these mean the same."""
@@ -213,7 +213,7 @@ def _found(
 
 
 def _parameters(
-    here: SweepData, there: SweepData, one: Candidate, other: Candidate
+    here: SweepData, there: SweepData, one: Configuration, other: Configuration
 ) -> tuple[Difference, ...]:
     """Settings that differ between two configurations, those of the sweeps included."""
     sides = (
@@ -229,7 +229,9 @@ def _parameters(
     return tuple(each for each in resolved if each[1] != each[2])
 
 
-def _remarks(here: SweepData, there: SweepData, one: Candidate, other: Candidate) -> list[str]:
+def _remarks(
+    here: SweepData, there: SweepData, one: Configuration, other: Configuration
+) -> list[str]:
     sides = ((here.spec.name, one.remark), (there.spec.name, other.remark))
     return [f"{name}: {text}" for name, text in sides if text]
 
@@ -240,7 +242,9 @@ def is_same_data(here: SweepData, there: SweepData) -> bool:
     return prints[0] == prints[1] and prints[0] not in _NOT_SAID
 
 
-def _side(asking: SweepData, data: SweepData, one: Candidate, problems: list[str]) -> _Side | None:
+def _side(
+    asking: SweepData, data: SweepData, one: Configuration, problems: list[str]
+) -> _Side | None:
     """Outcomes of a configuration's runs; None: they are not kept, or not here."""
     videos = data.videos
     if videos is None and is_same_data(asking, data):
@@ -298,7 +302,7 @@ def _of_outcomes(one: _Side, other: _Side, is_same: bool) -> SweepComparison:
     return _made(apart, means, (one.runs.seeds, other.runs.seeds), (), pairing)
 
 
-def _of_values(one: Candidate, other: Candidate) -> SweepComparison:
+def _of_values(one: Configuration, other: Configuration) -> SweepComparison:
     """By the best value of each seed alone, which speaks of new seeds only."""
     values = _by_seed(one.trials), _by_seed(other.trials)
     shared = shared_seeds(one.seeds, other.seeds)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrator.spec.problems import refuse, shown
-from orchestrator.spec.sections import Places, SpecSection
+from orchestrator.spec.sections import PathProblems, SpecSection
 from orchestrator.spec.setting_schema import flatten_settings, path_problem, value_problem
 
 SEED = "training.seed"
@@ -44,7 +44,9 @@ def _flat_overrides(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     flat, twice = flatten_settings(value)
-    problems: Places = [((path,), "found twice, dotted and nested; keep one") for path in twice]
+    problems: PathProblems = [
+        ((path,), "found twice, dotted and nested; keep one") for path in twice
+    ]
     for path, one in flat.items():
         message = _setting_problem(path, one)
         problems.extend([((path,), message)] if message else [])
@@ -65,7 +67,7 @@ def _named_overrides(value: object) -> object:
     """Each variant by itself, so that a mistake in one hides none in another."""
     if not isinstance(value, Mapping):
         return value
-    problems: Places = []
+    problems: PathProblems = []
     for name, overrides in value.items():
         if isinstance(overrides, Mapping) and not overrides:
             problems.append(((name,), "found no override; allowed: one setting or more"))
@@ -81,7 +83,7 @@ def _levels(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     flat: dict[str, Any] = {}
-    problems: Places = []
+    problems: PathProblems = []
     for path, levels in value.items():
         missing = path_problem(path) or _SHARED.get(path)
         if missing:
@@ -98,8 +100,8 @@ def _levels(value: object) -> object:
     return flat
 
 
-def _level_problems(path: str, levels: tuple[Any, ...]) -> Places:
-    problems: Places = []
+def _level_problems(path: str, levels: tuple[Any, ...]) -> PathProblems:
+    problems: PathProblems = []
     for k, level in enumerate(levels):
         message = value_problem(path, level)
         if level in levels[:k]:
@@ -198,11 +200,11 @@ class Ablation(SpecSection):
         begin = max(listed) + 1 if listed else first
         return (*listed, *range(begin, begin + max(0, count - len(listed))))[:count]
 
-    def _factor_problems(self) -> Places:
+    def _factor_problems(self) -> PathProblems:
         if self.design != "grid":
             found = f"found under design {self.design}; allowed: grid only, use variants"
             return [(("factors",), found)] if self.factors else []
-        problems: Places = []
+        problems: PathProblems = []
         if self.variants:
             problems.append((("variants",), "found under design grid; allowed: factors"))
         if not self.factors:
@@ -214,13 +216,13 @@ class Ablation(SpecSection):
             problems.append((("factors",), f"{rows} combinations; allowed: at most {_MOST_ROWS}"))
         return problems
 
-    def _name_problems(self) -> Places:
+    def _name_problems(self) -> PathProblems:
         if self.baseline.name not in self.variants:
             return []
         message = "is the name of the baseline too; rename one of them"
         return [(("variants", self.baseline.name), message)]
 
-    def _swap_problems(self) -> Places:
+    def _swap_problems(self) -> PathProblems:
         if self.design != "swap":
             return []
         wanted = set().union(*self.variants.values()) if self.variants else set()

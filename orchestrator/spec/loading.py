@@ -13,7 +13,7 @@ from orchestrator.spec.problems import Problem, explain, shown, suggestion
 from orchestrator.spec.search_space import space_problems
 from orchestrator.spec.setting_schema import flatten_settings
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.spec.yaml_text import Document, KeyPath, SpecSyntaxError, parse_yaml
+from orchestrator.spec.yaml_text import KeyPath, SpecSyntaxError, YamlDocument, parse_yaml
 
 _WORD = re.compile(r"[A-Za-z_][\w.]*\w")
 
@@ -93,7 +93,7 @@ class _Draft:
         self._raw: dict[str, Any] = document.value
         self._flatten()
 
-    def _parsed(self, text: str) -> Document:
+    def _parsed(self, text: str) -> YamlDocument:
         try:
             document = parse_yaml(text)
         except SpecSyntaxError as error:

@@ -20,7 +20,7 @@ from orchestrator.spec.setting_schema import path_problem, setting_field, value_
 from prvr_model.settings import Section
 from prvr_model.store.synthetic import SyntheticSettings
 
-Places: TypeAlias = list[tuple[tuple[str, ...], str]]
+PathProblems: TypeAlias = list[tuple[tuple[str, ...], str]]
 """Problems inside a section: where, and what is wrong."""
 
 OBJECTIVES: tuple[str, ...] = tuple(
@@ -92,7 +92,7 @@ def _parsed_parameters(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     parsed: dict[str, Parameter] = {}
-    problems: Places = [] if value else [((), "found none; allowed: one parameter or more")]
+    problems: PathProblems = [] if value else [((), "found none; allowed: one parameter or more")]
     for path, raw in value.items():
         missing = path_problem(path)
         if missing:
@@ -112,7 +112,7 @@ def _parsed_parameters(value: object) -> object:
 _PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 
 
-def _parameter_problems(path: str, parameter: Parameter) -> Places:
+def _parameter_problems(path: str, parameter: Parameter) -> PathProblems:
     """Where a parameter's type or values do not suit the setting that it is named after."""
     message = _type_problem(path, parameter)
     if message:
@@ -164,17 +164,17 @@ class Search(SpecSection):
             refuse(problems)
         return self
 
-    def _trials_problems(self) -> Places:
+    def _trials_problems(self) -> PathProblems:
         if self.sampler == "grid" and self.trials is not None:
             return [(("trials",), f"found {self.trials}; a grid runs all its points: leave it out")]
         if self.sampler != "grid" and self.trials is None:
             return [(("trials",), f"missing; {self.sampler} needs a whole number >= 1")]
         return []
 
-    def _grid_problems(self) -> Places:
+    def _grid_problems(self) -> PathProblems:
         if self.sampler != "grid":
             return []
-        problems: Places = [
+        problems: PathProblems = [
             (("parameters", path), "a grid needs a step, or type: categorical with choices")
             for path, parameter in self.parameters.items()
             if parameter.num_values is None
@@ -266,7 +266,7 @@ class Confirmation(SpecSection):
     """Fresh seeds of each."""
 
 
-def elastic_problems(resources: TrialResources, ablation: object) -> Places:
+def elastic_problems(resources: TrialResources, ablation: object) -> PathProblems:
     """Refuse trials whose number of workers may change in an ablation.
 
     What each variant differs in must be the variant alone; dropout differs by worker.

@@ -16,7 +16,7 @@ from orchestrator.spec.sections import (
     DataSource,
     EarlyStopping,
     Objective,
-    Places,
+    PathProblems,
     Registration,
     Search,
     SpecSection,
@@ -61,7 +61,9 @@ def _flat_checked(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     flat, twice = flatten_settings(value)
-    problems: Places = [((path,), "found twice, dotted and nested; keep one") for path in twice]
+    problems: PathProblems = [
+        ((path,), "found twice, dotted and nested; keep one") for path in twice
+    ]
     for path, one in flat.items():
         message = path_problem(path) or value_problem(path, one)
         if message:
@@ -141,7 +143,7 @@ class SweepSpec(SpecSection):
             refuse(problems)
         return self
 
-    def _kind_problems(self) -> Places:
+    def _kind_problems(self) -> PathProblems:
         """A sweep searches or ablates; what an ablation compares must be trained equally long."""
         if (self.search is None) == (self.ablation is None):
             found = "missing" if self.search is None else "found beside ablation"
@@ -154,7 +156,7 @@ class SweepSpec(SpecSection):
         )
         return [(("early_stopping", "method"), message)]
 
-    def _direction_problems(self) -> Places:
+    def _direction_problems(self) -> PathProblems:
         """Verdicts call more recall better; fewer is nothing that a table could ask for."""
         if self.ablation is None or self.objective.direction == "maximize":
             return []
@@ -164,7 +166,7 @@ class SweepSpec(SpecSection):
         )
         return [(("objective", "direction"), message)]
 
-    def _confirm_problems(self) -> Places:
+    def _confirm_problems(self) -> PathProblems:
         if self.confirm is None:
             return []
         if self.search is None:
@@ -178,7 +180,7 @@ class SweepSpec(SpecSection):
             ]
         return []
 
-    def _race_problems(self) -> Places:
+    def _race_problems(self) -> PathProblems:
         if self.ablation is None or self.ablation.race is None:
             return []
         if depths_of(self.objective.metric) is not None:
@@ -187,9 +189,9 @@ class SweepSpec(SpecSection):
         message = f"found with objective {found}; allowed: a metric of the fused score"
         return [(("ablation", "race"), message)]
 
-    def _workers_problems(self) -> Places:
+    def _workers_problems(self) -> PathProblems:
         workers = self.resources.workers
-        problems: Places = []
+        problems: PathProblems = []
         if workers == 1:
             return problems
         batch = min(self.setting_values(BATCH_VIDEOS))
@@ -205,8 +207,8 @@ class SweepSpec(SpecSection):
             problems.append((("speed", "device"), message))
         return problems
 
-    def _twice_problems(self) -> Places:
-        problems: Places = []
+    def _twice_problems(self) -> PathProblems:
+        problems: PathProblems = []
         for path in self.space:
             place = ("search", "parameters", path)
             if path == EPOCHS:

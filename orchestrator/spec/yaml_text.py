@@ -73,7 +73,7 @@ class SpecSyntaxError(ValueError):
 
 
 @dataclass
-class Document:
+class YamlDocument:
     """What a YAML text holds.
 
     Args:
@@ -87,7 +87,7 @@ class Document:
     problems: list[tuple[KeyPath, int, str]] = field(default_factory=list)
 
 
-def parse_yaml(text: str) -> Document:
+def parse_yaml(text: str) -> YamlDocument:
     """Read one YAML document.
 
     Raises:
@@ -102,7 +102,7 @@ def parse_yaml(text: str) -> Document:
         line = text.count("\n", 0, error.position) + 1
         message = f"character {error.character!r} is not allowed in YAML"
         raise SpecSyntaxError(message, line) from error
-    document = Document()
+    document = YamlDocument()
     if node is not None:
         document.value = _build(node, (), document)
     return document
@@ -116,7 +116,7 @@ def _one_line(error: yaml.MarkedYAMLError) -> str:
     return text
 
 
-def _build(node: yaml.Node, path: KeyPath, document: Document) -> Any:  # noqa: ANN401
+def _build(node: yaml.Node, path: KeyPath, document: YamlDocument) -> Any:  # noqa: ANN401
     document.lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         return _build_mapping(node, path, document)
@@ -126,7 +126,7 @@ def _build(node: yaml.Node, path: KeyPath, document: Document) -> Any:  # noqa: 
     return _scalar(node, path, document)
 
 
-def _build_mapping(node: yaml.MappingNode, path: KeyPath, document: Document) -> dict[str, Any]:
+def _build_mapping(node: yaml.MappingNode, path: KeyPath, document: YamlDocument) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
@@ -146,7 +146,7 @@ def _build_mapping(node: yaml.MappingNode, path: KeyPath, document: Document) ->
     return values
 
 
-def _scalar(node: yaml.Node, path: KeyPath, document: Document) -> Any:  # noqa: ANN401
+def _scalar(node: yaml.Node, path: KeyPath, document: YamlDocument) -> Any:  # noqa: ANN401
     text, kind = str(node.value), node.tag.removeprefix(_TAG)
     if kind == "str":
         return text

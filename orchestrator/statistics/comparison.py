@@ -17,7 +17,7 @@ from scipy.special import gammaln
 
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
 from orchestrator.statistics.outcomes import VariantRuns
-from orchestrator.statistics.power import Need, Spread, what_is_needed
+from orchestrator.statistics.power import Need, PairedVariance, what_is_needed
 
 EFFECT_SIZE = "Hedges' g of paired seeds"
 """Difference over its standard deviation between seeds, corrected for the number of seeds."""
@@ -114,7 +114,7 @@ class Comparison:
         """What it would take, where nothing is shown; None where that cannot be said."""
         if self.verdict is not Verdict.NOT_SHOWN or self.corrected_p is None:
             return None
-        spread = Spread.of(self.found)
+        spread = PairedVariance.of(self.found)
         return what_is_needed(self.found.mean, spread, self.criterion.own_level)
 
     @property
@@ -124,7 +124,7 @@ class Comparison:
         return found and self.difference < 0
 
 
-def compare(
+def compare_paired(
     variant: VariantRuns,
     reference: VariantRuns,
     counts: Float[np.ndarray, "videos"],

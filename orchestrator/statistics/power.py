@@ -21,7 +21,7 @@ _NEGLIGIBLE = 1e-10
 
 
 @dataclass(frozen=True)
-class Spread:
+class PairedVariance:
     """How a paired difference varies, whatever the number of seeds.
 
     Args:
@@ -35,8 +35,8 @@ class Spread:
     num_videos: int
 
     @classmethod
-    def of(cls, found: CrossedMean) -> "Spread":
-        """Spread as it was found."""
+    def of(cls, found: CrossedMean) -> "PairedVariance":
+        """PairedVariance as it was found."""
         return cls(found.seed_variance, found.video_variance, found.num_videos)
 
     def parts(self, num_seeds: int, seed_ratio: float = 1.0) -> ErrorParts:
@@ -45,7 +45,7 @@ class Spread:
         return ErrorParts(seeds, num_seeds - 1, self.video_variance, self.num_videos - 1)
 
 
-def power(difference: float, spread: Spread, num_seeds: int, level: float) -> float:
+def power(difference: float, spread: PairedVariance, num_seeds: int, level: float) -> float:
     """Probability that a true difference is shown with its sign.
 
     The part of the videos is taken as known, the part of the seeds varies as chi-square does.
@@ -83,7 +83,7 @@ class Need:
 
 
 def what_is_needed(
-    difference: float, spread: Spread, level: float, at_power: float = STATED_POWER
+    difference: float, spread: PairedVariance, level: float, at_power: float = STATED_POWER
 ) -> Need:
     """Seeds, or else videos, with which a true difference of that size is shown at that power."""
     if not difference:
@@ -99,7 +99,7 @@ def what_is_needed(
 
 
 def _seeds_from(
-    fewest: int, difference: float, spread: Spread, level: float, at_power: float
+    fewest: int, difference: float, spread: PairedVariance, level: float, at_power: float
 ) -> int | None:
     """The smallest number of seeds that suffices, at least `fewest`, by steps that double."""
 

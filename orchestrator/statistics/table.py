@@ -12,7 +12,7 @@ from orchestrator.statistics.comparison import (
     Contrast,
     Criterion,
     Verdict,
-    compare,
+    compare_paired,
     judged,
 )
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
@@ -55,7 +55,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Table:
+class ComparisonTable:
     """All variants and comparisons, with verdicts that hold together.
 
     Args:
@@ -91,7 +91,7 @@ def make_table(
     level: float = LEVEL,
     race: Race | None = None,
     extension: Extension | None = None,
-) -> Table:
+) -> ComparisonTable:
     """Summaries and comparisons of some variants.
 
     Args:
@@ -113,11 +113,11 @@ def make_table(
         pair = by_name[contrast.variant], by_name[contrast.reference]
         asked = min(one.num_asked for one in pair)
         criterion = Criterion(level, len(unique), _share(asked, race, extension))
-        found.append(compare(*pair, counts, criterion))
+        found.append(compare_paired(*pair, counts, criterion))
     corrected = holm([one.corrected_p for one in found])
     verdicts = tuple(judged(one, p_value) for one, p_value in zip(found, corrected, strict=True))
     summaries = tuple(_summary(one, counts, level) for one in runs)
-    return Table(summaries, verdicts, level, race, extension)
+    return ComparisonTable(summaries, verdicts, level, race, extension)
 
 
 def _share(asked: int, race: Race | None, extension: Extension | None) -> float:
@@ -168,7 +168,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def standing_of(
-    runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: Table
+    runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: ComparisonTable
 ) -> Standing:
     """Who is beaten and which differences are open in a table of a race.
 
@@ -193,18 +193,21 @@ def standing_of(
 
 
 def _is_below(
-    variant: VariantRuns, best: VariantRuns, counts: Float[np.ndarray, "videos"], table: Table
+    variant: VariantRuns,
+    best: VariantRuns,
+    counts: Float[np.ndarray, "videos"],
+    table: ComparisonTable,
 ) -> bool:
     """Whether the interval of the difference to the best leaves 0 out."""
     if variant is best or table.race is None:
         return False
     share = table.race.share(min(variant.num_asked, best.num_asked))
     criterion = Criterion(table.level, max(1, len(table.comparisons)), share)
-    return compare(variant, best, counts, criterion).is_below
+    return compare_paired(variant, best, counts, criterion).is_below
 
 
 def seeds_of_next_look(
-    runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: Table
+    runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: ComparisonTable
 ) -> dict[str, int]:
     """Seeds that variants are to have at the next look of a race, for those that get more.
 

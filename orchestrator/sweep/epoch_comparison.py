@@ -53,7 +53,7 @@ TOLERANCE = Tolerance()
 
 
 @dataclass(frozen=True)
-class Difference:
+class EpochDifference:
     """A metric with two values; None: that run did not report it."""
 
     metric: str
@@ -81,8 +81,8 @@ class EpochComparison:
 
     epoch: int
     num_compared: int
-    unequal: tuple[Difference, ...]
-    too_far: tuple[Difference, ...]
+    unequal: tuple[EpochDifference, ...]
+    too_far: tuple[EpochDifference, ...]
 
 
 def compare_epoch(
@@ -106,11 +106,11 @@ def compare_epoch(
     return EpochComparison(then.epoch, len(compared), found, too_far)
 
 
-def _difference(name: str, then: Mapping[str, float], now: Mapping[str, float]) -> Difference:
-    return Difference(name, then.get(name), now.get(name))
+def _difference(name: str, then: Mapping[str, float], now: Mapping[str, float]) -> EpochDifference:
+    return EpochDifference(name, then.get(name), now.get(name))
 
 
-def _is_close(epoch: int, one: Difference) -> bool:
+def _is_close(epoch: int, one: EpochDifference) -> bool:
     if one.then is None or one.now is None:
         return False
     return TOLERANCE.allows(epoch, one.metric, one.then, one.now)

@@ -15,7 +15,7 @@ from orchestrator.study.confirmation import crowned
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.sweep.places import Places
+from orchestrator.sweep.locations import SweepLocations
 from orchestrator.tracking.lookup import VersionOrigin, registered_versions
 
 _FEWEST_KEPT = 3
@@ -95,7 +95,9 @@ def free_checkpoints(
     StudyReader.open(study_url(home), sweep)
     with locked_home(home):
         study = StudyReader.open(study_url(home), sweep)
-        places = Places.recalled(study.attributes.get("places", {}), home, None, tracking_uri)
+        places = SweepLocations.recalled(
+            study.attributes.get("places", {}), home, None, tracking_uri
+        )
         versions = registered_versions(places.tracking, sweep, home)
         best = _best(study, keep or _kept_by_default(study, home))
         trials = study.summaries()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import (
-    PlaceError,
+    LocationError,
     RegistryError,
     SweepExistsError,
     SweepNotFoundError,
@@ -33,18 +33,18 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import SCORING_FAILED, Scores, scored, why_unscored
 from orchestrator.study.trial import TrialSummary
-from orchestrator.sweep.places import Places, claim
+from orchestrator.sweep.locations import SweepLocations, claim
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.run import ExecutorName, SweepResult, run_sweep
 from orchestrator.tracking.events import Told
-from orchestrator.tracking.model_version import Candidate, SweepOrigin
+from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from orchestrator.tracking.registry import RegisteredVersion, register_champion
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender
 from orchestrator.tracking.view import SPEC_FILE
 from prvr_model.files.folder import uri_below
 
-__all__ = ["Drive", "LaunchResult", "Places", "drive", "launch", "outbox_path"]
+__all__ = ["Drive", "LaunchResult", "SweepLocations", "drive", "launch", "outbox_path"]
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
@@ -83,7 +83,7 @@ class LaunchResult:
 
 def launch(
     spec: SweepSpec,
-    places: Places,
+    places: SweepLocations,
     progress: Progress,
     executor: ExecutorName = "tune",
     address: str | None = None,
@@ -101,7 +101,7 @@ def launch(
         ClusterError: Nothing answers at the address.
         SweepExistsError: There is a sweep of this name in the home.
         HomeLockedError: Another driver runs a sweep in the home.
-        PlaceError: Home or storage cannot be written, or a node of the cluster lacks them.
+        LocationError: Home or storage cannot be written, or a node of the cluster lacks them.
         DataError: The data is missing or damaged.
     """
     _refuse_existing(spec, places.home)
@@ -126,7 +126,7 @@ class Drive:
     """
 
     spec: SweepSpec
-    places: Places
+    places: SweepLocations
     store: "FeatureStore"
     outbox: Outbox
     executor: ExecutorName
@@ -143,7 +143,7 @@ def drive(sweep: Drive, progress: Progress) -> LaunchResult:
     """Run a sweep's trials, bring them to MLflow and register the best; the home is locked.
 
     Raises:
-        PlaceError: The storage cannot be written, or a node of the cluster lacks it.
+        LocationError: The storage cannot be written, or a node of the cluster lacks it.
     """
     spec, places, store, outbox = sweep.spec, sweep.places, sweep.store, sweep.outbox
     sender = None
@@ -233,7 +233,7 @@ def _advice(there: StudyReader, spec: SweepSpec, home: Path) -> str:
     )
 
 
-def _keep_spec(spec: SweepSpec, places: Places, sweep_id: str) -> None:
+def _keep_spec(spec: SweepSpec, places: SweepLocations, sweep_id: str) -> None:
     """Claim the folder of the trials and write the spec there, which shows that it can be done."""
     from prvr_model.files.folder import Folder, StorageError
 
@@ -242,7 +242,7 @@ def _keep_spec(spec: SweepSpec, places: Places, sweep_id: str) -> None:
         claim(folder, sweep_id, places.home)
         folder.write_bytes(SPEC_FILE, spec.dump_yaml().encode())
     except StorageError as error:
-        raise PlaceError(f"cannot use the storage for trials (--storage): {error}") from error
+        raise LocationError(f"cannot use the storage for trials (--storage): {error}") from error
 
 
 def ready_cluster(
@@ -261,7 +261,7 @@ def ready_cluster(
 
     Raises:
         ClusterError: Nothing answers at the address, or no worker came in time.
-        PlaceError: A node lacks the storage or the data, or nodes to come would.
+        LocationError: A node lacks the storage or the data, or nodes to come would.
     """
     data = SharedData.of(trial_store(spec.data, store), store.manifest)
     with marked_places(data, storage) as shared, attached_cluster(address) as cluster:
@@ -282,7 +282,7 @@ def ready_cluster(
 
 def _finish(
     spec: SweepSpec,
-    places: Places,
+    places: SweepLocations,
     store: "FeatureStore",
     outbox: Outbox,
     sender: MlflowSender,
@@ -319,7 +319,9 @@ def _metrics_of(scores: Scores, trials: Sequence[TrialSummary]) -> dict[str, flo
     return dict(score.metrics) if score else None
 
 
-def _candidate(trial: TrialSummary, scores: Scores, untested: str, folder: Path) -> Candidate:
+def _candidate(
+    trial: TrialSummary, scores: Scores, untested: str, folder: Path
+) -> VersionCandidate:
     """Export a trial's best epoch."""
     from prvr_model.files.folder import Folder
     from prvr_model.network.model_file import export_model
@@ -329,7 +331,7 @@ def _candidate(trial: TrialSummary, scores: Scores, untested: str, folder: Path)
     export = folder / f"{trial.number:05d}"
     export_model(Folder.open(trial.folder), export)
     score = scores.get(trial.number)
-    return Candidate(
+    return VersionCandidate(
         trial.number,
         trial.key,
         trial.value,
@@ -342,11 +344,11 @@ def _candidate(trial: TrialSummary, scores: Scores, untested: str, folder: Path)
 
 def _register(
     spec: SweepSpec,
-    places: Places,
+    places: SweepLocations,
     store: "FeatureStore",
     outbox: Outbox,
     unregistered: LaunchResult,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[VersionCandidate],
 ) -> LaunchResult:
     manifest = store.manifest
     origin = SweepOrigin(

@@ -21,7 +21,7 @@ from orchestrator.study.samplers import build_sampler, sampler_record
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.launch import Drive, LaunchResult, drive
-from orchestrator.sweep.places import Places
+from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.rounds import missing_runs
 from orchestrator.sweep.run import ExecutorName
@@ -71,7 +71,7 @@ class Resumed:
 
     result: LaunchResult
     spec: SweepSpec
-    places: Places
+    places: SweepLocations
 
 
 def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None]) -> Resumed:
@@ -86,7 +86,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
         SweepNotFoundError: There is no such sweep.
         ResumeError: It cannot go on, or not in this way.
         HomeLockedError: Another driver runs a sweep in the home.
-        PlaceError: Home or storage cannot be written, or MLflow's address is not known.
+        LocationError: Home or storage cannot be written, or MLflow's address is not known.
         DataError: The data is missing, damaged, or not what the sweep was launched on.
     """
     url = study_url(request.home)
@@ -96,7 +96,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
         kept = _kept(there, request.home)
         before = read_spec(kept["spec_yaml"], source=f"sweep {request.sweep}")
         spec = _extended(before, request, kept)
-        places = Places.recalled(
+        places = SweepLocations.recalled(
             kept["places"], request.home, request.storage, request.tracking_uri
         )
         store = _same_data(spec, request.home, kept["data_fingerprint"], say)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.base.errors import PlaceError
+from orchestrator.base.errors import LocationError
 from orchestrator.base.home import home_option
 from orchestrator.base.machine import code_version, hardware, package_versions
 from orchestrator.base.our_code import TRAIN_TRIAL
@@ -112,7 +112,7 @@ def run_sweep(
         SweepExistsError: There is a sweep of this name, and it is not to go on.
         SweepNotFoundError: There is none to go on with.
         SpecError: A trial asks for more than there is; the sweep is not started.
-        PlaceError: The storage cannot be used any more; unfinished trials stay unfinished.
+        LocationError: The storage cannot be used any more; unfinished trials stay unfinished.
     """
     shown = progress or SilentProgress()
     safe = SafeSink(sink, shown.warn)
@@ -216,7 +216,7 @@ def _run(
         with Interruption().listening() as interruption:
             runner.run(driver, concurrency, interruption)
         if driver.broken_storage is not None:
-            raise PlaceError(
+            raise LocationError(
                 f"the storage of the trials' folders cannot be used: {driver.broken_storage}; "
                 "unfinished trials go on from their last checkpoints once it can: `prvr-sweep "
                 f"resume {study.name}{home_option(home)}`"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from orchestrator.base.errors import ClusterError, PlaceError
+from orchestrator.base.errors import ClusterError, LocationError
 from orchestrator.base.machine import VERSION_FILE, code_version
 from orchestrator.base.our_code import COMMAND_LINE, PACKAGES, ROOT
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.cluster.job_server import Job, JobServer
 
 # The working directory of a job goes when it ends, so the home must lie elsewhere.
-DEFAULT_HOME = "~/prvr-runs"
+REMOTE_HOME = "~/prvr-runs"
 
 # 48 bits: whoever meets two sweeps of one name and one digest has sent millions.
 _DIGEST_DIGITS = 12
@@ -42,7 +42,7 @@ _PROGRESS = re.compile(r"^\d+/\d+ trials \| ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class RemotePlaces:
+class RemoteLocations:
     """Where a sweep keeps things, as seen from the cluster's head.
 
     Args:
@@ -51,7 +51,7 @@ class RemotePlaces:
         tracking_uri: Of MLflow; None: what PRVR_TRACKING_URI says there, or the home's database.
     """
 
-    home: str = DEFAULT_HOME
+    home: str = REMOTE_HOME
     storage: str | None = None
     tracking_uri: str | None = None
 
@@ -72,14 +72,16 @@ class Submitted:
 
     address: str
     sweep: str
-    places: RemotePlaces
+    places: RemoteLocations
     job: "Job"
     is_new: bool
     earlier: tuple["Job", ...]
     has_begun: bool
 
 
-def submit(address: str, spec: SweepSpec, places: RemotePlaces, as_json: bool = False) -> Submitted:
+def submit(
+    address: str, spec: SweepSpec, places: RemoteLocations, as_json: bool = False
+) -> Submitted:
     """Send a sweep, unless it is there already.
 
     Args:
@@ -90,7 +92,7 @@ def submit(address: str, spec: SweepSpec, places: RemotePlaces, as_json: bool = 
 
     Raises:
         ClusterError: The address is of no use, nothing answers there, or it refuses.
-        PlaceError: A place is relative to this machine, or holds a password.
+        LocationError: A place is relative to this machine, or holds a password.
         TrackingError: MLflow cannot use the tracking URI.
     """
     url = _checked_address(address)
@@ -110,14 +112,14 @@ def submit(address: str, spec: SweepSpec, places: RemotePlaces, as_json: bool = 
     return Submitted(url, spec.name, places, job, is_new, tuple(earlier), begun)
 
 
-def submission_id(spec: SweepSpec, places: RemotePlaces) -> str:
+def submission_id(spec: SweepSpec, places: RemoteLocations) -> str:
     """The same for the same sweep in the same places, e.g. `prvr-cbva-0123456789ab`."""
     content = [spec.dump_yaml(), places.home, places.storage, places.tracking_uri]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_DIGEST_DIGITS]
     return f"prvr-{spec.name}-{digest}"
 
 
-def job_command(places: RemotePlaces, as_json: bool = False) -> str:
+def job_command(places: RemoteLocations, as_json: bool = False) -> str:
     """What the head's shell runs in the unpacked package."""
     options = [f"--home {_quoted_home(places.home)}"]
     if places.storage is not None:
@@ -149,7 +151,7 @@ def _found_or_sent(
     server: "JobServer",
     identity: str,
     spec: SweepSpec,
-    places: RemotePlaces,
+    places: RemoteLocations,
     as_json: bool,
     folder: Path,
 ) -> tuple["Job", bool]:
@@ -225,16 +227,16 @@ def _split(address: str) -> SplitResult | None:
     return url
 
 
-def _check_places(places: RemotePlaces) -> None:
+def _check_places(places: RemoteLocations) -> None:
     if not places.home.startswith(("/", "~/")):
-        raise PlaceError(
+        raise LocationError(
             f"found --home {places.home!r}, a path relative to this machine; allowed with "
             "--submit: an absolute path on the cluster's head, or '~/...' there (quoted); default: "
-            f"{DEFAULT_HOME}"
+            f"{REMOTE_HOME}"
         )
     storage = places.storage
     if storage is not None and not storage.startswith("/") and "://" not in storage:
-        raise PlaceError(
+        raise LocationError(
             f"found --storage {storage!r}, a path relative to this machine; allowed with --submit: "
             "an absolute path that is the same on all nodes of the cluster, or a URI such as "
             "s3://bucket/runs"
@@ -245,7 +247,7 @@ def _check_places(places: RemotePlaces) -> None:
         ("--tracking-uri", "PRVR_TRACKING_URI", places.tracking_uri),
     ):
         if uri is not None and _has_password(uri):
-            raise PlaceError(
+            raise LocationError(
                 f"{option} holds a password, and the command of a job is shown in the cluster's "
                 f"dashboard and logs; set {name} in the head's environment instead, and leave "
                 f"{option} out"

@@ -9,7 +9,7 @@ from orchestrator.base.home import locked_home
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
-from orchestrator.sweep.places import Places
+from orchestrator.sweep.locations import SweepLocations
 from orchestrator.tracking.outbox_rebuild import whole_outbox
 from orchestrator.tracking.sender import mlflow_sender
 from prvr_model.store.sources import manifest_at
@@ -55,7 +55,7 @@ def sync(
     Raises:
         SweepNotFoundError: There is no such sweep in the home.
         TrackingError: Its outbox is lost, and the study does not know what it was called.
-        PlaceError: MLflow's address has a password, which was not kept.
+        LocationError: MLflow's address has a password, which was not kept.
         HomeLockedError: A sweep runs in the home, and sends by itself.
         DataError: Its data, which names the experiment, is gone.
     """
@@ -65,7 +65,7 @@ def sync(
     with locked_home(home):
         study = StudyReader.open(study_url(home), sweep)
         kept = study.attributes.get("places", {})
-        store = Places.recalled(kept, home, None, tracking_uri).tracking
+        store = SweepLocations.recalled(kept, home, None, tracking_uri).tracking
         outbox = whole_outbox(path, study, home, warn)
         sender = mlflow_sender(outbox, store, data_set, warn)
         sender.start()

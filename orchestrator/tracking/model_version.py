@@ -53,7 +53,7 @@ class SweepOrigin:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class VersionCandidate:
     """A complete trial to be registered.
 
     Args:
@@ -91,7 +91,7 @@ class Version(Protocol):
         """Tags, see `version_tags`."""
 
 
-def version_tags(origin: SweepOrigin, candidate: Candidate) -> dict[str, str]:
+def version_tags(origin: SweepOrigin, candidate: VersionCandidate) -> dict[str, str]:
     """Tags of a version: where it comes from, and what its value can be compared by."""
     test = _NO_TEST if candidate.test is None else json.dumps(_fused(candidate.test))
     return {
@@ -108,7 +108,7 @@ def version_tags(origin: SweepOrigin, candidate: Candidate) -> dict[str, str]:
     }
 
 
-def describe(origin: SweepOrigin, candidate: Candidate) -> str:
+def describe(origin: SweepOrigin, candidate: VersionCandidate) -> str:
     """A version in a sentence."""
     text = (
         f"Trial {candidate.number} of sweep {origin.sweep}: {origin.metric} "
@@ -125,7 +125,7 @@ def _fused(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if "/" not in name}
 
 
-def compare(version: Version, champion: Version) -> tuple[Alias, str]:
+def compare_with_champion(version: Version, champion: Version) -> tuple[Alias, str]:
     """The alias of a version beside the champion, and why, in a sentence."""
     unlike = _unlike(version, champion)
     name = f"version {champion.version}"

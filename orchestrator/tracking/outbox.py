@@ -139,7 +139,7 @@ def identity_of(path: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Batch:
+class EventBatch:
     """Events read at once; `end` is the position behind them, `start` the one before."""
 
     events: tuple[dict[str, Any], ...]
@@ -168,11 +168,11 @@ class OutboxReader:
         """Whether everything that is on the disk was read and committed."""
         return self.position >= self._outbox.size_bytes
 
-    def read(self, limit: int) -> Batch:
+    def read(self, limit: int) -> EventBatch:
         """The next events, at most `limit` of them, from the committed position on."""
         return read_events(self._outbox.path, self.position, self._outbox.size_bytes, limit)
 
-    def before(self) -> Batch:
+    def before(self) -> EventBatch:
         """All events before the committed position."""
         return read_events(self._outbox.path, 0, self.position, None)
 
@@ -197,7 +197,7 @@ class OutboxReader:
         return position if known and position <= self._outbox.size_bytes else 0
 
 
-def read_events(path: Path, start: int, stop: int, limit: int | None) -> Batch:
+def read_events(path: Path, start: int, stop: int, limit: int | None) -> EventBatch:
     """Events of the lines between two positions; lines that are not JSON objects are passed over.
 
     Args:
@@ -220,7 +220,7 @@ def read_events(path: Path, start: int, stop: int, limit: int | None) -> Batch:
             lines += 1
             if not line:
                 break
-    return Batch(tuple(events), start, end)
+    return EventBatch(tuple(events), start, end)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """The model registry: versions of a data set's model, and which of them is the champion.
 
-MLflow has no compare-and-set: one process registers or promotes at a time.
+MLflow has no compare_with_champion-and-set: one process registers or promotes at a time.
 """
 
 import tempfile
@@ -16,9 +16,9 @@ from orchestrator.tracking.model_version import (
     CHAMPION,
     TEST_TAG,
     Alias,
-    Candidate,
     SweepOrigin,
-    compare,
+    VersionCandidate,
+    compare_with_champion,
     describe,
     version_tags,
 )
@@ -63,7 +63,7 @@ class Promotion:
 
 
 def register_champion(
-    store: TrackingStore, origin: SweepOrigin, candidates: Sequence[Candidate]
+    store: TrackingStore, origin: SweepOrigin, candidates: Sequence[VersionCandidate]
 ) -> tuple[RegisteredVersion, ...]:
     """Register a sweep's best trials, and let the champion be the best fair one.
 
@@ -131,7 +131,7 @@ class _Registry:
         self._model = model
 
     def register(
-        self, origin: SweepOrigin, candidate: Candidate, before: Set[str]
+        self, origin: SweepOrigin, candidate: VersionCandidate, before: Set[str]
     ) -> RegisteredVersion:
         """Version of a trial, made if it is missing, with its alias decided.
 
@@ -153,7 +153,7 @@ class _Registry:
         )
 
     def _add_score(
-        self, version: "ModelVersion", origin: SweepOrigin, candidate: Candidate
+        self, version: "ModelVersion", origin: SweepOrigin, candidate: VersionCandidate
     ) -> None:
         """Say what a version scores that could not be scored when it was made."""
         tags = version_tags(origin, candidate)
@@ -188,7 +188,7 @@ class _Registry:
         if champion is not None and str(champion.version) in before:
             alias, reason = CANDIDATE, f"version {champion.version} of the same sweep is before it"
         elif champion is not None and not _is_same(champion, version):
-            alias, reason = compare(version, champion)
+            alias, reason = compare_with_champion(version, champion)
         if alias == CANDIDATE and self._is_candidate(before):
             alias = None
         if alias is not None:
@@ -263,7 +263,7 @@ class _Registry:
             raise RegistryError(f"{self._model} has no version {version!r}; versions: {there}")
         return versions[version]
 
-    def _create(self, origin: SweepOrigin, candidate: Candidate) -> "ModelVersion":
+    def _create(self, origin: SweepOrigin, candidate: VersionCandidate) -> "ModelVersion":
         run = self._run(origin, candidate)
         logged = self._log_model(origin, candidate, run)
         version = self._client.create_model_version(
@@ -277,7 +277,9 @@ class _Registry:
         )
         return self._client.get_model_version(self._model, version.version)
 
-    def _log_model(self, origin: SweepOrigin, candidate: Candidate, run: "Run") -> "LoggedModel":
+    def _log_model(
+        self, origin: SweepOrigin, candidate: VersionCandidate, run: "Run"
+    ) -> "LoggedModel":
         from orchestrator.tracking.packaging import save_model
 
         logged = self._client.create_logged_model(
@@ -292,7 +294,7 @@ class _Registry:
         self._client.finalize_logged_model(logged.model_id, "READY")
         return logged
 
-    def _run(self, origin: SweepOrigin, candidate: Candidate) -> "Run":
+    def _run(self, origin: SweepOrigin, candidate: VersionCandidate) -> "Run":
         experiment = self._client.get_experiment_by_name(experiment_name(origin.data_set))
         wanted = (
             f"tags.`{SWEEP_ID_TAG}` = '{origin.sweep_id}' "

@@ -41,7 +41,7 @@ FAILURE_TAG = "prvr.failure"
 BEST_TRIAL_TAG = "prvr.best_trial"
 # What a user looks for by hand; short, as MLflow's search box is.
 VARIANT_TAG = "variant"
-PROTOCOL_TAG = "protocol"
+RUN_PROTOCOL_TAG = "protocol"
 MOVES_TAG = "moves"
 _ORIGIN_TAGS = (VARIANT_TAG, "block", "confirms", "taken_from")
 _SHORT_SEED_TAG = "seed"
@@ -198,8 +198,8 @@ class SweepView:
         if trial.seed is not None:
             change.tags |= {SEED_TAG: str(trial.seed), _SHORT_SEED_TAG: str(trial.seed)}
         change.tags |= _texts({one: event[one] for one in _ORIGIN_TAGS if one in event})
-        if PROTOCOL_TAG in self._labels:
-            change.tags[PROTOCOL_TAG] = self._labels[PROTOCOL_TAG]
+        if RUN_PROTOCOL_TAG in self._labels:
+            change.tags[RUN_PROTOCOL_TAG] = self._labels[RUN_PROTOCOL_TAG]
         if trial.state == "running":
             change.status = "RUNNING"
             change.end_ms = None

@@ -12,7 +12,7 @@ from torch import Tensor
 from prvr_model.inputs.buffers import ReusedMemory
 from prvr_model.inputs.prepared_split import PreparedSplit
 from prvr_model.inputs.threads import in_parts
-from prvr_model.process_group import ALONE, Shards, Spread, Workers
+from prvr_model.process_group import ALONE, BatchShards, Shards, Workers
 
 # Tells apart the streams of random numbers that one seed gives.
 _ORDER_STREAM, _NEGATIVES_STREAM, _DROPOUT_STREAM, _WEIGHTS_STREAM = range(4)
@@ -48,12 +48,12 @@ class Batch:
     tokens_valid: Bool[Tensor, "captions length"]
     teacher: Float[Tensor, "all_captions text_dim"]
     video_of_caption: Int[Tensor, "all_captions"]
-    given_spread: Spread | None = None
+    given_spread: BatchShards | None = None
 
     @property
-    def spread(self) -> Spread:
+    def spread(self) -> BatchShards:
         """How the global batch is spread over workers."""
-        alone = Spread(Shards((len(self.frames),)), Shards((len(self.tokens),)))
+        alone = BatchShards(Shards((len(self.frames),)), Shards((len(self.tokens),)))
         return self.given_spread or alone
 
     def to(self, device: torch.device) -> "Batch":
@@ -164,11 +164,11 @@ def make_batch(
     return Batch(**tensors, given_spread=spread)
 
 
-def _spread(num_captions: Int[np.ndarray, "batch"], workers: Workers) -> Spread:
+def _spread(num_captions: Int[np.ndarray, "batch"], workers: Workers) -> BatchShards:
     """Even shards of the videos, given each one's number of captions."""
     videos = Shards.even(len(num_captions), workers.size)
     rows = (videos.rows(worker) for worker in range(workers.size))
-    return Spread(videos, Shards(tuple(int(num_captions[part].sum()) for part in rows)))
+    return BatchShards(videos, Shards(tuple(int(num_captions[part].sum()) for part in rows)))
 
 
 def pad_tokens(

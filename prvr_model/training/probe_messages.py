@@ -52,4 +52,4 @@ class ProbeResult(Section):
 
 
 # To import torch, start CUDA, write the made-up data and build the model, on a busy machine.
-START_LIMIT_S = 90.0
+PROBE_START_LIMIT_S = 90.0

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from orchestrator.base.errors import ClusterError, PlaceError, SpecError
+from orchestrator.base.errors import ClusterError, LocationError, SpecError
 from orchestrator.base.machine import network_file_system
 from orchestrator.cluster import autoscaler
 from orchestrator.cluster import node_check as shared_places
 from orchestrator.cluster.capacity import Node, RunningCluster
 from orchestrator.cluster.client import Cluster
-from orchestrator.cluster.node_check import SharedPlaces
+from orchestrator.cluster.node_check import SharedLocations
 from orchestrator.sweep import launch
 from orchestrator.sweep.launch import ready_cluster
 from prvr_model.store.reader import FeatureStore
@@ -43,7 +43,7 @@ class Growing:
         self.asked.append(bundle)
         self.nodes.append(WORKER)
 
-    def check_places(self, places: SharedPlaces) -> list[str]:
+    def check_places(self, places: SharedLocations) -> list[str]:
         self.asked.append(places.storage)
         return self.lacking
 
@@ -140,7 +140,7 @@ def test_the_disk_of_the_head_is_refused(
 ) -> None:
     own = shared.parent
     cluster = Growing(HEAD)
-    with pytest.raises(PlaceError) as caught:
+    with pytest.raises(LocationError) as caught:
         ready(cluster, store, own, monkeypatch)
     first, data, storage, last = str(caught.value).split("\n")
     assert first == (
@@ -155,7 +155,7 @@ def test_the_disk_of_the_head_is_refused(
     assert "(min_workers: 1 in the cluster's file)" in last
     assert cluster.asked == []
     assert list(own.iterdir()) == [shared]
-    with pytest.raises(PlaceError) as caught:
+    with pytest.raises(LocationError) as caught:
         ready(cluster, store, shared, monkeypatch)
     assert "storage:" not in str(caught.value)
 

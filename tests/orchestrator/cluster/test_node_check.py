@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.base.errors import PlaceError
+from orchestrator.base.errors import LocationError
 from orchestrator.cluster import node_check as shared_places
 from orchestrator.cluster.node_check import Look, SharedData, look_here, marked_places
 from prvr_model.store.reader import FeatureStore
@@ -103,7 +103,7 @@ def test_a_storage_that_the_driver_cannot_write(store: FeatureStore, tmp_path: P
     (tmp_path / "file").touch()
     place = str(tmp_path / "file" / "below")
     with (
-        pytest.raises(PlaceError, match="cannot use the storage for trials"),
+        pytest.raises(LocationError, match="cannot use the storage for trials"),
         marked_places(data_of(store), place),
     ):
         pass

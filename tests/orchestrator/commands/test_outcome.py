@@ -7,7 +7,7 @@ import pytest
 from orchestrator.commands.outcome import show
 from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.launch import LaunchResult
-from orchestrator.sweep.places import Places
+from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.run import SweepResult
 from orchestrator.tracking.registry import RegisteredVersion
 from orchestrator.tracking.store import TrackingStore
@@ -31,7 +31,7 @@ def warning(
     sweep = SweepResult("small", "sqlite://", str(home), {}, best, False, ())
     problem = "it cannot be reached"
     result = LaunchResult(sweep, registered, test, problem, is_unscored=is_unscored)
-    places = Places(home, None, TrackingStore.of(uri, home))
+    places = SweepLocations(home, None, TrackingStore.of(uri, home))
     assert show(result, places, small_spec(*overrides), as_json=False) == 1
     return capsys.readouterr().err
 

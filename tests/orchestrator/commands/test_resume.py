@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.base.home import locked_home
-from orchestrator.sweep.places import Places
+from orchestrator.sweep.locations import SweepLocations
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.store import TrackingStore
 from tests.orchestrator.command_line import TINY_SPACE, Done, prvr
@@ -169,8 +169,8 @@ def test_a_lost_outbox_is_made_again_from_the_study(folder: Path) -> None:
 
 def test_passwords_are_not_kept_and_asked_for_again(tmp_path: Path) -> None:
     uri = "postgresql://me:secret@host/mlflow"
-    kept = Places(tmp_path, None, TrackingStore.of(uri, tmp_path)).remembered()
+    kept = SweepLocations(tmp_path, None, TrackingStore.of(uri, tmp_path)).remembered()
     assert "secret" not in json.dumps(kept)
     with pytest.raises(Exception, match="give it again"):
-        Places.recalled(kept, tmp_path, None, None)
-    assert Places.recalled(kept, tmp_path, None, uri).tracking.uri == uri
+        SweepLocations.recalled(kept, tmp_path, None, None)
+    assert SweepLocations.recalled(kept, tmp_path, None, uri).tracking.uri == uri

@@ -136,7 +136,7 @@ class TestLongRuns:
         source = RecordingSource([8])
         executor = run("rising", source, start_limit_s=8)
         cause = source.causes[8]
-        assert cause.kind == "NoPlaceError"
+        assert cause.kind == "NoSlotError"
         assert "2 workers with 1 CPU each found no place within 8 s" in cause.message
         assert executor.occupied == {}
         assert executor.groups == []

@@ -58,7 +58,7 @@ def ended_run(patch: pytest.MonkeyPatch, begins: bool) -> ddp_host._GroupRun:
     return run
 
 
-@pytest.mark.parametrize(("begins", "kind"), [(False, "NoPlaceError"), (True, "PlaceLostError")])
+@pytest.mark.parametrize(("begins", "kind"), [(False, "NoSlotError"), (True, "SlotLostError")])
 def test_who_had_begun_lost_its_place_and_others_never_had_one(
     begins: bool, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +74,7 @@ def test_workers_ask_for_memory_as_well(tmp_path: Path) -> None:
     trainer = GroupTrainer(GroupJob("key", "", "", shape, tmp_path, None))
     assert trainer.scaling_config.resources_per_worker == shape.bundle
     assert trainer.scaling_config.use_gpu
-    assert "with 3 CPUs, 1 GPU and 1.0 GiB of memory each" in str(shape.no_place())
+    assert "with 3 CPUs, 1 GPU and 1.0 GiB of memory each" in str(shape.no_slot())
 
 
 def test_nobody_trains_before_all_have_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ def cause(kind: str) -> FailureCause:
     return FailureCause(kind, "gone", "")
 
 
-@pytest.mark.parametrize("kind", ["NonFiniteError", "ValueError", "NoPlaceError", "UnknownError"])
+@pytest.mark.parametrize("kind", ["NonFiniteError", "ValueError", "NoSlotError", "UnknownError"])
 def test_who_raised_an_error_or_never_had_a_place_has_failed(kind: str) -> None:
     lost = LostTrials()
     assert not lost.take_back(request(1), cause(kind))
@@ -44,22 +44,22 @@ def test_leaving_a_node_is_no_loss() -> None:
 def test_who_had_a_place_before_looks_for_another() -> None:
     lost = LostTrials(max_losses=1)
     lost.reported(1, epoch=1)
-    assert lost.take_back(request(1), cause("NoPlaceError"))
-    assert not lost.take_back(request(1), cause("NoPlaceError"))
+    assert lost.take_back(request(1), cause("NoSlotError"))
+    assert not lost.take_back(request(1), cause("NoSlotError"))
 
 
 @pytest.mark.parametrize(
-    "kind", ["PlaceLostError", "NodeDiedError", "NodeLeavingError", "StorageError"]
+    "kind", ["SlotLostError", "NodeDiedError", "NodeLeavingError", "StorageError"]
 )
 def test_who_lost_its_place_before_an_epoch_looks_for_another(kind: str) -> None:
     lost = LostTrials(max_losses=2)
     assert lost.take_back(request(1), cause(kind))
-    assert lost.take_back(request(1), cause("NoPlaceError"))
+    assert lost.take_back(request(1), cause("NoSlotError"))
 
 
 def test_who_ran_and_was_put_back_had_a_place() -> None:
     lost = LostTrials()
-    lost.put_back(request(1), cause("PlaceLostError"))
-    lost.put_back(request(2), cause("NoPlaceError"))
-    assert lost.take_back(request(1), cause("NoPlaceError"))
-    assert not lost.take_back(request(2), cause("NoPlaceError"))
+    lost.put_back(request(1), cause("SlotLostError"))
+    lost.put_back(request(2), cause("NoSlotError"))
+    assert lost.take_back(request(1), cause("NoSlotError"))
+    assert not lost.take_back(request(2), cause("NoSlotError"))

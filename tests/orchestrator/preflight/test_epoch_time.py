@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.preflight.epoch_time import (
     EpochTime,
-    Spread,
+    TimeRange,
     measured_epoch,
     probed_time,
     rough_time,
@@ -41,7 +41,7 @@ def stage(videos: int, *steps_s: float, saving_s: float = 0.0) -> ProbeStage:
     )
 
 
-def measured(*stages: ProbeStage, workers: int = 1) -> Spread:
+def measured(*stages: ProbeStage, workers: int = 1) -> TimeRange:
     request = probe_request([settings_of(4)], SIZE, SPEED, workers)
     result = ProbeResult(stages=stages, hardware="x", memory_bytes=1)
     return measured_epoch(SIZE, request, result, workers)
@@ -84,7 +84,7 @@ def test_workers_share_steps_and_evaluation_and_lose_some_of_it() -> None:
 
 
 def test_a_space_has_its_cheap_and_its_dear_half() -> None:
-    time = EpochTime.over_space([4.0, 1.0, 2.0, 3.0], Spread(10, 9, 12), "probe")
+    time = EpochTime.over_space([4.0, 1.0, 2.0, 3.0], TimeRange(10, 9, 12), "probe")
     assert time.mean_s == 25
     assert time.band_s == (9 * 1.5, 12 * 3.5)
     assert time.range_s == (9 * 1, 12 * 4)

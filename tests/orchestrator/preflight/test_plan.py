@@ -13,7 +13,7 @@ from orchestrator.base.errors import ProbeError, SpecError
 from orchestrator.cluster.capacity import MemoryNeed, Node
 from orchestrator.cluster.fitting import pack_or_refuse
 from orchestrator.preflight import plan as plan_module
-from orchestrator.preflight.epoch_time import EpochTime, Spread
+from orchestrator.preflight.epoch_time import EpochTime, TimeRange
 from orchestrator.preflight.estimate import trial_needs
 from orchestrator.preflight.plan import Plan, build_plan, plan_here, shortest_trial_epochs
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -34,7 +34,7 @@ def plan_of(
     packing = pack_or_refuse(trial_needs(spec.resources, memory), [node])
     if seconds is None:
         return build_plan(spec, packing)
-    always = Spread(seconds, seconds, seconds)
+    always = TimeRange(seconds, seconds, seconds)
     return build_plan(spec, packing, EpochTime.over_space([1.0], always, "sizes"))
 
 

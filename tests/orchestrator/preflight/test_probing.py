@@ -36,7 +36,7 @@ def test_an_error_is_said_with_its_class() -> None:
 
 
 def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "START_LIMIT_S", -29.9)
+    monkeypatch.setattr(probing, "PROBE_START_LIMIT_S", -29.9)
     with pytest.raises(ProbeError, match="no answer within 0 s"):
         probe_here(request(limit_s=15.0))
 

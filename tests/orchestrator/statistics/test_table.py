@@ -16,9 +16,9 @@ from orchestrator.statistics.outcomes import (
     recall_outcomes,
     variant_runs,
 )
-from orchestrator.statistics.power import Spread, power, what_is_needed
+from orchestrator.statistics.power import PairedVariance, power, what_is_needed
 from orchestrator.statistics.racing import Extension
-from orchestrator.statistics.table import Table, holm, make_table
+from orchestrator.statistics.table import ComparisonTable, holm, make_table
 from orchestrator.statistics.wording import population_text, verdict_text
 
 COUNTS = np.ones(30)
@@ -30,7 +30,7 @@ def runs(name: str, shift: float, seeds: int, noise: float = 1.0) -> VariantRuns
     return VariantRuns(name, tuple(range(seeds)), totals)
 
 
-def table_of(*all_runs: VariantRuns) -> Table:
+def table_of(*all_runs: VariantRuns) -> ComparisonTable:
     names = [one.name for one in all_runs]
     return make_table(all_runs, COUNTS, contrasts_of(names, with_steps=True))
 
@@ -137,7 +137,7 @@ def test_effect_size_has_no_bias() -> None:
 
 def test_power_is_the_rate_of_a_simulation() -> None:
     generator = np.random.default_rng(4)
-    spread = Spread(1 + 1 / 50, 4 / 50, 50)
+    spread = PairedVariance(1 + 1 / 50, 4 / 50, 50)
 
     def is_shown() -> bool:
         totals = 1.5 + 2 * generator.normal(size=50) + generator.normal(size=(6, 1))
@@ -150,7 +150,7 @@ def test_power_is_the_rate_of_a_simulation() -> None:
 
 @pytest.mark.parametrize("difference", [0.9, 1.5, 4.0])
 def test_needed_seeds_are_the_fewest(difference: float) -> None:
-    spread = Spread(1.0, 0.05, 50)
+    spread = PairedVariance(1.0, 0.05, 50)
     seeds = what_is_needed(difference, spread, 0.01).seeds
     assert seeds is not None
     assert power(difference, spread, seeds, 0.01) >= 0.8
@@ -158,7 +158,7 @@ def test_needed_seeds_are_the_fewest(difference: float) -> None:
 
 
 def test_more_seeds_do_not_help_where_videos_are_too_few() -> None:
-    need = what_is_needed(0.5, Spread(1.0, 1.0, 50), 0.05)
+    need = what_is_needed(0.5, PairedVariance(1.0, 1.0, 50), 0.05)
     assert need.seeds is None
     assert need.videos == pytest.approx(50 * (2.8016 / 0.5) ** 2, rel=1e-3)
 

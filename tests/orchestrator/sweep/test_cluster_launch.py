@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.base.errors import PlaceError
+from orchestrator.base.errors import LocationError
 from orchestrator.cluster.client import attached_cluster
-from orchestrator.cluster.node_check import SharedData, SharedPlaces
+from orchestrator.cluster.node_check import SharedData, SharedLocations
 from orchestrator.tracking.store import settle_mlflow
 from tests.orchestrator.cluster_process import SmallCluster, small_cluster
 from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE
@@ -88,8 +88,8 @@ def test_every_node_says_what_it_does_not_find(
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     data = SharedData(str(tmp_path / "nowhere"), "0" * 64)
-    places = SharedPlaces(data, str(tmp_path), "marker")
-    with attached_cluster(cluster.address) as running, pytest.raises(PlaceError) as caught:
+    places = SharedLocations(data, str(tmp_path), "marker")
+    with attached_cluster(cluster.address) as running, pytest.raises(LocationError) as caught:
         running.check_places(places)
     first, *nodes = str(caught.value).splitlines()
     assert first == "not every node can run trials; nothing was started:"

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from orchestrator import cli
-from orchestrator.base.errors import PlaceError
-from orchestrator.sweep.places import OWNER, claim
+from orchestrator.base.errors import LocationError
+from orchestrator.sweep.locations import OWNER, claim
 from prvr_model.files.folder import Folder
 from tests.orchestrator.command_line import TINY_SPACE
 
@@ -123,5 +123,5 @@ def test_an_owner_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
         assert json.loads(folder.read_bytes(OWNER))["sweep_id"] == "mine"
     # A new sweep of the same home, whose study is gone.
     claim(folder, "again", tmp_path)
-    with pytest.raises(PlaceError):
+    with pytest.raises(LocationError):
         claim(folder, "mine", tmp_path / "other")

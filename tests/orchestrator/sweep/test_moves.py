@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.base.errors import PlaceError
+from orchestrator.base.errors import LocationError
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.interruption import Interruption
 from orchestrator.study.reader import StudyReader
@@ -84,7 +84,7 @@ def test_a_storage_that_is_away_moves_nobody_and_ends_the_sweep_if_it_stays_away
     tmp_path: Path,
 ) -> None:
     progress, spec = Warned(), small_spec("search.trials=4")
-    with pytest.raises(PlaceError, match=r"trials 1: s3://runs: no answer"):
+    with pytest.raises(LocationError, match=r"trials 1: s3://runs: no answer"):
         run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, progress=progress,
                   executor=AwayStorage())  # fmt: skip
     assert progress.lines[0] == ("trial 0 tries again before its first epoch: s3://runs: no answer")

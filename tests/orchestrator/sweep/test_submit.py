@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.base.errors import ClusterError, PlaceError, SpecError, TrackingError
+from orchestrator.base.errors import ClusterError, LocationError, SpecError, TrackingError
 from orchestrator.base.machine import code_version
 from orchestrator.cluster import job_server as client
 from orchestrator.commands.submission_text import follow_commands, render, summary
 from orchestrator.spec.loading import load_spec, read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.sweep.submit import (
-    RemotePlaces,
+    RemoteLocations,
     Submitted,
     job_command,
     submission_id,
@@ -30,7 +30,7 @@ from prvr_model.errors import PrvrError
 from tests.orchestrator.cluster.fake_job_server import FakeJobServer, fake_job_server
 from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE, Done, command, environment
 
-PLACES = RemotePlaces("/srv/home")
+PLACES = RemoteLocations("/srv/home")
 TOKEN = "0123456789abcdef" * 4
 
 
@@ -49,10 +49,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeJobServer]:
         yield running
 
 
-def refusal(url: str, spec: SweepSpec, places: RemotePlaces = PLACES) -> str:
+def refusal(url: str, spec: SweepSpec, places: RemoteLocations = PLACES) -> str:
     with pytest.raises(PrvrError) as caught:
         submit(url, spec, places)
-    assert isinstance(caught.value, ClusterError | PlaceError | TrackingError)
+    assert isinstance(caught.value, ClusterError | LocationError | TrackingError)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
@@ -65,7 +65,7 @@ def test_the_id_follows_from_what_is_sent(spec: SweepSpec) -> None:
     others = {
         submission_id(read_spec(TINY_SPACE, ["search.seed=2"]), PLACES),
         submission_id(read_spec(TINY_SPACE, ["name=other"]), PLACES),
-        submission_id(spec, RemotePlaces()),
+        submission_id(spec, RemoteLocations()),
         submission_id(spec, replace(PLACES, storage="s3://bucket/runs")),
         submission_id(spec, replace(PLACES, tracking_uri="http://mlflow:5000")),
     }
@@ -236,16 +236,16 @@ def test_a_token_never_goes_over_the_network_as_text(
 
 def test_places_of_this_machine(spec: SweepSpec) -> None:
     url = "http://127.0.0.1:1"
-    assert refusal(url, spec, RemotePlaces("runs")).startswith(
+    assert refusal(url, spec, RemoteLocations("runs")).startswith(
         "found --home 'runs', a path relative to this machine; allowed with --submit: an absolute "
     )
-    assert refusal(url, spec, RemotePlaces(storage="runs")).startswith(
+    assert refusal(url, spec, RemoteLocations(storage="runs")).startswith(
         "found --storage 'runs', a path relative to this machine; allowed with --submit: an "
     )
     assert "relative to the working directory" in refusal(
-        url, spec, RemotePlaces(tracking_uri="sqlite:///mlflow.db")
+        url, spec, RemoteLocations(tracking_uri="sqlite:///mlflow.db")
     )
-    secret = RemotePlaces(tracking_uri="postgresql://me:secret@host/runs")
+    secret = RemoteLocations(tracking_uri="postgresql://me:secret@host/runs")
     message = refusal(url, spec, secret)
     assert message.startswith("--tracking-uri holds a password")
     assert "secret" not in message
@@ -272,7 +272,7 @@ def test_the_shell_of_the_head_runs_the_command(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nfor one in "$@"; do echo "$one"; done\nexit 3\n')
     python.chmod(0o755)
-    places = RemotePlaces("~/my runs", "s3://bucket/a b", "sqlite:////srv/it's.db")
+    places = RemoteLocations("~/my runs", "s3://bucket/a b", "sqlite:////srv/it's.db")
     done = subprocess.run(
         ["/bin/sh", "-c", job_command(places, as_json=True)],
         env={"PATH": str(tmp_path), "HOME": "/home/ray"},
@@ -311,7 +311,7 @@ def test_the_package_is_whole_and_the_same_each_time(spec: SweepSpec, tmp_path: 
 
 
 def test_how_to_follow_a_job(server: FakeJobServer, spec: SweepSpec) -> None:
-    sent = submit(server.url, spec, RemotePlaces())
+    sent = submit(server.url, spec, RemoteLocations())
     job, port = sent.job.identity, server.server_address[1]
     assert (
         render(sent)

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from requests import HTTPError
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
-from orchestrator.tracking.model_version import Candidate, SweepOrigin
+from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.registry import RegisteredVersion, promote, register_champion
 from orchestrator.tracking.store import TrackingStore
@@ -53,8 +53,8 @@ def origin(home: Path, store: TrackingStore) -> SweepOrigin:
 
 def candidate(
     export: Path, number: int, value: float, test: Mapping[str, float] | None = None
-) -> Candidate:
-    return Candidate(number, f"key{number}", value, 3, export, test)
+) -> VersionCandidate:
+    return VersionCandidate(number, f"key{number}", value, 3, export, test)
 
 
 def aliases(store: TrackingStore) -> dict[str, str]:
@@ -64,7 +64,7 @@ def aliases(store: TrackingStore) -> dict[str, str]:
 
 
 def register(
-    store: TrackingStore, origin: SweepOrigin, *candidates: Candidate
+    store: TrackingStore, origin: SweepOrigin, *candidates: VersionCandidate
 ) -> tuple[RegisteredVersion, ...]:
     return register_champion(store, origin, candidates)
 

@@ -6,7 +6,7 @@ import mlflow
 import numpy as np
 import pytest
 
-from orchestrator.tracking.model_version import Candidate, SweepOrigin
+from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.registry import promote, register_champion
 from orchestrator.tracking.sender import mlflow_sender
@@ -83,7 +83,7 @@ def test_models_go_through_the_server(server: Server, tmp_path: Path) -> None:
     send(outbox, server.store)
     origin = SweepOrigin("cbva", outbox.identity, DATA_SET, "0f", "val/SumR", "maximize", "paper")
     candidates = [
-        Candidate(number, f"key{number}", 10.0 + number, 1, tmp_path / "export", None)
+        VersionCandidate(number, f"key{number}", 10.0 + number, 1, tmp_path / "export", None)
         for number in (0, 1)
     ]
     found = register_champion(server.store, origin, candidates)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.preflight import check_places as doctor_places
-from orchestrator.preflight.check_places import check_home, check_storage
+from orchestrator.preflight import check_locations as doctor_places
+from orchestrator.preflight.check_locations import check_home, check_storage
 from prvr_model.files.folder import Folder
 
 Usage = namedtuple("Usage", "total used free")

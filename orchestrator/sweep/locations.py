@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.base.errors import PlaceError
+from orchestrator.base.errors import LocationError
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.files.folder import Folder
 
 
 @dataclass(frozen=True)
-class Places:
+class SweepLocations:
     """Where a sweep keeps things.
 
     Args:
@@ -40,7 +40,7 @@ class Places:
     @classmethod
     def recalled(
         cls, kept: Mapping[str, Any], home: Path, storage: str | None, tracking_uri: str | None
-    ) -> "Places":
+    ) -> "SweepLocations":
         """The places of a sweep that goes on.
 
         Args:
@@ -50,10 +50,10 @@ class Places:
             tracking_uri: Where MLflow is now; None: where it was.
 
         Raises:
-            PlaceError: MLflow's address has a password, which was not kept.
+            LocationError: MLflow's address has a password, which was not kept.
         """
         if tracking_uri is None and kept.get("tracking_has_password"):
-            raise PlaceError(
+            raise LocationError(
                 "the sweep was launched with a --tracking-uri that holds a password, which is not "
                 "kept; give it again"
             )
@@ -78,7 +78,7 @@ def claim(folder: Folder, sweep_id: str, home: Path) -> None:
         home: Its home, absolute.
 
     Raises:
-        PlaceError: It belongs to another home's sweep.
+        LocationError: It belongs to another home's sweep.
         StorageError: It cannot be read or written.
     """
     owner = {"sweep_id": sweep_id, "host": socket.gethostname(), "home": str(home)}
@@ -87,7 +87,7 @@ def claim(folder: Folder, sweep_id: str, home: Path) -> None:
         return
     is_other = there is not None and there["sweep_id"] != sweep_id
     if there is not None and is_other and _home(there) != _home(owner):
-        raise PlaceError(
+        raise LocationError(
             f"{folder.uri} holds the trials of another sweep of this name, launched from the home "
             f"{there['home']} on {there['host']}; give this one another name (--set name=...) or "
             "storage, or go on with that one from its home"
