@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session
 
 from orchestrator import cli
-from orchestrator.sweep import driver
+from orchestrator.sweep import trial_teller
 from orchestrator.tracking import outbox
 from prvr_model.files import folder as storage
 from prvr_model.training import train_loop
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
     wrap_files(instants)
     wrap_databases(instants)
     wrap(instants, train_loop, "draws_for_step", "training step")
-    wrap(instants, driver.SweepDriver, "_send", "event")
+    wrap(instants, trial_teller.TrialTeller, "_send", "event")
     code = cli.run(command)
     Path(counts_file).write_text(json.dumps(instants.counts))
     return code

@@ -68,4 +68,4 @@ def resume(
         sweep, home, trials, epochs, seeds, budget, storage, tracking_uri, executor, address
     )
     found = run(request, StreamProgress(sys.stderr), lambda line: click.echo(line, err=True))
-    return show(found.result, found.places, found.spec, as_json=as_json)
+    return show(found.result, found.locations, found.spec, as_json=as_json)

@@ -6,7 +6,7 @@ taken far longer than all others held such an interruption, and counts as the ot
 clock set back ended before it began took no time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
@@ -14,7 +14,8 @@ from statistics import fmean, median
 from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.epoch_log import EpochRow
-from orchestrator.study.reader import StudyReader
+from orchestrator.study.reader import OVER_BUDGET, StudyReader
+from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import TrialState, TrialSummary
 
 # Epochs of one sweep differ by the sizes that it searches; by more than this only if something
@@ -42,15 +43,48 @@ class Spent:
     to_come_gpu_hours: float
 
 
+class BudgetGate:
+    """Decides whether another trial may begin.
+
+    Args:
+        spec: The sweep.
+        study: Its study, open for writing.
+        warn: Takes a line for the user.
+    """
+
+    def __init__(self, spec: SweepSpec, study: SweepStudy, warn: Callable[[str], None]) -> None:
+        self._spec = spec
+        self._study = study
+        self._warn = warn
+        self.is_spent = False
+
+    def refuses(self, *, is_idle: bool) -> bool:
+        """Whether no further trial can finish within the budget; said when it is decided.
+
+        While trials run it may still change: one that ends early leaves what it was granted.
+
+        Args:
+            is_idle: No trial runs.
+        """
+        if self.is_spent:
+            return True
+        why = refusal(self._spec, self._study)
+        if why is not None and is_idle:
+            self.is_spent = True
+            self._warn(f"budget: {why}; no further trial begins")
+            self._study.set_attribute(OVER_BUDGET, why)
+        return why is not None
+
+
 def spent(spec: SweepSpec, study: StudyReader) -> Spent:
     """What a sweep has spent."""
-    trials = [one for one in study.summaries() if one.taken_from is None]
+    trials = [trial for trial in study.summaries() if trial.taken_from is None]
     spans = _spans(study, trials)
     seconds = [end - begin for begin, end in spans]
     gpus = spec.resources.gpus * spec.resources.workers / _S_PER_HOUR
     epoch_s = fmean(seconds) if seconds else None
-    running = [one for one in trials if one.state is TrialState.RUNNING]
-    left = sum(spec.max_epochs - one.epochs for one in running)
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING]
+    left = sum(spec.max_epochs - trial.epochs for trial in running)
     return Spent(
         len(trials),
         gpus * sum(seconds),
@@ -90,7 +124,7 @@ def _exceeded(budget: Budget, found: Spent, gpu_hours: float, wall_hours: float)
 def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[float, float]]:
     """Begin and end of every recorded epoch in seconds, interruptions cut out."""
     rows = study.all_rows()
-    raw = [span for one in trials for span in _epochs(one, rows[one.number])]
+    raw = [span for trial in trials for span in _epochs(trial, rows[trial.number])]
     typical = median([end - begin for begin, end in raw if end > begin] or [0.0])
     return [(end - _seconds(end - begin, typical), end) for begin, end in raw]
 

@@ -30,7 +30,7 @@ from orchestrator.sweep.epoch_comparison import (
     machine_differences,
     package_differences,
 )
-from orchestrator.sweep.launch import ready_cluster
+from orchestrator.sweep.ready_cluster import ready_cluster
 from orchestrator.sweep.recorded_trial import RecordedTrial, read_recorded, with_epochs
 from orchestrator.sweep.run import tune_executor
 from orchestrator.tracking.lookup import is_run_id, tracked_trial

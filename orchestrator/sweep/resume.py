@@ -1,7 +1,7 @@
-"""A sweep that goes on, after whatever ended it, or that is given more to do.
+"""Resumes a sweep after any end of its driver, or gives it more to do.
 
-The study says what the sweep is, where it keeps things and which trials are unfinished; nothing
-but its name and home is needed.
+The study says what the sweep is, where it keeps things and which trials are unfinished: its name
+and home are all that a user has to name.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from orchestrator.study.reader import JUDGED_SEEDS, StudyReader
 from orchestrator.study.samplers import build_sampler, sampler_record
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.launch import Drive, LaunchResult, drive
+from orchestrator.sweep.context import ExecutorName, SweepContext, TrialData
+from orchestrator.sweep.launch import LaunchResult, run
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.rounds import missing_runs
-from orchestrator.sweep.run import ExecutorName
 from orchestrator.tracking.events import Told
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from prvr_model.files.folder import uri_below
@@ -38,7 +38,7 @@ OWN_RAY = "local"
 
 @dataclass(frozen=True)
 class ResumeRequest:
-    """What is to go on, and what is to change; None: as it was.
+    """Which sweep is resumed, and what changes; None leaves a thing as it was.
 
     Args:
         sweep: Name of the sweep.
@@ -67,15 +67,15 @@ class ResumeRequest:
 
 @dataclass(frozen=True)
 class Resumed:
-    """What a resume came to, and of what sweep."""
+    """How a resume ended, and of which sweep."""
 
     result: LaunchResult
     spec: SweepSpec
-    places: SweepLocations
+    locations: SweepLocations
 
 
 def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None]) -> Resumed:
-    """Go on with a sweep: unfinished trials first, then new ones; finished ones never run again.
+    """Run what is left of a sweep: unfinished trials, then new ones; finished ones never run again.
 
     Args:
         request: The sweep.
@@ -84,7 +84,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
 
     Raises:
         SweepNotFoundError: There is no such sweep.
-        ResumeError: It cannot go on, or not in this way.
+        ResumeError: It cannot be resumed, or not in this way.
         HomeLockedError: Another driver runs a sweep in the home.
         LocationError: Home or storage cannot be written, or MLflow's address is not known.
         DataError: The data is missing, damaged, or not what the sweep was launched on.
@@ -92,39 +92,46 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
     url = study_url(request.home)
     StudyReader.open(url, request.sweep)  # Before a lock makes a home that was misspelt.
     with locked_home(request.home, request.sweep):
-        there = StudyReader.open(url, request.sweep)
-        kept = _kept(there, request.home)
+        kept = _kept(StudyReader.open(url, request.sweep), request.home)
         before = read_spec(kept["spec_yaml"], source=f"sweep {request.sweep}")
         spec = _extended(before, request, kept)
-        places = SweepLocations.recalled(
+        locations = SweepLocations.recalled(
             kept["places"], request.home, request.storage, request.tracking_uri
         )
         store = _same_data(spec, request.home, kept["data_fingerprint"], say)
         _extend(url, before, spec, kept)
-        if places.storage is not None:
-            _follow(url, spec, request.home, places.storage)
-        there = StudyReader.open(url, request.sweep)
-        say(_what_is_there(there, spec))
-        executor, address = _where(kept["places"], request, has_work=_has_work(there, spec))
+        if locations.storage is not None:
+            _follow(url, spec, request.home, locations.storage)
+        study = StudyReader.open(url, request.sweep)
+        say(_what_is_there(study, spec))
+        executor, address = _where(kept["places"], request, has_work=_has_work(study, spec))
         outbox, told = _reopened(outbox_path(request.home, request.sweep), kept["outbox_id"])
-        sweep = Drive(spec, places, store, outbox, executor, address, told)
-        return Resumed(drive(sweep, progress), spec, places)
+        context = SweepContext(
+            spec,
+            locations,
+            TrialData.of(spec, store),
+            outbox.identity,
+            executor,
+            address,
+            told=told,
+        )
+        return Resumed(run(context, store, outbox, progress), spec, locations)
 
 
-def _kept(there: StudyReader, home: Path) -> dict[str, Any]:
+def _kept(study: StudyReader, home: Path) -> dict[str, Any]:
     """What the study keeps about the sweep as a whole, checked to be all that is needed."""
-    kept = there.attributes
+    kept = study.attributes
     needed = ("spec_yaml", "data_fingerprint", "places", "outbox_id")
     missing = [key for key in needed if key not in kept]
     if not missing:
         return kept
-    if not any(there.counts().values()):
+    if not any(study.counts().values()):
         raise ResumeError(
-            f"sweep {there.name!r} was ended before it began and has no trial to lose: launch it "
+            f"sweep {study.name!r} was ended before it began and has no trial to lose: launch it "
             f"again (`prvr-sweep launch SPACE.yaml{home_option(home)}`)"
         )
     raise ResumeError(
-        f"sweep {there.name!r} in {there.url} lacks {', '.join(missing)}: it was launched by a "
+        f"sweep {study.name!r} in {study.url} lacks {', '.join(missing)}: it was launched by a "
         "version that could not resume; launch it under another name"
     )
 
@@ -148,7 +155,7 @@ def _extended(before: SweepSpec, request: ResumeRequest, kept: dict[str, Any]) -
             "seeds, and a search that goes on would choose once more; launch it under another "
             f"name (--set name=... --set search.trials={request.trials})"
         )
-    overrides += [f"budget.{one.strip()}" for one in request.budget]
+    overrides += [f"budget.{change.strip()}" for change in request.budget]
     if request.seeds is not None:
         overrides.append(_more_seeds(before, request.seeds))
     if request.trials is not None:
@@ -249,51 +256,55 @@ def _follow(url: str, spec: SweepSpec, home: Path, storage: str) -> None:
         url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
     )
     moved = {}
-    for one, recorded in zip(study.summaries(), study.recorded_folders(), strict=True):
-        name = f"{spec.name}/trials/{one.number:05d}"
+    for trial, recorded in zip(study.summaries(), study.recorded_folders(), strict=True):
+        name = f"{spec.name}/trials/{trial.number:05d}"
         usual = uri_below(storage, name)
         # Nothing is asked of the storage for those that are where they belong.
-        if not recorded or recorded == usual or one.state is TrialState.RUNNING:
+        if not recorded or recorded == usual or trial.state is TrialState.RUNNING:
             continue
-        places = (one.folder, usual, uri_below(str(home), name))
-        found = next(filter(_has_files, places), one.folder)
+        folders = (trial.folder, usual, uri_below(str(home), name))
+        found = next(filter(_has_files, folders), trial.folder)
         # Also one that was below the home until now, and so was never written down as moved.
         if found != recorded:
-            moved[one.number] = found
+            moved[trial.number] = found
     if moved:
         study.move_folders(url, moved)
 
 
-def _has_files(place: str) -> bool:
+def _has_files(folder: str) -> bool:
     from prvr_model.files.folder import Folder, StorageError
 
     try:
-        return bool(Folder.open(place).names())
+        return bool(Folder.open(folder).names())
     except StorageError:
         return False
 
 
-def _has_work(there: StudyReader, spec: SweepSpec) -> bool:
-    if there.counts()[TrialState.RUNNING] or _num_to_come(there, spec):
+def _has_work(study: StudyReader, spec: SweepSpec) -> bool:
+    if study.counts()[TrialState.RUNNING] or _num_to_come(study, spec):
         return True
     # An interrupted sweep may owe a round that is not planned yet.
     has_rounds = spec.confirm is not None or race_of(spec) is not None
-    return has_rounds and there.attributes.get("state") != "finished"
+    return has_rounds and study.attributes.get("state") != "finished"
 
 
-def _num_to_come(there: StudyReader, spec: SweepSpec) -> int:
+def _num_to_come(study: StudyReader, spec: SweepSpec) -> int:
     """Trials that are planned or to be drawn and were not handed out."""
-    plan = TrialPlan.of(there.attributes)
+    plan = TrialPlan.of(study.attributes)
     wanted = len(plan.trials) + len(missing_runs(spec, plan))
     searched = spec.num_trials if spec.search else 0
-    return max(0, searched + wanted - there.num_asked())
+    return max(0, searched + wanted - study.num_asked())
 
 
-def _what_is_there(there: StudyReader, spec: SweepSpec) -> str:
-    counts = there.counts()
+def _what_is_there(study: StudyReader, spec: SweepSpec) -> str:
+    counts = study.counts()
     unfinished = counts[TrialState.RUNNING]
-    ended = [f"{n} {one}" for one, n in counts.items() if n and one is not TrialState.RUNNING]
-    to_come = _num_to_come(there, spec)
+    ended = [
+        f"{number} {state}"
+        for state, number in counts.items()
+        if number and state is not TrialState.RUNNING
+    ]
+    to_come = _num_to_come(study, spec)
     if not unfinished and not to_come:
         return f"sweep {spec.name}: {', '.join(ended)}; no trial is left to run"
     return (

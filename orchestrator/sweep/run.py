@@ -1,15 +1,13 @@
-"""A sweep from its spec to its result: study, searcher and executor put together."""
+"""Runs the trials of a sweep: study, searcher, driver and executor put together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from orchestrator.base.errors import LocationError
 from orchestrator.base.home import home_option
 from orchestrator.base.machine import code_version, hardware, package_versions
-from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.base.text import count
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.executors.executor import Executor
@@ -25,26 +23,27 @@ from orchestrator.study.reuse import KnownResults
 from orchestrator.study.samplers import build_sampler, sampler_record
 from orchestrator.study.searcher import Searcher
 from orchestrator.study.storage import complete_trials
-from orchestrator.study.study import SweepStudy, study_url
+from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.sweep.driver import SafeSink, SweepDriver, now_ms
-from orchestrator.sweep.progress import Progress, SilentProgress
-from orchestrator.sweep.rounds import ReadVideos, missing_runs, next_round
+from orchestrator.sweep.budget import BudgetGate
+from orchestrator.sweep.context import Hooks, SafeSink, SweepContext
+from orchestrator.sweep.driver import SweepDriver
+from orchestrator.sweep.progress import Progress
+from orchestrator.sweep.rounds import missing_runs, next_round
 from orchestrator.sweep.status import this_driver
+from orchestrator.sweep.trial_queue import TrialQueue
+from orchestrator.sweep.trial_teller import TrialTeller, now_ms
 from orchestrator.tracking.events import (
     Told,
     checkpoint_rows,
     missing_events,
     sweep_started_event,
 )
-from orchestrator.tracking.outbox import EventSink
-
-ExecutorName = Literal["tune", "inline"]
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What a sweep came to.
+    """How a sweep ended.
 
     Args:
         sweep: Its name.
@@ -52,11 +51,11 @@ class SweepResult:
         storage: Where trial folders are.
         counts: Number of trials in each state; those left unfinished count as running.
         best: The best complete trial; after a confirmation, and in an ablation, the best run of
-            the configuration whose mean is best; None: there is none.
+            the configuration whose mean is best; None: no trial is complete.
         confirmed: Configurations that were run again on fresh seeds, the crowned one first.
         direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
-        tracking_errors: What the event sink raised; empty: nothing.
+        tracking_errors: What the event sink raised; empty: it raised nothing.
     """
 
     sweep: str
@@ -70,212 +69,46 @@ class SweepResult:
     direction: Direction = "maximize"
 
 
-def run_sweep(
-    spec: SweepSpec,
-    store: Path | str,
-    data_fingerprint: str,
-    home: Path,
-    storage: str | None = None,
-    sink: EventSink | None = None,
-    progress: Progress | None = None,
-    executor: ExecutorName | Executor = "tune",
-    *,
-    url: str | None = None,
-    function: str = TRAIN_TRIAL,
-    tags: Mapping[str, str] | None = None,
-    cluster: RunningCluster | None = None,
-    attributes: Mapping[str, Any] | None = None,
-    told: Told | None = None,
-    videos: ReadVideos | None = None,
-) -> SweepResult:
+def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     """Run a sweep until its trials are done or the user ends it.
 
-    Args:
-        spec: The sweep.
-        store: Absolute path of the feature store, or the URI that each machine copies it from.
-        data_fingerprint: Fingerprint of the store's content.
-        home: Home folder, absolute.
-        storage: URI or absolute path for trial folders; None: the home.
-        sink: Takes events for the tracker.
-        progress: Shows what happens.
-        executor: Where trials run: Ray Tune, or one after the other in this process.
-        url: Optuna storage; None: SQLite in the home.
-        function: Trial function by name.
-        tags: Tags for the tracker, beside code version and data fingerprint.
-        cluster: Where Ray Tune runs trials; None: on this machine.
-        attributes: More to be kept with the study.
-        told: What the sink was told by earlier drivers of this sweep, which then goes on; None: it
-            is a new one.
-        videos: The video of each validation query; only a race asks.
-
     Raises:
-        SweepExistsError: There is a sweep of this name, and it is not to go on.
-        SweepNotFoundError: There is none to go on with.
+        SweepExistsError: There is a sweep of this name, and it is not to be resumed.
+        SweepNotFoundError: There is none to resume.
         SpecError: A trial asks for more than there is; the sweep is not started.
         LocationError: The storage cannot be used any more; unfinished trials stay unfinished.
     """
-    shown = progress or SilentProgress()
-    safe = SafeSink(sink, shown.warn)
-    runner = _executor(executor, spec, function, cluster)
-    home.mkdir(parents=True, exist_ok=True)
-    about = {**_attributes(spec, data_fingerprint), **(attributes or {})}
-    study = _open_study(url or study_url(home), spec, about, is_new=told is None)
-    place = storage or str(home.resolve())
-    searcher = Searcher(study, spec, str(store), data_fingerprint, place)
-    searcher.plan(missing_runs(spec, searcher.planned))
-    all_tags = {**(tags or {}), "data_fingerprint": data_fingerprint, "code": code_version()}
-    _send_start(safe, spec, all_tags)
-    if told is not None:
-        for one in missing_events(study, spec, told, all_tags, checkpoint_rows):
-            told.add(one)
-            safe.append(**one)
-    maximize = spec.objective.direction == "maximize"
-
-    def begin() -> None:
-        shown.begin(searcher.num_wanted, spec.max_epochs, maximize)
-
-    def plan_more() -> bool:
-        more = next_round(spec, study, searcher.planned, videos)
-        if more:
-            searcher.plan(more)
-            _say_round(more, shown)
-            begin()
-        return bool(more)
-
-    known = None
-    if spec.reuse:
-        there = complete_trials(url or study_url(home))
-        metric, workers = spec.objective.metric, spec.resources.workers
-        known = KnownResults(spec.name, place, metric, there, shown.warn, workers)
-    driver = SweepDriver(
-        spec, study, searcher, safe, shown, all_tags, told, checkpoint_rows, plan_more, known
-    )
+    executor = _executor(context)
+    context.home.mkdir(parents=True, exist_ok=True)
+    sink = SafeSink(hooks.sink, hooks.progress.warn)
+    study = _open_study(context)
+    searcher = _searcher(context, study)
+    tags = _tags(context)
+    _tell_tracker(context, study, sink, tags)
+    begin = _begin_of(context, searcher, hooks.progress)
+    driver = _driver(context, study, searcher, _Telling(sink, hooks.progress, tags, begin))
     begin()
-    interrupted = _run(runner, driver, spec.concurrency, study, safe, shown, home)
+    interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
     best = crowned(study, 1)
     return SweepResult(
-        sweep=spec.name,
+        sweep=context.spec.name,
         study=study.url,
-        storage=place,
+        storage=context.storage,
         counts=study.counts(),
         best=best[0] if best else None,
         interrupted=interrupted,
-        tracking_errors=tuple(safe.errors),
+        tracking_errors=tuple(sink.errors),
         confirmed=confirmed_trials(study),
         direction=study.direction,
     )
 
 
-def _say_round(trials: Sequence[PlannedTrial], progress: Progress) -> None:
-    if not trials:
-        return
-    rows = sorted({one.variant for one in trials if one.variant is not None})
-    if rows:
-        text = f"undecided after their seeds so far, rows get more: {', '.join(rows)}"
-    else:
-        best = sorted({one.confirms for one in trials if one.confirms is not None})
-        text = f"the best run again on fresh seeds: trials {', '.join(map(str, best))}"
-    progress.warn(f"{text} ({count(len(trials), 'trial')})")
-
-
-def _open_study(
-    url: str, spec: SweepSpec, attributes: Mapping[str, Any], *, is_new: bool
-) -> SweepStudy:
-    sampler, pruner = build_sampler(spec), build_pruner(spec.early_stopping)
-    if is_new:
-        direction = spec.objective.direction
-        return SweepStudy.create(url, spec.name, direction, sampler, pruner, attributes)
-    study = SweepStudy.reopen(url, spec.name, sampler, pruner)
-    # When it began and with what stays; who runs it now, and that it runs, is new.
-    for key in ("state", "driver", "places", "code_version", "packages", "hardware"):
-        if key in attributes:
-            study.set_attribute(key, attributes[key])
-    if study.attributes.get(OVER_BUDGET) is not None:
-        study.set_attribute(OVER_BUDGET, None)
-    study.set_attribute("resumed_ms", [*study.attributes.get("resumed_ms", ()), now_ms()])
-    return study
-
-
-def _run(
-    runner: Executor,
-    driver: SweepDriver,
-    concurrency: int | None,
-    study: SweepStudy,
-    sink: SafeSink,
-    progress: Progress,
-    home: Path,
-) -> bool:
-    """Run to the end, whatever it is, and write it down; True: interrupted.
-
-    Unfinished trials keep their state in the study: Optuna has one that means "has no result
-    yet", and only such a trial can be taken up again under its number. That nobody runs them is
-    said once, of the sweep.
-    """
-    state = "finished"
-    try:
-        with Interruption().listening() as interruption:
-            runner.run(driver, concurrency, interruption)
-        if driver.broken_storage is not None:
-            raise LocationError(
-                f"the storage of the trials' folders cannot be used: {driver.broken_storage}; "
-                "unfinished trials go on from their last checkpoints once it can: `prvr-sweep "
-                f"resume {study.name}{home_option(home)}`"
-            )
-    except KeyboardInterrupt:
-        state = "interrupted"
-    except BaseException:
-        # The error that ended the sweep is the one to show, not what follows from it.
-        with suppress(Exception):
-            _write_end("interrupted", study, sink)
-        raise
-    finally:
-        progress.close()
-    _write_end(state, study, sink)
-    return state == "interrupted"
-
-
-def _write_end(state: str, study: SweepStudy, sink: SafeSink) -> None:
-    study.set_attribute("ended_ms", now_ms())
-    study.set_attribute("state", state)
-    counts = {str(one): count for one, count in study.counts().items()}
-    sink.append("sweep_ended", state=state, counts=counts, timestamp_ms=now_ms())
-
-
-def _attributes(spec: SweepSpec, data_fingerprint: str) -> dict[str, Any]:
-    stopping = spec.early_stopping
-    return {
-        "spec_yaml": spec.dump_yaml(),
-        "question": spec.question,
-        "metric": spec.objective.metric,
-        "protocol": spec.protocol,
-        "num_trials": spec.num_trials,
-        "data_fingerprint": data_fingerprint,
-        "started_ms": now_ms(),
-        "state": "running",
-        "driver": this_driver(),
-        "sampler": sampler_record(spec),
-        "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
-        "code_version": code_version(),
-        "packages": package_versions(),
-        "hardware": hardware(),
-    }
-
-
-def _send_start(sink: SafeSink, spec: SweepSpec, tags: Mapping[str, str]) -> None:
-    sink.append(**sweep_started_event(spec, tags, now_ms()))
-
-
-def _executor(
-    executor: ExecutorName | Executor,
-    spec: SweepSpec,
-    function: str,
-    cluster: RunningCluster | None,
-) -> Executor:
-    if executor == "inline":
-        return InlineExecutor(function)
-    if executor == "tune":
-        return tune_executor(spec, function, cluster)
-    return executor
+def _executor(context: SweepContext) -> Executor:
+    if context.executor == "inline":
+        return InlineExecutor(context.trial_function)
+    if context.executor == "tune":
+        return tune_executor(context.spec, context.trial_function, context.cluster)
+    return context.executor
 
 
 def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None) -> Executor:
@@ -298,3 +131,173 @@ def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None
         cluster=cluster,
         min_workers=resources.min_workers,
     )
+
+
+def _open_study(context: SweepContext) -> SweepStudy:
+    spec = context.spec
+    attributes = {**_attributes(context), **context.attributes()}
+    sampler, pruner = build_sampler(spec), build_pruner(spec.early_stopping)
+    if not context.is_resumed:
+        direction = spec.objective.direction
+        return SweepStudy.create(context.url, spec.name, direction, sampler, pruner, attributes)
+    study = SweepStudy.reopen(context.url, spec.name, sampler, pruner)
+    # What the sweep began with stays; who runs it now, and that it runs, is new.
+    for key in ("state", "driver", "places", "code_version", "packages", "hardware"):
+        if key in attributes:
+            study.set_attribute(key, attributes[key])
+    if study.attributes.get(OVER_BUDGET) is not None:
+        study.set_attribute(OVER_BUDGET, None)
+    study.set_attribute("resumed_ms", [*study.attributes.get("resumed_ms", ()), now_ms()])
+    return study
+
+
+def _attributes(context: SweepContext) -> dict[str, Any]:
+    spec = context.spec
+    stopping = spec.early_stopping
+    return {
+        "spec_yaml": spec.dump_yaml(),
+        "question": spec.question,
+        "metric": spec.objective.metric,
+        "protocol": spec.protocol,
+        "num_trials": spec.num_trials,
+        "data_fingerprint": context.data.fingerprint,
+        "started_ms": now_ms(),
+        "state": "running",
+        "driver": this_driver(),
+        "sampler": sampler_record(spec),
+        "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
+        "code_version": code_version(),
+        "packages": package_versions(),
+        "hardware": hardware(),
+    }
+
+
+def _searcher(context: SweepContext, study: SweepStudy) -> Searcher:
+    spec, data = context.spec, context.data
+    searcher = Searcher(study, spec, data.store, data.fingerprint, context.storage)
+    searcher.plan(missing_runs(spec, searcher.planned))
+    return searcher
+
+
+def _tags(context: SweepContext) -> dict[str, str]:
+    """Tags for the tracker."""
+    versions = {f"version.{name}": version for name, version in package_versions().items()}
+    return {
+        **versions,
+        "data_fingerprint": context.data.fingerprint,
+        "code": code_version(),
+    }
+
+
+def _tell_tracker(
+    context: SweepContext, study: SweepStudy, sink: SafeSink, tags: Mapping[str, str]
+) -> None:
+    """Tell that the sweep begins, and what earlier drivers did not tell."""
+    spec, told = context.spec, context.told
+    sink.append(**sweep_started_event(spec, tags, now_ms()))
+    if told is not None:
+        for event in missing_events(study, spec, told, tags, checkpoint_rows):
+            told.add(event)
+            sink.append(**event)
+
+
+def _begin_of(context: SweepContext, searcher: Searcher, progress: Progress) -> Callable[[], None]:
+    """Shows how many trials there are to be; again when a round adds some."""
+    maximize = context.spec.objective.direction == "maximize"
+    return lambda: progress.begin(searcher.num_wanted, context.spec.max_epochs, maximize)
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """Whom the driver tells: the tracker with these tags, and the user."""
+
+    sink: SafeSink
+    progress: Progress
+    tags: Mapping[str, str]
+    begin: Callable[[], None]
+
+
+def _driver(
+    context: SweepContext, study: SweepStudy, searcher: Searcher, telling: _Telling
+) -> SweepDriver:
+    spec, warn = context.spec, telling.progress.warn
+
+    def plan_more() -> bool:
+        trials = next_round(spec, study, searcher.planned, context.data.videos)
+        if trials:
+            searcher.plan(trials)
+            warn(_round_text(trials))
+            telling.begin()
+        return bool(trials)
+
+    teller = TrialTeller(
+        telling.sink, telling.progress, telling.tags, context.told or Told(), checkpoint_rows
+    )
+    queue = TrialQueue(searcher, BudgetGate(spec, study, warn), plan_more)
+    known = _known_results(context, warn) if spec.reuse else None
+    return SweepDriver(spec.objective.metric, study, searcher, queue, teller, known)
+
+
+def _known_results(context: SweepContext, warn: Callable[[str], None]) -> KnownResults:
+    spec = context.spec
+    trials = complete_trials(context.url)
+    metric, workers = spec.objective.metric, spec.resources.workers
+    return KnownResults(spec.name, context.storage, metric, trials, warn, workers)
+
+
+def _round_text(trials: Sequence[PlannedTrial]) -> str:
+    rows = sorted({trial.variant for trial in trials if trial.variant is not None})
+    if rows:
+        text = f"undecided after their seeds so far, rows get more: {', '.join(rows)}"
+    else:
+        best = sorted({trial.confirms for trial in trials if trial.confirms is not None})
+        text = f"the best run again on fresh seeds: trials {', '.join(map(str, best))}"
+    return f"{text} ({count(len(trials), 'trial')})"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Runs the trials to the end, whatever it is, and writes the end down.
+
+    Unfinished trials keep their state in the study: Optuna has one that means "has no result yet",
+    and only such a trial can be continued under its number. That no driver runs them is said once,
+    of the sweep.
+    """
+
+    context: SweepContext
+    study: SweepStudy
+    sink: SafeSink
+    progress: Progress
+
+    def until_end(self, executor: Executor, driver: SweepDriver) -> bool:
+        """Run; True: interrupted."""
+        state = "finished"
+        try:
+            with Interruption().listening() as interruption:
+                executor.run(driver, self.context.spec.concurrency, interruption)
+            if driver.broken_storage is not None:
+                raise self._broken(driver.broken_storage)
+        except KeyboardInterrupt:
+            state = "interrupted"
+        except BaseException:
+            # The error that ended the sweep is the one to show, not what follows from it.
+            with suppress(Exception):
+                self._write_end("interrupted")
+            raise
+        finally:
+            self.progress.close()
+        self._write_end(state)
+        return state == "interrupted"
+
+    def _broken(self, why: str) -> LocationError:
+        resume = f"prvr-sweep resume {self.study.name}{home_option(self.context.home)}"
+        return LocationError(
+            f"the storage of the trials' folders cannot be used: {why}; unfinished trials continue "
+            f"from their last checkpoints once it can: `{resume}`"
+        )
+
+    def _write_end(self, state: str) -> None:
+        self.study.set_attribute("ended_ms", now_ms())
+        self.study.set_attribute("state", state)
+        counts = {str(trial_state): number for trial_state, number in self.study.counts().items()}
+        self.sink.append("sweep_ended", state=state, counts=counts, timestamp_ms=now_ms())

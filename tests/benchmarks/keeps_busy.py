@@ -18,12 +18,12 @@ from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import load_spec
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.progress import SilentProgress
-from orchestrator.sweep.run import run_sweep
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.sender import mlflow_sender
 from orchestrator.tracking.store import TrackingStore
 from tests.benchmarks.measure import arguments, show
 from tests.locations import SEARCH_SPACES
+from tests.orchestrator.helpers import run_sweep
 
 _SPACE = SEARCH_SPACES / "seeds.yaml"
 _FLUSH_S = 600.0

@@ -22,12 +22,12 @@ import psutil
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.progress import SilentProgress
-from orchestrator.sweep.run import run_sweep
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.sender import mlflow_sender
 from orchestrator.tracking.store import TrackingStore
 from tests.benchmarks.measure import arguments, show
+from tests.orchestrator.helpers import run_sweep
 
 _SPEC = """
 name: overhead

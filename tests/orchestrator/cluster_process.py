@@ -71,7 +71,7 @@ def small_cluster(
     changed = {**users, **(environment or {})}
     process = subprocess.Popen(
         # By its file and elsewhere: from this folder the nodes would import this checkout.
-        [python, str(ROOT / "tests" / "sweep" / "small_cluster.py"), *nodes],
+        [python, str(Path(__file__).with_name("small_cluster.py")), *nodes],
         cwd=scratch,
         env={name: value for name, value in changed.items() if value is not None},
         stdin=subprocess.PIPE,

@@ -4,12 +4,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.base.our_code import TRAIN_TRIAL
+from orchestrator.executors.executor import Executor
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.samplers import build_sampler
 from orchestrator.study.searcher import Searcher
 from orchestrator.study.study import SweepStudy, study_url
+from orchestrator.sweep.context import ExecutorName, Hooks, SweepContext, TrialData
+from orchestrator.sweep.locations import SweepLocations
+from orchestrator.sweep.progress import Progress, SilentProgress
+from orchestrator.sweep.rounds import ReadVideos
+from orchestrator.sweep.run import SweepResult, run_trials
+from orchestrator.tracking.events import Told
+from orchestrator.tracking.outbox import EventSink
+from orchestrator.tracking.store import TrackingStore
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -72,3 +82,33 @@ class ListSink:
     def kinds(self, number: int) -> list[str]:
         """Kinds of a trial's events, in order."""
         return [one["kind"] for one in self.events if one.get("number") == number]
+
+
+def run_sweep(
+    spec: SweepSpec,
+    store: Path | str,
+    fingerprint: str,
+    home: Path,
+    storage: str | None = None,
+    sink: EventSink | None = None,
+    progress: Progress | None = None,
+    executor: ExecutorName | Executor = "tune",
+    *,
+    function: str = TRAIN_TRIAL,
+    told: Told | None = None,
+    videos: ReadVideos | None = None,
+    **context: Any,  # noqa: ANN401
+) -> SweepResult:
+    """Run the trials of a sweep, no launch around them; `context` are fields of its context."""
+    return run_trials(
+        SweepContext(
+            spec,
+            SweepLocations(home, storage, TrackingStore.of_home(home)),
+            TrialData(str(store), fingerprint, videos),
+            executor=executor,
+            told=told,
+            trial_function=function,
+            **context,
+        ),
+        Hooks(sink, progress or SilentProgress()),
+    )

@@ -16,8 +16,8 @@ from orchestrator.cluster import node_check as shared_places
 from orchestrator.cluster.capacity import Node, RunningCluster
 from orchestrator.cluster.client import Cluster
 from orchestrator.cluster.node_check import SharedLocations
-from orchestrator.sweep import launch
-from orchestrator.sweep.launch import ready_cluster
+from orchestrator.sweep import ready_cluster as ready_cluster_module
+from orchestrator.sweep.ready_cluster import ready_cluster
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import SyntheticSettings, write_synthetic
 from tests.orchestrator.spec.spec_texts import spec_of
@@ -87,10 +87,12 @@ def ready(
     def attached(_: str) -> Iterator[Growing]:
         yield cluster
 
-    monkeypatch.setattr(launch, "attached_cluster", attached)
-    monkeypatch.setattr(launch, "coming_nodes", cluster.coming)
-    monkeypatch.setattr(launch, "is_growing", lambda present: bool(cluster.coming(present[:1])))
-    monkeypatch.setattr(launch, "trial_store", lambda *_: str(store.path))
+    monkeypatch.setattr(ready_cluster_module, "attached_cluster", attached)
+    monkeypatch.setattr(ready_cluster_module, "coming_nodes", cluster.coming)
+    monkeypatch.setattr(
+        ready_cluster_module, "is_growing", lambda present: bool(cluster.coming(present[:1]))
+    )
+    monkeypatch.setattr(ready_cluster_module, "trial_store", lambda *_: str(store.path))
     told: list[str] = []
     spec = spec_of(*(changes or GPU))
     return ready_cluster("auto", spec, store, str(storage), told.append), told

@@ -13,11 +13,10 @@ from orchestrator.executors.retries import OUT_OF_MEMORY, is_out_of_memory, with
 from orchestrator.executors.tune_executor import TuneExecutor
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.progress import SilentProgress
-from orchestrator.sweep.run import run_sweep
 from orchestrator.sweep.status import read_status
 from prvr_model.settings import SpeedSettings
 from tests.orchestrator.executors.executor_contract import request as trial_request
-from tests.orchestrator.helpers import FINGERPRINT, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
 
 class Warned(SilentProgress):
@@ -67,7 +66,7 @@ def test_micro_batches_shrink_until_there_is_memory(
         progress=progress,
     )
     assert result.counts[TrialState.COMPLETE] == 1
-    line = "trial 0 ran out of memory after epoch 1; it goes on with smaller micro-batches"
+    line = "trial 0 ran out of memory after epoch 1; it continues with smaller micro-batches"
     assert progress.lines == [line] * 2  # 11, 6 and 3 videos
     assert read_status(tmp_path, "small").trials[0].moves == 0
 

@@ -12,9 +12,9 @@ from orchestrator.preflight.plan import plan_here
 from orchestrator.preflight.plan_text import render
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.sweep.run import run_sweep
 from prvr_model.store.format import read_manifest
 from prvr_model.store.synthetic import SyntheticSettings, write_synthetic
+from tests.orchestrator.helpers import run_sweep
 
 TINY = "{train_videos: 4, val_videos: 2, test_videos: 2, video_dim: 8, text_dim: 8}"
 ABLATION = """\

@@ -14,8 +14,9 @@ from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.outcomes import validation_videos
 from orchestrator.study.trial import TrialRequest
-from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.sweep.run import SweepResult
 from prvr_model.reporting import EpochReport, Report
+from tests.orchestrator.helpers import run_sweep
 
 LADDER = """\
 name: small

@@ -14,12 +14,12 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import complete_trials
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.events import Told
 from prvr_model.files.checkpoint_header import BEST, EPOCHS, HEADER, LAST
 from tests.orchestrator.executors.whole_trials import trained
-from tests.orchestrator.helpers import FINGERPRINT, ListSink, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 
 GRID = (
     "search={sampler: grid, seed: 3, parameters: {losses.tau: {type: float, low: 0.5, high: 0.9, "

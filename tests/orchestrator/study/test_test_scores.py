@@ -18,8 +18,8 @@ from prvr_model.retrieval import evaluation
 from prvr_model.training import devices
 from prvr_model.training.devices import Devices
 from tests.orchestrator.command_line import TINY_SPACE
+from tests.orchestrator.conftest import _empty_database, home  # noqa: F401  (fixtures)
 from tests.orchestrator.helpers import small_spec
-from tests.orchestrator.tracking.conftest import _empty_database, home  # noqa: F401  (fixtures)
 
 Run: TypeAlias = Callable[..., tuple[int, dict[str, Any], str]]
 """Runs a command; gives its exit code, its JSON and what it said on stderr."""

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.sweep.progress import StreamProgress
-from orchestrator.sweep.run import run_sweep
-from tests.orchestrator.helpers import FINGERPRINT, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
 if __name__ == "__main__":
     result = run_sweep(

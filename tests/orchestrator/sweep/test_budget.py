@@ -1,4 +1,4 @@
-"""A sweep within its budget: what is spent, when no further trial is begun, and going on."""
+"""A sweep within its budget: what is spent, when no further trial begins, and resuming."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from orchestrator.study.reader import OVER_BUDGET, StudyReader
 from orchestrator.study.samplers import build_sampler
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.budget import spent
-from orchestrator.sweep.driver import SafeSink, SweepDriver
+from orchestrator.sweep.budget import BudgetGate, spent
+from orchestrator.sweep.context import SafeSink
+from orchestrator.sweep.driver import SweepDriver
 from orchestrator.sweep.progress import SilentProgress
-from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
-from orchestrator.tracking.events import Told
+from orchestrator.sweep.trial_queue import TrialQueue
+from orchestrator.sweep.trial_teller import TrialTeller
+from orchestrator.tracking.events import Told, checkpoint_rows
 from prvr_model.reporting import EpochReport
-from tests.orchestrator.helpers import FINGERPRINT, new_searcher, new_study, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, new_searcher, new_study, run_sweep, small_spec
 from tests.orchestrator.spec.spec_texts import problem_of
 
 STOPPING = small_spec().early_stopping
@@ -47,7 +50,9 @@ def run(home: Path, *overrides: str, function: str = "hourly", **options: Any) -
 
 def driver_of(spec: SweepSpec, study: SweepStudy, progress: Warned) -> SweepDriver:
     searcher = new_searcher(study, spec)
-    return SweepDriver(spec, study, searcher, SafeSink(None, progress.warn), progress, {})
+    queue = TrialQueue(searcher, BudgetGate(spec, study, progress.warn), lambda: False)
+    teller = TrialTeller(SafeSink(None, progress.warn), progress, {}, Told(), checkpoint_rows)
+    return SweepDriver(spec.objective.metric, study, searcher, queue, teller)
 
 
 def num_complete(result: SweepResult) -> int:
@@ -63,7 +68,7 @@ def test_hours_of_gpus_are_those_of_all_trials(tmp_path: Path) -> None:
     (line,) = progress.lines
     assert line == (
         "budget: 9 of 10 GPU-hours are spent, and another trial would bring them to 12; no "
-        "further trial is begun"
+        "further trial begins"
     )
     text = read_status(tmp_path, "small").render()
     assert "small: finished; 3 complete, 3 to come" in text

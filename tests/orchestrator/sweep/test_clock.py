@@ -9,12 +9,11 @@ import pytest
 
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.progress import StreamProgress
-from orchestrator.sweep.run import run_sweep
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.outbox import Outbox, OutboxReader
 from orchestrator.tracking.store import TrackingStore
-from tests.orchestrator.helpers import FINGERPRINT, small_spec
-from tests.orchestrator.tracking.conftest import _empty_database, home, store  # noqa: F401  (fixtures)
+from tests.orchestrator.conftest import _empty_database, home, store  # noqa: F401  (fixtures)
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 from tests.orchestrator.tracking.reading import content_of, send
 
 

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
+from typing import cast
 
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.interruption import Interruption
 from orchestrator.study.reader import StudyReader
+from orchestrator.study.searcher import Searcher
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialState
-from orchestrator.sweep.duplicates import HeldTrials
-from orchestrator.sweep.run import run_sweep
+from orchestrator.sweep.budget import BudgetGate
+from orchestrator.sweep.trial_queue import TrialQueue
 from prvr_model.settings import build_settings
 from tests.orchestrator.executors.whole_trials import trained, training
-from tests.orchestrator.helpers import FINGERPRINT, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
 TWO_POINTS = (
     "search={sampler: random, seed: 4, trials: 8, parameters: {losses.cross_branch: "
@@ -89,17 +89,39 @@ def request(number: int, key: str) -> TrialRequest:
     )
 
 
-@pytest.mark.parametrize("most", [64])
-def test_only_so_many_wait_and_the_first_free_one_comes(most: int) -> None:
-    held = HeldTrials()
-    for number in range(most):
-        assert not held.is_full
-        held.hold(request(number, "b" if number == 1 else "a"))
-    assert held.is_full
-    free = held.next({"a"})
+@dataclass
+class Drawn:
+    """A searcher that hands out trials of these keys."""
+
+    keys: list[str]
+    has_unfinished = False
+    number: int = -1
+
+    def next(self) -> TrialRequest | None:
+        self.number += 1
+        return request(self.number, self.keys[self.number]) if self.keys else None
+
+
+class Unlimited:
+    is_spent = False
+
+    def refuses(self, *, is_idle: bool) -> bool:
+        return False
+
+
+def test_only_so_many_wait_and_the_first_free_one_comes() -> None:
+    searcher = Drawn(["a", "b"] + ["a"] * 98)
+    queue = TrialQueue(cast(Searcher, searcher), cast(BudgetGate, Unlimited()), lambda: False)
+    held = 0
+    while (trial := queue.next({"a", "b"})) is not None:
+        queue.hold(cast(TrialRequest, trial))
+        held += 1
+    assert held == 64
+    free = queue.next({"a"})
     assert free is not None
     assert free.number == 1
-    assert held.next({"a"}) is None
-    first = held.next(set())
+    searcher.keys = []
+    assert queue.next({"a"}) is None
+    first = queue.next(set())
     assert first is not None
     assert first.number == 0

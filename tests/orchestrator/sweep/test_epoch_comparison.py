@@ -16,9 +16,8 @@ from orchestrator.sweep.epoch_comparison import (
     package_differences,
 )
 from orchestrator.sweep.recorded_trial import read_recorded, recorded_settings, with_epochs
-from orchestrator.sweep.run import run_sweep
 from prvr_model.reporting import EpochReport
-from tests.orchestrator.helpers import FINGERPRINT, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
 FAKE = "tests.orchestrator.executors.fake_trials"
 

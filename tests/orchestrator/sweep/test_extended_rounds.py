@@ -15,7 +15,7 @@ from tests.orchestrator.sweep.test_rounds import CONFIRM, RACE, run
 
 def refused(home: Path, spec: SweepSpec, function: str, request: ResumeRequest) -> str:
     """Why a finished sweep cannot be extended so."""
-    run(home, spec, function, attributes={"places": {}, "outbox_id": "none"})
+    run(home, spec, function, outbox_id="none")
     with pytest.raises(ResumeError) as caught:
         resume(request, SilentProgress(), lambda _: None)
     return str(caught.value)

@@ -14,13 +14,12 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.free_checkpoints import _best
-from orchestrator.sweep.run import run_sweep
 from prvr_model.files.checkpoint_header import EPOCHS, LAST
 from prvr_model.files.folder import Folder
 from prvr_model.network.model_file import load_best
 from prvr_model.training.checkpoint import BEST, read_state
 from tests.orchestrator.command_line import TINY_SPACE
-from tests.orchestrator.helpers import FINGERPRINT, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
 # Four trials: more than are kept without --keep.
 SPACE = TINY_SPACE.replace("[1e-3, 1e-2]", "[1e-4, 1e-3, 1e-2, 3e-2]")

@@ -11,13 +11,12 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause
 from orchestrator.sweep.progress import SilentProgress
-from orchestrator.sweep.run import run_sweep
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.events import Told, checkpoint_rows, missing_events
 from orchestrator.tracking.view import MOVES_TAG, SweepView
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.executors.fake_trials import rising
-from tests.orchestrator.helpers import FINGERPRINT, ListSink, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 
 
 class Warned(SilentProgress):
@@ -47,9 +46,9 @@ def test_moves_are_said_counted_and_shown(tmp_path: Path) -> None:
     run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, sink=sink, progress=progress,
               executor=MovingExecutor())  # fmt: skip
     assert progress.lines == [
-        "trial 0 lost its place before its first epoch (its node is being drained); it goes on "
-        "elsewhere",
-        "trial 0 lost its place after epoch 1 (NodeDiedError); it goes on elsewhere",
+        "trial 0 was evicted before its first epoch (its node is being drained); it continues in "
+        "another slot",
+        "trial 0 was evicted after epoch 1 (NodeDiedError); it continues in another slot",
     ]
     status = read_status(tmp_path, "small")
     assert [one.moves for one in status.trials] == [2, 0]

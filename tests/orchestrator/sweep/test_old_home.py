@@ -59,7 +59,7 @@ def test_a_sweep_that_was_cut_goes_on_as_the_old_version_went_on(
 
 def test_its_store_is_read(home: Path) -> None:
     (store,) = (home / "stores").iterdir()
-    assert FeatureStore.open(store).manifest.splits["train"].num_videos == 12
+    assert FeatureStore.open(store).manifest.splits["train"].videos == 12
 
 
 def test_its_registered_version_is_served(home: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from orchestrator import cli
 from prvr_model.files import folder as storage
 from tests.orchestrator.command_line import TINY_SPACE
-from tests.orchestrator.tracking.conftest import _empty_database, home  # noqa: F401  (fixtures)
+from tests.orchestrator.conftest import _empty_database, home  # noqa: F401  (fixtures)
 
 
 @pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])

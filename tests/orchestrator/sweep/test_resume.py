@@ -11,11 +11,11 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep import run as sweep_module
-from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.sweep.run import SweepResult
 from orchestrator.tracking.events import Told
 from orchestrator.tracking.view import SweepView
 from prvr_model.reporting import Decision, EpochReport
-from tests.orchestrator.helpers import FINGERPRINT, ListSink, reopened_study, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, reopened_study, run_sweep, small_spec
 
 FAKE_TRIALS = "tests.orchestrator.executors.fake_trials"
 OVERRIDES = (

@@ -14,12 +14,12 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.progress import SilentProgress
-from orchestrator.sweep.run import SweepResult, run_sweep
+from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.events import Told
 from orchestrator.tracking.view import BEST_TRIAL_TAG, SweepView
 from tests.orchestrator.executors.fake_trials import RANKED_QUERIES, RANKED_VIDEOS
-from tests.orchestrator.helpers import FINGERPRINT, ListSink, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 
 RACE = """\
 name: small

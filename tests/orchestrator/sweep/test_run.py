@@ -11,8 +11,8 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.progress import SilentProgress
-from orchestrator.sweep.run import SweepResult, run_sweep
-from tests.orchestrator.helpers import FINGERPRINT, ListSink, small_spec
+from orchestrator.sweep.run import SweepResult
+from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 
 
 class Warned(SilentProgress):

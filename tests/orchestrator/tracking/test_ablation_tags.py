@@ -7,12 +7,11 @@ import pytest
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
-from orchestrator.sweep.run import run_sweep
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.outbox_rebuild import rebuild_outbox
 from orchestrator.tracking.view import SweepView
-from tests.orchestrator.helpers import FINGERPRINT
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep
 
 _TABLE = """\
 name: table
@@ -55,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sink=outbox,
         executor="inline",
         function="tests.orchestrator.executors.fake_trials:rising",
-        attributes={"outbox_id": outbox.identity},
+        outbox_id=outbox.identity,
     )
     outbox.close()
     return home

@@ -58,7 +58,7 @@ def _launched_and_hit(cluster: SmallCluster, space: Path, home: Path) -> dict[st
     finally:
         process.kill()
     assert process.returncode == 0, err
-    assert "lost its place" in err
+    assert "was evicted" in err
     found: dict[str, Any] = json.loads(out)
     return found
 

@@ -17,7 +17,7 @@ from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import export_model
 from prvr_model.settings import build_settings
 from prvr_model.training.checkpoint import save_best
-from tests.orchestrator.tracking.conftest import Server
+from tests.orchestrator.conftest import Server
 from tests.orchestrator.tracking.fake_sweep import sweep_events
 from tests.orchestrator.tracking.reading import DATA_SET, content_of, replay, runs_of, send
 

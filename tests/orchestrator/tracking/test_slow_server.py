@@ -7,14 +7,13 @@ import pytest
 
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.run import run_sweep
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.sender import mlflow_sender
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.store.synthetic import write_synthetic
 from tests.orchestrator.command_line import TINY_SPACE
-from tests.orchestrator.helpers import FINGERPRINT
-from tests.orchestrator.tracking.conftest import Server
+from tests.orchestrator.conftest import Server
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep
 from tests.orchestrator.tracking.reading import DATA_SET, content_of, send
 from tests.orchestrator.tracking.slow_proxy import slow_proxy
 from tests.prvr_model.tiny import TINY_DATA

@@ -4,10 +4,9 @@ import threading
 from pathlib import Path
 
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.run import run_sweep
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.view import RunChange, RunIdentity
-from tests.orchestrator.helpers import FINGERPRINT, small_spec
+from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 from tests.orchestrator.tracking.test_sender import Store, sender_of
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.locations import ROOT
+from tests.locations import ROOT, SHARED
 from tests.prvr_model.made_reference import write_reference
 
-COMPLETE = ROOT.parent / "shared" / "golden" / "msc_reference.npz"
+COMPLETE = SHARED / "golden" / "msc_reference.npz"
 ALLOWED = {
     "float64/hard/terms": 1e-9,
     "float64/hard/gradients": 1e-9,

@@ -1,0 +1,70 @@
+"""A running cluster made ready for a sweep: its nodes are checked before the first trial."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from orchestrator.cluster.autoscaler import bring_first_worker, coming_nodes, is_growing
+from orchestrator.cluster.capacity import RunningCluster
+from orchestrator.cluster.client import attached_cluster
+from orchestrator.cluster.node_check import SharedData, marked_places
+from orchestrator.preflight.estimate import trial_needs
+from orchestrator.spec.data import trial_store
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.sweep.context import SweepContext
+from prvr_model.files.folder import uri_below
+
+if TYPE_CHECKING:
+    from prvr_model.store.reader import FeatureStore
+
+
+def with_cluster(
+    context: SweepContext, store: "FeatureStore", warn: Callable[[str], None]
+) -> SweepContext:
+    """The context with the cluster that its address names; unchanged where there is no address.
+
+    Raises:
+        ClusterError: Nothing answers at the address, or no worker came in time.
+        LocationError: A node lacks the storage or the data, or nodes to come would.
+    """
+    if not context.address:
+        return context
+    storage = uri_below(context.locations.storage or str(context.home), context.spec.name)
+    return replace(
+        context, cluster=ready_cluster(context.address, context.spec, store, storage, warn)
+    )
+
+
+def ready_cluster(
+    address: str, spec: SweepSpec, store: "FeatureStore", storage: str, warn: Callable[[str], None]
+) -> RunningCluster:
+    """The cluster, after a worker of each node has looked for the data and used the storage.
+
+    Where nodes are still to come, one worker is up before the first trial.
+
+    Args:
+        address: `auto`, or HOST:PORT of its head.
+        spec: What is to run there.
+        store: Its data.
+        storage: Folder or URI for the trials' files.
+        warn: Takes a line for the user.
+
+    Raises:
+        ClusterError: Nothing answers at the address, or no worker came in time.
+        LocationError: A node lacks the storage or the data, or nodes to come would.
+    """
+    data = SharedData.of(trial_store(spec.data, store), store.manifest)
+    with marked_places(data, storage) as shared, attached_cluster(address) as cluster:
+        coming = coming_nodes(cluster.nodes)
+        if coming:
+            needs = trial_needs(spec.resources, None)
+            bring_first_worker(cluster, shared, needs, coming, warn)
+            coming = coming_nodes(cluster.nodes)
+        lacking = cluster.check_places(shared)
+        if lacking:
+            warn(f"{', '.join(lacking)}: no {data.store} there; it is sent along with the trials")
+        nodes = [*cluster.nodes, *coming]
+        growing = is_growing(cluster.nodes)
+        # Nodes to come may lack what those of another kind have; a node that has it takes nothing.
+        sent = data.store if lacking or (growing and data.is_small) else None
+        return RunningCluster(address, nodes, sent, growing)

@@ -1,0 +1,57 @@
+"""Which trial comes next: one that was held back, a new one, or the first of another round."""
+
+from collections.abc import Callable, Collection
+
+from orchestrator.study.searcher import RefusedTrial, Searcher
+from orchestrator.study.trial import TrialRequest
+from orchestrator.sweep.budget import BudgetGate
+
+# More duplicates than this of running trials say nothing new: the sampler waits for a result, so
+# that not all of a sweep is drawn blindly. Slots stay empty then, which no other trial could fill.
+_MOST_HELD = 64
+
+
+class TrialQueue:
+    """Trials in the order in which they are to begin.
+
+    Args:
+        searcher: Draws trials.
+        budget: Says when no further trial may begin.
+        plan_more: Plans the next round once every trial has ended; False: there is none.
+    """
+
+    def __init__(
+        self, searcher: Searcher, budget: BudgetGate, plan_more: Callable[[], bool]
+    ) -> None:
+        self._searcher = searcher
+        self._budget = budget
+        self._plan_more = plan_more
+        self._held: list[TrialRequest] = []
+
+    def next(self, running: Collection[str]) -> TrialRequest | RefusedTrial | None:
+        """The next trial.
+
+        Args:
+            running: Content keys of the trials that run.
+
+        Returns:
+            The trial; None: none can begin now.
+        """
+        while (trial := self._drawn(running)) is None:
+            if running or self._held or self._budget.is_spent or not self._plan_more():
+                return None
+        return trial
+
+    def hold(self, request: TrialRequest) -> None:
+        """Keep a duplicate of a running trial back: the result of that one is its result too."""
+        self._held.append(request)
+
+    def _drawn(self, running: Collection[str]) -> TrialRequest | RefusedTrial | None:
+        for position, held in enumerate(self._held):
+            if held.key not in running:
+                return self._held.pop(position)
+        if len(self._held) >= _MOST_HELD:
+            return None
+        if not self._searcher.has_unfinished and self._budget.refuses(is_idle=not running):
+            return None
+        return self._searcher.next()

@@ -1,0 +1,114 @@
+"""Tells the tracker and the user what becomes of trials, each thing once."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.study.planned_trials import TrialPlan
+from orchestrator.study.searcher import RefusedTrial
+from orchestrator.study.trial import TrialRequest, TrialSummary
+from orchestrator.sweep.context import SafeSink
+from orchestrator.sweep.progress import Progress
+from orchestrator.tracking.events import (
+    ReadRows,
+    Told,
+    ended_event,
+    epoch_event,
+    moved_event,
+    origin_of,
+    started_event,
+)
+from prvr_model.reporting import EpochReport
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class TrialTeller:
+    """Sends the events of trials and shows them as progress.
+
+    Args:
+        sink: Takes events.
+        progress: Shows what happens.
+        tags: Tags of every trial, e.g. the code version.
+        told: What earlier drivers told the tracker.
+        read_rows: Reads the rows in a trial's checkpoint.
+    """
+
+    def __init__(
+        self,
+        sink: SafeSink,
+        progress: Progress,
+        tags: Mapping[str, str],
+        told: Told,
+        read_rows: ReadRows,
+    ) -> None:
+        self._sink = sink
+        self._progress = progress
+        self._tags = dict(tags)
+        self._told = told
+        self._read_rows = read_rows
+
+    def refused(self, trial: RefusedTrial, plan: TrialPlan) -> None:
+        """A trial begins whose settings cannot be built; it ends at once."""
+        origin = origin_of(trial.number, plan)
+        self._send(
+            started_event(trial.number, now_ms(), self._tags, trial.parameters, origin=origin)
+        )
+        self._progress.started(trial.number)
+
+    def started(self, request: TrialRequest, trial: TrialSummary, plan: TrialPlan) -> None:
+        """A trial begins or continues."""
+        self._send(
+            started_event(
+                request.number,
+                now_ms(),
+                self._tags,
+                request.parameters,
+                key=request.key,
+                settings=request.settings,
+                continued=trial.continued_from_epochs is not None,
+                origin=origin_of(request.number, plan, trial.taken_from),
+            )
+        )
+        self._progress.started(request.number)
+
+    def epoch(self, number: int, report: EpochReport, value: float, *, is_new: bool) -> None:
+        """An epoch was reported; one that the study knew already is no progress."""
+        if report.epoch not in self._told.epochs[number]:
+            self._send(epoch_event(number, report))
+        if is_new:
+            self._progress.epoch(number, report.epoch, value)
+
+    def catch_up(self, request: TrialRequest, epochs: set[int]) -> bool:
+        """Send the epochs that the tracker lacks.
+
+        Returns:
+            False: a row is in no checkpoint either, so only training can make it again.
+        """
+        lacking = epochs - self._told.epochs[request.number]
+        kept = {row.epoch: row for row in self._read_rows(request.folder)} if lacking else {}
+        if not lacking <= kept.keys():
+            return False
+        for epoch in sorted(lacking):
+            self._send(epoch_event(request.number, kept[epoch]))
+        return True
+
+    def moved(self, number: int, moves: int) -> None:
+        """A trial continues on another node, for the `moves`-th time."""
+        self._send(moved_event(number, moves, now_ms()))
+
+    def ended(self, trial: TrialSummary) -> None:
+        """A trial ended, with the study's time: an event that is made again later is the same."""
+        self._send(ended_event(trial, trial.ended_ms or now_ms()))
+        self._progress.ended(trial.number, trial.state, trial.cause)
+
+    def warn(self, line: str) -> None:
+        """Tell the user something."""
+        self._progress.warn(line)
+
+    def _send(self, event: dict[str, Any]) -> None:
+        self._told.add(event)
+        self._sink.append(**event)
