@@ -18,7 +18,9 @@ from orchestrator.executors.trial_runner import set_leaving
 try:
     from ray._private import state
     from ray.core.generated import gcs_pb2
-except ImportError as error:
+
+    state.state.get_draining_nodes  # noqa: B018
+except (ImportError, AttributeError) as error:
     raise RayChangedError(str(error)) from error
 
 
@@ -108,14 +110,6 @@ _LOOK_S = 1.0
 _THREAD = "node-watch"
 
 
-try:
-    from ray._private.state import state
-
-    state.get_draining_nodes  # noqa: B018
-except (ImportError, AttributeError) as error:
-    raise RayChangedError(str(error)) from error
-
-
 def watch_this_node() -> None:
     """Start to watch; does nothing where this process watches already."""
     if all(one.name != _THREAD for one in threading.enumerate()):
@@ -132,6 +126,6 @@ def _watch(node: str) -> None:
 
 def _is_draining(node: str) -> bool:
     try:
-        return node in state.get_draining_nodes()
+        return node in state.state.get_draining_nodes()
     except Exception:  # noqa: BLE001  (the GCS is away for a moment; it is asked again)
         return False
