@@ -1,6 +1,6 @@
 """Frees the checkpoints of a sweep that nothing needs any more.
 
-The rows of metrics and the ranks of every trial stay: the study and MLflow can be rebuilt.
+The metrics and ranks of every trial stay: study and MLflow can still be rebuilt from them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +18,8 @@ from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.tracking.lookup import VersionOrigin, registered_versions
 
+# Without --keep, models of this many best trials stay, even if fewer are registered.
 _FEWEST_KEPT = 3
-
 
 CheckpointKind: TypeAlias = Literal["last", "best", "leftover"]
 
@@ -45,7 +45,7 @@ class KeptFile:
 
 @dataclass(frozen=True)
 class Retention:
-    """What stays and what can go; `keep` is the number of best trials whose models stay."""
+    """What stays and what can be freed; `keep` is the number of best trials whose models stay."""
 
     keep: int
     kept: tuple[KeptFile, ...]
@@ -54,12 +54,12 @@ class Retention:
 
 @dataclass(frozen=True)
 class Freed:
-    """What was decided, and what of it was done.
+    """The decision, and what was done about it.
 
     Args:
-        decision: What stays and what can go.
-        done: Files that are gone now; none of a dry run.
-        problems: Files that could not be freed, and why.
+        decision: What stays and what can be freed.
+        done: Files that were freed; empty after a dry run.
+        problems: Why other files could not be freed.
     """
 
     decision: Retention
@@ -75,41 +75,34 @@ def free_checkpoints(
     *,
     dry_run: bool = False,
 ) -> Freed:
-    """Free what is not needed of a sweep's checkpoints.
+    """Free the checkpoints of a sweep that are not needed.
 
     Args:
         sweep: Name of the sweep.
         home: Its home.
-        tracking_uri: Where its runs and models are; None: where it was launched with.
-        keep: Of how many best trials the models stay; None: as many as are registered, at least 3.
-        dry_run: Decide only.
+        tracking_uri: Where its runs and models are; None: as at its launch.
+        keep: Number of best trials whose models stay; None: as many as are registered, at least 3.
+        dry_run: Only decide.
 
     Raises:
         SweepNotFoundError: There is no such sweep.
         HomeLockedError: A driver runs a sweep in the home.
-        TrackingOutageError: MLflow is away, so nobody knows what is registered.
+        TrackingOutageError: MLflow is away, so it is not known which trials are registered.
         RegistryError: MLflow does not know the sweep.
         StorageError: The trials' folders cannot be read.
     """
-    # Before the lock, which makes a home that is not there.
+    # Before the lock, which would create a home that does not exist.
     StudyReader.open(study_url(home), sweep)
     with locked_home(home):
         study = StudyReader.open(study_url(home), sweep)
-        places = SweepLocations.recalled(
-            study.attributes.get("places", {}), home, None, tracking_uri
-        )
-        versions = registered_versions(places.tracking, sweep, home)
-        best = _best(study, keep or _kept_by_default(study, home))
+        kept_locations = study.attributes.get("places", {})
+        locations = SweepLocations.recalled(kept_locations, home, None, tracking_uri)
+        versions = registered_versions(locations.tracking, sweep, home)
+        best = _wanted_models(study, keep or _kept_by_default(study, home))
         trials = study.summaries()
         decision = decide(sweep, trials, _files(trials), best, versions)
         done, problems = ((), ()) if dry_run else _free(decision.freed)
         return Freed(decision, done, problems)
-
-
-def _best(study: StudyReader, count: int) -> list[int]:
-    """Trials whose models can still be wanted: what would be registered, then the best values."""
-    trials = (*crowned(study, count), *study.best(count))
-    return list(dict.fromkeys(one.number for one in trials))
 
 
 def _kept_by_default(study: StudyReader, home: Path) -> int:
@@ -119,15 +112,21 @@ def _kept_by_default(study: StudyReader, home: Path) -> int:
     return max(spec.registration.top, _FEWEST_KEPT)
 
 
+def _wanted_models(study: StudyReader, count: int) -> list[int]:
+    """Numbers of the trials that would be registered, then of those with the best values."""
+    trials = (*crowned(study, count), *study.best(count))
+    return list(dict.fromkeys(trial.number for trial in trials))
+
+
 def _files(trials: Sequence[TrialSummary]) -> Iterator[CheckpointFile]:
-    """Checkpoints in the trials' folders; of trials that share one, the first has them."""
+    """Checkpoints in the trials' folders; a folder that trials share counts for the first."""
     from prvr_model.files.folder import Folder
 
-    folders = {one.folder: one.number for one in reversed(trials) if one.folder}
-    for place, number in sorted(folders.items(), key=lambda one: one[1]):
-        for name, size in Folder.open(place).sizes().items():
+    number_of_folder = {trial.folder: trial.number for trial in reversed(trials) if trial.folder}
+    for folder, number in sorted(number_of_folder.items(), key=lambda item: item[1]):
+        for name, size_bytes in Folder.open(folder).sizes().items():
             if kind := _kind(name):
-                yield CheckpointFile(number, place, name, kind, size)
+                yield CheckpointFile(number, folder, name, kind, size_bytes)
 
 
 def _kind(name: str) -> CheckpointKind | None:
@@ -137,6 +136,85 @@ def _kind(name: str) -> CheckpointKind | None:
         return "last" if name == LAST else "best"
     is_torn = name.startswith((f".{LAST}.", f".{BEST}.")) and name.endswith(".partial")
     return "leftover" if is_torn else None
+
+
+def decide(
+    sweep: str,
+    trials: Sequence[TrialSummary],
+    files: Iterable[CheckpointFile],
+    best: Sequence[int],
+    versions: Sequence[VersionOrigin],
+) -> Retention:
+    """Decide which of a sweep's checkpoints stay; no file is touched.
+
+    What stays: all checkpoints of an unfinished trial, which continues from them; of a finished
+    trial the best epoch's model, if the trial is among the best or registered; each file that a
+    version in the registry points to.
+
+    Args:
+        sweep: Name of the sweep.
+        trials: Its trials.
+        files: Checkpoints in their folders.
+        best: Numbers of the best trials, whose models stay, best first.
+        versions: All versions in the registry.
+    """
+    # Keyed by folder: a trial whose result was copied for its key has the other trial's folder.
+    model_reasons: dict[str, str] = {}
+    for trial in trials:
+        if reason := _model_reason(sweep, trial, best, versions):
+            model_reasons.setdefault(trial.folder, reason)
+    unfinished = {trial.folder for trial in trials if trial.state is TrialState.RUNNING}
+    kept, freed = [], []
+    for file in files:
+        reason = _version_reason(file, versions) or _trial_reason(
+            file.kind, file.folder in unfinished, model_reasons.get(file.folder)
+        )
+        if reason is None:
+            freed.append(file)
+        else:
+            kept.append(KeptFile(file, reason))
+    return Retention(len(best), tuple(kept), tuple(freed))
+
+
+def _model_reason(
+    sweep: str, trial: TrialSummary, best: Sequence[int], versions: Sequence[VersionOrigin]
+) -> str | None:
+    """Why the model of a trial's best epoch stays; None: it can be freed."""
+    for version in versions:
+        is_named = (version.sweep, version.trial) == (sweep, str(trial.number))
+        if is_named or (trial.key and version.key == trial.key):
+            return f"registered as {version.model} version {version.version}"
+    if trial.number in best:
+        return f"number {best.index(trial.number) + 1} of the sweep's best"
+    return None
+
+
+def _version_reason(file: CheckpointFile, versions: Sequence[VersionOrigin]) -> str | None:
+    for version in versions:
+        if _points_at(version.source, file):
+            return f"{version.model} version {version.version} points to it"
+    return None
+
+
+def _trial_reason(
+    kind: CheckpointKind, is_unfinished: bool, model_reason: str | None
+) -> str | None:
+    if kind == "leftover":
+        return None
+    if is_unfinished:
+        return "the trial is unfinished and continues from it"
+    return model_reason if kind == "best" else None
+
+
+def _points_at(source: str, file: CheckpointFile) -> bool:
+    """Whether a version's source is the file, or a folder that holds it."""
+    path = f"{_plain(file.folder)}/{file.name}"
+    location = _plain(source)
+    return bool(location) and (path == location or path.startswith(f"{location}/"))
+
+
+def _plain(uri: str) -> str:
+    return uri.removeprefix("file://").partition("?")[0].rstrip("/")
 
 
 def _free(
@@ -158,83 +236,3 @@ def _free(
         except (CheckpointError, StorageError) as error:
             problems.append(str(error))
     return tuple(done), tuple(problems)
-
-
-# Which checkpoints of a sweep are still needed, and why; decides, and touches nothing.
-
-
-def decide(
-    sweep: str,
-    trials: Sequence[TrialSummary],
-    files: Iterable[CheckpointFile],
-    best: Sequence[int],
-    versions: Sequence[VersionOrigin],
-) -> Retention:
-    """Sort a sweep's checkpoints into those that stay and those that can go.
-
-    All of an unfinished trial stays, since it goes on from there; of finished trials the best
-    epoch's model, if the trial is among the best or registered; and each file that a version in
-    the registry points to.
-
-    Args:
-        sweep: Name of the sweep.
-        trials: Its trials.
-        files: Checkpoints in their folders.
-        best: Numbers of the best trials whose models stay, best first.
-        versions: All versions in the registry.
-    """
-    by_number = {one.number: one for one in trials}
-    # Another trial, taken over for its key, may have the same folder.
-    needed: dict[str, str] = {}
-    for one in trials:
-        if reason := _whole_model_reason(sweep, one, best, versions):
-            needed.setdefault(one.folder, reason)
-    unfinished = {one.folder for one in trials if one.state is TrialState.RUNNING}
-    kept, freed = [], []
-    for file in files:
-        reason = _reason(file, by_number[file.trial], unfinished, needed, versions)
-        if reason is None:
-            freed.append(file)
-        else:
-            kept.append(KeptFile(file, reason))
-    return Retention(len(best), tuple(kept), tuple(freed))
-
-
-def _reason(
-    file: CheckpointFile,
-    trial: TrialSummary,
-    unfinished: set[str],
-    needed: dict[str, str],
-    versions: Sequence[VersionOrigin],
-) -> str | None:
-    for version in versions:
-        if _points_at(version.source, file):
-            return f"{version.model} version {version.version} points to it"
-    if file.kind == "leftover":
-        return None
-    if trial.folder in unfinished:
-        return "the trial is unfinished and goes on from there"
-    return needed.get(trial.folder) if file.kind == "best" else None
-
-
-def _whole_model_reason(
-    sweep: str, trial: TrialSummary, best: Sequence[int], versions: Sequence[VersionOrigin]
-) -> str | None:
-    for version in versions:
-        is_named = (version.sweep, version.trial) == (sweep, str(trial.number))
-        if is_named or (trial.key and version.key == trial.key):
-            return f"registered as {version.model} version {version.version}"
-    if trial.number in best:
-        return f"number {best.index(trial.number) + 1} of the sweep's best"
-    return None
-
-
-def _points_at(source: str, file: CheckpointFile) -> bool:
-    """Whether a version's source is the file, or a folder that it is in."""
-    path = f"{_plain(file.folder)}/{file.name}"
-    place = _plain(source)
-    return bool(place) and (path == place or path.startswith(f"{place}/"))
-
-
-def _plain(place: str) -> str:
-    return place.removeprefix("file://").partition("?")[0].rstrip("/")

@@ -13,7 +13,7 @@ from orchestrator.study.confirmation import crowned
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.free_checkpoints import _best
+from orchestrator.sweep.free_checkpoints import _wanted_models
 from prvr_model.files.checkpoint_header import EPOCHS, LAST
 from prvr_model.files.folder import Folder
 from prvr_model.network.model_file import load_best
@@ -172,7 +172,7 @@ def test_what_a_confirmation_crowned_stays(tmp_path: Path) -> None:
         function="tests.orchestrator.executors.whole_trials:training",
     )
     study = StudyReader.open(study_url(tmp_path), "small")
-    kept = _best(study, 2)
+    kept = _wanted_models(study, 2)
     assert {one.number for one in crowned(study, 2)} <= set(kept)
     assert {one.number for one in study.best(2)} <= set(kept)
     assert {one.number for one in crowned(study, 2)} != {one.number for one in study.best(2)}
