@@ -1,4 +1,4 @@
-"""Where a sweep keeps things, and how that is remembered for a resume."""
+"""Where a sweep keeps things, what a resume needs of it, and which home owns a storage folder."""
 
 import json
 import socket
@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from orchestrator.base.errors import LocationError
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.files.folder import Folder
+
+OWNER = "owner.json"
+"""The file in a sweep's storage folder that records which home it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +31,23 @@ class SweepLocations:
     tracking: TrackingStore
 
     def remembered(self) -> dict[str, Any]:
-        """What the study keeps of it; passwords are left out."""
-        is_own = self.tracking == TrackingStore.of_home(self.home)
-        secret = bool(urlsplit(self.tracking.uri).password)
+        """What the study keeps of the locations; an address with a password is left out."""
+        is_in_home = self.tracking == TrackingStore.of_home(self.home)
+        has_password = bool(urlsplit(self.tracking.uri).password)
         return {
             "storage": self.storage,
-            "tracking_uri": None if is_own or secret else self.tracking.uri,
-            "tracking_has_password": secret,
+            "tracking_uri": None if is_in_home or has_password else self.tracking.uri,
+            "tracking_has_password": has_password,
         }
 
     @classmethod
     def recalled(
         cls, kept: Mapping[str, Any], home: Path, storage: str | None, tracking_uri: str | None
     ) -> "SweepLocations":
-        """The places of a sweep that goes on.
+        """The locations of a sweep that is resumed.
 
         Args:
-            kept: What `remembered` gave.
+            kept: What `remembered` returned.
             home: The home now.
             storage: Where the trial folders are now; None: where they were.
             tracking_uri: Where MLflow is now; None: where it was.
@@ -61,16 +64,10 @@ class SweepLocations:
         return cls(home, storage or kept.get("storage"), tracking)
 
 
-# Whose folder on a storage a sweep's folder is: two homes must not share one by its name.
-
-
-OWNER = "owner.json"
-
-
 def claim(folder: Folder, sweep_id: str, home: Path) -> None:
-    """Write down that a folder is a sweep's, unless it is that of another home's.
+    """Record that a folder belongs to a sweep, so that no sweep of another home uses it.
 
-    Whoever launches again from the home that it belongs to has lost its study, and may.
+    A launch from the recorded home may claim the folder again: it has lost its study.
 
     Args:
         folder: Folder of the sweep.
@@ -78,29 +75,28 @@ def claim(folder: Folder, sweep_id: str, home: Path) -> None:
         home: Its home, absolute.
 
     Raises:
-        LocationError: It belongs to another home's sweep.
+        LocationError: The folder belongs to a sweep of another home.
         StorageError: It cannot be read or written.
     """
     owner = {"sweep_id": sweep_id, "host": socket.gethostname(), "home": str(home)}
-    there = _owner(folder)
-    if there == owner:
+    recorded = _recorded_owner(folder)
+    if recorded == owner:
         return
-    is_other = there is not None and there["sweep_id"] != sweep_id
-    if there is not None and is_other and _home(there) != _home(owner):
+    if (
+        recorded is not None
+        and recorded["sweep_id"] != sweep_id
+        and not _same_home(recorded, owner)
+    ):
         raise LocationError(
             f"{folder.uri} holds the trials of another sweep of this name, launched from the home "
-            f"{there['home']} on {there['host']}; give this one another name (--set name=...) or "
-            "storage, or go on with that one from its home"
+            f"{recorded['home']} on {recorded['host']}; give this one another name (--set "
+            "name=...) or storage, or resume that one from its home"
         )
     folder.write_bytes(OWNER, json.dumps(owner).encode())
 
 
-def _home(owner: dict[str, str]) -> tuple[str, str]:
-    return owner["host"], owner["home"]
-
-
-def _owner(folder: Folder) -> dict[str, str] | None:
-    """Who is written down; nobody where that cannot be understood."""
+def _recorded_owner(folder: Folder) -> dict[str, str] | None:
+    """The owner in the folder's file; None: there is no file, or it cannot be understood."""
     if not folder.exists(OWNER):
         return None
     try:
@@ -108,3 +104,7 @@ def _owner(folder: Folder) -> dict[str, str] | None:
         return {key: str(found[key]) for key in ("sweep_id", "host", "home")}
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _same_home(first: dict[str, str], second: dict[str, str]) -> bool:
+    return all(first[key] == second[key] for key in ("host", "home"))

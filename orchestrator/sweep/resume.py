@@ -13,14 +13,15 @@ from orchestrator.base.errors import ResumeError
 from orchestrator.base.home import home_option, locked_home, outbox_path
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
-from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec, race_of
+from orchestrator.spec.sweep_spec import SweepSpec, race_of
 from orchestrator.study.planned_trials import TrialPlan
-from orchestrator.study.pruners import build_pruner, pruner_arguments
-from orchestrator.study.reader import JUDGED_SEEDS, StudyReader
-from orchestrator.study.samplers import build_sampler, sampler_record
+from orchestrator.study.pruners import build_pruner
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.samplers import build_sampler
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.context import ExecutorName, SweepContext, TrialData
+from orchestrator.sweep.extension import Extension, extended_spec, write_extension
 from orchestrator.sweep.launch import LaunchResult, run
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
 
 OWN_RAY = "local"
-"""As an address: a Ray of our own, also where the sweep was launched on a cluster."""
+"""The address that asks for a Ray of our own, also where the sweep was launched on a cluster."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class ResumeRequest:
     executor: ExecutorName | None = None
     address: str | None = None
 
+    @property
+    def extension(self) -> Extension:
+        """How the sweep is to change."""
+        return Extension(self.trials, self.epochs, self.seeds, self.budget)
+
 
 @dataclass(frozen=True)
 class Resumed:
@@ -80,7 +86,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
     Args:
         request: The sweep.
         progress: Shows what happens.
-        say: Takes a line about what there is and what is to come.
+        say: Takes a line about the trials that have ended and those that are left.
 
     Raises:
         SweepNotFoundError: There is no such sweep.
@@ -89,37 +95,30 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
         LocationError: Home or storage cannot be written, or MLflow's address is not known.
         DataError: The data is missing, damaged, or not what the sweep was launched on.
     """
-    url = study_url(request.home)
-    StudyReader.open(url, request.sweep)  # Before a lock makes a home that was misspelt.
-    with locked_home(request.home, request.sweep):
-        kept = _kept(StudyReader.open(url, request.sweep), request.home)
+    home, url = request.home, study_url(request.home)
+    # Before the lock, which would create a home whose name is misspelt.
+    StudyReader.open(url, request.sweep)
+    with locked_home(home, request.sweep):
+        kept = _kept(StudyReader.open(url, request.sweep), home)
         before = read_spec(kept["spec_yaml"], source=f"sweep {request.sweep}")
-        spec = _extended(before, request, kept)
+        spec = extended_spec(before, request.extension, kept)
         locations = SweepLocations.recalled(
-            kept["places"], request.home, request.storage, request.tracking_uri
+            kept["places"], home, request.storage, request.tracking_uri
         )
-        store = _same_data(spec, request.home, kept["data_fingerprint"], say)
-        _extend(url, before, spec, kept)
-        if locations.storage is not None:
-            _follow(url, spec, request.home, locations.storage)
+        store = _same_data(spec, home, kept["data_fingerprint"], say)
+        write_extension(url, before, spec, kept)
+        _record_moved_folders(url, spec, locations)
         study = StudyReader.open(url, request.sweep)
-        say(_what_is_there(study, spec))
-        executor, address = _where(kept["places"], request, has_work=_has_work(study, spec))
-        outbox, told = _reopened(outbox_path(request.home, request.sweep), kept["outbox_id"])
-        context = SweepContext(
-            spec,
-            locations,
-            TrialData.of(spec, store),
-            outbox.identity,
-            executor,
-            address,
-            told=told,
-        )
+        say(_render_what_is_left(study, spec))
+        executor, address = _executor(kept["places"], request, has_work=_has_work(study, spec))
+        data = TrialData.of(spec, store)
+        outbox, told = _reopened(outbox_path(home, request.sweep), kept["outbox_id"])
+        context = SweepContext(spec, locations, data, outbox.identity, executor, address, told=told)
         return Resumed(run(context, store, outbox, progress), spec, locations)
 
 
 def _kept(study: StudyReader, home: Path) -> dict[str, Any]:
-    """What the study keeps about the sweep as a whole, checked to be all that is needed."""
+    """The study's attributes, checked to hold all that a resume needs."""
     kept = study.attributes
     needed = ("spec_yaml", "data_fingerprint", "places", "outbox_id")
     missing = [key for key in needed if key not in kept]
@@ -127,89 +126,13 @@ def _kept(study: StudyReader, home: Path) -> dict[str, Any]:
         return kept
     if not any(study.counts().values()):
         raise ResumeError(
-            f"sweep {study.name!r} was ended before it began and has no trial to lose: launch it "
+            f"sweep {study.name!r} ended before its first trial and has nothing to lose: launch it "
             f"again (`prvr-sweep launch SPACE.yaml{home_option(home)}`)"
         )
     raise ResumeError(
         f"sweep {study.name!r} in {study.url} lacks {', '.join(missing)}: it was launched by a "
         "version that could not resume; launch it under another name"
     )
-
-
-def _extended(before: SweepSpec, request: ResumeRequest, kept: dict[str, Any]) -> SweepSpec:
-    """The spec with more trials, seeds or epochs.
-
-    Raises:
-        ResumeError: Fewer were asked for, or more than can be a continuation.
-        SpecError: The sweep cannot have them, e.g. a grid no more trials than points.
-    """
-    overrides = []
-    if request.trials is not None and before.ablation is not None:
-        raise ResumeError(
-            f"--trials {request.trials}: sweep {request.sweep!r} is an ablation: its trials are "
-            "its rows on each of its seeds; allowed: --seeds"
-        )
-    if request.trials is not None and TrialPlan.of(kept).trials:
-        raise ResumeError(
-            f"--trials {request.trials}: sweep {request.sweep!r} has confirmed its best on fresh "
-            "seeds, and a search that goes on would choose once more; launch it under another "
-            f"name (--set name=... --set search.trials={request.trials})"
-        )
-    overrides += [f"budget.{change.strip()}" for change in request.budget]
-    if request.seeds is not None:
-        overrides.append(_more_seeds(before, request.seeds))
-    if request.trials is not None:
-        _refuse_less("--trials", request.trials, before.num_trials)
-        overrides.append(f"search.trials={request.trials}")
-    if request.epochs is not None:
-        _refuse_less("--epochs", request.epochs, before.max_epochs)
-        _refuse_epochs(before, request.epochs)
-        overrides.append(f"early_stopping.max_epochs={request.epochs}")
-    return read_spec(kept["spec_yaml"], overrides, f"sweep {request.sweep}")
-
-
-def _more_seeds(before: SweepSpec, seeds: int) -> str:
-    """The override that gives every row of an ablation so many seeds."""
-    if before.ablation is None:
-        raise ResumeError(
-            f"--seeds {seeds}: sweep {before.name!r} is a search, whose trials share one seed; "
-            "allowed: --trials"
-        )
-    if before.ablation.race is not None:
-        raise ResumeError(
-            f"--seeds {seeds}: sweep {before.name!r} is a race, which gives seeds itself where a "
-            "difference is open; when it looks was planned before its first seed, and more looks "
-            "would find more by chance; launch it under another name with other seeds"
-        )
-    _refuse_less("--seeds", seeds, before.ablation.num_seeds)
-    if isinstance(before.ablation.seeds, int):
-        return f"ablation.seeds={seeds}"
-    return f"ablation.seeds={list(before.seeds(seeds))}"
-
-
-def _refuse_less(option: str, wanted: int, there: int) -> None:
-    if wanted < there:
-        raise ResumeError(
-            f"{option} {wanted}: the sweep has {there}, and a resume takes nothing away; allowed: "
-            f"{there} or more"
-        )
-
-
-def _refuse_epochs(before: SweepSpec, epochs: int) -> None:
-    horizon = min(before.setting_values(SCHEDULE_EPOCHS))
-    if epochs > horizon:
-        raise ResumeError(
-            f"--epochs {epochs}: the learning rates of this sweep end at epoch {horizon} "
-            f"({SCHEDULE_EPOCHS}); a longer schedule is another training from its first step on, "
-            "not a longer one of these trials; allowed: at most "
-            f"{horizon}, or launch a sweep of another name with {SCHEDULE_EPOCHS}={epochs}"
-        )
-    if before.early_stopping.method == "hyperband" and epochs != before.max_epochs:
-        raise ResumeError(
-            f"--epochs {epochs}: hyperband divides the trials by the epochs that were planned, "
-            f"{before.max_epochs}, and would have treated those there differently; launch a sweep "
-            "of another name"
-        )
 
 
 def _same_data(
@@ -221,50 +144,29 @@ def _same_data(
     if store.manifest.fingerprint != fingerprint:
         raise StoreError(
             f"{store.path} is not the data that the sweep was launched on: its fingerprint is "
-            f"{store.manifest.fingerprint[:12]}, not {fingerprint[:12]}; trials on both cannot be "
-            "compared: bring the data back, or launch a sweep of another name"
+            f"{store.manifest.fingerprint[:12]}, not {fingerprint[:12]}; trials on different data "
+            "cannot be compared: bring the data back, or launch a sweep of another name"
         )
     return store
 
 
-def _extend(url: str, before: SweepSpec, spec: SweepSpec, kept: dict[str, Any]) -> None:
-    """Write down that the sweep is larger; complete trials that get more epochs are opened."""
-    if spec == before:
+def _record_moved_folders(url: str, spec: SweepSpec, locations: SweepLocations) -> None:
+    """Write into the study where the folders of finished trials are, if storage or home moved."""
+    if locations.storage is None:
         return
-    stopping = spec.early_stopping
-    changed = {
-        "spec_yaml": spec.dump_yaml(),
-        "num_trials": spec.num_trials,
-        "sampler": sampler_record(spec),
-        "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
-        **_judged_seeds(before, spec, kept),
-    }
-    study = SweepStudy.reopen(url, spec.name, build_sampler(spec), build_pruner(stopping))
-    study.extend(url, changed, before.max_epochs, spec.max_epochs)
-
-
-def _judged_seeds(before: SweepSpec, spec: SweepSpec, kept: dict[str, Any]) -> dict[str, Any]:
-    """That a table was judged before it gets more seeds, which its next verdicts account for."""
-    if before.ablation is None or kept.get("state") != "finished" or before.seeds() == spec.seeds():
-        return {}
-    return {JUDGED_SEEDS: [*kept.get(JUDGED_SEEDS, ()), before.ablation.num_seeds]}
-
-
-def _follow(url: str, spec: SweepSpec, home: Path, storage: str) -> None:
-    """Write down where the folders of finished trials are, if storage or home were moved."""
     study = SweepStudy.reopen(
         url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
     )
     moved = {}
     for trial, recorded in zip(study.summaries(), study.recorded_folders(), strict=True):
         name = f"{spec.name}/trials/{trial.number:05d}"
-        usual = uri_below(storage, name)
-        # Nothing is asked of the storage for those that are where they belong.
+        usual = uri_below(locations.storage, name)
+        # A folder that is where it belongs costs no request to the storage.
         if not recorded or recorded == usual or trial.state is TrialState.RUNNING:
             continue
-        folders = (trial.folder, usual, uri_below(str(home), name))
+        folders = (trial.folder, usual, uri_below(str(locations.home), name))
         found = next(filter(_has_files, folders), trial.folder)
-        # Also one that was below the home until now, and so was never written down as moved.
+        # This includes a folder below a home that moved, which no earlier resume recorded.
         if found != recorded:
             moved[trial.number] = found
     if moved:
@@ -280,6 +182,27 @@ def _has_files(folder: str) -> bool:
         return False
 
 
+def _render_what_is_left(study: StudyReader, spec: SweepSpec) -> str:
+    counts = study.counts()
+    unfinished = counts.pop(TrialState.RUNNING)
+    ended = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    to_come = _num_to_come(study, spec)
+    if not unfinished and not to_come:
+        return f"sweep {spec.name}: {ended}; no trial is left to run"
+    return (
+        f"sweep {spec.name}: {ended or 'no trial has ended'}; continues with {unfinished} "
+        f"unfinished and {to_come} new trials of at most {spec.max_epochs} epochs"
+    )
+
+
+def _num_to_come(study: StudyReader, spec: SweepSpec) -> int:
+    """Number of trials that are planned, or will be drawn, and have not begun."""
+    plan = TrialPlan.of(study.attributes)
+    planned = len(plan.trials) + len(missing_runs(spec, plan))
+    searched = spec.num_trials if spec.search else 0
+    return max(0, searched + planned - study.num_asked())
+
+
 def _has_work(study: StudyReader, spec: SweepSpec) -> bool:
     if study.counts()[TrialState.RUNNING] or _num_to_come(study, spec):
         return True
@@ -288,44 +211,19 @@ def _has_work(study: StudyReader, spec: SweepSpec) -> bool:
     return has_rounds and study.attributes.get("state") != "finished"
 
 
-def _num_to_come(study: StudyReader, spec: SweepSpec) -> int:
-    """Trials that are planned or to be drawn and were not handed out."""
-    plan = TrialPlan.of(study.attributes)
-    wanted = len(plan.trials) + len(missing_runs(spec, plan))
-    searched = spec.num_trials if spec.search else 0
-    return max(0, searched + wanted - study.num_asked())
-
-
-def _what_is_there(study: StudyReader, spec: SweepSpec) -> str:
-    counts = study.counts()
-    unfinished = counts[TrialState.RUNNING]
-    ended = [
-        f"{number} {state}"
-        for state, number in counts.items()
-        if number and state is not TrialState.RUNNING
-    ]
-    to_come = _num_to_come(study, spec)
-    if not unfinished and not to_come:
-        return f"sweep {spec.name}: {', '.join(ended)}; no trial is left to run"
-    return (
-        f"sweep {spec.name}: {', '.join(ended) or 'no trial has ended'}; goes on with "
-        f"{unfinished} unfinished and {to_come} new ones of at most {spec.max_epochs} epochs"
-    )
-
-
-def _where(
+def _executor(
     kept: dict[str, Any], request: ResumeRequest, *, has_work: bool
 ) -> tuple[ExecutorName, str | None]:
-    """Executor and address: those of the launch, unless others are named."""
+    """Executor and address: those of the launch, unless the request names others."""
     executor: ExecutorName = request.executor or kept.get("executor", "tune")
     address = request.address or kept.get("address")
     if not has_work:
-        return "inline", None  # Nothing to run needs no Ray.
+        return "inline", None  # Without trials to run, no Ray is needed.
     return executor, None if executor == "inline" or address == OWN_RAY else address
 
 
 def _reopened(path: Path, identity: str) -> tuple[Outbox, Told]:
-    """The sweep's outbox; where it is gone, one under its name that is filled from the study."""
+    """The sweep's outbox and what it holds; a lost one is made anew under its identity."""
     if path.exists() and identity_of(path) != identity:
         set_aside(path)
     outbox = Outbox(path, identity)

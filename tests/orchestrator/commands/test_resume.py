@@ -46,9 +46,7 @@ def trials(folder: Path) -> list[dict[str, Any]]:
 def test_the_same_spec_is_answered_with_what_is_there_and_resume(folder: Path) -> None:
     done = launch(folder)
     assert done.code == 2
-    assert (
-        "(2 complete); it has the same spec: go on with it by `prvr-sweep resume tiny`" in done.err
-    )
+    assert "(2 complete); it has the same spec: continue it by `prvr-sweep resume tiny`" in done.err
 
 
 def test_another_spec_is_answered_with_what_differs_place_by_place(folder: Path) -> None:
@@ -127,7 +125,7 @@ def test_an_extended_sweep_equals_one_that_was_launched_as_large(
     """Longer trials go on from their checkpoints: same weights, metrics and runs."""
     done = prvr("resume", "tiny", "--trials", "3", "--epochs", "4", "--json", cwd=folder)
     assert done.code == 0, done.err
-    assert "goes on with 2 unfinished and 1 new ones of at most 4 epochs" in done.err
+    assert "continues with 2 unfinished and 1 new trials of at most 4 epochs" in done.err
     (tmp_path / "tiny.yaml").write_text(_SPACE)
     options = ("--set", "search.trials=3", "--set", "early_stopping.max_epochs=4")
     assert launch(tmp_path, *options).code == 0

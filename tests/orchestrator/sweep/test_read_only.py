@@ -48,7 +48,7 @@ def test_trials_stay_unfinished_and_go_on_when_it_can_be_written_again(
 
     assert cli.run(["resume", "tiny", *place, "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "goes on with 1 unfinished and 1 new ones" in err
+    assert "continues with 1 unfinished and 1 new trials" in err
     assert json.loads(out)["trials"]["complete"] == 2
     # The first epoch was not trained again.
     ranks = [one for one in before if one.parent.name == "ranks"]
