@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,15 +12,13 @@ from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import VideosOfQueries, depths_of, recall_outcomes
+from orchestrator.study.history import read_history
 from orchestrator.study.outcomes import epoch_ranks, validation_videos
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.reporting import EpochReport
-
-if TYPE_CHECKING:
-    from prvr_model.files.checkpoint_header import TrialRecord
 
 # Of an epoch, its evaluation included.
 _EPOCH_SECONDS = "time/epoch_s"
@@ -94,28 +92,20 @@ def read_sweep(home: Path, sweep: str) -> SweepData:
     attributes = study.attributes
     spec = read_spec(attributes["spec_yaml"], source=f"sweep {sweep}")
     problems: list[str] = []
-    runs = tuple(_run(one, problems) for one in study.summaries())
+    runs = tuple(_run(study, trial, problems) for trial in study.summaries())
     videos = _videos(spec, home, attributes, problems)
     return SweepData(spec, study, attributes, runs, videos, problems)
 
 
-def _run(trial: TrialSummary, problems: list[str]) -> Run:
+def _run(study: StudyReader, trial: TrialSummary, problems: list[str]) -> Run:
     if not trial.epochs or not trial.folder:
         return Run(trial)
-    try:
-        record = _record(trial.folder)
-    except PrvrError as error:
+    history = read_history(study, trial)
+    if history.problem is not None:
         if trial.state is not TrialState.RUNNING:
-            problems.append(f"trial {trial.number}: its metrics cannot be read: {error}")
+            problems.append(f"trial {trial.number}: its metrics cannot be read: {history.problem}")
         return Run(trial)
-    return Run(trial, record.reports, record.parameters)
-
-
-def _record(folder: str) -> "TrialRecord":
-    from prvr_model.files.checkpoint_header import read_record
-    from prvr_model.files.folder import Folder
-
-    return read_record(Folder.open(folder))
+    return Run(trial, history.rows, history.parameters)
 
 
 def _videos(

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.base.errors import ReproductionError, SweepNotFoundError
+from orchestrator.base.errors import ReproductionError
+from orchestrator.base.home import outbox_path
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.search_space import resolve
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.content_key import trial_key
+from orchestrator.study.history import read_history
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialSummary
-from orchestrator.tracking.events import checkpoint_rows
 from orchestrator.tracking.outbox import read_events
 from prvr_model.reporting import EpochReport
 from prvr_model.results_version import RESULTS_VERSION
@@ -95,7 +96,7 @@ def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
         spec=spec,
         summary=trial,
         settings=settings,
-        rows=_rows(study, trial, home, events),
+        rows=read_history(study, trial, events, home).rows,
         results_version=version,
         code=tags.get("code") or kept.get("code_version"),
         packages=_packages(tags) or kept.get("packages", {}),
@@ -151,39 +152,9 @@ def with_epochs(settings: Settings, epochs: int) -> Settings:
     return settings.model_copy(update={"training": training})
 
 
-def _rows(
-    study: StudyReader, trial: TrialSummary, home: Path, events: Sequence[Mapping[str, Any]]
-) -> tuple[EpochReport, ...]:
-    """The epochs that the study knows, with their metrics from wherever those still are."""
-    metric = study.attributes.get("metric", "objective")
-    known = study.rows(trial.number)
-    told = {one["epoch"]: one for one in events if one["kind"] == "epoch"}
-    kept = {row.epoch: row for row in checkpoint_rows(trial.folder)}
-    if trial.taken_from and any(one.epoch not in kept for one in known):
-        kept |= {row.epoch: row for row in _rows_of(trial.taken_from, home)}
-    rows = []
-    for one in known:
-        event = told.get(one.epoch)
-        metrics = event["metrics"] if event else {metric: one.objective}
-        row = EpochReport(one.epoch, metrics, one.timestamp_ms)
-        rows.append(kept.get(one.epoch, row))
-    return tuple(rows)
-
-
-def _rows_of(name: str, home: Path) -> Sequence[EpochReport]:
-    """Rows in the checkpoint of the trial `SWEEP/NUMBER`, if it is in this home."""
-    sweep, _, number = name.rpartition("/")
-    try:
-        trials = StudyReader.open(study_url(home), sweep).summaries()
-    except SweepNotFoundError:
-        return ()
-    found = [one for one in trials if str(one.number) == number]
-    return checkpoint_rows(found[0].folder) if found else ()
-
-
 def _events(home: Path, sweep: str, number: int) -> list[dict[str, Any]]:
     """What the sweep's outbox holds of a trial; nothing where the outbox is gone."""
-    path = home / "outbox" / f"{sweep}.jsonl"
+    path = outbox_path(home, sweep)
     if not path.exists():
         return []
     events = read_events(path, 0, path.stat().st_size, None).events

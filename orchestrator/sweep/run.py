@@ -35,7 +35,6 @@ from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller, now_ms
 from orchestrator.tracking.events import (
     Told,
-    checkpoint_rows,
     missing_events,
     sweep_started_event,
 )
@@ -196,7 +195,7 @@ def _tell_tracker(
     spec, told = context.spec, context.told
     sink.append(**sweep_started_event(spec, tags, now_ms()))
     if told is not None:
-        for event in missing_events(study, spec, told, tags, checkpoint_rows):
+        for event in missing_events(study, spec, told, tags):
             told.add(event)
             sink.append(**event)
 
@@ -230,9 +229,7 @@ def _driver(
             telling.begin()
         return bool(trials)
 
-    teller = TrialTeller(
-        telling.sink, telling.progress, telling.tags, context.told or Told(), checkpoint_rows
-    )
+    teller = TrialTeller(telling.sink, telling.progress, telling.tags, context.told or Told())
     queue = TrialQueue(searcher, BudgetGate(spec, study, warn), plan_more)
     known = _known_results(context, warn) if spec.reuse else None
     return SweepDriver(spec.objective.metric, study, searcher, queue, teller, known)

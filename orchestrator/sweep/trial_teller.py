@@ -4,13 +4,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.study.history import checkpoint_rows
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.searcher import RefusedTrial
 from orchestrator.study.trial import TrialRequest, TrialSummary
 from orchestrator.sweep.context import SafeSink
 from orchestrator.sweep.progress import Progress
 from orchestrator.tracking.events import (
-    ReadRows,
     Told,
     ended_event,
     epoch_event,
@@ -34,7 +34,6 @@ class TrialTeller:
         progress: Shows what happens.
         tags: Tags of every trial, e.g. the code version.
         told: What earlier drivers told the tracker.
-        read_rows: Reads the rows in a trial's checkpoint.
     """
 
     def __init__(
@@ -43,13 +42,11 @@ class TrialTeller:
         progress: Progress,
         tags: Mapping[str, str],
         told: Told,
-        read_rows: ReadRows,
     ) -> None:
         self._sink = sink
         self._progress = progress
         self._tags = dict(tags)
         self._told = told
-        self._read_rows = read_rows
 
     def refused(self, trial: RefusedTrial, plan: TrialPlan) -> None:
         """A trial begins whose settings cannot be built; it ends at once."""
@@ -89,7 +86,7 @@ class TrialTeller:
             False: a row is in no checkpoint either, so only training can make it again.
         """
         lacking = epochs - self._told.epochs[request.number]
-        kept = {row.epoch: row for row in self._read_rows(request.folder)} if lacking else {}
+        kept = {row.epoch: row for row in checkpoint_rows(request.folder)} if lacking else {}
         if not lacking <= kept.keys():
             return False
         for epoch in sorted(lacking):

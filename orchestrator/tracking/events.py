@@ -5,12 +5,13 @@ out: the next driver finds out which, and makes it again from the study and the 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from orchestrator.spec.search_space import resolve
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.history import missing_rows
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
@@ -19,8 +20,6 @@ from prvr_model.reporting import EpochReport
 from prvr_model.settings import Settings, flat_settings
 
 Event: TypeAlias = dict[str, Any]
-ReadRows: TypeAlias = Callable[[str], Sequence[EpochReport]]
-"""Rows in the checkpoint of a trial's folder."""
 
 
 REPORT_NUMBERS = "report.json"
@@ -197,7 +196,7 @@ class Told:
 
 
 def missing_events(
-    study: StudyReader, spec: SweepSpec, told: Told, tags: Mapping[str, str], read_rows: ReadRows
+    study: StudyReader, spec: SweepSpec, told: Told, tags: Mapping[str, str]
 ) -> list[Event]:
     """Events of trials that have ended which the outbox lacks, in the order of the trials.
 
@@ -212,9 +211,8 @@ def missing_events(
             events.append(_started_again(trial, spec, tags, plan))
             if trial.moves:
                 events.append(moved_event(trial.number, trial.moves, trial.ended_ms or 0))
-        events += [
-            epoch_event(trial.number, row) for row in _missing_rows(study, trial, told, read_rows)
-        ]
+        rows = missing_rows(study, trial, told.epochs[trial.number])
+        events += [epoch_event(trial.number, row) for row in rows]
         if told.ended.get(trial.number) != str(trial.state):
             events.append(ended_event(trial, trial.ended_ms or 0))
     return events
@@ -238,33 +236,3 @@ def _started_again(
         settings=settings,
         origin=origin_of(trial.number, plan, trial.taken_from),
     )
-
-
-def _missing_rows(
-    study: StudyReader, trial: TrialSummary, told: Told, read_rows: ReadRows
-) -> list[EpochReport]:
-    lacking = [
-        one for one in study.rows(trial.number) if one.epoch not in told.epochs[trial.number]
-    ]
-    if not lacking:
-        return []
-    kept = {row.epoch: row for row in read_rows(trial.folder)}
-    metric = study.attributes.get("metric", "objective")
-    return [
-        kept.get(one.epoch)
-        # The checkpoint is gone; the study knows the objective at least.
-        or EpochReport(one.epoch, {metric: one.objective}, one.timestamp_ms)
-        for one in lacking
-    ]
-
-
-def checkpoint_rows(folder: str) -> Sequence[EpochReport]:
-    """Rows in the last checkpoint of a trial's folder; none where it cannot be read."""
-    # torch comes along: only where something is missing.
-    from prvr_model.files.folder import Folder
-    from prvr_model.training.checkpoint import read_state
-
-    try:
-        return read_state(Folder.open(folder)).reports
-    except PrvrError:
-        return ()

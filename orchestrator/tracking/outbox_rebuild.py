@@ -14,7 +14,6 @@ from orchestrator.tracking.events import (
     REPORT_NUMBERS,
     Event,
     Told,
-    checkpoint_rows,
     missing_events,
     report_event,
     sweep_started_event,
@@ -106,7 +105,7 @@ def _events(study: StudyReader, home: Path, there: Sequence[Event]) -> Iterator[
     tags = _tags(about)
     if not any(one.get("kind") == "sweep_started" for one in there):
         yield sweep_started_event(spec, tags, about.get("started_ms", 0))
-    of_trials = missing_events(study, spec, Told.of(there), tags, checkpoint_rows)
+    of_trials = missing_events(study, spec, Told.of(there), tags)
     yield from of_trials
     if about.get("state") not in ("finished", "interrupted"):
         return

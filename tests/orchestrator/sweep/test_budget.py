@@ -20,7 +20,7 @@ from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
 from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller
-from orchestrator.tracking.events import Told, checkpoint_rows
+from orchestrator.tracking.events import Told
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.helpers import FINGERPRINT, new_searcher, new_study, run_sweep, small_spec
 from tests.orchestrator.spec.spec_texts import problem_of
@@ -51,7 +51,7 @@ def run(home: Path, *overrides: str, function: str = "hourly", **options: Any) -
 def driver_of(spec: SweepSpec, study: SweepStudy, progress: Warned) -> SweepDriver:
     searcher = new_searcher(study, spec)
     queue = TrialQueue(searcher, BudgetGate(spec, study, progress.warn), lambda: False)
-    teller = TrialTeller(SafeSink(None, progress.warn), progress, {}, Told(), checkpoint_rows)
+    teller = TrialTeller(SafeSink(None, progress.warn), progress, {}, Told())
     return SweepDriver(spec.objective.metric, study, searcher, queue, teller)
 
 

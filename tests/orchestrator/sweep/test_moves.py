@@ -12,7 +12,7 @@ from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.status import read_status
-from orchestrator.tracking.events import Told, checkpoint_rows, missing_events
+from orchestrator.tracking.events import Told, missing_events
 from orchestrator.tracking.view import MOVES_TAG, SweepView
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.executors.fake_trials import rising
@@ -54,7 +54,7 @@ def test_moves_are_said_counted_and_shown(tmp_path: Path) -> None:
     assert [one.moves for one in status.trials] == [2, 0]
     assert "lost their place and went on elsewhere: trials 0 (2 times)" in status.render()
     study = StudyReader.open(study_url(tmp_path), "small")
-    again = missing_events(study, spec, Told(), {}, checkpoint_rows)
+    again = missing_events(study, spec, Told(), {})
     for events in (sink.events, again):
         view = SweepView("id")
         for one in events:

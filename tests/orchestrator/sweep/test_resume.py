@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.study import history
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep import run as sweep_module
 from orchestrator.sweep.run import SweepResult
 from orchestrator.tracking.events import Told
 from orchestrator.tracking.view import SweepView
+from prvr_model.files.checkpoint_header import TrialRecord
 from prvr_model.reporting import Decision, EpochReport
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, reopened_study, run_sweep, small_spec
 
@@ -166,7 +167,8 @@ def test_a_recorded_end_whose_row_was_not_sent_needs_the_checkpoint(
     told = Told.of(one for one in sink.events if one is not epochs[-1])
     row = EpochReport(epochs[-1]["epoch"], epochs[-1]["metrics"], 77)
     rows = [row] if kept else []
-    monkeypatch.setattr(sweep_module, "checkpoint_rows", lambda _: rows)
+    record = TrialRecord(tuple(rows), None)
+    monkeypatch.setattr(history, "read_record", lambda _: record)
     again = ListSink()
     run(tmp_path, again, told)
     sent = [one for one in again.events if one.get("number") == number]
