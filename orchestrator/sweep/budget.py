@@ -1,9 +1,9 @@
 """What a sweep has spent, and whether another trial can finish within its budget.
 
-Everything is derived from the epochs that the study has, not from a clock of the driver: it counts
-over resumes, and a machine that was off in between costs nothing. An epoch that seems to have
-taken far longer than all others held such an interruption, and counts as the others do; one that a
-clock set back ended before it began took no time.
+Everything is computed from the epochs in the study, not from a clock of the driver: the epochs of
+all drivers count, and time between a death and a resume costs nothing. An epoch that seems to have
+taken far longer than the others contained such a pause, and counts like a typical one; an epoch
+that seems to end before it began, since a clock was set back, counts as no time.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,22 +18,22 @@ from orchestrator.study.reader import OVER_BUDGET, StudyReader
 from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import TrialState, TrialSummary
 
-# Epochs of one sweep differ by the sizes that it searches; by more than this only if something
-# else than training is in them.
+# Epochs of a sweep differ because it searches sizes; by more than this factor only if they contain
+# something other than training.
 _LONGEST_IN_MEDIANS = 10
 _S_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What the trials of a sweep took so far, and what those that run will still take.
+    """What the trials of a sweep took so far, and what the running ones will still take.
 
     Args:
-        trials: Trials that were begun, those without results taken over.
-        gpu_hours: Hours of GPUs.
+        trials: Number of trials that began, those with a copied result apart.
+        gpu_hours: GPU-hours of training.
         wall_hours: Hours in which at least one trial ran.
         epoch_s: Mean seconds of an epoch; None before the first.
-        to_come_gpu_hours: What unfinished trials take at most from now on.
+        to_come_gpu_hours: GPU-hours that unfinished trials still take at most.
     """
 
     trials: int
@@ -59,12 +59,13 @@ class BudgetGate:
         self.is_spent = False
 
     def refuses(self, *, is_idle: bool) -> bool:
-        """Whether no further trial can finish within the budget; said when it is decided.
+        """Whether no further trial can finish within the budget.
 
-        While trials run it may still change: one that ends early leaves what it was granted.
+        The answer is final, recorded and shown once no trial runs: a running trial that ends
+        early leaves the rest of its share to others.
 
         Args:
-            is_idle: No trial runs.
+            is_idle: Whether no trial runs.
         """
         if self.is_spent:
             return True
@@ -95,7 +96,7 @@ def spent(spec: SweepSpec, study: StudyReader) -> Spent:
 
 
 def refusal(spec: SweepSpec, study: StudyReader) -> str | None:
-    """Why no further trial can finish within the budget; None: one can, or there is none."""
+    """Why no further trial can finish within the budget; None: one can, or there is no budget."""
     if spec.budget is None:
         return None
     found = spent(spec, study)
@@ -107,7 +108,7 @@ def refusal(spec: SweepSpec, study: StudyReader) -> str | None:
 
 def _exceeded(budget: Budget, found: Spent, gpu_hours: float, wall_hours: float) -> str | None:
     if budget.trials is not None and found.trials >= budget.trials:
-        return f"all of its {budget.trials} trials were begun"
+        return f"all of its {budget.trials} trials have begun"
     parts = (
         ("GPU-hours", budget.gpu_hours, found.gpu_hours, gpu_hours),
         ("hours", budget.wall_hours, found.wall_hours, wall_hours),
@@ -122,7 +123,7 @@ def _exceeded(budget: Budget, found: Spent, gpu_hours: float, wall_hours: float)
 
 
 def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[float, float]]:
-    """Begin and end of every recorded epoch in seconds, interruptions cut out."""
+    """Begin and end of every recorded epoch in seconds, pauses cut out."""
     rows = study.all_rows()
     raw = [span for trial in trials for span in _epochs(trial, rows[trial.number])]
     typical = median([end - begin for begin, end in raw if end > begin] or [0.0])

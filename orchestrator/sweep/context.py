@@ -1,4 +1,4 @@
-"""What a running sweep is made of: one object that is handed along, and its hooks apart from it."""
+"""What belongs to a running sweep, as one object, and the hooks that observe it, as another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.executors.executor import Executor
 from orchestrator.spec.data import trial_store
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.study.outcomes import validation_videos
 from orchestrator.study.study import study_url
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress, SilentProgress
-from orchestrator.sweep.rounds import ReadVideos
 from orchestrator.tracking.events import Told
 from orchestrator.tracking.outbox import EventSink
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
 
 ExecutorName: TypeAlias = Literal["tune", "inline"]
+
+ReadVideos: TypeAlias = Callable[[], VideosOfQueries]
+"""Reads the video of each validation query."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class TrialData:
     Args:
         store: Absolute path of the feature store, or the URI from which each machine copies it.
         fingerprint: Fingerprint of the store's content.
-        videos: Reads the video of each validation query, for a race; None: no race can be judged.
+        videos: Reads the video of each validation query; None: a race cannot be judged and ends.
     """
 
     store: str
@@ -40,21 +43,21 @@ class TrialData:
 
     @classmethod
     def of(cls, spec: SweepSpec, store: "FeatureStore") -> "TrialData":
-        """The data of a spec, whose store is open."""
+        """The data of a spec whose store is open."""
         location = str(trial_store(spec.data, store))
         return cls(location, store.manifest.fingerprint, lambda: validation_videos(store))
 
 
 @dataclass(frozen=True)
 class SweepContext:
-    """A sweep that is ready to run, new or resumed.
+    """A sweep that is ready to run, whether new or resumed.
 
     Args:
         spec: The sweep.
         locations: Where it keeps things.
-        data: What its trials train on.
-        outbox_id: Identity of its outbox; empty: it has none, as in tests.
-        executor: Where trials run: Ray Tune, this process, or an executor that is given.
+        data: The data that its trials train on.
+        outbox_id: Identity of its outbox; empty: it has no outbox, as in tests.
+        executor: Where trials run: Ray Tune, this process, or an executor object.
         address: Of a running Ray cluster, as the user named it; None: a Ray of our own.
         cluster: That cluster, after its nodes were checked.
         told: What the outbox held when a resumed sweep opened it; None: the sweep is new.
@@ -85,7 +88,7 @@ class SweepContext:
 
     @property
     def storage(self) -> str:
-        """URI or absolute path of the folder that holds the sweep's."""
+        """URI or absolute path below which the sweep's folder is."""
         return self.locations.storage or str(self.home.resolve())
 
     @property
@@ -94,7 +97,7 @@ class SweepContext:
         return self.told is not None
 
     def attributes(self) -> dict[str, Any]:
-        """What a resume has to know, kept with the study."""
+        """What a resume needs to know; the study keeps it."""
         if not self.outbox_id:
             return {}
         ran = {"executor": self.executor, "address": self.address}
@@ -103,10 +106,10 @@ class SweepContext:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What learns of a sweep's course; none of it changes a result.
+    """Observers of a running sweep; they change no result.
 
     Args:
-        sink: Takes events for the tracker; None: nothing does.
+        sink: Takes events for the tracker; None: events are dropped.
         progress: Shows what happens.
     """
 
@@ -115,11 +118,11 @@ class Hooks:
 
 
 class SafeSink:
-    """Events for the tracker, whose errors are shown and hurt no trial.
+    """Passes events to the tracker; an error there is shown and stops no trial.
 
     Args:
-        sink: Where events go; None: nowhere.
-        warn: Takes a line for the user; an error is shown once.
+        sink: Takes the events; None: they are dropped.
+        warn: Takes a line for the user; each error is shown once.
     """
 
     def __init__(self, sink: EventSink | None, warn: Callable[[str], None]) -> None:

@@ -1,8 +1,8 @@
-"""The sweep's side of its trials: what to train next, and what each report and end means.
+"""The driver decides which trial is trained next and what each report and each end means.
 
-A trial is pruned only if the pruner ended it, failed with its cause, complete otherwise. What an
-earlier driver had decided and not told is told here, without training; what it had not brought to
-the tracker is brought there.
+A trial is pruned only if the pruner ended it, failed if it raised an error or reported an unusable
+value, complete otherwise. An end that an earlier driver decided and did not record is recorded
+here without training; events that it did not send to the tracker are sent.
 """
 
 import math
@@ -16,7 +16,7 @@ from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller
 from prvr_model.reporting import Decision, EpochReport
 
-# What training reports of an epoch in a group.
+# The metric of an epoch that says how many workers trained it.
 WORKERS_METRIC = "workers"
 
 
@@ -24,12 +24,12 @@ class SweepDriver:
     """The `TrialSource` of a sweep.
 
     Args:
-        metric: The objective.
+        metric: The metric that is the objective.
         study: The sweep's study, open for writing.
         searcher: Draws its trials.
-        queue: Hands them out.
-        teller: Tells tracker and user.
-        known: Results that need no training; None: every trial is trained.
+        queue: Says which trial comes next.
+        teller: Tells tracker and user what happens.
+        known: Results that can be copied instead of training; None: every trial is trained.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SweepDriver:
 
     @property
     def broken_storage(self) -> str | None:
-        """Why trials could not write or read their folders; None: they could."""
+        """Why trials could not read or write their folders; None: all of them could."""
         if not self._broken:
             return None
         numbers = ", ".join(map(str, sorted(self._broken)))
@@ -63,7 +63,7 @@ class SweepDriver:
         return f"trials {numbers}: {first.message}"
 
     def next_trial(self) -> TrialRequest | None:
-        """The next trial that is to be trained; those that need no training end on the way."""
+        """The next trial to train; trials that need no training are begun and ended on the way."""
         while not self._broken and (trial := self._queue.next(self._running_keys())) is not None:
             if isinstance(trial, RefusedTrial):
                 self._teller.refused(trial, self._searcher.planned)
@@ -78,7 +78,7 @@ class SweepDriver:
         return None
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
-        """Record an epoch; STOP is the pruner's, or answers a value that cannot be used."""
+        """Record an epoch; STOP if the pruner says so or the value of the objective is unusable."""
         value = report.metrics.get(self._metric)
         if value is None or not math.isfinite(value):
             self._refused[number] = self._unusable(report, value)
@@ -98,7 +98,7 @@ class SweepDriver:
         return recorded.decision
 
     def on_end(self, number: int) -> None:
-        """A trial ended without an error of its own."""
+        """A trial ended without raising an error."""
         if number in self._refused:
             self._fail(number, self._refused.pop(number))
         elif not self._study.rows(number):
@@ -112,10 +112,10 @@ class SweepDriver:
             self._finish(number)
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
-        """A trial raised an error; an unusable value that it reported before is the cause instead.
+        """A trial raised an error; if it reported an unusable value before, that is the cause.
 
-        A storage that cannot be used is no failure of the trial: the trial stays unfinished, as do
-        all that would come after it, and continues from its checkpoint when the sweep is resumed.
+        An unusable storage is no failure of the trial: the trial stays unfinished, no other one
+        begins, and it continues from its checkpoint when the sweep is resumed.
         """
         if cause.kind == STORAGE and number not in self._refused:
             self._broken[number] = cause
@@ -125,7 +125,7 @@ class SweepDriver:
         self._fail(number, self._refused.pop(number, cause))
 
     def on_move(self, number: int, cause: FailureCause) -> None:
-        """A trial continues from its last checkpoint after a loss; the user is told."""
+        """A trial continues from its last checkpoint after it was evicted or ran out of memory."""
         rows = self._study.rows(number)
         where = f"after epoch {rows[-1].epoch}" if rows else "before its first epoch"
         if cause.kind == OUT_OF_MEMORY:
@@ -144,17 +144,17 @@ class SweepDriver:
         self._teller.moved(number, moves)
 
     def on_wait(self, message: str) -> None:
-        """Trials wait for a slot and none runs; the user is told."""
+        """Trials wait for a slot while none runs."""
         self._teller.warn(message)
 
     def _running_keys(self) -> set[str]:
         return {request.key for request in self._running.values()}
 
     def _take_over(self, request: TrialRequest) -> None:
-        """Bring results that exist already into the trial's folder, and say so in the study.
+        """Copy the result of another trial of the same key, if there is one.
 
-        The folder comes first, then the study: after a kill in between, the next driver finds the
-        results again, or trains. A trial that has begun by itself continues by itself.
+        The files are copied before the study records it: after a kill in between, the next driver
+        copies again, or trains. A trial that has trained an epoch itself is never replaced.
         """
         number = request.number
         origin = self._study.summary(number).taken_from
@@ -173,7 +173,7 @@ class SweepDriver:
         self._teller.started(request, trial, self._searcher.planned)
 
     def _was_over(self, request: TrialRequest) -> bool:
-        """Tell the end of a trial that an earlier driver knew; False: it is to be trained."""
+        """Record the end that an earlier driver decided; False: the trial must be trained."""
         number = request.number
         cause = self._study.summary(number).cause
         if cause is not None:
@@ -194,9 +194,9 @@ class SweepDriver:
         return True
 
     def _was_taken(self, request: TrialRequest) -> bool:
-        """Report a result that was taken over as if it had been trained; False: train it.
+        """Report a copied result as if it had been trained; False: the trial must be trained.
 
-        The pruner is not asked: what ran to its end elsewhere is complete here.
+        The pruner is not asked: a trial that ran to its end elsewhere is complete here.
         """
         if request.number not in self._taken:
             return False
@@ -208,14 +208,15 @@ class SweepDriver:
     def _is_judged(self, number: int, epoch: int) -> bool:
         """Whether the pruner judges an epoch.
 
-        It judges no planned trial, which is to be compared with others of its budget.
+        It never judges planned trials, which are compared with others of the same budget, nor
+        copied results.
         """
         is_last = epoch >= self._running[number].settings.training.epochs
         is_planned = number in self._searcher.planned.trials
         return not is_last and not is_planned and number not in self._taken
 
     def _fail(self, number: int, cause: FailureCause) -> None:
-        """Tell a failure; a trial that was complete before it was continued stays complete."""
+        """Record a failure; a trial that was complete before an extension stays complete."""
         before = self._study.summary(number).continued_from_epochs
         if before is None:
             self._study.tell_failed(number, cause)

@@ -46,13 +46,13 @@ class LaunchResult:
     """How a launch ended.
 
     Args:
-        sweep: The trials' result.
-        registered: Versions made, best first; none after an interruption or without a
+        sweep: How its trials ended.
+        registered: New versions, best first; empty after an interruption or without a
             complete trial.
         test: Metrics of the winner on test; None: not scored, or the data has no test split.
-        problem: What kept results or models from MLflow; None: all arrived.
-        report: Where the page about the sweep is; None: it was not made.
-        protocol: What is reported, see `SweepSpec.protocol`.
+        problem: What kept results or models from MLflow; None: all of them arrived.
+        report: Where the report page of the sweep is; None: it was not made.
+        protocol: Which split the results are from, see `SweepSpec.protocol`.
         is_unscored: Whether scoring on test failed for a selected trial.
     """
 
@@ -72,14 +72,14 @@ def launch(
     executor: ExecutorName = "tune",
     address: str | None = None,
 ) -> LaunchResult:
-    """Run a new sweep, bring it to MLflow and register its best.
+    """Run a new sweep, send it to MLflow and register its best models.
 
     Args:
         spec: The sweep.
         locations: Where it keeps things.
         progress: Shows what happens.
         executor: Where trials run.
-        address: Of a running Ray cluster: `auto` or HOST:PORT; None: a Ray of our own.
+        address: Of a running Ray cluster, `auto` or HOST:PORT; None: start a Ray of our own.
 
     Raises:
         ClusterError: Nothing answers at the address.
@@ -100,7 +100,7 @@ def launch(
 def run(
     context: SweepContext, store: "FeatureStore", outbox: Outbox, progress: Progress
 ) -> LaunchResult:
-    """Run a sweep's trials, bring them to MLflow and register the best; the home is locked.
+    """Run a sweep's trials, send them to MLflow and register the best; the home is locked.
 
     Args:
         context: The sweep, new or resumed.
@@ -132,7 +132,7 @@ def _sending(
         sender.start()
         yield sender
     except BaseException:
-        # So that MLflow does not show a sweep as running that has ended.
+        # Else MLflow would go on showing the sweep as running.
         sender.flush(_INTERRUPTED_FLUSH_S)
         raise
     finally:
@@ -141,7 +141,7 @@ def _sending(
 
 @dataclass(frozen=True)
 class _Ended:
-    """A sweep whose trials have ended, and what its conclusion needs."""
+    """A sweep whose trials have ended, with the objects that its conclusion needs."""
 
     context: SweepContext
     store: "FeatureStore"
@@ -189,7 +189,7 @@ def _has_trials(path: Path) -> bool:
 
 
 def _keep_spec(context: SweepContext) -> None:
-    """Claim the folder of the trials and write the spec there, which shows that it can be done."""
+    """Claim the trials' folder and write the spec there, which shows that it can be written."""
     from prvr_model.files.folder import Folder, StorageError
 
     spec, locations = context.spec, context.locations
@@ -202,13 +202,13 @@ def _keep_spec(context: SweepContext) -> None:
 
 
 def _refuse_existing(spec: SweepSpec, home: Path) -> None:
-    """Say at once, before anything is made, what opening the study would say later."""
+    """Refuse a sweep that exists before any file is made; opening the study would do so later."""
     try:
         study = StudyReader.open(study_url(home), spec.name)
     except SweepNotFoundError:
         return
     counts = ", ".join(f"{number} {state}" for state, number in study.counts().items() if number)
-    # A sweep that ended before its first trial has nothing to lose: a launch starts it anew.
+    # A sweep that ended before its first trial has nothing to lose: it is launched anew.
     if counts:
         wanted = study.attributes.get("num_trials", spec.num_trials)
         to_come = wanted - sum(study.counts().values())
@@ -217,7 +217,7 @@ def _refuse_existing(spec: SweepSpec, home: Path) -> None:
 
 
 def _advice(study: StudyReader, spec: SweepSpec, home: Path) -> str:
-    """What to do about a sweep that exists, which depends on whether its spec is the same."""
+    """What the user can do: resume the existing sweep, extend it, or choose another name."""
     resume = f"`prvr-sweep resume {spec.name}{home_option(home)}`"
     look = f"`prvr-sweep status {spec.name}{home_option(home)}`"
     changes = spec_changes(study.attributes.get("spec_yaml", ""), spec)

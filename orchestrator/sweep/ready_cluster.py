@@ -1,4 +1,4 @@
-"""A running cluster made ready for a sweep: its nodes are checked before the first trial."""
+"""Connects a sweep to a running cluster and checks the nodes before the first trial."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,13 +38,13 @@ def with_cluster(
 def ready_cluster(
     address: str, spec: SweepSpec, store: "FeatureStore", storage: str, warn: Callable[[str], None]
 ) -> RunningCluster:
-    """The cluster, after a worker of each node has looked for the data and used the storage.
+    """The cluster, after a task on each node has looked for the data and written to the storage.
 
-    Where nodes are still to come, one worker is up before the first trial.
+    If nodes are still to come, at least one worker node is up before the first trial.
 
     Args:
         address: `auto`, or HOST:PORT of its head.
-        spec: What is to run there.
+        spec: The sweep that runs there.
         store: Its data.
         storage: Folder or URI for the trials' files.
         warn: Takes a line for the user.
@@ -65,6 +65,6 @@ def ready_cluster(
             warn(f"{', '.join(lacking)}: no {data.store} there; it is sent along with the trials")
         nodes = [*cluster.nodes, *coming]
         growing = is_growing(cluster.nodes)
-        # Nodes to come may lack what those of another kind have; a node that has it takes nothing.
+        # Nodes to come may lack data that nodes of another kind have; a node that has it gets none.
         sent = data.store if lacking or (growing and data.is_small) else None
         return RunningCluster(address, nodes, sent, growing)

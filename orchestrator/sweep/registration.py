@@ -1,4 +1,4 @@
-"""The best trials of a sweep become versions of a model: scored on test, exported, registered."""
+"""Exports the best trials of a sweep and registers them as versions of a model."""
 
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Registration:
-    """What came of registering: the versions, best first, or the problem that prevented it."""
+    """The registered versions, best first, or the problem that prevented registering."""
 
     versions: tuple[RegisteredVersion, ...] = ()
     problem: str | None = None

@@ -1,12 +1,13 @@
-"""What is to be run next once all that was planned has run: a round of a race, or a confirmation.
+"""A sweep runs in rounds: once all planned trials have ended, more may follow from their results.
 
-A sweep runs in rounds. Between two of them its driver looks at what there is; what it plans is
-written down before it begins, so that a driver that goes on after a kill plans nothing twice.
+A race gives more seeds to rows that are undecided; a confirmation runs the best again on fresh
+seeds. A round is written into the study before it begins, so that a driver that resumes after a
+kill plans nothing twice.
 """
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Sequence
 
+from orchestrator.base.text import count
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
 from orchestrator.statistics.comparison import contrasts_of
 from orchestrator.statistics.outcomes import VideosOfQueries
@@ -16,13 +17,52 @@ from orchestrator.study.confirmation import confirmations
 from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.planned_trials import PlannedTrial, TrialPlan, runs_of
 from orchestrator.study.reader import StudyReader
+from orchestrator.study.searcher import Searcher
+from orchestrator.sweep.context import ReadVideos, SweepContext
+from orchestrator.sweep.progress import Progress
 
-ReadVideos: TypeAlias = Callable[[], VideosOfQueries]
-"""Gives the video of each validation query."""
+
+class Rounds:
+    """Plans the rounds of a running sweep and shows how many trials there are to be.
+
+    Args:
+        context: The sweep.
+        study: Its study.
+        searcher: Hands out its trials.
+        progress: Shows what happens.
+    """
+
+    def __init__(
+        self, context: SweepContext, study: StudyReader, searcher: Searcher, progress: Progress
+    ) -> None:
+        self._context = context
+        self._study = study
+        self._searcher = searcher
+        self._progress = progress
+
+    def plan_first(self) -> None:
+        """Plan the runs of an ablation that are missing."""
+        self._searcher.plan(missing_runs(self._context.spec, self._searcher.planned))
+
+    def plan_next(self) -> bool:
+        """Plan the next round once every trial has ended; False: there is none."""
+        spec, plan = self._context.spec, self._searcher.planned
+        trials = next_round(spec, self._study, plan, self._context.data.videos)
+        if trials:
+            self._searcher.plan(trials)
+            self._progress.warn(_render_round(trials))
+            self.show_size()
+        return bool(trials)
+
+    def show_size(self) -> None:
+        """Show how many trials there are to be, as far as it is known now."""
+        spec = self._context.spec
+        maximize = spec.objective.direction == "maximize"
+        self._progress.begin(self._searcher.num_wanted, spec.max_epochs, maximize)
 
 
 def missing_runs(spec: SweepSpec, plan: TrialPlan) -> list[PlannedTrial]:
-    """Runs that every row of an ablation is to have and that are not planned yet."""
+    """Runs that the rows of an ablation lack: each row gets every seed of the spec."""
     seeds = {row.name: spec.seeds() for row in spec.rows}
     return runs_of(spec.rows, seeds, plan.runs())
 
@@ -30,7 +70,7 @@ def missing_runs(spec: SweepSpec, plan: TrialPlan) -> list[PlannedTrial]:
 def next_round(
     spec: SweepSpec, study: StudyReader, plan: TrialPlan, videos: ReadVideos | None
 ) -> list[PlannedTrial]:
-    """Trials of the next round; none: the sweep is done.
+    """Trials of the next round; empty: the sweep is done.
 
     Args:
         spec: The sweep.
@@ -47,18 +87,28 @@ def next_round(
     if race is None or videos is None:
         return []
     wanted = _next_look(spec, study, race, videos())
-    seeds = {name: spec.seeds(count) for name, count in wanted.items()}
+    seeds = {name: spec.seeds(num_seeds) for name, num_seeds in wanted.items()}
     return runs_of(spec.rows, seeds, plan.runs())
 
 
 def _next_look(
     spec: SweepSpec, study: StudyReader, race: Race, videos: VideosOfQueries
 ) -> dict[str, int]:
-    """Seeds that rows are to have at the next look, for those that get more."""
+    """Number of seeds at the next look at the results, for each row that gets more."""
     runs = ablation_runs(spec, study, videos)
     with_steps = spec.ablation is not None and spec.ablation.design == "ladder"
-    contrasts = contrasts_of([one.name for one in runs], with_steps)
+    contrasts = contrasts_of([row.name for row in runs], with_steps)
     table = make_table(runs, videos.counts, contrasts, race=race)
     wanted = seeds_of_next_look(runs, videos.counts, table)
-    # Where every run failed, others of the same settings would.
-    return {one.name: wanted[one.name] for one in runs if one.name in wanted and one.seeds}
+    # A row whose runs all failed gets none: more runs with its settings would fail too.
+    return {row.name: wanted[row.name] for row in runs if row.name in wanted and row.seeds}
+
+
+def _render_round(trials: Sequence[PlannedTrial]) -> str:
+    rows = sorted({trial.variant for trial in trials if trial.variant is not None})
+    if rows:
+        text = f"undecided after their seeds so far, rows get more: {', '.join(rows)}"
+    else:
+        best = sorted({trial.confirms for trial in trials if trial.confirms is not None})
+        text = f"the best run again on fresh seeds: trials {', '.join(map(str, best))}"
+    return f"{text} ({count(len(trials), 'trial')})"

@@ -1,6 +1,6 @@
 """Runs the trials of a sweep: study, searcher, driver and executor put together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 from orchestrator.base.errors import LocationError
 from orchestrator.base.home import home_option
 from orchestrator.base.machine import code_version, hardware, package_versions
-from orchestrator.base.text import count
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
@@ -16,7 +15,6 @@ from orchestrator.executors.interruption import Interruption
 from orchestrator.preflight.estimate import sweep_memory
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
-from orchestrator.study.planned_trials import PlannedTrial
 from orchestrator.study.pruners import build_pruner, pruner_arguments
 from orchestrator.study.reader import OVER_BUDGET, Direction
 from orchestrator.study.reuse import KnownResults
@@ -29,7 +27,7 @@ from orchestrator.sweep.budget import BudgetGate
 from orchestrator.sweep.context import Hooks, SafeSink, SweepContext
 from orchestrator.sweep.driver import SweepDriver
 from orchestrator.sweep.progress import Progress
-from orchestrator.sweep.rounds import missing_runs, next_round
+from orchestrator.sweep.rounds import Rounds
 from orchestrator.sweep.status import this_driver
 from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller, now_ms
@@ -72,21 +70,24 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     """Run a sweep until its trials are done or the user ends it.
 
     Raises:
-        SweepExistsError: There is a sweep of this name, and it is not to be resumed.
-        SweepNotFoundError: There is none to resume.
-        SpecError: A trial asks for more than there is; the sweep is not started.
-        LocationError: The storage cannot be used any more; unfinished trials stay unfinished.
+        SweepExistsError: A sweep of this name exists, and this one is new.
+        SweepNotFoundError: There is no sweep to resume.
+        SpecError: A trial needs more resources than there are; the sweep does not begin.
+        LocationError: The storage has become unusable; unfinished trials stay unfinished.
     """
     executor = _executor(context)
     context.home.mkdir(parents=True, exist_ok=True)
     sink = SafeSink(hooks.sink, hooks.progress.warn)
     study = _open_study(context)
-    searcher = _searcher(context, study)
+    data = context.data
+    searcher = Searcher(study, context.spec, data.store, data.fingerprint, context.storage)
+    rounds = Rounds(context, study, searcher, hooks.progress)
+    rounds.plan_first()
     tags = _tags(context)
     _tell_tracker(context, study, sink, tags)
-    begin = _begin_of(context, searcher, hooks.progress)
-    driver = _driver(context, study, searcher, _Telling(sink, hooks.progress, tags, begin))
-    begin()
+    teller = TrialTeller(sink, hooks.progress, tags, context.told or Told())
+    driver = _driver(context, study, searcher, rounds, teller)
+    rounds.show_size()
     interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
     best = crowned(study, 1)
     return SweepResult(
@@ -114,9 +115,9 @@ def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None
     """Ray Tune for the trials of a spec, on this machine or a cluster; imports Ray.
 
     Raises:
-        SpecError: Not one trial fits there.
+        SpecError: Not even one trial fits there.
     """
-    # Ray takes more than a second to import; a sweep in this process needs none of it.
+    # Importing Ray takes more than a second; a sweep in this process does not need it.
     from orchestrator.executors.tune_executor import TuneExecutor
 
     resources = spec.resources
@@ -140,7 +141,7 @@ def _open_study(context: SweepContext) -> SweepStudy:
         direction = spec.objective.direction
         return SweepStudy.create(context.url, spec.name, direction, sampler, pruner, attributes)
     study = SweepStudy.reopen(context.url, spec.name, sampler, pruner)
-    # What the sweep began with stays; who runs it now, and that it runs, is new.
+    # These describe the driver that runs the sweep now; all others describe its launch and stay.
     for key in ("state", "driver", "places", "code_version", "packages", "hardware"):
         if key in attributes:
             study.set_attribute(key, attributes[key])
@@ -171,13 +172,6 @@ def _attributes(context: SweepContext) -> dict[str, Any]:
     }
 
 
-def _searcher(context: SweepContext, study: SweepStudy) -> Searcher:
-    spec, data = context.spec, context.data
-    searcher = Searcher(study, spec, data.store, data.fingerprint, context.storage)
-    searcher.plan(missing_runs(spec, searcher.planned))
-    return searcher
-
-
 def _tags(context: SweepContext) -> dict[str, str]:
     """Tags for the tracker."""
     versions = {f"version.{name}": version for name, version in package_versions().items()}
@@ -191,7 +185,7 @@ def _tags(context: SweepContext) -> dict[str, str]:
 def _tell_tracker(
     context: SweepContext, study: SweepStudy, sink: SafeSink, tags: Mapping[str, str]
 ) -> None:
-    """Tell that the sweep begins, and what earlier drivers did not tell."""
+    """Send that the sweep begins, and the events that earlier drivers did not send."""
     spec, told = context.spec, context.told
     sink.append(**sweep_started_event(spec, tags, now_ms()))
     if told is not None:
@@ -200,38 +194,16 @@ def _tell_tracker(
             sink.append(**event)
 
 
-def _begin_of(context: SweepContext, searcher: Searcher, progress: Progress) -> Callable[[], None]:
-    """Shows how many trials there are to be; again when a round adds some."""
-    maximize = context.spec.objective.direction == "maximize"
-    return lambda: progress.begin(searcher.num_wanted, context.spec.max_epochs, maximize)
-
-
-@dataclass(frozen=True)
-class _Telling:
-    """Whom the driver tells: the tracker with these tags, and the user."""
-
-    sink: SafeSink
-    progress: Progress
-    tags: Mapping[str, str]
-    begin: Callable[[], None]
-
-
 def _driver(
-    context: SweepContext, study: SweepStudy, searcher: Searcher, telling: _Telling
+    context: SweepContext,
+    study: SweepStudy,
+    searcher: Searcher,
+    rounds: Rounds,
+    teller: TrialTeller,
 ) -> SweepDriver:
-    spec, warn = context.spec, telling.progress.warn
-
-    def plan_more() -> bool:
-        trials = next_round(spec, study, searcher.planned, context.data.videos)
-        if trials:
-            searcher.plan(trials)
-            warn(_round_text(trials))
-            telling.begin()
-        return bool(trials)
-
-    teller = TrialTeller(telling.sink, telling.progress, telling.tags, context.told or Told())
-    queue = TrialQueue(searcher, BudgetGate(spec, study, warn), plan_more)
-    known = _known_results(context, warn) if spec.reuse else None
+    spec = context.spec
+    queue = TrialQueue(searcher, BudgetGate(spec, study, teller.warn), rounds.plan_next)
+    known = _known_results(context, teller.warn) if spec.reuse else None
     return SweepDriver(spec.objective.metric, study, searcher, queue, teller, known)
 
 
@@ -242,23 +214,12 @@ def _known_results(context: SweepContext, warn: Callable[[str], None]) -> KnownR
     return KnownResults(spec.name, context.storage, metric, trials, warn, workers)
 
 
-def _round_text(trials: Sequence[PlannedTrial]) -> str:
-    rows = sorted({trial.variant for trial in trials if trial.variant is not None})
-    if rows:
-        text = f"undecided after their seeds so far, rows get more: {', '.join(rows)}"
-    else:
-        best = sorted({trial.confirms for trial in trials if trial.confirms is not None})
-        text = f"the best run again on fresh seeds: trials {', '.join(map(str, best))}"
-    return f"{text} ({count(len(trials), 'trial')})"
-
-
 @dataclass(frozen=True)
 class _Run:
-    """Runs the trials to the end, whatever it is, and writes the end down.
+    """Runs the trials until they are done, interrupted or broken, and records which it was.
 
-    Unfinished trials keep their state in the study: Optuna has one that means "has no result yet",
-    and only such a trial can be continued under its number. That no driver runs them is said once,
-    of the sweep.
+    Unfinished trials stay "running" in the study: only in this state does Optuna accept a result
+    under their number later. The state of the sweep says that no driver runs them.
     """
 
     context: SweepContext
@@ -267,7 +228,7 @@ class _Run:
     progress: Progress
 
     def until_end(self, executor: Executor, driver: SweepDriver) -> bool:
-        """Run; True: interrupted."""
+        """Run the trials; True: the user interrupted them."""
         state = "finished"
         try:
             with Interruption().listening() as interruption:
@@ -277,7 +238,7 @@ class _Run:
         except KeyboardInterrupt:
             state = "interrupted"
         except BaseException:
-            # The error that ended the sweep is the one to show, not what follows from it.
+            # The user must see the error that ended the sweep, not one that follows from it.
             with suppress(Exception):
                 self._write_end("interrupted")
             raise

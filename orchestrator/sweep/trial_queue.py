@@ -1,4 +1,4 @@
-"""Which trial comes next: one that was held back, a new one, or the first of another round."""
+"""Which trial comes next: one that was held back, a new one, or the first of the next round."""
 
 from collections.abc import Callable, Collection
 
@@ -12,12 +12,12 @@ _MOST_HELD = 64
 
 
 class TrialQueue:
-    """Trials in the order in which they are to begin.
+    """Hands out trials in the order in which they begin.
 
     Args:
         searcher: Draws trials.
         budget: Says when no further trial may begin.
-        plan_more: Plans the next round once every trial has ended; False: there is none.
+        plan_more: Plans the next round once every trial has ended; False: there is no other round.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class TrialQueue:
             running: Content keys of the trials that run.
 
         Returns:
-            The trial; None: none can begin now.
+            The trial; None: no trial can begin now.
         """
         while (trial := self._drawn(running)) is None:
             if running or self._held or self._budget.is_spent or not self._plan_more():
@@ -43,7 +43,7 @@ class TrialQueue:
         return trial
 
     def hold(self, request: TrialRequest) -> None:
-        """Keep a duplicate of a running trial back: the result of that one is its result too."""
+        """Hold back a duplicate of a running trial, whose result it can copy later."""
         self._held.append(request)
 
     def _drawn(self, running: Collection[str]) -> TrialRequest | RefusedTrial | None:

@@ -1,4 +1,4 @@
-"""Tells the tracker and the user what becomes of trials, each thing once."""
+"""Tells the tracker and the user what happens to trials, each thing once."""
 
 import time
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class TrialTeller:
         self._told = told
 
     def refused(self, trial: RefusedTrial, plan: TrialPlan) -> None:
-        """A trial begins whose settings cannot be built; it ends at once."""
+        """A trial begins that will not be trained, since its settings are invalid."""
         origin = origin_of(trial.number, plan)
         self._send(
             started_event(trial.number, now_ms(), self._tags, trial.parameters, origin=origin)
@@ -73,17 +73,17 @@ class TrialTeller:
         self._progress.started(request.number)
 
     def epoch(self, number: int, report: EpochReport, value: float, *, is_new: bool) -> None:
-        """An epoch was reported; one that the study knew already is no progress."""
+        """An epoch was reported; one that the study knew already is not shown as progress."""
         if report.epoch not in self._told.epochs[number]:
             self._send(epoch_event(number, report))
         if is_new:
             self._progress.epoch(number, report.epoch, value)
 
     def catch_up(self, request: TrialRequest, epochs: set[int]) -> bool:
-        """Send the epochs that the tracker lacks.
+        """Send the epochs that the tracker lacks, read from the trial's checkpoint.
 
         Returns:
-            False: a row is in no checkpoint either, so only training can make it again.
+            False: the checkpoint lacks one of them too, so only training can make it again.
         """
         lacking = epochs - self._told.epochs[request.number]
         kept = {row.epoch: row for row in checkpoint_rows(request.folder)} if lacking else {}
@@ -98,12 +98,12 @@ class TrialTeller:
         self._send(moved_event(number, moves, now_ms()))
 
     def ended(self, trial: TrialSummary) -> None:
-        """A trial ended, with the study's time: an event that is made again later is the same."""
+        """A trial ended; with the study's time, so that an event made again later is the same."""
         self._send(ended_event(trial, trial.ended_ms or now_ms()))
         self._progress.ended(trial.number, trial.state, trial.cause)
 
     def warn(self, line: str) -> None:
-        """Tell the user something."""
+        """Show the user a line."""
         self._progress.warn(line)
 
     def _send(self, event: dict[str, Any]) -> None:

@@ -12,10 +12,9 @@ from orchestrator.study.pruners import build_pruner
 from orchestrator.study.samplers import build_sampler
 from orchestrator.study.searcher import Searcher
 from orchestrator.study.study import SweepStudy, study_url
-from orchestrator.sweep.context import ExecutorName, Hooks, SweepContext, TrialData
+from orchestrator.sweep.context import ExecutorName, Hooks, ReadVideos, SweepContext, TrialData
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress, SilentProgress
-from orchestrator.sweep.rounds import ReadVideos
 from orchestrator.sweep.run import SweepResult, run_trials
 from orchestrator.tracking.events import Told
 from orchestrator.tracking.outbox import EventSink
