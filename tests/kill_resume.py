@@ -115,7 +115,7 @@ def launch(
     """Launch a sweep that ends itself at an instant."""
     counts = str(home.parent / "counts.json")
     instant = [kind, str(index), str(int(signal_number)), counts]
-    return run_warm(killed_sweep.main, instant + launch_arguments(home), home.parent, TIMEOUT_S)
+    return run_warm(killed_sweep.main, instant + launch_arguments(home), TIMEOUT_S)
 
 
 @cache
@@ -133,9 +133,9 @@ def undisturbed(every: int) -> Undisturbed:
 def go_on(home: Path) -> Ended:
     """The product's resume; a sweep that had not begun is launched, as the product says."""
     again = ["resume", "killed", "--home", str(home), "--json"]
-    done = run_warm(cli.run, again, home.parent, TIMEOUT_S)
+    done = run_warm(cli.run, again, TIMEOUT_S)
     if done.returncode == 2 and ("launch it" in done.stderr or "no sweep" in done.stderr):
-        done = run_warm(cli.run, launch_arguments(home), home.parent, TIMEOUT_S)
+        done = run_warm(cli.run, launch_arguments(home), TIMEOUT_S)
     return done
 
 

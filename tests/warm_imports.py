@@ -1,8 +1,30 @@
-"""What a sweep in one process imports; imported once by the server of `warm_process`."""
+"""What the product's commands import; imported once by the server of `warm_process`."""
+
+from importlib import import_module
 
 from orchestrator.tracking.store import settle_mlflow
 
 # MLflow reads its settings when it is imported.
 settle_mlflow()
 
-import tests.killed_sweep  # noqa: E402, F401
+# What commands import when they need it, and what torch and MLflow import at their first use.
+for _name in (
+    "matplotlib.backends.backend_svg",
+    "mlflow.pyfunc",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "orchestrator.commands.launch",
+    "orchestrator.executors.tune_executor",
+    "orchestrator.preflight.plan_text",
+    "orchestrator.report.publishing",
+    "orchestrator.sweep.launch",
+    "orchestrator.sweep.reproduce",
+    "orchestrator.sweep.resume",
+    "orchestrator.tracking.registry",
+    "orchestrator.tracking.writer",
+    "prvr_model.network.model_file",
+    "prvr_model.training.train_loop",
+    "tests.killed_sweep",
+    "torch._dynamo",
+):
+    import_module(_name)

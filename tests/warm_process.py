@@ -1,60 +1,96 @@
-"""Runs of the command line in processes of their own whose imports are made once.
+"""Runs commands in processes of their own whose imports are made once.
 
-Half of a small sweep's seconds are imports. A server that has imported everything and run nothing
+Most of a small command's seconds are imports. A server that has imported everything and run nothing
 forks a process for each run: it can be killed like any other, and begins at once.
 """
 
-import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-_CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
+_CONTEXT: ForkServerContext = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.warm_imports"])
-_THREADS = tuple(f"{one}_NUM_THREADS" for one in ("OMP", "MKL", "OPENBLAS"))
+# Libraries read these when they are imported: the server's are its runs' too.
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit code (minus a signal's number), and what it said."""
+    """How a process ended: its exit code (minus a signal's number), and what it wrote."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
+@dataclass(frozen=True)
+class _Run:
+    work: Callable[[list[str]], int]
+    arguments: list[str]
+    cwd: Path
+    environment: dict[str, str]
+    out: Path
+    err: Path
+
+    def begin(self) -> None:
+        """Run in the new process, and end it."""
+        for stream, path in ((sys.stdout, self.out), (sys.stderr, self.err)):
+            with path.open("wb") as file:
+                os.dup2(file.fileno(), stream.fileno())
+        os.chdir(self.cwd)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        # A shell that starts the tests in the background ignores Ctrl-C, and children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(self.work(self.arguments))
+
+
 def run_warm(
-    work: Callable[[list[str]], int], arguments: list[str], folder: Path, limit_s: float
+    work: Callable[[list[str]], int],
+    arguments: list[str],
+    limit_s: float,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run `work(arguments)` in a forked process, its numerical libraries on one thread.
 
     Args:
         work: A function of a module; what it returns is the exit code.
         arguments: Its argument.
-        folder: Where the process's output is kept meanwhile.
         limit_s: Seconds after which it counts as hung.
+        cwd: Its working directory; None: the caller's.
+        environment: Its environment; None: the caller's.
 
     Raises:
         TimeoutError: It hung; it was killed, and its last words are in the message.
     """
-    # The server takes its environment when it is first asked.
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    out, err = folder / "stdout.txt", folder / "stderr.txt"
-    process = _CONTEXT.Process(target=_begin, args=(work, arguments, out, err))
-    process.start()
-    process.join(limit_s)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        raise TimeoutError(f"{arguments} took over {limit_s:g} s: {err.read_text()[-2000:]}")
-    return Ended(process.exitcode, out.read_text(), err.read_text())
+    _start_server()
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder:
+        out, err = Path(folder) / "stdout.txt", Path(folder) / "stderr.txt"
+        own = {**(os.environ if environment is None else environment), **_ONE_THREAD}
+        run = _Run(work, arguments, cwd or Path.cwd(), own, out, err)
+        process = _CONTEXT.Process(target=run.begin)
+        process.start()
+        process.join(limit_s)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"{arguments} took over {limit_s:g} s: {err.read_text()[-2000:]}")
+        return Ended(process.exitcode, out.read_text(), err.read_text())
 
 
-def _begin(work: Callable[[list[str]], int], arguments: list[str], out: Path, err: Path) -> None:
-    for stream, path in ((sys.stdout, out), (sys.stderr, err)):
-        with path.open("wb") as file:
-            os.dup2(file.fileno(), stream.fileno())
-    sys.exit(work(arguments))
+def _start_server() -> None:
+    """Start the server once, with the environment that its imports read."""
+    before = dict(os.environ)
+    os.environ.update(_ONE_THREAD)
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from tests.orchestrator.command_line import ROOT, TIMEOUT_S, Done, command
+from tests.orchestrator.command_line import ROOT, TIMEOUT_S, Done, prvr
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,9 @@ class SmallCluster:
 
     def run(self, name: str, space: Path, *arguments: str | Path, **changes: str) -> Done:
         """Run a command with `--address` on it."""
-        done = subprocess.run(
-            command(name, space, "--address", self.address, *arguments),
-            env={**self.environment, **changes},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        own = {**self.environment, **changes}
+        line = (name, space, "--address", self.address, *arguments)
+        return prvr(*line, cwd=Path.cwd(), **own)
 
 
 @contextmanager

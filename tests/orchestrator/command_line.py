@@ -1,12 +1,15 @@
 """Runs `prvr-sweep` as a user does: in a process of its own, in a folder of the test's."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import cli
 from tests.locations import ROOT
+from tests.warm_process import run_warm
 
 # Far longer than any command of a test takes; a hanging one must not hang the tests.
 TIMEOUT_S = 600
@@ -31,8 +34,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def prvr(*arguments: str | Path, cwd: Path) -> Done:
-    """Run a command to its end."""
+def prvr(*arguments: str | Path, cwd: Path, **changes: str) -> Done:
+    """Run a command to its end, in a process whose imports were made before.
+
+    Args:
+        arguments: The command's.
+        cwd: Its working directory.
+        changes: What its environment holds beside the caller's.
+    """
+    own = {**environment(), **changes}
+    ended = run_warm(_run_command, [*map(str, arguments)], TIMEOUT_S, cwd, own)
+    return Done(ended.returncode, ended.stdout, ended.stderr)
+
+
+def prvr_cold(*arguments: str | Path, cwd: Path) -> Done:
+    """Run a command to its end as a shell does, for tests of what a command imports."""
     done = subprocess.run(
         command(*arguments),
         cwd=cwd,
@@ -43,6 +59,12 @@ def prvr(*arguments: str | Path, cwd: Path) -> Done:
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _run_command(arguments: list[str]) -> int:
+    # As `cli.main` does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return cli.run(arguments)
 
 
 TINY_SPACE = """\

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from orchestrator.base.home import locked_home
 from orchestrator.tracking.store import settle_mlflow
-from tests.orchestrator.command_line import TINY_SPACE, Done, prvr
+from tests.orchestrator.command_line import TINY_SPACE, Done, prvr, prvr_cold
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def launched(folder: Path) -> Done:
-    return prvr("launch", "tiny.yaml", "--json", cwd=folder)
+    return prvr_cold("launch", "tiny.yaml", "--json", cwd=folder)
 
 
 @pytest.fixture(scope="module")
