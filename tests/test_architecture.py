@@ -20,7 +20,7 @@ HOMES = {
     "mlflow": ("orchestrator/tracking",),
     "click": ("orchestrator/cli.py", "orchestrator/commands"),
     "h5py": ("prvr_model/store/importers",),
-    "pyarrow": ("prvr_model/store", "prvr_model/files"),
+    "pyarrow": ("prvr_model/store", "prvr_model/files", "orchestrator/study"),
 }
 
 

@@ -18,6 +18,9 @@ ATTACHED_PROCESS = "orchestrator.cluster.attached_process"
 DEVICES = "prvr_model.training.devices"
 PROBE = "prvr_model.training.probe"
 
+# Behind `import orchestrator`, loaded when something of it is used.
+PYTHON_API = "orchestrator.sweep.handle"
+
 # Loaded in the process that trains: MODULE:FUNCTION.
 TRAIN_TRIAL = "orchestrator.executors.trial_runner:train_trial"
 

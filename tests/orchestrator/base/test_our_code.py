@@ -32,6 +32,10 @@ def test_a_module_that_is_run_does_something_when_run(module: str) -> None:
     assert 'if __name__ == "__main__":' in source_of(module).read_text()
 
 
+def test_the_python_api_is_there() -> None:
+    assert "def launch(" in source_of(our_code.PYTHON_API).read_text()
+
+
 def test_the_trial_function_is_there() -> None:
     module, _, function = our_code.TRAIN_TRIAL.partition(":")
     tree = ast.parse(source_of(module).read_text())

@@ -1,0 +1,175 @@
+"""The Python API: a sweep that was launched, resumed or opened."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.base.home import DEFAULT_HOME
+from orchestrator.spec.loading import load_spec
+from orchestrator.spec.quick_run import load_quick
+from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.confirmation import crowned
+from orchestrator.study.reader import StudyReader
+from orchestrator.study.study import study_url
+from orchestrator.study.trial import TrialSummary
+from orchestrator.sweep.launch import launch as run_launch
+from orchestrator.sweep.locations import SweepLocations
+from orchestrator.sweep.progress import Progress, SilentProgress
+from orchestrator.sweep.resume import ResumeRequest
+from orchestrator.sweep.resume import resume as run_resume
+from orchestrator.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrator.report.publishing import Format
+
+
+class Sweep:
+    """A sweep of a home, also while another process runs it; looking at it changes nothing.
+
+    Args:
+        name: Its name.
+        home: Its home folder.
+    """
+
+    def __init__(self, name: str, home: Path) -> None:
+        self.name = name
+        self.home = home
+
+    @property
+    def study(self) -> StudyReader:
+        """Its study as it is now."""
+        return StudyReader.open(study_url(self.home), self.name)
+
+    @property
+    def state(self) -> str:
+        """`running`, `finished`, `interrupted` or `lost` (its driver is gone)."""
+        from orchestrator.sweep.status import read_status
+
+        return str(read_status(self.home, self.name).state)
+
+    @property
+    def best(self) -> TrialSummary | None:
+        """The winner; None: no trial is complete.
+
+        After a confirmation, and in an ablation, the best run of the configuration whose mean is
+        best.
+        """
+        return next(iter(crowned(self.study, 1)), None)
+
+    def trials(self) -> "pa.Table":
+        """One row a trial, see `orchestrator.study.tables.trials_table`."""
+        from orchestrator.study.tables import trials_table
+
+        return trials_table(self.study)
+
+    def epochs(self) -> "pa.Table":
+        """One row an epoch, see `orchestrator.study.tables.epochs_table`."""
+        from orchestrator.study.tables import epochs_table
+
+        return epochs_table(self.study)
+
+    def report(self, wanted: "Format" = "md", *, compare: str | None = None) -> str:
+        """The report as text.
+
+        Args:
+            wanted: `md`, `tex`, `html` or `json`.
+            compare: Another sweep of the home, to compare this one with.
+
+        Raises:
+            SweepNotFoundError: There is no sweep of that other name.
+        """
+        from orchestrator.report.publishing import render
+        from orchestrator.report.publishing import report as read
+
+        return render(read(self.home, self.name, compare), wanted)
+
+    def __repr__(self) -> str:
+        return f"Sweep({self.name!r}, home={str(self.home)!r})"
+
+
+def open_sweep(name: str, home: str | Path = DEFAULT_HOME) -> Sweep:
+    """Open a sweep to read it.
+
+    Args:
+        name: Its name.
+        home: Its home folder.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep in the home.
+    """
+    sweep = Sweep(name, Path(home).resolve())
+    _ = sweep.study  # Opened once, so that a misspelt name is an error here.
+    return sweep
+
+
+def launch(
+    space: SweepSpec | str | Path,
+    home: str | Path = DEFAULT_HOME,
+    *,
+    overrides: tuple[str, ...] = (),
+    quick: bool = False,
+    progress: Progress | None = None,
+    **options: Any,  # noqa: ANN401  (those of the command line, see below)
+) -> Sweep:
+    """Run a new sweep to its end: its trials, its report, its registration.
+
+    Args:
+        space: The sweep, or the path of its YAML file.
+        home: Where it keeps its study and, unless `storage` says otherwise, its trials.
+        overrides: Changes of the file, `path=value` each.
+        quick: Shrink the file's sweep to see that everything works; its numbers mean nothing.
+        progress: Shows what happens; None: nothing is shown.
+        **options: `storage` (absolute path or URI of the trials' folders), `tracking_uri` (of
+            MLflow), `executor` (`tune` or `inline`), `address` (of a running Ray cluster).
+
+    Returns:
+        The sweep, also where the user interrupted it: its `state` says so.
+
+    Raises:
+        SpecError: The file or an override is wrong; all problems at once.
+        SweepExistsError: There is a sweep of this name in the home.
+        DataError: The data is missing or damaged.
+        TypeError: There is no such option, or a spec is to be changed as if it were a file.
+    """
+    spec = _spec(space, overrides, quick=quick)
+    folder = Path(home).resolve()
+    tracking = TrackingStore.of(options.pop("tracking_uri", None), folder)
+    locations = SweepLocations(folder, options.pop("storage", None), tracking)
+    run_launch(spec, locations, progress or SilentProgress(), **options)
+    return Sweep(spec.name, folder)
+
+
+def resume(
+    name: str,
+    home: str | Path = DEFAULT_HOME,
+    *,
+    progress: Progress | None = None,
+    **changes: Any,  # noqa: ANN401  (fields of ResumeRequest, see below)
+) -> Sweep:
+    """Run what is left of a sweep, or give it more to do.
+
+    Args:
+        name: Its name.
+        home: Its home folder.
+        progress: Shows what happens; None: nothing is shown.
+        **changes: `trials`, `epochs`, `seeds`, `budget`, `storage`, `tracking_uri`, `executor`,
+            `address`, as `ResumeRequest` explains them.
+
+    Raises:
+        SweepNotFoundError: There is no such sweep in the home.
+        ResumeError: It cannot be resumed, or not in this way.
+        TypeError: There is no such change.
+    """
+    folder = Path(home).resolve()
+    shown = progress or SilentProgress()
+    run_resume(ResumeRequest(name, folder, **changes), shown, shown.warn)
+    return Sweep(name, folder)
+
+
+def _spec(space: SweepSpec | str | Path, overrides: tuple[str, ...], *, quick: bool) -> SweepSpec:
+    if not isinstance(space, SweepSpec):
+        return (load_quick if quick else load_spec)(Path(space), overrides)
+    if overrides or quick:
+        raise TypeError("overrides and quick change a YAML file; name its path, not a SweepSpec")
+    return space

@@ -1,0 +1,82 @@
+"""The Python API, as a notebook uses it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from orchestrator.base.errors import SweepExistsError, SweepNotFoundError
+from orchestrator.spec.loading import load_spec
+from tests.locations import ROOT
+from tests.orchestrator.command_line import TINY_SPACE
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> orchestrator.Sweep:
+    """A sweep of two trials, launched from its file."""
+    folder = tmp_path_factory.mktemp("api")
+    space = folder / "tiny.yaml"
+    space.write_text(TINY_SPACE)
+    return orchestrator.launch(space, folder / "home", executor="inline")
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy'}"
+    script = f"import orchestrator, sys; print(sorted({heavy} & set(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"
+
+
+def test_a_name_that_it_does_not_offer_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
+        _ = orchestrator.lunch
+
+
+def test_a_launched_sweep_has_a_winner_and_tables(sweep: orchestrator.Sweep) -> None:
+    assert sweep.state == "finished"
+    trials, epochs = sweep.trials(), sweep.epochs()
+    assert trials.column("number").to_pylist() == [0, 1]
+    assert trials.column("state").to_pylist() == ["complete"] * 2
+    assert trials.column("parameters.optimizer.learning_rate").to_pylist() == [0.001, 0.01]
+    assert list(zip(*epochs.select(["trial", "epoch"]).to_pydict().values(), strict=True)) == [
+        (0, 1), (0, 2), (1, 1), (1, 2)
+    ]  # fmt: skip
+    assert sweep.best is not None
+    values = epochs.to_pandas().groupby("trial")["val/SumR"].max()
+    assert sweep.best.value == values.max()
+    assert trials.column("value").to_pylist() == values.tolist()
+
+
+def test_an_opened_sweep_is_the_same(sweep: orchestrator.Sweep) -> None:
+    opened = orchestrator.open_sweep("tiny", sweep.home)
+    assert opened.trials() == sweep.trials()
+    assert opened.report().startswith("# ")
+    assert '"winner"' in opened.report("json")
+    with pytest.raises(SweepNotFoundError, match="no sweep 'tny'"):
+        orchestrator.open_sweep("tny", sweep.home)
+
+
+def test_a_sweep_gets_more_trials(sweep: orchestrator.Sweep, tmp_path: Path) -> None:
+    space = tmp_path / "more.yaml"
+    space.write_text(TINY_SPACE.replace("sampler: grid", "sampler: random\n  trials: 1"))
+    more = orchestrator.launch(
+        space, tmp_path / "home", overrides=("name=more",), executor="inline"
+    )
+    assert len(more.trials()) == 1
+    assert len(orchestrator.resume("more", more.home, trials=2).trials()) == 2
+
+
+def test_a_launch_refuses_what_the_command_line_refuses(sweep: orchestrator.Sweep) -> None:
+    spec = load_spec(sweep.home.parent / "tiny.yaml")
+    with pytest.raises(SweepExistsError):
+        orchestrator.launch(spec, sweep.home, executor="inline")
+    with pytest.raises(TypeError, match="name its path"):
+        orchestrator.launch(spec, sweep.home, quick=True)
+    with pytest.raises(TypeError, match="executors"):
+        orchestrator.launch(
+            sweep.home.parent / "tiny.yaml", sweep.home, overrides=("name=new",), executors="inline"
+        )
