@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.base.errors import SweepNotFoundError
-from orchestrator.base.home import locked_home
+from orchestrator.base.home import locked_home, outbox_path
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
@@ -75,11 +75,6 @@ def sync(
         finally:
             sender.stop(_STOP_S)
             outbox.close()
-
-
-def outbox_path(home: Path, sweep: str) -> Path:
-    """The outbox of a sweep."""
-    return home / "outbox" / f"{sweep}.jsonl"
 
 
 def _data_set(sweep: str, home: Path) -> str:

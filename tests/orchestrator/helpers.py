@@ -1,4 +1,4 @@
-"""Small sweeps and what they tell, for the tests of this folder."""
+"""Small sweeps and the events they send, for the tests of this folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +65,7 @@ def reopened_study(home: Path, spec: SweepSpec) -> SweepStudy:
 
 
 def new_searcher(study: SweepStudy, spec: SweepSpec) -> Searcher:
-    """A searcher over a store that nobody opens."""
+    """A searcher over a store that is never opened."""
     return Searcher(study, spec, "/store", FINGERPRINT, "/storage")
 
 
@@ -80,7 +80,7 @@ class ListSink:
 
     def kinds(self, number: int) -> list[str]:
         """Kinds of a trial's events, in order."""
-        return [one["kind"] for one in self.events if one.get("number") == number]
+        return [event["kind"] for event in self.events if event.get("number") == number]
 
 
 def run_sweep(

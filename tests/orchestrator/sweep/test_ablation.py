@@ -37,7 +37,7 @@ def test_rows_of_a_ladder_add_up() -> None:
     rows = rows_of()
     assert list(rows) == ["baseline", "TCPL", "CBVA", "adaptive"]
     values = [
-        (one["losses.tcpl_angle_weight"], one["losses.cross_branch"]) for one in rows.values()
+        (row["losses.tcpl_angle_weight"], row["losses.cross_branch"]) for row in rows.values()
     ]
     assert values == [(0, "off"), (30, "off"), (30, "fixed"), (30, "adaptive")]
 
@@ -104,13 +104,13 @@ def test_the_resolved_spec_loads_to_an_equal_one() -> None:
 def test_runs_come_seed_by_seed() -> None:
     spec = spec_of(text=LADDER)
     runs = missing_runs(spec, TrialPlan({}))
-    assert [(one.variant, one.block, one.parameters[SEED]) for one in runs] == [
+    assert [(run.variant, run.block, run.parameters[SEED]) for run in runs] == [
         (name, block, block + 1)
         for block in (0, 1)
         for name in ("baseline", "TCPL", "CBVA", "adaptive")
     ]
-    for one in runs:
-        assert resolve(spec, one.parameters).training.seed == one.parameters[SEED]
+    for run in runs:
+        assert resolve(spec, run.parameters).training.seed == run.parameters[SEED]
 
 
 def test_more_seeds_add_runs_to_those_that_are_planned() -> None:
@@ -118,7 +118,7 @@ def test_more_seeds_add_runs_to_those_that_are_planned() -> None:
     plan = TrialPlan({}).with_round(0, missing_runs(spec, TrialPlan({})))
     assert missing_runs(spec, plan) == []
     more = missing_runs(spec_of("ablation.seeds=3", text=LADDER), plan)
-    assert [(one.variant, one.parameters[SEED]) for one in more] == [
+    assert [(run.variant, run.parameters[SEED]) for run in more] == [
         ("baseline", 3),
         ("TCPL", 3),
         ("CBVA", 3),
@@ -130,7 +130,7 @@ def test_more_seeds_add_runs_to_those_that_are_planned() -> None:
 def test_only_the_rows_that_are_named_get_runs() -> None:
     rows = spec_of(text=LADDER).rows
     runs = runs_of(rows, {"TCPL": (1, 2, 3)}, {"TCPL": 1})
-    assert [(one.variant, one.block) for one in runs] == [("TCPL", 1), ("TCPL", 2)]
+    assert [(run.variant, run.block) for run in runs] == [("TCPL", 1), ("TCPL", 2)]
 
 
 def test_a_plan_survives_json() -> None:
@@ -172,9 +172,9 @@ def test_refusals(override: str, problem: str) -> None:
             "objective.metric=val/clip/SumR": ("ablation.race=true", "a metric of the fused score"),
         }
         second, problem = with_more[override]
-        assert any(problem in one for one in problems_of(override, second, text=LADDER))
+        assert any(problem in found for found in problems_of(override, second, text=LADDER))
         return
-    assert any(problem in one for one in problems_of(override, text=LADDER))
+    assert any(problem in found for found in problems_of(override, text=LADDER))
 
 
 def test_rows_that_are_the_same_are_named() -> None:
@@ -213,7 +213,7 @@ def test_the_plan_shows_rows_comparisons_and_seeds() -> None:
 def test_the_plan_as_json_has_the_table() -> None:
     planned = plan_here(spec_of("ablation.race=true", text=LADDER)).to_dict()
     assert (planned["trials"], planned["most_trials"]) == (8, 24)
-    assert [one["name"] for one in planned["rows"]] == ["baseline", "TCPL", "CBVA", "adaptive"]
+    assert [row["name"] for row in planned["rows"]] == ["baseline", "TCPL", "CBVA", "adaptive"]
     assert (planned["seeds"], planned["looks"]) == ([1, 2], [2, 3, 4, 6])
     assert planned["epochs"] == {"least": 16, "expected": 32, "most": 48}
 

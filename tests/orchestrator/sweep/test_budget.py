@@ -88,7 +88,7 @@ def test_hours_in_which_trials_run_together_count_once(tmp_path: Path) -> None:
     assert num_complete(result) == 1
 
 
-def test_a_sweep_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+def test_a_sweep_continues_with_a_larger_budget(tmp_path: Path) -> None:
     assert num_complete(run(tmp_path, "budget.trials=2")) == 2
     result = run(tmp_path, "budget.trials=5", told=Told())
     assert num_complete(result) == 5
@@ -133,7 +133,7 @@ def test_a_night_between_two_epochs_counts_as_one_epoch(tmp_path: Path) -> None:
     assert after.wall_hours == pytest.approx(before.wall_hours + 1, rel=1e-2)
 
 
-def test_what_a_trial_leaves_that_ends_early_is_granted_to_another(tmp_path: Path) -> None:
+def test_the_rest_of_a_trial_that_ends_early_is_granted_to_another(tmp_path: Path) -> None:
     spec = small_spec("resources.gpus=1", "budget.gpu_hours=7", "early_stopping.max_epochs=3")
     study, progress = new_study(tmp_path, spec), Warned()
     driver = driver_of(spec, study, progress)
@@ -142,13 +142,13 @@ def test_what_a_trial_leaves_that_ends_early_is_granted_to_another(tmp_path: Pat
     assert second is not None
     hour = 3_600_000
     begun = study.summary(0).started_ms or 0
-    for one in (first, second):
+    for trial in (first, second):
         report = EpochReport(1, {"val/SumR": 1.0}, begun + hour)
-        driver.on_report(one.number, report)
+        driver.on_report(trial.number, report)
     # Two hours are spent and four to come: a third trial of three hours would be too much.
     assert driver.next_trial() is None
     assert progress.lines == []
-    # One ends early, by its own patience, and leaves its two hours: a third trial fits just.
+    # The first ends early and leaves its two hours: a third trial just fits.
     driver.on_end(first.number)
     assert study.attributes.get(OVER_BUDGET) is None
     third = driver.next_trial()
@@ -157,7 +157,7 @@ def test_what_a_trial_leaves_that_ends_early_is_granted_to_another(tmp_path: Pat
     assert driver.next_trial() is None
 
 
-def test_the_last_that_runs_leaves_what_it_was_granted_too(tmp_path: Path) -> None:
+def test_the_last_running_trial_leaves_its_rest_too(tmp_path: Path) -> None:
     spec = small_spec("resources.gpus=1", "budget.gpu_hours=5", "early_stopping.max_epochs=3")
     study, progress = new_study(tmp_path, spec), Warned()
     driver = driver_of(spec, study, progress)

@@ -1,4 +1,4 @@
-"""A clock that goes backwards all the while: order is by epoch and by event, never by time."""
+"""With a clock that always goes backwards, order follows epochs and events, never times."""
 
 import io
 import time
@@ -41,7 +41,7 @@ def test_a_clock_that_goes_backwards(
     assert read_status(home, "small").render().startswith("small: finished; 3 complete")
 
     events = OutboxReader(outbox, home / "position").read(1000).events
-    epochs = [(one["number"], one["epoch"]) for one in events if one["kind"] == "epoch"]
+    epochs = [(event["number"], event["epoch"]) for event in events if event["kind"] == "epoch"]
     assert epochs == [(trial, epoch) for trial in range(3) for epoch in (1, 2, 3)]
     assert (events[0]["kind"], events[-1]["kind"]) == ("sweep_started", "sweep_ended")
 

@@ -1,4 +1,4 @@
-"""A duplicate of a trial that runs waits for it, and for nothing else; others go on."""
+"""A duplicate of a running trial waits for it, and for no other; other trials continue."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ TWO_POINTS = (
 
 @dataclass
 class ManyAtOnce:
-    """Begins all that it is given, then ends the oldest, and asks again after each end.
+    """Begins every trial that it gets, then ends the oldest, and asks again after each end.
 
     Args:
         failing: How many trials fail, the first to end.
@@ -66,7 +66,7 @@ def test_both_points_run_at_once_and_all_others_wait_for_them(tmp_path: Path) ->
     assert executor.at_once == [2, 1]
 
 
-def test_those_who_waited_for_a_failure_try_one_after_the_other(tmp_path: Path) -> None:
+def test_trials_that_waited_for_a_failure_run_one_after_the_other(tmp_path: Path) -> None:
     executor = ManyAtOnce(failing=3)
     study = run(tmp_path, executor)
     assert study.counts()[TrialState.FAILED] == 3
@@ -75,7 +75,7 @@ def test_those_who_waited_for_a_failure_try_one_after_the_other(tmp_path: Path) 
     assert max(executor.at_once) == 2
 
 
-def test_without_reuse_nobody_waits(tmp_path: Path) -> None:
+def test_without_reuse_no_trial_waits(tmp_path: Path) -> None:
     executor = ManyAtOnce()
     run(tmp_path, executor, "reuse=false")
     assert executor.at_once[0] == 8
@@ -109,7 +109,7 @@ class Unlimited:
         return False
 
 
-def test_only_so_many_wait_and_the_first_free_one_comes() -> None:
+def test_at_most_64_trials_wait_and_the_first_free_one_comes_next() -> None:
     searcher = Drawn(["a", "b"] + ["a"] * 98)
     queue = TrialQueue(cast(Searcher, searcher), cast(BudgetGate, Unlimited()), lambda: False)
     held = 0

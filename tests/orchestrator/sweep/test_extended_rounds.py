@@ -1,4 +1,4 @@
-"""What sweeps with rounds refuse to be given: more of what was looked at already."""
+"""Sweeps with rounds refuse extensions that would look at results once more."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.orchestrator.sweep.test_rounds import CONFIRM, RACE, run
 
 
 def refused(home: Path, spec: SweepSpec, function: str, request: ResumeRequest) -> str:
-    """Why a finished sweep cannot be extended so."""
+    """The message that refuses to extend a finished sweep in this way."""
     run(home, spec, function, outbox_id="none")
     with pytest.raises(ResumeError) as caught:
         resume(request, SilentProgress(), lambda _: None)

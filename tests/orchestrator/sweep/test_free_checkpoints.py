@@ -48,11 +48,11 @@ def _restored(swept: Path, tmp_path: Path) -> object:
 
 def files(home: Path) -> dict[int, set[str]]:
     trials = StudyReader.open(study_url(home), "tiny").summaries()
-    return {one.number: set(Folder.open(one.folder).names()) for one in trials}
+    return {trial.number: set(Folder.open(trial.folder).names()) for trial in trials}
 
 
 def ranking(home: Path) -> list[int]:
-    return [one.number for one in StudyReader.open(study_url(home), "tiny").best(4)]
+    return [trial.number for trial in StudyReader.open(study_url(home), "tiny").best(4)]
 
 
 def run_gc(home: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
@@ -76,8 +76,8 @@ def test_models_of_the_best_and_the_registered_stay(
     ranked = ranking(swept)
     told = json.loads(run_gc(swept, capsys, "--keep", "2", "--json"))
     assert told["keep"] == 2
-    assert [one["trial"] for one in told["kept"]] == sorted(ranked[:2])
-    reasons = {one["trial"]: one["reason"] for one in told["kept"]}
+    assert [kept["trial"] for kept in told["kept"]] == sorted(ranked[:2])
+    reasons = {kept["trial"]: kept["reason"] for kept in told["kept"]}
     assert "registered as prvr-synthetic version 1" in reasons[ranked[0]]
     there = files(swept)
     assert {number for number, names in there.items() if BEST in names} == set(ranked[:2])
@@ -87,14 +87,14 @@ def test_models_of_the_best_and_the_registered_stay(
 
 def test_rows_and_ranks_stay(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trials = StudyReader.open(study_url(swept), "tiny").summaries()
-    folders = [Folder.open(one.folder) for one in trials]
-    states = [read_state(one) for one in folders]
-    ranks = [one.child("ranks").names() for one in folders]
+    folders = [Folder.open(trial.folder) for trial in trials]
+    states = [read_state(folder) for folder in folders]
+    ranks = [folder.child("ranks").names() for folder in folders]
     assert all(ranks)
     run_gc(swept, capsys)
-    assert [read_state(one) for one in folders] == states
-    assert [one.child("ranks").names() for one in folders] == ranks
-    assert all(EPOCHS in one.names() for one in folders)
+    assert [read_state(folder) for folder in folders] == states
+    assert [folder.child("ranks").names() for folder in folders] == ranks
+    assert all(EPOCHS in folder.names() for folder in folders)
     load_best(folders[ranking(swept)[0]])
 
 
@@ -116,12 +116,12 @@ def test_unfinished_trials_keep_all(
     monkeypatch.setattr(
         StudyReader,
         "summaries",
-        lambda self: tuple(replace(one, state=TrialState.RUNNING) for one in whole(self)),
+        lambda self: tuple(replace(trial, state=TrialState.RUNNING) for trial in whole(self)),
     )
     assert json.loads(run_gc(swept, capsys, "--json"))["freed"] == []
 
 
-def test_what_cannot_be_kept_otherwise_is_not_freed(
+def test_a_checkpoint_whose_metrics_cannot_be_kept_is_not_freed(
     swept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trial = StudyReader.open(study_url(swept), "tiny").summary(0)
@@ -150,7 +150,7 @@ def test_refusals(swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert files(swept) == before
 
 
-def test_a_registry_that_never_heard_of_the_sweep_is_not_believed(
+def test_a_registry_that_does_not_know_the_sweep_is_not_believed(
     swept: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = f"sqlite:///{home}/mlflow.db"
@@ -161,7 +161,7 @@ def test_a_registry_that_never_heard_of_the_sweep_is_not_believed(
 
 
 def test_what_a_confirmation_crowned_stays(tmp_path: Path) -> None:
-    """The crown goes by the mean of fresh runs, whose single values need not be the best."""
+    """The best mean of fresh runs wins, though their single values need not be the best."""
     spec = small_spec("search.trials=4", "confirm={top: 2, seeds: 2}")
     run_sweep(
         spec,
@@ -173,6 +173,8 @@ def test_what_a_confirmation_crowned_stays(tmp_path: Path) -> None:
     )
     study = StudyReader.open(study_url(tmp_path), "small")
     kept = _wanted_models(study, 2)
-    assert {one.number for one in crowned(study, 2)} <= set(kept)
-    assert {one.number for one in study.best(2)} <= set(kept)
-    assert {one.number for one in crowned(study, 2)} != {one.number for one in study.best(2)}
+    assert {trial.number for trial in crowned(study, 2)} <= set(kept)
+    assert {trial.number for trial in study.best(2)} <= set(kept)
+    assert {trial.number for trial in crowned(study, 2)} != {
+        trial.number for trial in study.best(2)
+    }

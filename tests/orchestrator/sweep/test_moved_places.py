@@ -1,4 +1,4 @@
-"""Homes and storages that are moved, and one storage that two homes know."""
+"""Homes and storages that are moved, and a storage that two homes use."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from prvr_model.files.folder import Folder
 from tests.orchestrator.command_line import TINY_SPACE
 
 Run: TypeAlias = Callable[..., tuple[int, str]]
-"""Runs a command; gives its exit code and all that it said."""
+"""Runs a command; returns its exit code and all its output."""
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_moved_home_and_then_a_storage_and_then_moved_again(run: Run, tmp_path
     assert json.loads(text)["winner"]["folder"].startswith(str(third))
 
 
-def test_an_outbox_that_is_none_is_set_aside(run: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_no_outbox_is_set_aside(run: Run, tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert launch(run, home, "--set", "register.top=0")[0] == 0
     outbox = home / "outbox" / "tiny.jsonl"
@@ -101,18 +101,18 @@ def test_an_outbox_that_is_none_is_set_aside(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_name_on_a_storage_belongs_to_one_home(run: Run, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
+    first, second = tmp_path / "first", tmp_path / "second"
     storage = ["--storage", str(tmp_path / "storage")]
-    assert launch(run, one, *storage)[0] == 0
+    assert launch(run, first, *storage)[0] == 0
     before = sorted((tmp_path / "storage").rglob("*"))
-    code, text = launch(run, two, *storage)
+    code, text = launch(run, second, *storage)
     assert code == 2
-    assert f"another sweep of this name, launched from the home {one} on" in text
+    assert f"another sweep of this name, launched from the home {first} on" in text
     assert "--set name=..." in text
     assert sorted((tmp_path / "storage").rglob("*")) == before
-    # Where it comes from it goes on, and under another name the other home has its results.
-    assert run("resume", "tiny", "--home", str(one))[0] == 0
-    assert launch(run, two, *storage, "--set", "name=other")[0] == 0
+    # Its own home resumes it, and under another name the other home reuses its results.
+    assert run("resume", "tiny", "--home", str(first))[0] == 0
+    assert launch(run, second, *storage, "--set", "name=other")[0] == 0
 
 
 def test_an_owner_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_an_owner_that_cannot_be_read_is_replaced(tmp_path: Path) -> None:
         folder.write_bytes(OWNER, torn)
         claim(folder, "mine", tmp_path)
         assert json.loads(folder.read_bytes(OWNER))["sweep_id"] == "mine"
-    # A new sweep of the same home, whose study is gone.
+    # A new sweep of the same home, which has lost its study.
     claim(folder, "again", tmp_path)
     with pytest.raises(LocationError):
         claim(folder, "mine", tmp_path / "other")

@@ -1,4 +1,4 @@
-"""A trial that loses its place: the user is told, the study counts, the tracker shows."""
+"""An evicted trial: the user is told, the study counts evictions, the tracker shows them."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ class Warned(SilentProgress):
 
 
 class MovingExecutor:
-    """Takes the first trial's place away twice: before its first epoch and after it."""
+    """Evicts the first trial twice: before its first epoch and after it."""
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         while (request := source.next_trial()) is not None:
@@ -51,20 +51,20 @@ def test_moves_are_said_counted_and_shown(tmp_path: Path) -> None:
         "trial 0 was evicted after epoch 1 (NodeDiedError); it continues in another slot",
     ]
     status = read_status(tmp_path, "small")
-    assert [one.moves for one in status.trials] == [2, 0]
+    assert [trial.moves for trial in status.trials] == [2, 0]
     assert "lost their place and went on elsewhere: trials 0 (2 times)" in status.render()
     study = StudyReader.open(study_url(tmp_path), "small")
     again = missing_events(study, spec, Told(), {})
     for events in (sink.events, again):
         view = SweepView("id")
-        for one in events:
-            view.apply(one)
+        for event in events:
+            view.apply(event)
         tags = {change.run.trial: change.tags.get(MOVES_TAG) for change in view.take_changes()}
         assert (tags[0], tags[1]) == ("2", None)
 
 
 class AwayStorage:
-    """The first trial's folder is away twice; the second's for good."""
+    """The first trial's folder is unreachable once; the second's for good."""
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         cause = FailureCause("StorageError", "s3://runs: no answer\nand more", "")
@@ -79,7 +79,7 @@ class AwayStorage:
             source.on_end(number)
 
 
-def test_a_storage_that_is_away_moves_nobody_and_ends_the_sweep_if_it_stays_away(
+def test_an_unreachable_storage_evicts_no_trial_and_ends_the_sweep_if_it_stays_so(
     tmp_path: Path,
 ) -> None:
     progress, spec = Warned(), small_spec("search.trials=4")
@@ -90,7 +90,7 @@ def test_a_storage_that_is_away_moves_nobody_and_ends_the_sweep_if_it_stays_away
     assert progress.lines[1].startswith("trial 1 stays unfinished: s3://runs: no answer")
     status = read_status(tmp_path, "small")
     assert status.state == "interrupted"
-    assert [(one.state.value, one.moves) for one in status.trials] == [
+    assert [(trial.state.value, trial.moves) for trial in status.trials] == [
         ("complete", 0),
         ("running", 0),
     ]

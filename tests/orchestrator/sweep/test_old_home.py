@@ -41,7 +41,7 @@ def test_its_sweeps_are_shown_and_reported(home: Path, capsys: pytest.CaptureFix
     assert report["problems"] == []
 
 
-def test_a_sweep_that_was_cut_goes_on_as_the_old_version_went_on(
+def test_a_sweep_that_was_killed_continues_as_with_the_old_version(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown(home, capsys, "resume", "cut", "--json")

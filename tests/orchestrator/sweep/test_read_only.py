@@ -1,4 +1,4 @@
-"""A storage that cannot be written any more, in the middle of a sweep: nothing is lost by it."""
+"""A storage that becomes unwritable in the middle of a sweep costs no epoch."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from tests.orchestrator.conftest import _empty_database, home  # noqa: F401  (fi
 
 
 @pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])
-def test_trials_stay_unfinished_and_go_on_when_it_can_be_written_again(
+def test_trials_stay_unfinished_and_continue_when_it_can_be_written_again(
     home: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -44,13 +44,13 @@ def test_trials_stay_unfinished_and_go_on_when_it_can_be_written_again(
     shown = json.loads(capsys.readouterr().out)
     assert shown["state"] == "interrupted"
     assert (shown["counts"]["running"], shown["counts"]["failed"]) == (1, 0)
-    before = {one: one.read_bytes() for one in written}
+    before = {path: path.read_bytes() for path in written}
 
     assert cli.run(["resume", "tiny", *place, "--json"]) == 0
     out, err = capsys.readouterr()
     assert "continues with 1 unfinished and 1 new trials" in err
     assert json.loads(out)["trials"]["complete"] == 2
     # The first epoch was not trained again.
-    ranks = [one for one in before if one.parent.name == "ranks"]
+    ranks = [path for path in before if path.parent.name == "ranks"]
     assert ranks
-    assert all(one.read_bytes() == before[one] for one in ranks)
+    assert all(path.read_bytes() == before[path] for path in ranks)

@@ -1,4 +1,4 @@
-"""A sweep whose driver died between any two writes goes on as if it had lived, in one process."""
+"""A driver that dies between any two writes changes nothing once the sweep is resumed."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,7 +31,7 @@ class KilledError(BaseException):
 
 
 class DyingSink(ListSink):
-    """Dies at an event, before or after it is on the disk, and stays dead."""
+    """Raises at an event, before or after writing it, and at all later ones."""
 
     def __init__(self, at: int, after: bool) -> None:
         super().__init__()
@@ -64,20 +64,22 @@ def run(home: Path, sink: ListSink, told: Told | None = None, function: str = ""
 
 
 def told_study(home: Path) -> list[Any]:
-    """What a study holds of its trials, clocks apart."""
+    """What a study holds of its trials, times apart."""
     study = StudyReader.open(study_url(home), "small")
     rows = [[(r.epoch, r.objective, r.decision) for r in study.rows(n)] for n in range(6)]
     frozen = study._study.get_trials()
     kept = [(t.state, t.value, t.params, t.intermediate_values, t.system_attrs) for t in frozen]
-    named = [(one.state, one.key, one.cause and one.cause.kind) for one in study.summaries()]
+    named = [
+        (trial.state, trial.key, trial.cause and trial.cause.kind) for trial in study.summaries()
+    ]
     return [rows, kept, named]
 
 
 def shown(events: list[dict[str, Any]]) -> dict[Any, Any]:
-    """What a tracker makes of events: metric rows and states by run, clocks apart."""
+    """What a tracker makes of events: metric rows and states by run, times apart."""
     view = SweepView("id")
-    for one in events:
-        view.apply(one)
+    for event in events:
+        view.apply(event)
     return {
         change.run.trial: (
             change.run.name,
@@ -99,12 +101,12 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[dic
 def test_the_sweep_has_trials_of_every_end(
     lived: tuple[list[Any], list[dict[str, Any]]],
 ) -> None:
-    """Else the next test could pass without telling any of them."""
+    """Without them the next test would not cover every kind of end."""
     states = {state for state, _, _ in lived[0][2]}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED}
 
 
-# After an event is before the next one's study writes; some of those are enough.
+# Dying after an event is dying before the study writes that follow it; a few of those are enough.
 @pytest.mark.parametrize(("after", "stride"), [(False, 2), (True, 5)])
 def test_death_at_any_event_changes_nothing(
     tmp_path: Path, after: bool, stride: int, lived: tuple[list[Any], list[dict[str, Any]]]
@@ -133,11 +135,11 @@ def test_a_decision_to_stop_that_was_recorded_ends_the_trial_without_training(
         with pytest.raises(KilledError):
             run(tmp_path, sink, function="rising")
     stopped = next(
-        one
-        for one in StudyReader.open(study_url(tmp_path), "small").summaries()
-        if one.state is TrialState.RUNNING
+        trial
+        for trial in StudyReader.open(study_url(tmp_path), "small").summaries()
+        if trial.state is TrialState.RUNNING
     )
-    # The rows are told; all that comes to be trained are later trials.
+    # The rows were sent; only later trials are trained.
     again = ListSink()
     ran: list[int] = []
     monkeypatch.setattr(
@@ -155,24 +157,26 @@ def test_a_decision_to_stop_that_was_recorded_ends_the_trial_without_training(
 def test_a_recorded_end_whose_row_was_not_sent_needs_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
 ) -> None:
-    """With the row in the checkpoint it is sent from there; without, training makes it again."""
+    """The row is sent from the checkpoint, or made from the study if the checkpoint lacks it."""
     spec = small_spec(*OVERRIDES)
     sink = ListSink()
     run(tmp_path, sink, function="rising")
     study = reopened_study(tmp_path, spec)
-    last = sink.events.pop(-2)  # before the sweep's end: what the last trial came to
+    last = sink.events.pop(-2)  # before the sweep's end: the end of the last trial
     assert last["kind"] == "trial_ended"
     number = last["number"]
-    epochs = [one for one in sink.events if one["kind"] == "epoch" and one["number"] == number]
-    told = Told.of(one for one in sink.events if one is not epochs[-1])
+    epochs = [
+        event for event in sink.events if event["kind"] == "epoch" and event["number"] == number
+    ]
+    told = Told.of(event for event in sink.events if event is not epochs[-1])
     row = EpochReport(epochs[-1]["epoch"], epochs[-1]["metrics"], 77)
     rows = [row] if kept else []
     record = TrialRecord(tuple(rows), None)
     monkeypatch.setattr(history, "read_record", lambda _: record)
     again = ListSink()
     run(tmp_path, again, told)
-    sent = [one for one in again.events if one.get("number") == number]
-    assert [one["kind"] for one in sent] == ["epoch", "trial_ended"]
+    sent = [event for event in again.events if event.get("number") == number]
+    assert [event["kind"] for event in sent] == ["epoch", "trial_ended"]
     # The study alone knows the objective, should the checkpoint be gone.
     assert sent[0]["metrics"] == row.metrics
     assert sent[0]["timestamp_ms"] == (77 if kept else study.rows(number)[-1].timestamp_ms)
@@ -197,8 +201,8 @@ def test_extension_opens_complete_trials_alone_and_failure_leaves_them_complete(
     found = StudyReader.open(study_url(tmp_path), "small")
     assert found.attributes["spec_yaml"] == longer.dump_yaml()
     complete, failed = TrialState.COMPLETE, TrialState.FAILED
-    assert [one.state for one in found.summaries()] == [complete, complete, failed, complete]
-    assert [one.epochs for one in found.summaries()] == [5, 4, 1, 5]
+    assert [trial.state for trial in found.summaries()] == [complete, complete, failed, complete]
+    assert [trial.epochs for trial in found.summaries()] == [5, 4, 1, 5]
     assert [row.decision for row in found.rows(0)] == [Decision.CONTINUE] * 5
     runs = shown(sink.events)
     steps = [step for key, step, _ in runs[0][3] if key == "val/SumR"]

@@ -6,8 +6,8 @@ from orchestrator.tracking.lookup import VersionOrigin
 
 
 def trial(number: int, state: TrialState, folder: str = "", key: str = "") -> TrialSummary:
-    place = folder or f"/storage/{number}"
-    return TrialSummary(number, state, {}, 1.0, 1, 1, key or f"key{number}", place)
+    location = folder or f"/storage/{number}"
+    return TrialSummary(number, state, {}, 1.0, 1, 1, key or f"key{number}", location)
 
 
 def file(number: int, kind: CheckpointKind, folder: str = "") -> CheckpointFile:
@@ -23,15 +23,17 @@ def kept(
     trials: list[TrialSummary], best: list[int], *versions: VersionOrigin
 ) -> dict[tuple[int, str], str]:
     kinds: tuple[CheckpointKind, ...] = ("last", "best", "leftover")
-    files = [file(one.number, kind) for one in trials for kind in kinds]
+    files = [file(trial.number, kind) for trial in trials for kind in kinds]
     found = decide("s", trials, files, best, versions)
-    stays = {(one.file.trial, one.file.kind): one.reason for one in found.kept}
-    assert {(one.trial, one.kind) for one in found.freed}.isdisjoint(stays)
+    stays = {
+        (kept_file.file.trial, kept_file.file.kind): kept_file.reason for kept_file in found.kept
+    }
+    assert {(freed_file.trial, freed_file.kind) for freed_file in found.freed}.isdisjoint(stays)
     assert len(found.freed) + len(stays) == len(files)
     return stays
 
 
-def test_unfinished_trials_keep_what_they_go_on_from() -> None:
+def test_unfinished_trials_keep_what_they_continue_from() -> None:
     assert kept([trial(0, TrialState.RUNNING)], []).keys() == {(0, "last"), (0, "best")}
 
 
@@ -45,7 +47,7 @@ def test_registered_models_stay() -> None:
     trials = [trial(k, TrialState.COMPLETE) for k in range(3)]
     reason = "registered as m version 4"
     assert kept(trials, [], version("s", "2")) == {(2, "best"): reason}
-    # Registered by another sweep that took the trial over.
+    # Registered by another sweep, which copied the trial's result.
     assert kept(trials, [], version("other", "2", "key1")) == {(1, "best"): reason}
     assert kept(trials, [], version("other", "2")) == {}
 
@@ -59,7 +61,7 @@ def test_what_a_version_points_to_stays_whatever_it_is() -> None:
     assert len(whole) == 3
 
 
-def test_a_folder_that_a_better_trial_took_over_stays() -> None:
+def test_a_folder_that_a_better_trial_shares_stays() -> None:
     trials = [trial(0, TrialState.FAILED), trial(1, TrialState.COMPLETE, "/storage/0")]
     found = decide("s", trials, [file(0, "best")], [1], ())
-    assert [one.file.trial for one in found.kept] == [0]
+    assert [kept_file.file.trial for kept_file in found.kept] == [0]

@@ -1,4 +1,4 @@
-"""Rounds after the first: races that stop where nothing is undecided, winners confirmed."""
+"""Rounds after the first: a race gives seeds to undecided rows, a confirmation reruns the best."""
 
 from pathlib import Path
 from typing import Any
@@ -77,19 +77,29 @@ def reader(home: Path) -> StudyReader:
 
 
 def content(home: Path) -> list[Any]:
-    """What a study says of its trials, folders and clocks apart."""
+    """What a study says of its trials, folders and times apart."""
     study = reader(home)
     return [
-        (one.number, one.variant, one.seed, one.confirms, one.parameters, one.value, one.state)
-        for one in study.summaries()
+        (
+            trial.number,
+            trial.variant,
+            trial.seed,
+            trial.confirms,
+            trial.parameters,
+            trial.value,
+            trial.state,
+        )
+        for trial in study.summaries()
     ]
 
 
 def best_in_tracker(sink: ListSink) -> str:
     view = SweepView("id")
-    for one in sink.events:
-        view.apply(one)
-    return next(one.tags[BEST_TRIAL_TAG] for one in view.take_changes() if one.run.trial is None)
+    for event in sink.events:
+        view.apply(event)
+    return next(
+        change.tags[BEST_TRIAL_TAG] for change in view.take_changes() if change.run.trial is None
+    )
 
 
 def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
@@ -98,23 +108,23 @@ def test_a_race_gives_seeds_to_what_is_undecided(tmp_path: Path) -> None:
     assert result.best is not None
     assert best_in_tracker(sink) == str(result.best.number)
     seeds: dict[str | None, list[int | None]] = {}
-    for one in reader(tmp_path).summaries():
-        assert one.state is TrialState.COMPLETE
-        seeds.setdefault(one.variant, []).append(one.seed)
+    for trial in reader(tmp_path).summaries():
+        assert trial.state is TrialState.COMPLETE
+        seeds.setdefault(trial.variant, []).append(trial.seed)
     assert seeds["baseline"] == seeds["alike"] == [1, 2, 3, 4, 5]
     assert seeds["worse"] == [1, 2]
     status = read_status(tmp_path, "small")
     assert status.num_trials == 12
-    assert {one.name: one.complete for one in status.rows}["worse"] == 2
+    assert {row.name: row.complete for row in status.rows}["worse"] == 2
 
 
 def test_a_row_that_always_fails_gets_no_more_seeds(tmp_path: Path) -> None:
     run(tmp_path, read_spec(RACE), "ranked_but_one")
     seeds: dict[str | None, int] = {}
-    for one in reader(tmp_path).summaries():
-        seeds[one.variant] = seeds.get(one.variant, 0) + 1
-        assert (one.state is TrialState.FAILED) == (one.variant == "alike")
-    # Its difference stays open, so the baseline has all of its seeds.
+    for trial in reader(tmp_path).summaries():
+        seeds[trial.variant] = seeds.get(trial.variant, 0) + 1
+        assert (trial.state is TrialState.FAILED) == (trial.variant == "alike")
+    # Its difference stays undecided, so the baseline gets all of its seeds.
     assert seeds == {"baseline": 5, "alike": 2, "worse": 2}
 
 
@@ -124,7 +134,7 @@ def test_without_a_race_every_row_has_its_seeds_and_no_more(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("at", [0, 5, 6, 8, 9])
-def test_a_race_goes_on_after_a_kill(tmp_path: Path, at: int) -> None:
+def test_a_race_continues_after_a_kill(tmp_path: Path, at: int) -> None:
     run(tmp_path / "whole", read_spec(RACE), "ranked")
     with pytest.raises(KilledError):
         run(tmp_path / "cut", read_spec(RACE), "ranked", progress=Dying(at))
@@ -132,16 +142,16 @@ def test_a_race_goes_on_after_a_kill(tmp_path: Path, at: int) -> None:
     assert content(tmp_path / "cut") == content(tmp_path / "whole")
 
 
-def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
+def test_a_confirmation_crowns_the_best_mean(tmp_path: Path) -> None:
     sink = ListSink()
     result = run(tmp_path, small_spec(*CONFIRM), "lucky", sink=sink)
     study = reader(tmp_path)
-    fresh = [one for one in study.summaries() if one.confirms is not None]
-    assert [(one.confirms, one.seed) for one in fresh] == [
+    fresh = [trial for trial in study.summaries() if trial.confirms is not None]
+    assert [(trial.confirms, trial.seed) for trial in fresh] == [
         (number, seed) for seed in (2, 3, 4) for number in (4, 3)
     ]
     first, second = confirmed_trials(study)
-    # The search's best had luck on its seed.
+    # The best trial of the search was lucky with its seed.
     assert (first.searched.parameters["losses.tau"], second.searched.number) == (0.8, 4)
     assert second.searched.value is not None
     assert first.searched.value is not None
@@ -154,8 +164,14 @@ def test_a_confirmation_crowns_what_stands_it(tmp_path: Path) -> None:
     assert status.best == result.best
     assert status.num_trials == 11
     assert "trial 3: 70 ± 0 in 3 runs, 70 in the search; crowned" in status.render()
-    started = [one for one in sink.events if one["kind"] == "trial_started" and "confirms" in one]
-    assert [(one["confirms"], one["block"]) for one in started][:3] == [(4, 0), (3, 0), (4, 1)]
+    started = [
+        event for event in sink.events if event["kind"] == "trial_started" and "confirms" in event
+    ]
+    assert [(event["confirms"], event["block"]) for event in started][:3] == [
+        (4, 0),
+        (3, 0),
+        (4, 1),
+    ]
 
 
 def test_of_an_ablation_the_row_with_the_best_mean_wins(tmp_path: Path) -> None:
@@ -163,18 +179,18 @@ def test_of_an_ablation_the_row_with_the_best_mean_wins(tmp_path: Path) -> None:
     study = reader(tmp_path)
     means: dict[str, float] = {}
     for name in ("baseline", "alike"):
-        own = [one.value or 0.0 for one in study.summaries() if one.variant == name]
+        own = [trial.value or 0.0 for trial in study.summaries() if trial.variant == name]
         means[name] = sum(own) / len(own)
     best, second, last = crowned(study, 3)
     assert best.variant == max(means, key=lambda name: means[name])
     assert {second.variant, last.variant} == {"baseline", "alike", "worse"} - {best.variant}
-    # Two seeds of a row that the race dropped weigh nothing against five, however lucky.
+    # A row that the race dropped after two seeds never beats rows of five, however lucky it was.
     assert last.variant == "worse"
     assert result.best == best
 
 
 @pytest.mark.parametrize("at", [4, 5, 7, 10])
-def test_a_confirmation_goes_on_after_a_kill(tmp_path: Path, at: int) -> None:
+def test_a_confirmation_continues_after_a_kill(tmp_path: Path, at: int) -> None:
     run(tmp_path / "whole", small_spec(*CONFIRM), "lucky")
     with pytest.raises(KilledError):
         run(tmp_path / "cut", small_spec(*CONFIRM), "lucky", progress=Dying(at))
@@ -191,9 +207,9 @@ def test_fresh_runs_are_never_pruned(tmp_path: Path) -> None:
     )
     run(tmp_path, small_spec(*pruning), "rising")
     trials = reader(tmp_path).summaries()
-    assert TrialState.PRUNED in {one.state for one in trials}
-    fresh = [one for one in trials if one.confirms is not None]
-    assert [one.state for one in fresh] == [TrialState.COMPLETE] * 2
+    assert TrialState.PRUNED in {trial.state for trial in trials}
+    fresh = [trial for trial in trials if trial.confirms is not None]
+    assert [trial.state for trial in fresh] == [TrialState.COMPLETE] * 2
 
 
 def test_ranks_that_are_gone_end_a_race_with_their_trial(tmp_path: Path) -> None:

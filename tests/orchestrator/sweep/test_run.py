@@ -1,4 +1,4 @@
-"""A sweep in this process: states, causes, events and what the tracker's troubles do."""
+"""A sweep in this process: states, causes, events, and errors of the tracker."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ def run(home: Path, function: str, *overrides: str, **options: Any) -> SweepResu
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepResult, ListSink, StudyReader]:
-    """Eight trials to which everything happens, once."""
+    """Eight trials that end in every way there is."""
     home, sink = tmp_path_factory.mktemp("mixed"), ListSink()
     result = run(home, "mixed", "search.trials=8", sink=sink)
     return result, sink, StudyReader.open(study_url(home), "small")
@@ -47,7 +47,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepResult, ListSi
 
 def test_states_are_told_truthfully(mixed: tuple[SweepResult, ListSink, StudyReader]) -> None:
     result, _, study = mixed
-    states = [one.state for one in study.summaries()]
+    states = [trial.state for trial in study.summaries()]
     complete, failed = TrialState.COMPLETE, TrialState.FAILED
     assert states == [complete, failed, failed, failed, failed, failed, complete, complete]
     assert result.counts == {
@@ -78,7 +78,9 @@ def test_failures_keep_their_cause(
     assert cause.kind == kind
     assert message in cause.message
     (ended,) = [
-        one for one in sink.events if one["kind"] == "trial_ended" and one["number"] == number
+        event
+        for event in sink.events
+        if event["kind"] == "trial_ended" and event["number"] == number
     ]
     assert ended["state"] == "failed"
     assert ended["cause"]["kind"] == kind
@@ -88,8 +90,8 @@ def test_best_is_the_best_complete_trial(
     mixed: tuple[SweepResult, ListSink, StudyReader],
 ) -> None:
     result, _, study = mixed
-    complete = [one for one in study.summaries() if one.state is TrialState.COMPLETE]
-    assert result.best == max(complete, key=lambda one: one.value or 0)
+    complete = [trial for trial in study.summaries() if trial.state is TrialState.COMPLETE]
+    assert result.best == max(complete, key=lambda trial: trial.value or 0)
 
 
 def test_epochs_reported_again_are_dropped(
@@ -110,10 +112,10 @@ def test_events_tell_the_sweep_from_begin_to_end(
     assert first["tags"]["data_fingerprint"] == FINGERPRINT
     assert (last["kind"], last["state"]) == ("sweep_ended", "finished")
     assert last["counts"] == {"running": 0, "complete": 3, "pruned": 0, "failed": 5}
-    started = next(one for one in sink.events if one["kind"] == "trial_started")
+    started = next(event for event in sink.events if event["kind"] == "trial_started")
     assert started["params"]["losses.tau"] == started["parameters"]["losses.tau"]
     assert started["seed"] == 1
-    epoch = next(one for one in sink.events if one["kind"] == "epoch")
+    epoch = next(event for event in sink.events if event["kind"] == "epoch")
     assert (epoch["epoch"], epoch["timestamp_ms"]) == (1, 1001)
     assert set(epoch["metrics"]) == {"val/SumR"}
 
@@ -122,7 +124,7 @@ def test_only_the_pruner_makes_a_trial_pruned(tmp_path: Path) -> None:
     stopping = "early_stopping={method: asha, first_rung: 1, reduction: 2, max_epochs: 3}"
     result = run(tmp_path, "rising", stopping, "search.trials=8")
     study = StudyReader.open(study_url(tmp_path), "small")
-    epochs = {one.number: (one.state, one.epochs) for one in study.summaries()}
+    epochs = {trial.number: (trial.state, trial.epochs) for trial in study.summaries()}
     assert {state for state, _ in epochs.values()} == {TrialState.PRUNED, TrialState.COMPLETE}
     for state, count in epochs.values():
         assert (count == 3) == (state is TrialState.COMPLETE)
@@ -152,7 +154,7 @@ class FullDisk:
         raise OSError("No space left on device")
 
 
-def test_troubles_of_the_tracker_are_shown_and_hurt_no_trial(tmp_path: Path) -> None:
+def test_errors_of_the_tracker_are_shown_and_stop_no_trial(tmp_path: Path) -> None:
     shown = Warned()
     result = run(tmp_path, "rising", "search.trials=2", sink=FullDisk(), progress=shown)
     assert result.counts[TrialState.COMPLETE] == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from orchestrator.sweep.sync import outbox_path
+from orchestrator.base.home import outbox_path
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect, experiment_ids
