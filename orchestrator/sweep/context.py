@@ -136,7 +136,7 @@ class SafeSink:
             return
         try:
             self._sink.append({"kind": kind, **fields})
-        except Exception as error:  # noqa: BLE001  (shown, and the sweep goes on)
+        except Exception as error:  # noqa: BLE001  (shown, and the sweep continues)
             self._show(f"tracking: {type(error).__name__}: {error}")
 
     def _show(self, message: str) -> None:

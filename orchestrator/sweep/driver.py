@@ -136,12 +136,12 @@ class SweepDriver:
             first = cause.message.partition("\n")[0]
             self._teller.warn(f"trial {number} tries again {where}: {first}")
             return
-        moves = self._study.note_move(number)
+        evictions = self._study.note_move(number)
         why = "its node is being drained" if cause.kind == LEFT else cause.kind
         self._teller.warn(
             f"trial {number} was evicted {where} ({why}); it continues in another slot"
         )
-        self._teller.moved(number, moves)
+        self._teller.evicted(number, evictions)
 
     def on_wait(self, message: str) -> None:
         """Trials wait for a slot while none runs."""

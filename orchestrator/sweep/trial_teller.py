@@ -93,9 +93,9 @@ class TrialTeller:
             self._send(epoch_event(request.number, kept[epoch]))
         return True
 
-    def moved(self, number: int, moves: int) -> None:
-        """A trial continues on another node, for the `moves`-th time."""
-        self._send(moved_event(number, moves, now_ms()))
+    def evicted(self, number: int, evictions: int) -> None:
+        """A trial was evicted for the `evictions`-th time and continues in another slot."""
+        self._send(moved_event(number, evictions, now_ms()))
 
     def ended(self, trial: TrialSummary) -> None:
         """A trial ended; with the study's time, so that an event made again later is the same."""
