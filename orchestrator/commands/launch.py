@@ -117,7 +117,7 @@ def _launch(
     from orchestrator.preflight.plan_text import render
     from orchestrator.sweep.launch import launch as run
     from orchestrator.sweep.locations import SweepLocations
-    from orchestrator.sweep.progress import StreamProgress
+    from orchestrator.sweep.progress import progress_on
     from orchestrator.tracking.store import TrackingStore
 
     places = SweepLocations(home, storage, TrackingStore.of(tracking_uri, home))
@@ -128,5 +128,5 @@ def _launch(
         planned = plan_on(spec, address, probe=False, known=known)
     click.echo(render(planned), err=True)
     click.echo(err=True)
-    result = run(spec, places, StreamProgress(sys.stderr), executor, address)
+    result = run(spec, places, progress_on(sys.stderr), executor, address)
     return show(result, places, spec, as_json=as_json)

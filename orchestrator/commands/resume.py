@@ -60,12 +60,12 @@ def resume(
     had happened. With --trials and --epochs a finished sweep is extended. Exit codes are those of
     launch.
     """
-    from orchestrator.sweep.progress import StreamProgress
+    from orchestrator.sweep.progress import progress_on
     from orchestrator.sweep.resume import ResumeRequest
     from orchestrator.sweep.resume import resume as run
 
     request = ResumeRequest(
         sweep, home, trials, epochs, seeds, budget, storage, tracking_uri, executor, address
     )
-    found = run(request, StreamProgress(sys.stderr), lambda line: click.echo(line, err=True))
+    found = run(request, progress_on(sys.stderr), lambda line: click.echo(line, err=True))
     return show(found.result, found.locations, found.spec, as_json=as_json)

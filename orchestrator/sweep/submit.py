@@ -37,7 +37,7 @@ _DIGEST_DIGITS = 12
 _STOP_S = 30
 _REFUSED_CODES = (2, 3)
 _FINISHED_WITH_FAILURES = 4
-# What `StreamProgress` shows when the first trial has started.
+# What `LogProgress` shows when the first trial has started.
 _PROGRESS = re.compile(r"^\d+/\d+ trials \| ", re.MULTILINE)
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from orchestrator.sweep.progress import StreamProgress
+from orchestrator.sweep.progress import LogProgress
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
 if __name__ == "__main__":
@@ -12,7 +12,7 @@ if __name__ == "__main__":
         Path("/store"),
         FINGERPRINT,
         Path(sys.argv[1]),
-        progress=StreamProgress(sys.stderr),
+        progress=LogProgress(sys.stderr),
         function="tests.orchestrator.executors.fake_trials:slow",
     )
     sys.exit(130 if result.interrupted else 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.study.trial import TrialState
-from orchestrator.sweep.progress import StreamProgress
+from orchestrator.sweep.progress import LogProgress
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.outbox import Outbox, OutboxReader
 from orchestrator.tracking.store import TrackingStore
@@ -32,7 +32,7 @@ def test_a_clock_that_goes_backwards(
             FINGERPRINT,
             home,
             sink=outbox,
-            progress=StreamProgress(io.StringIO()),
+            progress=LogProgress(io.StringIO()),
             executor="inline",
             function="tests.orchestrator.sweep.faulty_trials:back_in_time",
         )

@@ -1,9 +1,15 @@
-"""Progress: one line that is rewritten on a terminal, a line now and then elsewhere."""
+"""Progress: bars on a terminal, a line now and then elsewhere."""
 
 import io
+import re
+import subprocess
+import sys
+
+import pytest
 
 from orchestrator.study.trial import FailureCause, TrialState
-from orchestrator.sweep.progress import StreamProgress
+from orchestrator.sweep.progress import LogProgress, progress_on
+from orchestrator.sweep.terminal_progress import TerminalProgress
 
 
 class Terminal(io.StringIO):
@@ -21,8 +27,8 @@ class Clock:
         return self.now_s
 
 
-def begun(stream: io.StringIO, clock: Clock, maximize: bool = True) -> StreamProgress:
-    progress = StreamProgress(stream, clock)
+def begun(stream: io.StringIO, clock: Clock, maximize: bool = True) -> LogProgress:
+    progress = LogProgress(stream, clock)
     progress.begin(4, 10, maximize)
     progress.started(0)
     return progress
@@ -40,18 +46,6 @@ def test_log_gets_few_lines_with_all_counts() -> None:
     assert lines[0] == "0/4 trials | 1 running"
     assert lines[1] == "1/4 trials | 1 running | 1 pruned | best 42 (trial 1) | about 33 s left"
     assert len(lines) == 3
-
-
-def test_terminal_gets_one_line_rewritten() -> None:
-    stream, clock = Terminal(), Clock()
-    progress = begun(stream, clock)
-    for epoch in range(1, 4):
-        clock.now_s += 1
-        progress.epoch(0, epoch, float(epoch))
-    assert "\n" not in stream.getvalue()
-    assert stream.getvalue().count("\r") == 4
-    progress.close()
-    assert stream.getvalue().endswith("\n")
 
 
 def test_failure_is_told_at_once_with_its_first_line() -> None:
@@ -77,3 +71,71 @@ def test_long_times_are_readable() -> None:
     clock.now_s += 1800
     progress.ended(0, TrialState.COMPLETE, None)
     assert "about 1 h 30 min left" in stream.getvalue()
+
+
+@pytest.fixture
+def columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns that understands cursor movements."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def on_terminal(stream: io.StringIO, clock: Clock) -> TerminalProgress:
+    progress = TerminalProgress(stream, clock)
+    progress.begin(4, 10, True)
+    return progress
+
+
+def drawn_lines(stream: io.StringIO) -> list[str]:
+    """Every line that was drawn, in order, without colours and cursor movements."""
+    lines: list[str] = []
+    for piece in stream.getvalue().split("\x1b[2K"):
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", piece)
+        lines += [line.strip() for line in text.splitlines() if line.strip()]
+    return lines
+
+
+@pytest.mark.usefixtures("columns")
+def test_a_terminal_shows_the_sweep_and_each_running_trial() -> None:
+    stream, clock = Terminal(), Clock()
+    progress = on_terminal(stream, clock)
+    progress.started(0)
+    progress.started(1)
+    clock.now_s += 10
+    progress.epoch(1, 5, 42.0)
+    progress.epoch(1, 6, 41.0)
+    progress.ended(0, TrialState.PRUNED, None)
+    progress._bars.refresh()
+    lines = drawn_lines(stream)
+    sweep, trial = lines[-2:]
+    assert sweep.startswith("1 of 4 trials")
+    assert sweep.endswith("about 15 s left, best 42 (trial 1), 1 pruned")
+    assert trial.startswith("trial 1")
+    assert trial.endswith("epoch 6 of 10, 41, best 42")
+    progress.close()
+
+
+@pytest.mark.usefixtures("columns")
+def test_lines_for_the_user_stand_above_the_bars() -> None:
+    stream, clock = Terminal(), Clock()
+    progress = on_terminal(stream, clock)
+    progress.started(3)
+    cause = FailureCause("ValueError", "[too] large\nby far", "trace")
+    progress.ended(3, TrialState.FAILED, cause)
+    progress.close()
+    lines = drawn_lines(stream)
+    assert "trial 3 failed: ValueError: [too] large" in lines
+    assert lines[-1].startswith("1 of 4 trials")
+    # The cursor that was hidden is shown again, and the prompt begins on a line of its own.
+    assert stream.getvalue().rstrip().endswith("\x1b[?25h")
+
+
+def test_a_log_needs_no_bars() -> None:
+    assert isinstance(progress_on(io.StringIO()), LogProgress)
+    assert isinstance(progress_on(Terminal()), TerminalProgress)
+    script = "import orchestrator.sweep.progress, sys; print('rich' in sys.modules)"
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "False"

@@ -1,0 +1,105 @@
+"""Counts of a sweep's course: what its progress shows, on a terminal and in a log."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.study.trial import FailureCause, TrialState
+
+
+@dataclass
+class Tally:
+    """What is known of a sweep's course.
+
+    Args:
+        clock: Seconds that only grow.
+        num_trials: Trials that are wanted in all.
+        max_epochs: Epochs of a trial at most.
+        maximize: Whether larger values are better.
+        ended: Number of trials that ended in each state.
+        running: Last epoch of each running trial.
+        best: Best value so far, and its trial.
+        begun_s: When the first trial began.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    num_trials: int = 0
+    max_epochs: int = 1
+    maximize: bool = True
+    ended: dict[TrialState, int] = field(default_factory=lambda: dict.fromkeys(TrialState, 0))
+    running: dict[int, int] = field(default_factory=dict)
+    best: tuple[float, int] | None = None
+    begun_s: float | None = None
+
+    def started(self, number: int) -> None:
+        """A trial begins; time counts from the first one."""
+        if self.begun_s is None:
+            self.begun_s = self.clock()
+        self.running[number] = 0
+
+    def epoch(self, number: int, epoch: int, value: float) -> None:
+        """A trial completed an epoch."""
+        self.running[number] = epoch
+        if self.best is None or self.is_better(value, self.best[0]):
+            self.best = (value, number)
+
+    def finished(self, number: int, state: TrialState) -> None:
+        """A trial has ended."""
+        self.running.pop(number, None)
+        self.ended[state] += 1
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether one value beats another."""
+        return value > than if self.maximize else value < than
+
+    @property
+    def num_ended(self) -> int:
+        """Trials that have ended."""
+        return sum(self.ended.values())
+
+    @property
+    def num_done(self) -> float:
+        """Trials that have ended, and the parts of running ones that are done."""
+        return self.num_ended + sum(epoch / self.max_epochs for epoch in self.running.values())
+
+    def cut_short(self) -> list[str]:
+        """How many trials were pruned, and how many failed, where any was."""
+        return [
+            f"{self.ended[state]} {state}"
+            for state in (TrialState.PRUNED, TrialState.FAILED)
+            if self.ended[state]
+        ]
+
+    def best_text(self) -> list[str]:
+        """The best value and its trial; nothing before the first."""
+        return [f"best {self.best[0]:.4g} (trial {self.best[1]})"] if self.best else []
+
+    def left(self) -> list[str]:
+        """The time left; nothing before there is a pace, and at the end."""
+        left_s = self._left_s()
+        if left_s is None or self.num_ended >= self.num_trials:
+            return []
+        return [f"about {_duration(left_s)} left"]
+
+    def _left_s(self) -> float | None:
+        """Time left if trials keep their pace; None before there is one."""
+        done = self.num_done
+        if self.begun_s is None or done == 0:
+            return None
+        return (self.clock() - self.begun_s) / done * max(0.0, self.num_trials - done)
+
+
+def failure_line(number: int, cause: FailureCause) -> str:
+    """That a trial failed, and why, in one line."""
+    return f"trial {number} failed: {cause.kind}: {cause.message.partition(chr(10))[0]}"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
