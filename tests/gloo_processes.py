@@ -1,7 +1,6 @@
 """Runs a function in N gloo processes on this machine."""
 
 import json
-import multiprocessing
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import distributed
+
+from tests.warm_process import warm_context
 
 _TIMEOUT = timedelta(seconds=60)
 
@@ -25,7 +26,7 @@ def run_in_group(world: int, function: Callable[..., Any], *arguments: object) -
     Raises:
         RuntimeError: A process failed.
     """
-    context = multiprocessing.get_context("spawn")
+    context = warm_context()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         processes = [

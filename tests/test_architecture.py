@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,13 @@ def sources() -> list[Path]:
     return sorted([*ROOT.glob("orchestrator/**/*.py"), *ROOT.glob("prvr_model/**/*.py")])
 
 
-def imported(source: Path) -> Iterator[str]:
+@cache
+def imported(source: Path) -> frozenset[str]:
     """Top-level packages that a file imports, anywhere in it; imports for type checkers apart."""
-    tree = ast.parse(source.read_text())
+    return frozenset(_imports(ast.parse(source.read_text())))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
     for_types = {
         id(node)
         for branch in ast.walk(tree)
@@ -50,7 +55,7 @@ def imported(source: Path) -> Iterator[str]:
 @pytest.mark.parametrize("tool", HOMES)
 def test_a_tool_is_imported_in_its_home_only(tool: str) -> None:
     homes = [ROOT / home for home in HOMES[tool]]
-    users = {source for source in sources() if tool in set(imported(source))}
+    users = {source for source in sources() if tool in imported(source)}
     assert users, f"nothing imports {tool}"
     strangers = {user for user in users if not any(user.is_relative_to(home) for home in homes)}
     assert {str(path.relative_to(ROOT)) for path in strangers} == set()
@@ -65,6 +70,6 @@ def test_no_pickle_is_read_from_users() -> None:
     users = {
         str(source.relative_to(ROOT))
         for source in sources()
-        if set(imported(source)) & {"pickle", "cloudpickle", "dill", "joblib"}
+        if imported(source) & {"pickle", "cloudpickle", "dill", "joblib"}
     }
     assert users == set()

@@ -70,12 +70,12 @@ def run_warm(
     Raises:
         TimeoutError: It hung; it was killed, and its last words are in the message.
     """
-    _start_server()
+    context = warm_context()
     with tempfile.TemporaryDirectory(prefix="warm-") as folder:
         out, err = Path(folder) / "stdout.txt", Path(folder) / "stderr.txt"
         own = {**(os.environ if environment is None else environment), **_ONE_THREAD}
         run = _Run(work, arguments, cwd or Path.cwd(), own, out, err)
-        process = _CONTEXT.Process(target=run.begin)
+        process = context.Process(target=run.begin)
         process.start()
         process.join(limit_s)
         if process.exitcode is None:
@@ -85,8 +85,8 @@ def run_warm(
         return Ended(process.exitcode, out.read_text(), err.read_text())
 
 
-def _start_server() -> None:
-    """Start the server once, with the environment that its imports read."""
+def warm_context() -> ForkServerContext:
+    """Starts processes that have the imports; starts its server at the first call."""
     before = dict(os.environ)
     os.environ.update(_ONE_THREAD)
     try:
@@ -94,3 +94,4 @@ def _start_server() -> None:
     finally:
         os.environ.clear()
         os.environ.update(before)
+    return _CONTEXT

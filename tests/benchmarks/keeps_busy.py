@@ -49,12 +49,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--executor", choices=["tune", "inline"], default="tune")
     options = arguments(parser)
     with tempfile.TemporaryDirectory(prefix="busy-") as folder:
-        show(_measured(Path(folder), options.trials, options.epochs), options)
+        show(_measured(Path(folder), options), options)
 
 
-def _measured(home: Path, trials: int, epochs: int) -> dict[str, float]:
+def _measured(home: Path, options: argparse.Namespace) -> dict[str, float]:
+    trials, epochs = options.trials, options.epochs
     budget = [f"training.epochs={epochs}", f"optimizer.schedule_epochs={epochs}"]
     spec = load_spec(_SPACE, ["name=busy", f"ablation.seeds={trials}", *budget])
     store = open_data(spec.data, home, lambda _: None)
@@ -62,12 +64,21 @@ def _measured(home: Path, trials: int, epochs: int) -> dict[str, float]:
     sender = mlflow_sender(outbox, TrackingStore.of_home(home), "busy", lambda _: None)
     sender.start()
     begun = time.perf_counter()
-    run_sweep(spec, store.path, store.manifest.fingerprint, home, sink=outbox, progress=watch)
+    run_sweep(
+        spec,
+        store.path,
+        store.manifest.fingerprint,
+        home,
+        sink=outbox,
+        progress=watch,
+        executor=options.executor,
+    )
     sender.flush(_FLUSH_S)
     sender.stop(_FLUSH_S)
     outbox.close()
     trained_s = sum(one.seconds or 0.0 for one in read_sweep(home, "busy").runs)
-    at_once = min(trials, len(os.sched_getaffinity(0)))
+    is_alone = options.executor == "inline"
+    at_once = 1 if is_alone else min(trials, len(os.sched_getaffinity(0)))
     assert watch.first is not None
     return {
         "trained_s": trained_s,

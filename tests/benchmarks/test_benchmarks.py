@@ -3,9 +3,17 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
+import torch
+
+from tests.benchmarks import measure
+from tests.warm_process import run_warm
+
+LIMIT_S = 600
 
 KEYS = {
     "train_step": ("step_s", "peak_rss_mb", "gemm_gflops", "gemm_fraction"),
@@ -26,18 +34,48 @@ TINY = {
 }
 
 
-def run(name: str, *more: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--json", "--threads", "1", *more]
-    done = subprocess.run([*command, *TINY[name].split()], capture_output=True, text=True)
+def main_of(arguments: list[str]) -> int:
+    """Run a benchmark by its name, as `python -m` does; its yardstick is a single product."""
+    sys.argv = arguments
+    measure._GEMM_REPEATS, measure._GEMM_WARM_UPS = 1, 0
+    import_module(f"tests.benchmarks.{arguments[0]}").main()
+    return 0
+
+
+def output_of(name: str, arguments: list[str]) -> str:
+    """What a benchmark prints, in a process of its own."""
+    done = run_warm(main_of, [name, *arguments], LIMIT_S)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
-    found: dict[str, Any] = json.loads(done.stdout)
+    return done.stdout
+
+
+def run(name: str, *more: str) -> dict[str, Any]:
+    options = ["--json", "--threads", "1", *more, *TINY[name].split()]
+    found: dict[str, Any] = json.loads(output_of(name, options))
     return found
 
 
-@pytest.mark.parametrize("name", KEYS)
-def test_a_benchmark_prints_its_keys_and_sizes(name: str) -> None:
-    found = run(name)
+@pytest.fixture
+def in_this_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Runs a benchmark that starts processes itself here, where these have their imports."""
+    monkeypatch.setattr(measure, "_GEMM_REPEATS", 1)
+    threads = torch.get_num_threads()
+
+    def running(name: str) -> dict[str, Any]:
+        monkeypatch.setattr(sys, "argv", [name, "--json", "--threads", "1", *TINY[name].split()])
+        import_module(f"tests.benchmarks.{name}").main()
+        found: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return found
+
+    yield running
+    torch.set_num_threads(threads)
+
+
+def check(name: str, found: dict[str, Any]) -> None:
+    """See that a benchmark's keys and sizes are there."""
     for key in KEYS[name]:
         assert found[key] >= 0, key
     sizes = dict(zip(TINY[name].split()[::2], TINY[name].split()[1::2], strict=True))
@@ -45,6 +83,17 @@ def test_a_benchmark_prints_its_keys_and_sizes(name: str) -> None:
         assert str(found[option[2:].replace("-", "_")]) == value
     assert found["threads"] == 1
     assert found["torch"]
+
+
+@pytest.mark.parametrize("name", [name for name in KEYS if name != "ddp_step"])
+def test_a_benchmark_prints_its_keys_and_sizes(name: str) -> None:
+    check(name, run(name))
+
+
+def test_steps_of_several_workers_print_their_keys_and_sizes(
+    in_this_process: Callable[[str], dict[str, Any]],
+) -> None:
+    check("ddp_step", in_this_process("ddp_step"))
 
 
 def test_the_baseline_of_the_angle_loss_computes_the_same() -> None:
@@ -59,8 +108,16 @@ def test_shares_of_time_add_up() -> None:
     assert found["products of rows with weights"] > 0
 
 
-def test_growth_fits_an_exponent_to_every_figure() -> None:
-    found = run("growth")
+def test_growth_fits_an_exponent_to_every_figure(
+    in_this_process: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warm(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        _python, _module, name, *options = command
+        printed = output_of(name.rpartition(".")[2], options)
+        return subprocess.CompletedProcess(command, 0, printed)
+
+    monkeypatch.setattr("tests.benchmarks.growth.subprocess.run", warm)
+    found = in_this_process("growth")
     assert [row["videos"] for row in found["train_step"]] == [2, 3]
     assert [row["videos"] for row in found["evaluate"]] == [2, 4]
     assert set(found["train_step_exponents"]) == {"step_s", "extra_mb"}
@@ -82,11 +139,21 @@ def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
     assert found["fits"]
 
 
-@pytest.mark.integration
 def test_the_benchmark_of_busy_cores_runs_real_trials() -> None:
-    command = [sys.executable, "-m", "tests.benchmarks.keeps_busy", "--json", "--threads", "1"]
-    sizes = ["--trials", "2", "--epochs", "1"]
-    done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
+    busy(output_of("keeps_busy", [*BUSY, "--executor", "inline"]))
+
+
+@pytest.mark.soak
+@pytest.mark.integration
+def test_the_benchmark_of_busy_cores_runs_real_trials_on_ray() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.keeps_busy", *BUSY]
+    busy(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+BUSY = ["--json", "--threads", "1", "--trials", "2", "--epochs", "1"]
+
+
+def busy(printed: str) -> None:
+    found = json.loads(printed)
     assert found["trained_s"] > 0
     assert found["ratio_with_start"] > found["ratio"] > 0

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,23 +67,32 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database; MLflow takes seconds to make its tables, so tests copy this one."""
     settle_mlflow()
     from orchestrator.tracking.writer import connect
 
     home = tmp_path_factory.mktemp("empty")
-    # MLflow takes seconds to make its tables: once is enough.
     connect(TrackingStore.of_home(home)).search_experiments()
     return home / "mlflow.db"
 
 
+@pytest.fixture(scope="session")
+def new_home(empty_database: Path) -> Callable[[Path], Path]:
+    """Makes a folder a home with an empty MLflow database in it, and returns it."""
+
+    def make(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        shutil.copy(empty_database, folder / "mlflow.db")
+        return folder
+
+    return make
+
+
 @pytest.fixture
-def home(tmp_path: Path, _empty_database: Path) -> Path:
+def home(tmp_path: Path, new_home: Callable[[Path], Path]) -> Path:
     """A home with an empty MLflow database in it."""
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(_empty_database, home / "mlflow.db")
-    return home
+    return new_home(tmp_path / "home")
 
 
 @pytest.fixture

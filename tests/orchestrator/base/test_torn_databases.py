@@ -14,7 +14,7 @@ from orchestrator import cli
 from orchestrator.base.errors import StudyDatabaseError
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
-from orchestrator.tracking.store import TrackingStore, settle_mlflow
+from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
 from tests.orchestrator.command_line import TINY_SPACE
 from tests.orchestrator.helpers import new_searcher, new_study, small_spec
@@ -29,9 +29,10 @@ def cut(file: Path, share: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settle_mlflow()
-    home = tmp_path_factory.mktemp("mlflow")
+def mlflow_database(
+    tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]
+) -> Path:
+    home = new_home(tmp_path_factory.mktemp("mlflow") / "home")
     connect(TrackingStore.of_home(home)).create_registered_model("prvr-builtin")
     return home / "mlflow.db"
 
@@ -53,9 +54,9 @@ def test_mlflow_database(
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swept(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
     """The home of a sweep of two trials, its study in one file."""
-    home = tmp_path_factory.mktemp("swept")
+    home = new_home(tmp_path_factory.mktemp("swept") / "home")
     (home / "tiny.yaml").write_text(TINY_SPACE)
     launch = ["launch", f"{home}/tiny.yaml", "--home", str(home), "--executor", "inline"]
     assert cli.run(launch) == 0

@@ -1,6 +1,7 @@
 """An ablation from launch to extension, as a user types it; trials run in this process."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ RACE = "ablation.race={max_seeds: 4}"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
     """A folder with the file and its finished sweep of six trials."""
     path = tmp_path_factory.mktemp("rows")
+    new_home(path / "home")
     (path / "rows.yaml").write_text(TINY_ABLATION)
     assert run(path, "launch", path / "rows.yaml", "--executor", "inline", "--home") == 0
     return path

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ _SPACE = (
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
     """A sweep of three trials of two epochs, the third of which fails."""
     path = tmp_path_factory.mktemp("reproduce")
+    new_home(path / "prvr-runs")
     (path / "tiny.yaml").write_text(_SPACE)
     done = prvr("launch", "tiny.yaml", "--executor", "inline", cwd=path)
     assert done.code == 4, done.err

@@ -1,6 +1,7 @@
 """`resume`, and `launch` of a sweep that is there, as a user runs them; trials in one process."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ _SPACE = (
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
     """A finished sweep of two trials of two epochs."""
     path = tmp_path_factory.mktemp("resume")
+    new_home(path / "prvr-runs")
     (path / "tiny.yaml").write_text(_SPACE)
     done = launch(path)
     assert done.code == 0, done.err
@@ -120,12 +122,13 @@ def test_other_data_under_the_same_path_is_refused(folder: Path) -> None:
 
 
 def test_an_extended_sweep_equals_one_that_was_launched_as_large(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, new_home: Callable[[Path], Path]
 ) -> None:
     """Longer trials go on from their checkpoints: same weights, metrics and runs."""
     done = prvr("resume", "tiny", "--trials", "3", "--epochs", "4", "--json", cwd=folder)
     assert done.code == 0, done.err
     assert "continues with 2 unfinished and 1 new trials of at most 4 epochs" in done.err
+    new_home(tmp_path / "prvr-runs")
     (tmp_path / "tiny.yaml").write_text(_SPACE)
     options = ("--set", "search.trials=3", "--set", "early_stopping.max_epochs=4")
     assert launch(tmp_path, *options).code == 0

@@ -80,7 +80,7 @@ def test_interrupt_ends_all_soon_and_keeps_the_study(
     assert again.number == running[0].number
 
 
-@pytest.mark.integration
+@pytest.mark.soak
 def test_a_killed_driver_leaves_no_process_and_its_sweep_can_go_on(
     sweep: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

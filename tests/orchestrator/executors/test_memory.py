@@ -47,7 +47,9 @@ def test_out_of_memory_is_one_cause_with_its_remedy(tmp_path: Path) -> None:
     assert "\n" not in "".join(one.message for one in shown.failures)
 
 
-@pytest.mark.parametrize("executor", [InlineExecutor, partial(TuneExecutor, 1, 0.0, 1)])
+@pytest.mark.parametrize(
+    "executor", [InlineExecutor, partial(TuneExecutor, 1, 0.0, 1)], ids=["inline", "tune"]
+)
 def test_micro_batches_shrink_until_there_is_memory(
     tmp_path: Path, executor: Callable[[str], Executor]
 ) -> None:
@@ -60,9 +62,7 @@ def test_micro_batches_shrink_until_there_is_memory(
         Path("/store"),
         FINGERPRINT,
         tmp_path,
-        executor=InlineExecutor(function)
-        if executor == "inline"
-        else TuneExecutor(1, 0.0, 1, function),
+        executor=executor(function),
         progress=progress,
     )
     assert result.counts[TrialState.COMPLETE] == 1

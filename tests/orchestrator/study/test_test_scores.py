@@ -18,7 +18,6 @@ from prvr_model.retrieval import evaluation
 from prvr_model.training import devices
 from prvr_model.training.devices import Devices
 from tests.orchestrator.command_line import TINY_SPACE
-from tests.orchestrator.conftest import _empty_database, home  # noqa: F401  (fixtures)
 from tests.orchestrator.helpers import small_spec
 
 Run: TypeAlias = Callable[..., tuple[int, dict[str, Any], str]]
@@ -26,7 +25,7 @@ Run: TypeAlias = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture
-def launch(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:  # noqa: F811
+def launch(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     (home / "tiny.yaml").write_text(TINY_SPACE)
 
     def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
@@ -40,7 +39,7 @@ def launch(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:  # noqa: F811
 
 def test_what_was_scored_is_in_the_report_and_not_scored_again(
     launch: Run,
-    home: Path,  # noqa: F811
+    home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code, first, _ = launch("launch", f"{home}/tiny.yaml")
@@ -63,7 +62,7 @@ def test_what_was_scored_is_in_the_report_and_not_scored_again(
 
 def test_a_score_that_fails_loses_no_model(
     launch: Run,
-    home: Path,  # noqa: F811
+    home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object) -> None:

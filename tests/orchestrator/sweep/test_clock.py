@@ -12,14 +12,13 @@ from orchestrator.sweep.progress import LogProgress
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.outbox import Outbox, OutboxReader
 from orchestrator.tracking.store import TrackingStore
-from tests.orchestrator.conftest import _empty_database, home, store  # noqa: F401  (fixtures)
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 from tests.orchestrator.tracking.reading import content_of, send
 
 
 def test_a_clock_that_goes_backwards(
-    home: Path,  # noqa: F811
-    store: TrackingStore,  # noqa: F811
+    home: Path,
+    store: TrackingStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     hours = count()

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,8 @@ SPACE = TINY_SPACE.replace("[1e-3, 1e-2]", "[1e-4, 1e-3, 1e-2, 3e-2]")
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path) -> Path:
-    home = tmp_path_factory.mktemp("swept") / "home"
-    home.mkdir()
-    shutil.copy(_empty_database, home / "mlflow.db")
+def swept(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
+    home = new_home(tmp_path_factory.mktemp("swept") / "home")
     (home / "tiny.yaml").write_text(SPACE)
     assert (
         cli.run(["launch", f"{home}/tiny.yaml", "--home", str(home), "--executor", "inline"]) == 0

@@ -19,11 +19,16 @@ Run: TypeAlias = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], new_home: Callable[[Path], Path]
+) -> Run:
     (tmp_path / "tiny.yaml").write_text(TINY_SPACE)
 
     def running(*arguments: str) -> tuple[int, str]:
         capsys.readouterr()
+        home = Path(arguments[arguments.index("--home") + 1])
+        if not home.exists():
+            new_home(home)
         code = cli.run(list(arguments))
         return code, "".join(capsys.readouterr())
 

@@ -10,12 +10,11 @@ import pytest
 from orchestrator import cli
 from prvr_model.files import folder as storage
 from tests.orchestrator.command_line import TINY_SPACE
-from tests.orchestrator.conftest import _empty_database, home  # noqa: F401  (fixtures)
 
 
 @pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])
 def test_trials_stay_unfinished_and_continue_when_it_can_be_written_again(
-    home: Path,  # noqa: F811
+    home: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     reason: int,

@@ -18,10 +18,8 @@ from tests.orchestrator.command_line import TINY_SPACE
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path) -> Path:
-    home = tmp_path_factory.mktemp("swept") / "home"
-    home.mkdir()
-    shutil.copy(_empty_database, home / "mlflow.db")
+def swept(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
+    home = new_home(tmp_path_factory.mktemp("swept") / "home")
     (home / "tiny.yaml").write_text(TINY_SPACE)
     launch = ["launch", f"{home}/tiny.yaml", "--home", str(home), "--executor", "inline"]
     assert cli.run(launch) == 0
@@ -38,11 +36,6 @@ def home(swept: Path, tmp_path: Path) -> Path:
     for name in ("outbox", "tiny"):
         shutil.copytree(swept / name, home / name)
     return home
-
-
-@pytest.fixture
-def empty(_empty_database: Path) -> Path:
-    return _empty_database
 
 
 def nothing(_whole: bytes) -> bytes:
@@ -120,12 +113,12 @@ def told(home: Path) -> list[dict[str, object]]:
     ],
 )
 def test_all_of_the_sweep_arrives(
-    swept: Path, home: Path, empty: Path, part: Callable[[bytes], bytes], is_fresh: bool
+    swept: Path, home: Path, empty_database: Path, part: Callable[[bytes], bytes], is_fresh: bool
 ) -> None:
     path = outbox_path(home, "tiny")
     path.write_bytes(part(path.read_bytes()))
     if is_fresh:
-        shutil.copy(empty, home / "mlflow.db")
+        shutil.copy(empty_database, home / "mlflow.db")
     assert cli.run(["sync", "tiny", "--home", str(home)]) == 0
     assert runs(home) == runs(swept)
     assert told(home) == told(swept)

@@ -1,13 +1,13 @@
 """What `python -m tests.ddp_parity` shows: workers compute the numbers of one process."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from tests.locations import ROOT, SHARED
+from tests.ddp_parity import main
+from tests.locations import SHARED
 from tests.prvr_model.made_reference import write_reference
 
 COMPLETE = SHARED / "golden" / "msc_reference.npz"
@@ -29,15 +29,9 @@ ALLOWED = {
 
 def run(file: Path, world: int) -> tuple[int, dict[str, float]]:
     """Exit code, and the largest error of each group."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.ddp_parity", str(file), "--world", str(world)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = re.findall(r"^(.+?) +(\S+) \(allowed \S+\) \w+$", done.stdout, flags=re.MULTILINE)
-    return done.returncode, {name: float(error) for name, error in lines}
+    done = CliRunner().invoke(main, [str(file), "--world", str(world)])
+    lines = re.findall(r"^(.+?) +(\S+) \(allowed \S+\) \w+$", done.output, flags=re.MULTILINE)
+    return done.exit_code, {name: float(error) for name, error in lines}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +50,9 @@ def check(file: Path, world: int) -> None:
     assert (errors["float64/hard/gradients"] > 0) is (world > 1)
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize(
+    "world", [pytest.param(1, marks=pytest.mark.soak), 2, pytest.param(3, marks=pytest.mark.soak)]
+)
 def test_workers_compute_what_one_process_does(made: Path, world: int) -> None:
     check(made, world)
 
