@@ -1,6 +1,7 @@
 """Which kind of file system holds a path: a disk of this machine, or one that others mount too."""
 
 import functools
+import getpass
 import importlib.metadata
 import os
 import platform
@@ -52,6 +53,14 @@ _PACKAGES = (
 )
 # A hung git or driver must not hold up a sweep for a line of information.
 _COMMAND_TIMEOUT_S = 5.0
+
+
+def user_name() -> str:
+    """Name of the user whose process this is; the number where a container names none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 @functools.cache

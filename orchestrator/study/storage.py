@@ -202,6 +202,11 @@ def reopen_trials(
                 _reopen(session, trial, found)
 
 
+def set_study_attributes(url: str, name: str, attributes: Mapping[str, Any]) -> None:
+    """Set attributes of a study that need not be open, all at once."""
+    reopen_trials(url, name, attributes, {})
+
+
 def mark_trials(url: str, name: str, marks: Mapping[int, Mapping[str, Any]]) -> None:
     """Set attributes of trials that are finished, by number; all at once, as `reopen_trials`."""
     with Session(writing_storage(url).engine) as session, session.begin():

@@ -15,7 +15,7 @@ from orchestrator.study.outcomes import validation_videos
 from orchestrator.study.study import study_url
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress, SilentProgress
-from orchestrator.tracking.events import Told
+from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.outbox import EventSink
 
 if TYPE_CHECKING:
@@ -35,17 +35,20 @@ class TrialData:
         store: Absolute path of the feature store, or the URI from which each machine copies it.
         fingerprint: Fingerprint of the store's content.
         videos: Reads the video of each validation query; None: a race cannot be judged and ends.
+        name: Name of the data set.
     """
 
     store: str
     fingerprint: str
     videos: ReadVideos | None = None
+    name: str = "data"
 
     @classmethod
     def of(cls, spec: SweepSpec, store: "FeatureStore") -> "TrialData":
         """The data of a spec whose store is open."""
         location = str(trial_store(spec.data, store))
-        return cls(location, store.manifest.fingerprint, lambda: validation_videos(store))
+        manifest = store.manifest
+        return cls(location, manifest.fingerprint, lambda: validation_videos(store), manifest.name)
 
 
 @dataclass(frozen=True)

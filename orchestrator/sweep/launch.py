@@ -23,7 +23,7 @@ from orchestrator.sweep.context import ExecutorName, Hooks, SweepContext, TrialD
 from orchestrator.sweep.locations import SweepLocations, claim
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.ready_cluster import with_cluster
-from orchestrator.sweep.registration import register_best
+from orchestrator.sweep.registration import register_best, tell_registered
 from orchestrator.sweep.run import SweepResult, run_trials
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from orchestrator.tracking.registry import RegisteredVersion
@@ -160,6 +160,9 @@ def _conclude(ended: _Ended, result: SweepResult, progress: Progress) -> LaunchR
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
     sender.flush(_FLUSH_S)
     registration = register_best(context, store, selected, scores)
+    if registration.versions:
+        tell_registered(context, ended.outbox, registration.versions)
+        sender.flush(_FLUSH_S)
     winner = scores.get(selected[0].number) if selected else None
     return LaunchResult(
         result,

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
+from orchestrator.study.storage import set_study_attributes
 from orchestrator.study.test_scores import SCORING_FAILED, Scores, why_unscored
 from orchestrator.study.trial import TrialSummary
 from orchestrator.sweep.context import SweepContext
+from orchestrator.sweep.trial_teller import now_ms
+from orchestrator.tracking.events import registered_event
 from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
+from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.registry import RegisteredVersion, register_champion
 
 if TYPE_CHECKING:
@@ -48,6 +52,15 @@ def register_best(
         except (RegistryError, TrackingOutageError) as error:
             return Registration(problem=str(error))
     return Registration(versions)
+
+
+def tell_registered(
+    context: SweepContext, outbox: Outbox, versions: Sequence[RegisteredVersion]
+) -> None:
+    """Link versions with the runs of their trials; the study keeps the links for a lost outbox."""
+    records = [version.to_record() for version in versions]
+    set_study_attributes(context.url, context.spec.name, {"registered": records})
+    outbox.append(registered_event(records, now_ms()))
 
 
 def _candidate(

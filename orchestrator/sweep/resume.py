@@ -26,7 +26,7 @@ from orchestrator.sweep.launch import LaunchResult, run
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.rounds import missing_runs
-from orchestrator.tracking.events import Told
+from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from prvr_model.files.folder import uri_below
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.base.errors import LocationError
 from orchestrator.base.home import home_option
-from orchestrator.base.machine import code_version, hardware, package_versions
+from orchestrator.base.machine import code_version, hardware, package_versions, user_name
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
@@ -31,11 +31,9 @@ from orchestrator.sweep.rounds import Rounds
 from orchestrator.sweep.status import this_driver
 from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller, now_ms
-from orchestrator.tracking.events import (
-    Told,
-    missing_events,
-    sweep_started_event,
-)
+from orchestrator.tracking.events import data_record, sweep_ended_event, sweep_started_event
+from orchestrator.tracking.missing_events import Told, missing_events
+from orchestrator.tracking.tags import USER_TAG
 
 
 @dataclass(frozen=True)
@@ -145,6 +143,9 @@ def _open_study(context: SweepContext) -> SweepStudy:
     for key in ("state", "driver", "places", "code_version", "packages", "hardware"):
         if key in attributes:
             study.set_attribute(key, attributes[key])
+    # An older version did not write them.
+    for key in {"data_name", "user"} - study.attributes.keys():
+        study.set_attribute(key, attributes[key])
     if study.attributes.get(OVER_BUDGET) is not None:
         study.set_attribute(OVER_BUDGET, None)
     study.set_attribute("resumed_ms", [*study.attributes.get("resumed_ms", ()), now_ms()])
@@ -160,7 +161,9 @@ def _attributes(context: SweepContext) -> dict[str, Any]:
         "metric": spec.objective.metric,
         "protocol": spec.protocol,
         "num_trials": spec.num_trials,
+        "data_name": context.data.name,
         "data_fingerprint": context.data.fingerprint,
+        "user": user_name(),
         "started_ms": now_ms(),
         "state": "running",
         "driver": this_driver(),
@@ -179,6 +182,7 @@ def _tags(context: SweepContext) -> dict[str, str]:
         **versions,
         "data_fingerprint": context.data.fingerprint,
         "code": code_version(),
+        USER_TAG: user_name(),
     }
 
 
@@ -187,7 +191,8 @@ def _tell_tracker(
 ) -> None:
     """Send that the sweep begins, and the events that earlier drivers did not send."""
     spec, told = context.spec, context.told
-    sink.append(**sweep_started_event(spec, tags, now_ms()))
+    data = data_record(spec.data, context.data.name, context.data.fingerprint)
+    sink.append(**sweep_started_event(spec, tags, data, now_ms()))
     if told is not None:
         for event in missing_events(study, spec, told, tags):
             told.add(event)
@@ -258,4 +263,4 @@ class _Run:
         self.study.set_attribute("ended_ms", now_ms())
         self.study.set_attribute("state", state)
         counts = {str(trial_state): number for trial_state, number in self.study.counts().items()}
-        self.sink.append("sweep_ended", state=state, counts=counts, timestamp_ms=now_ms())
+        self.sink.append(**sweep_ended_event(state, counts, now_ms()))

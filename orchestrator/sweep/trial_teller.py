@@ -11,13 +11,13 @@ from orchestrator.study.trial import TrialRequest, TrialSummary
 from orchestrator.sweep.context import SafeSink
 from orchestrator.sweep.progress import Progress
 from orchestrator.tracking.events import (
-    Told,
+    StartedTrial,
     ended_event,
     epoch_event,
     moved_event,
     origin_of,
-    started_event,
 )
+from orchestrator.tracking.missing_events import Told
 from prvr_model.reporting import EpochReport
 
 
@@ -51,25 +51,21 @@ class TrialTeller:
     def refused(self, trial: RefusedTrial, plan: TrialPlan) -> None:
         """A trial begins that will not be trained, since its settings are invalid."""
         origin = origin_of(trial.number, plan)
-        self._send(
-            started_event(trial.number, now_ms(), self._tags, trial.parameters, origin=origin)
-        )
+        started = StartedTrial(trial.number, trial.parameters, origin=origin)
+        self._send(started.event(self._tags, now_ms()))
         self._progress.started(trial.number)
 
     def started(self, request: TrialRequest, trial: TrialSummary, plan: TrialPlan) -> None:
         """A trial begins or continues."""
-        self._send(
-            started_event(
-                request.number,
-                now_ms(),
-                self._tags,
-                request.parameters,
-                key=request.key,
-                settings=request.settings,
-                continued=trial.continued_from_epochs is not None,
-                origin=origin_of(request.number, plan, trial.taken_from),
-            )
+        started = StartedTrial(
+            request.number,
+            request.parameters,
+            request.key,
+            request.settings,
+            continued=trial.continued_from_epochs is not None,
+            origin=origin_of(request.number, plan, trial.taken_from),
         )
+        self._send(started.event(self._tags, now_ms()))
         self._progress.started(request.number)
 
     def epoch(self, number: int, report: EpochReport, value: float, *, is_new: bool) -> None:

@@ -1,44 +1,31 @@
-"""A trial's events for the tracker, and which of them an outbox holds already.
+"""The events of a sweep and its trials for the tracker.
 
-A driver writes to the study first and to the outbox then. Killed in between, it has left an event
-out: the next driver finds out which, and makes it again from the study and the checkpoint.
+The driver writes them to the outbox. Their keys are read by later versions and must not change.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from orchestrator.spec.search_space import resolve
+from orchestrator.spec.sections import DataSource
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.history import missing_rows
 from orchestrator.study.planned_trials import TrialPlan
-from orchestrator.study.reader import StudyReader
-from orchestrator.study.trial import TrialState, TrialSummary
-from prvr_model.errors import PrvrError
+from orchestrator.study.trial import TrialSummary
+from orchestrator.tracking.run_change import DataRecord
 from prvr_model.reporting import EpochReport
 from prvr_model.settings import Settings, flat_settings
 
 Event: TypeAlias = dict[str, Any]
-
 
 REPORT_NUMBERS = "report.json"
 REPORT_FILES = ("report.html", REPORT_NUMBERS, "report.md")
 """Files of a sweep's report, beside its trials and on its own run."""
 
 
-def report_event(files: Mapping[str, str], answer: str, timestamp_ms: int) -> Event:
-    """The report of a sweep that has ended: its files, and its answer in two sentences."""
-    return {
-        "kind": "report",
-        "files": dict(files),
-        "answer": answer,
-        "timestamp_ms": timestamp_ms,
-    }
-
-
-def sweep_started_event(spec: SweepSpec, tags: Mapping[str, str], timestamp_ms: int) -> Event:
-    """A sweep begins, or goes on."""
+def sweep_started_event(
+    spec: SweepSpec, tags: Mapping[str, str], data: DataRecord | None, timestamp_ms: int
+) -> Event:
+    """A sweep begins or is resumed; without `data`, runs do not name the data set."""
     return {
         "kind": "sweep_started",
         "sweep": spec.name,
@@ -47,12 +34,25 @@ def sweep_started_event(spec: SweepSpec, tags: Mapping[str, str], timestamp_ms: 
         "params": _sweep_params(spec),
         "tags": dict(tags),
         "labels": _labels(spec),
+        "data": asdict(data) if data else None,
         "timestamp_ms": timestamp_ms,
     }
 
 
+def data_record(source: DataSource, name: str, fingerprint: str) -> DataRecord:
+    """The data of a spec as a tracker lists it.
+
+    Args:
+        source: The spec's data.
+        name: Name in the store's manifest.
+        fingerprint: Fingerprint in the store's manifest.
+    """
+    generated = source.synthetic.model_dump(mode="json") if source.synthetic else None
+    return DataRecord(name, fingerprint, source.store or "", generated)
+
+
 def _labels(spec: SweepSpec) -> dict[str, str]:
-    """What a sweep is found by, beside its name."""
+    """Tags by which a user finds a sweep, beside its name."""
     labels = {"protocol": str(spec.protocol)}
     if spec.ablation is not None:
         labels |= {"design": spec.ablation.design, "baseline": spec.ablation.baseline.name}
@@ -66,7 +66,7 @@ def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
         "objective.metric": spec.objective.metric,
         "objective.direction": spec.objective.direction,
         **_kind_params(spec),
-        **{f"early_stopping.{key}": one for key, one in spec.early_stopping},
+        **{f"early_stopping.{key}": value for key, value in spec.early_stopping},
         **spec.settings,
     }
 
@@ -89,47 +89,57 @@ def _kind_params(spec: SweepSpec) -> dict[str, Any]:
 
 
 def origin_of(number: int, plan: TrialPlan, taken_from: str | None = None) -> dict[str, Any]:
-    """What a planned trial is a run of, for its event; nothing for one that was drawn.
+    """What a planned trial is a run of, for its event; empty for a trial that was drawn.
 
     Args:
         number: The trial.
         plan: The sweep's planned trials.
         taken_from: The trial whose results it took over.
     """
-    one = plan.trials.get(number)
+    planned = plan.trials.get(number)
     fields = {
-        "variant": one.variant if one else None,
-        "block": one.block if one else None,
-        "confirms": one.confirms if one else None,
+        "variant": planned.variant if planned else None,
+        "block": planned.block if planned else None,
+        "confirms": planned.confirms if planned else None,
         "taken_from": taken_from,
     }
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def started_event(
-    number: int,
-    timestamp_ms: int,
-    tags: Mapping[str, str],
-    parameters: Mapping[str, Any],
-    *,
-    key: str = "",
-    settings: Settings | None = None,
-    continued: bool = False,
-    origin: Mapping[str, Any] | None = None,
-) -> Event:
-    """A trial was handed out; without settings: it could not be; `origin` as `origin_of` says."""
-    return {
-        "kind": "trial_started",
-        "number": number,
-        "tags": dict(tags),
-        "timestamp_ms": timestamp_ms,
-        "key": key,
-        "seed": settings.training.seed if settings else None,
-        "params": flat_settings(settings) if settings else {},
-        "parameters": dict(parameters),
-        "continued": continued,
-        **(origin or {}),
-    }
+@dataclass(frozen=True)
+class StartedTrial:
+    """A trial that begins or continues.
+
+    Args:
+        number: Its number.
+        parameters: Its parameters.
+        key: Its content key; empty where its settings could not be built.
+        settings: Its settings; None: they could not be built.
+        continued: Whether it was complete before, with fewer epochs.
+        origin: What it is a run of, see `origin_of`.
+    """
+
+    number: int
+    parameters: Mapping[str, Any]
+    key: str = ""
+    settings: Settings | None = None
+    continued: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def event(self, tags: Mapping[str, str], timestamp_ms: int) -> Event:
+        """The trial was handed out."""
+        return {
+            "kind": "trial_started",
+            "number": self.number,
+            "tags": dict(tags),
+            "timestamp_ms": timestamp_ms,
+            "key": self.key,
+            "seed": self.settings.training.seed if self.settings else None,
+            "params": flat_settings(self.settings) if self.settings else {},
+            "parameters": dict(self.parameters),
+            "continued": self.continued,
+            **self.origin,
+        }
 
 
 def epoch_event(number: int, report: EpochReport) -> Event:
@@ -144,7 +154,7 @@ def epoch_event(number: int, report: EpochReport) -> Event:
 
 
 def moved_event(number: int, moves: int, timestamp_ms: int) -> Event:
-    """A trial lost its place, for the so manieth time, and goes on elsewhere."""
+    """A trial was evicted for the `moves`-th time and continues on another node."""
     return {
         "kind": "trial_moved",
         "number": number,
@@ -166,73 +176,30 @@ def ended_event(trial: TrialSummary, timestamp_ms: int) -> Event:
     }
 
 
-@dataclass
-class Told:
-    """What an outbox holds of a sweep's trials."""
-
-    started: set[int] = field(default_factory=set)
-    epochs: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    ended: dict[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, events: Iterable[Mapping[str, Any]]) -> "Told":
-        """What these events, in their order, come to."""
-        told = cls()
-        for one in events:
-            told.add(one)
-        return told
-
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Take up one event."""
-        match event.get("kind"):
-            case "trial_started":
-                self.started.add(event["number"])
-                if event.get("continued"):
-                    self.ended.pop(event["number"], None)
-            case "epoch":
-                self.epochs[event["number"]].add(event["epoch"])
-            case "trial_ended":
-                self.ended[event["number"]] = event["state"]
+def sweep_ended_event(state: str, counts: Mapping[str, int], timestamp_ms: int) -> Event:
+    """A sweep has finished or was interrupted; `counts` are its trials by state."""
+    return {
+        "kind": "sweep_ended",
+        "state": state,
+        "counts": dict(counts),
+        "timestamp_ms": timestamp_ms,
+    }
 
 
-def missing_events(
-    study: StudyReader, spec: SweepSpec, told: Told, tags: Mapping[str, str]
-) -> list[Event]:
-    """Events of trials that have ended which the outbox lacks, in the order of the trials.
-
-    What it lacks of unfinished trials comes when they go on.
-    """
-    events: list[Event] = []
-    plan = TrialPlan.of(study.attributes)
-    for trial in study.summaries():
-        if trial.state is TrialState.RUNNING:
-            continue
-        if trial.number not in told.started:
-            events.append(_started_again(trial, spec, tags, plan))
-            if trial.moves:
-                events.append(moved_event(trial.number, trial.moves, trial.ended_ms or 0))
-        rows = missing_rows(study, trial, told.epochs[trial.number])
-        events += [epoch_event(trial.number, row) for row in rows]
-        if told.ended.get(trial.number) != str(trial.state):
-            events.append(ended_event(trial, trial.ended_ms or 0))
-    return events
+def report_event(files: Mapping[str, str], answer: str, timestamp_ms: int) -> Event:
+    """The report of a sweep that has ended: its files, and its answer in two sentences."""
+    return {
+        "kind": "report",
+        "files": dict(files),
+        "answer": answer,
+        "timestamp_ms": timestamp_ms,
+    }
 
 
-def _started_again(
-    trial: TrialSummary, spec: SweepSpec, tags: Mapping[str, str], plan: TrialPlan
-) -> Event:
-    settings = None
-    try:
-        settings = resolve(spec, trial.parameters) if trial.key else None
-    except PrvrError:
-        # Written by another version, whose settings are not ours: its run is there without them.
-        settings = None
-    return started_event(
-        trial.number,
-        trial.started_ms or 0,
-        tags,
-        trial.parameters,
-        key=trial.key,
-        settings=settings,
-        origin=origin_of(trial.number, plan, trial.taken_from),
-    )
+def registered_event(versions: Sequence[Mapping[str, Any]], timestamp_ms: int) -> Event:
+    """Trials were registered; `versions` as `RegisteredVersion.to_record` gives them."""
+    return {
+        "kind": "registered",
+        "versions": [dict(version) for version in versions],
+        "timestamp_ms": timestamp_ms,
+    }

@@ -1,4 +1,4 @@
-"""Which trials are registered, as the model registry says."""
+"""What MLflow knows of trials: which of them are registered, and which one a run shows."""
 
 import re
 import shlex
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import RegistryError, ReproductionError
 from orchestrator.base.home import home_option
-from orchestrator.tracking.registry import reachable
+from orchestrator.tracking.paging import all_pages
+from orchestrator.tracking.registry import VERSIONS_PER_PAGE, reachable
 from orchestrator.tracking.store import TrackingStore
-from orchestrator.tracking.view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.tracking.tags import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PER_PAGE = 200
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class VersionOrigin:
     Args:
         model: Name of the model.
         version: Its version.
-        sweep: Name of the sweep; empty: it does not say.
-        trial: Number of the trial, as text; empty: it does not say.
-        key: Content key of the trial; empty: it does not say.
+        sweep: Name of the sweep; empty where the version does not name one.
+        trial: Number of the trial, as text; empty where the version does not name one.
+        key: Content key of the trial; empty where the version does not name one.
         source: Where its files are.
     """
 
@@ -45,7 +46,7 @@ def registered_versions(store: TrackingStore, sweep: str, home: Path) -> tuple[V
 
     Args:
         store: Where MLflow keeps models.
-        sweep: A sweep that the store must know: another store's silence would say nothing.
+        sweep: A sweep that the store must know: a store without it says nothing about its trials.
         home: Home of the sweep.
 
     Raises:
@@ -71,28 +72,16 @@ def registered_versions(store: TrackingStore, sweep: str, home: Path) -> tuple[V
 
 
 def _versions(client: "MlflowClient") -> Iterator[VersionOrigin]:
-    token: str | None = None
-    while True:
-        page = client.search_model_versions(max_results=_PER_PAGE, page_token=token)
-        for one in page:
-            tags = one.tags
-            yield VersionOrigin(
-                one.name,
-                str(one.version),
-                tags.get(SWEEP_TAG, ""),
-                tags.get(TRIAL_TAG, ""),
-                tags.get(KEY_TAG, ""),
-                one.source or "",
-            )
-        token = page.token
-        if not token:
-            return
-
-
-# Which trial an MLflow run shows.
-
-
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
+    for version in all_pages(client.search_model_versions, max_results=VERSIONS_PER_PAGE):
+        tags = version.tags
+        yield VersionOrigin(
+            version.name,
+            str(version.version),
+            tags.get(SWEEP_TAG, ""),
+            tags.get(TRIAL_TAG, ""),
+            tags.get(KEY_TAG, ""),
+            version.source or "",
+        )
 
 
 @dataclass(frozen=True)
@@ -118,8 +107,8 @@ def tracked_trial(store: TrackingStore, run_id: str) -> TrackedTrial:
 
     Raises:
         TrackingError: There is no such store.
-        TrackingOutageError: It cannot be reached, or has no such run.
-        ReproductionError: The run is none of a trial.
+        TrackingOutageError: The store cannot be reached, or has no such run.
+        ReproductionError: The run is not that of a trial.
     """
     store.check_exists()
     with reachable(store):

@@ -12,20 +12,29 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from orchestrator.study.test_scores import NO_TEST_SPLIT
-from orchestrator.tracking.view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.tracking.tags import (
+    DIRECTION_TAG,
+    FINGERPRINT_TAG,
+    KEY_TAG,
+    METRIC_TAG,
+    SWEEP_ID_TAG,
+    SWEEP_TAG,
+    TEST_TAG,
+    TRIAL_TAG,
+    VALUE_TAG,
+    VERSION_PROTOCOL_TAG,
+)
 
 Alias: TypeAlias = Literal["champion", "candidate"]
 CHAMPION: Alias = "champion"
 CANDIDATE: Alias = "candidate"
 
-VALUE_TAG = "prvr.value"
-METRIC_TAG = "prvr.metric"
-DIRECTION_TAG = "prvr.direction"
-PROTOCOL_TAG = "prvr.protocol"
-FINGERPRINT_TAG = "prvr.data_fingerprint"
-TEST_TAG = "prvr.test"
-_COMPARED_TAGS = {METRIC_TAG: "metric", DIRECTION_TAG: "direction", PROTOCOL_TAG: "protocol",
-                  FINGERPRINT_TAG: "data"}  # fmt: skip
+_COMPARED_TAGS = {
+    METRIC_TAG: "metric",
+    DIRECTION_TAG: "direction",
+    VERSION_PROTOCOL_TAG: "protocol",
+    FINGERPRINT_TAG: "data",
+}
 _NO_TEST = "none"
 
 
@@ -102,13 +111,13 @@ def version_tags(origin: SweepOrigin, candidate: VersionCandidate) -> dict[str, 
         VALUE_TAG: repr(candidate.value),
         METRIC_TAG: origin.metric,
         DIRECTION_TAG: origin.direction,
-        PROTOCOL_TAG: origin.protocol,
+        VERSION_PROTOCOL_TAG: origin.protocol,
         FINGERPRINT_TAG: origin.data_fingerprint,
         TEST_TAG: test,
     }
 
 
-def describe(origin: SweepOrigin, candidate: VersionCandidate) -> str:
+def version_description(origin: SweepOrigin, candidate: VersionCandidate) -> str:
     """A version in a sentence."""
     text = (
         f"Trial {candidate.number} of sweep {origin.sweep}: {origin.metric} "
@@ -142,16 +151,18 @@ def compare_with_champion(version: Version, champion: Version) -> tuple[Alias, s
     return CANDIDATE, f"{metric} {here:.2f} is not better than {there:.2f} of {name}, the champion"
 
 
-def _unlike(one: Version, other: Version) -> list[str]:
+def _unlike(version: Version, champion: Version) -> list[str]:
     """What keeps two values from being compared, in words; no value counts as another metric."""
     unlike = [
-        word for tag, word in _COMPARED_TAGS.items() if one.tags.get(tag) != other.tags.get(tag)
+        word
+        for tag, word in _COMPARED_TAGS.items()
+        if version.tags.get(tag) != champion.tags.get(tag)
     ]
-    if VALUE_TAG not in other.tags and "metric" not in unlike:
+    if VALUE_TAG not in champion.tags and "metric" not in unlike:
         unlike.append("metric")
     return unlike
 
 
-def _is_better(one: Version, other: Version) -> bool:
-    here, there = float(one.tags[VALUE_TAG]), float(other.tags[VALUE_TAG])
-    return here < there if one.tags[DIRECTION_TAG] == "minimize" else here > there
+def _is_better(version: Version, champion: Version) -> bool:
+    here, there = float(version.tags[VALUE_TAG]), float(champion.tags[VALUE_TAG])
+    return here < there if version.tags[DIRECTION_TAG] == "minimize" else here > there

@@ -8,17 +8,22 @@ from typing import Any
 from orchestrator.base.errors import TrackingError
 from orchestrator.base.home import home_option
 from orchestrator.spec.loading import read_spec
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.reader import StudyReader
 from orchestrator.tracking.events import (
     REPORT_FILES,
     REPORT_NUMBERS,
     Event,
-    Told,
-    missing_events,
+    data_record,
+    registered_event,
     report_event,
+    sweep_ended_event,
     sweep_started_event,
 )
+from orchestrator.tracking.missing_events import Told, missing_events
 from orchestrator.tracking.outbox import Outbox, OutboxReader, identity_of, set_aside
+from orchestrator.tracking.run_change import DataRecord
+from orchestrator.tracking.tags import USER_TAG
 from prvr_model.files.folder import Folder, StorageError
 
 
@@ -26,13 +31,13 @@ def whole_outbox(path: Path, study: StudyReader, home: Path, warn: Callable[[str
     """A sweep's outbox with all that its driver wrote or would have written.
 
     Args:
-        path: Where it is or was.
+        path: Where the outbox is or was.
         study: The sweep's study.
         home: The sweep's home.
-        warn: Takes a line where it had to be made again.
+        warn: Takes a line where the outbox had to be made again.
 
     Raises:
-        TrackingError: It is lost or torn, and the study does not know its identity.
+        TrackingError: The outbox is lost or torn, and the study does not know its identity.
     """
     found = identity_of(path)
     if found is None or found != study.attributes.get("outbox_id", found):
@@ -41,7 +46,7 @@ def whole_outbox(path: Path, study: StudyReader, home: Path, warn: Callable[[str
         rebuild_outbox(path, study, home)
         return Outbox(path)
     outbox = Outbox(path)
-    # A reader that was further than the file is long now must not pass over what comes there next.
+    # A reader whose position is beyond the end of the file must not skip what is written next.
     for position in _positions(path):
         reader = OutboxReader(outbox, position)
         reader.commit(reader.position)
@@ -53,8 +58,8 @@ def whole_outbox(path: Path, study: StudyReader, home: Path, warn: Callable[[str
 def rebuild_outbox(path: Path, study: StudyReader, home: Path) -> None:
     """Write a sweep's outbox as its driver would have.
 
-    It has the identity of the lost one, by which MLflow knows the sweep's runs. Trials that are
-    unfinished are left to `resume`, which tells of them. What is at its place keeps another name.
+    It has the identity of the lost one, by which MLflow knows the sweep's runs. Events of
+    unfinished trials are left to `resume`. A file at the path is renamed.
 
     Args:
         path: Where the outbox was.
@@ -93,36 +98,48 @@ def _positions(path: Path) -> list[Path]:
 
 
 def _events(study: StudyReader, home: Path, there: Sequence[Event]) -> Iterator[Event]:
-    """What a sweep's outbox lacks, in its order.
+    """Events that a sweep's outbox lacks, in their order.
 
     Args:
         study: The sweep's study.
         home: The sweep's home.
-        there: The events that it has.
+        there: Events that the outbox has.
     """
     about = study.attributes
     spec = read_spec(about["spec_yaml"], (), f"spec of {study.name}", home)
     tags = _tags(about)
-    if not any(one.get("kind") == "sweep_started" for one in there):
-        yield sweep_started_event(spec, tags, about.get("started_ms", 0))
+    kinds = {event.get("kind") for event in there}
+    if "sweep_started" not in kinds:
+        data = _data(spec, about)
+        yield sweep_started_event(spec, tags, data, about.get("started_ms", 0))
     of_trials = missing_events(study, spec, Told.of(there), tags)
     yield from of_trials
     if about.get("state") not in ("finished", "interrupted"):
         return
     counts = {str(state): count for state, count in study.counts().items()}
-    end = {"kind": "sweep_ended", "state": about["state"], "counts": counts}
+    end = sweep_ended_event(about["state"], counts, about.get("ended_ms", 0))
     # The tracker's table of trials is made at the end.
     if of_trials or not _ends_with(there, end):
-        yield {**end, "timestamp_ms": about.get("ended_ms", 0)}
+        yield end
         yield from _report_events(study, home)
-    elif not any(one.get("kind") == "report" for one in there):
+    elif "report" not in kinds:
         yield from _report_events(study, home)
+    if about.get("registered") and "registered" not in kinds:
+        yield registered_event(about["registered"], about.get("ended_ms", 0))
 
 
-def _ends_with(events: Sequence[Event], end: Mapping[str, Any]) -> bool:
-    """Whether the sweep's last start or end is this end, whenever it was."""
-    of_sweep = [one for one in events if one.get("kind") in ("sweep_started", "sweep_ended")]
-    return bool(of_sweep) and end.items() <= of_sweep[-1].items()
+def _ends_with(events: Sequence[Event], end: Event) -> bool:
+    """Whether the sweep's last start or end is this end, at any time."""
+    of_sweep = [event for event in events if event.get("kind") in ("sweep_started", "sweep_ended")]
+    wanted = {key: value for key, value in end.items() if key != "timestamp_ms"}
+    return bool(of_sweep) and wanted.items() <= of_sweep[-1].items()
+
+
+def _data(spec: SweepSpec, about: Mapping[str, Any]) -> DataRecord | None:
+    """The data set; None: an older version launched the sweep, and the study does not name it."""
+    if not {"data_name", "data_fingerprint"} <= about.keys():
+        return None
+    return data_record(spec.data, about["data_name"], about["data_fingerprint"])
 
 
 def _report_events(study: StudyReader, home: Path) -> Iterator[Event]:
@@ -139,7 +156,7 @@ def _report_events(study: StudyReader, home: Path) -> Iterator[Event]:
 
 
 def _tags(about: Mapping[str, Any]) -> dict[str, str]:
-    """What the driver tagged runs with, as far as the study keeps it."""
-    packages = {f"version.{name}": one for name, one in about.get("packages", {}).items()}
-    known = {"data_fingerprint": "data_fingerprint", "code": "code_version"}
+    """The driver's tags for runs, as far as the study keeps them."""
+    packages = {f"version.{name}": version for name, version in about.get("packages", {}).items()}
+    known = {"data_fingerprint": "data_fingerprint", "code": "code_version", USER_TAG: "user"}
     return packages | {tag: about[key] for tag, key in known.items() if key in about}

@@ -1,42 +1,62 @@
 """The model registry: versions of a data set's model, and which of them is the champion.
 
-MLflow has no compare_with_champion-and-set: one process registers or promotes at a time.
+MLflow cannot compare and set an alias at once: only one process may register or promote at a time.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.tracking.model_version import (
     CANDIDATE,
     CHAMPION,
-    TEST_TAG,
     Alias,
     SweepOrigin,
     VersionCandidate,
     compare_with_champion,
-    describe,
+    version_description,
     version_tags,
 )
+from orchestrator.tracking.paging import all_pages
 from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
-from orchestrator.tracking.view import KEY_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.tracking.tags import (
+    DECIDED_TAG,
+    KEY_TAG,
+    SWEEP_ID_TAG,
+    SWEEP_TAG,
+    TEST_TAG,
+    TRIAL_TAG,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
-DECIDED_TAG = "prvr.decided"
-_VERSIONS_PER_PAGE = 200
+VERSIONS_PER_PAGE = 200
+# MLflow keeps a model's files below a folder that is named by the model's id.
+_MODEL_ID = re.compile(r"/(m-[0-9a-f]{32})(?:/|$)")
 
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version of a model, its alias now (None: another version has it) and why, a sentence."""
+    """A version of a model.
+
+    Args:
+        model: Name of the model.
+        version: Its version.
+        trial: Number of the trial.
+        value: The trial's value.
+        alias: The version's alias now; None: other versions have the aliases.
+        reason: Why, in a sentence.
+        epoch: Epoch of the weights.
+        model_id: MLflow's id of the model, by which runs are linked with it; empty: not known.
+    """
 
     model: str
     version: str
@@ -44,6 +64,18 @@ class RegisteredVersion:
     value: float
     alias: Alias | None
     reason: str
+    epoch: int = 0
+    model_id: str = ""
+
+    def to_record(self) -> dict[str, Any]:
+        """What links the version with its trial's run, as JSON values."""
+        return {
+            "number": self.trial,
+            "model": self.model,
+            "version": self.version,
+            "model_id": self.model_id,
+            "epoch": self.epoch,
+        }
 
     @property
     def uri(self) -> str:
@@ -78,14 +110,14 @@ def register_champion(
 
     Raises:
         RegistryError: A trial's run is not in MLflow.
-        TrackingOutageError: MLflow cannot be reached; registering again goes on from there.
+        TrackingOutageError: MLflow cannot be reached; another call registers what is missing.
     """
     with reachable(store):
         registry = _Registry(store, experiment_name(origin.data_set))
         before: set[str] = set()
         registered = []
-        for one in candidates:
-            registered.append(registry.register(origin, one, before))
+        for candidate in candidates:
+            registered.append(registry.register(origin, candidate, before))
             before.add(registered[-1].version)
         return tuple(registered)
 
@@ -149,7 +181,14 @@ class _Registry:
         else:
             alias, reason = self._decide(version, before)
         return RegisteredVersion(
-            self._model, str(version.version), candidate.number, candidate.value, alias, reason
+            self._model,
+            str(version.version),
+            candidate.number,
+            candidate.value,
+            alias,
+            reason,
+            candidate.epoch,
+            _model_id(version),
         )
 
     def _add_score(
@@ -158,7 +197,7 @@ class _Registry:
         """Say what a version scores that could not be scored when it was made."""
         tags = version_tags(origin, candidate)
         if candidate.test is not None and version.tags.get(TEST_TAG) != tags[TEST_TAG]:
-            text = describe(origin, candidate)
+            text = version_description(origin, candidate)
             self._client.update_model_version(self._model, version.version, text)
             self._client.set_model_version_tag(
                 self._model, version.version, TEST_TAG, tags[TEST_TAG]
@@ -227,37 +266,26 @@ class _Registry:
             self._client.create_registered_model(self._model)
 
     def _model_names(self) -> list[str]:
-        names: list[str] = []
-        token: str | None = None
-        while True:
-            page = self._client.search_registered_models(page_token=token)
-            names += [one.name for one in page]
-            token = page.token
-            if not token:
-                return sorted(names)
+        return sorted(model.name for model in all_pages(self._client.search_registered_models))
 
     def _versions(self) -> Iterator["ModelVersion"]:
-        token: str | None = None
-        while True:
-            page = self._client.search_model_versions(
-                f"name = '{self._model}'", max_results=_VERSIONS_PER_PAGE, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return all_pages(
+            self._client.search_model_versions,
+            filter_string=f"name = '{self._model}'",
+            max_results=VERSIONS_PER_PAGE,
+        )
 
     def _find(self, origin: SweepOrigin, key: str) -> "ModelVersion | None":
         wanted = {SWEEP_TAG: origin.sweep, SWEEP_ID_TAG: origin.sweep_id, KEY_TAG: key}
-        found = [one for one in self._versions() if wanted.items() <= one.tags.items()]
-        return min(found, key=lambda one: int(one.version)) if found else None
+        found = [version for version in self._versions() if wanted.items() <= version.tags.items()]
+        return min(found, key=lambda version: int(version.version)) if found else None
 
     def _existing(self, version: str) -> "ModelVersion":
         names = self._model_names()
         if self._model not in names:
             there = ", ".join(names) or "none"
             raise RegistryError(f"no model {self._model!r} in the registry; models there: {there}")
-        versions = {str(one.version): one for one in self._versions()}
+        versions = {str(known.version): known for known in self._versions()}
         if version not in versions:
             there = ", ".join(sorted(versions, key=int)) or "none"
             raise RegistryError(f"{self._model} has no version {version!r}; versions: {there}")
@@ -272,7 +300,7 @@ class _Registry:
             logged.artifact_location,
             run_id=run.info.run_id,
             tags=version_tags(origin, candidate),
-            description=describe(origin, candidate),
+            description=version_description(origin, candidate),
             model_id=logged.model_id,
         )
         return self._client.get_model_version(self._model, version.version)
@@ -310,6 +338,11 @@ class _Registry:
         return runs[0]
 
 
-def _is_same(one: "ModelVersion", other: "ModelVersion") -> bool:
+def _is_same(left: "ModelVersion", right: "ModelVersion") -> bool:
     # Numbers from a database, text from a server.
-    return str(one.version) == str(other.version)
+    return str(left.version) == str(right.version)
+
+
+def _model_id(version: "ModelVersion") -> str:
+    found = _MODEL_ID.search(version.source or "")
+    return found[1] if found else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from orchestrator.tracking.view import SWEEP_TAG, VARIANT_TAG
+from orchestrator.tracking.tags import SWEEP_TAG, VARIANT_TAG
 
 
 def variant_filters(sweep: str, variants: Iterable[str]) -> dict[str, str]:

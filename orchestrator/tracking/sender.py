@@ -6,13 +6,14 @@ An outage delays what MLflow shows; it loses nothing and stops nothing.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.tracking.outbox import Outbox, OutboxReader
+from orchestrator.tracking.run_change import RunChange, RunIdentity
 from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
-from orchestrator.tracking.view import Event, RunChange, RunIdentity, SweepView
+from orchestrator.tracking.view import SweepView
 
 # A few hundred epochs at a time: few calls, and little to repeat after a failure.
 _EVENTS_PER_BATCH = 500
@@ -173,7 +174,7 @@ class MlflowSender:
         self._view.take_changes()
         return writer
 
-    def _apply(self, events: Sequence[Event]) -> None:
+    def _apply(self, events: Sequence[Mapping[str, Any]]) -> None:
         for event in events:
             try:
                 self._view.apply(event)
@@ -225,7 +226,7 @@ def mlflow_sender(
         )
 
     def describe(error: Exception) -> str:
-        return mlflow_writer.describe(error, store.uri)
+        return mlflow_writer.outage_text(error, store.uri)
 
     position_path = outbox.path.with_name(f"{outbox.path.stem}.{store.short_name}.position")
     first_answer_s = _FIRST_ANSWER_S if store.is_server else 0.0

@@ -1,18 +1,30 @@
 """Writes a sweep's runs to MLflow so that writing them again changes nothing.
 
-Imports MLflow, which takes seconds: `mlflow_tracker` imports this module only when it starts.
+Imports MLflow, which takes seconds: `mlflow_sender` imports this module only when it is called.
 Only `MlflowClient` is used: the fluent functions keep the tracking URI and the active run in
 globals that belong to the user.
 """
 
+import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
-from mlflow.store.entities import PagedList
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from requests.exceptions import ConnectionError as NoConnectionError
 from requests.exceptions import Timeout
@@ -20,14 +32,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.base.errors import TrackingError, TrackingOutageError
 from orchestrator.base.sqlite_files import make_whole, what_is_torn
+from orchestrator.tracking.paging import all_pages
+from orchestrator.tracking.run_change import DataRecord, RunChange, RunIdentity
 from orchestrator.tracking.store import TrackingStore, experiment_name
-from orchestrator.tracking.view import (
-    SWEEP_ID_TAG,
-    SWEEP_TAG,
-    TRIAL_TAG,
-    RunChange,
-    RunIdentity,
-)
+from orchestrator.tracking.tags import PARENT_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
 
 # Limits of one `log_batch`, checked by MLflow's `utils.validation`.
 METRICS_PER_CALL = 1000
@@ -35,10 +43,10 @@ PARAMS_PER_CALL = 100
 TAGS_PER_CALL = 100
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 8000
+_LONGEST_DIGEST = 36
 
 _RUNS_PER_PAGE = 1000
-_BAD_REQUEST = 400
-_PARENT_TAG = "mlflow.parentRunId"
+_BAD_REQUEST, _NOT_FOUND = 400, 404
 _EXPERIMENT_TAGS = {
     # What the experiment is for, in MLflow's words; else its UI guesses. (Which view 3.17 opens
     # depends on the address alone, see `tracking_ui.page_addresses`.)
@@ -128,7 +136,8 @@ class MlflowWriter:
         """
         if self._experiment_id is None:
             self._find()
-        self._run_id(RunChange(parent, tags={SWEEP_TAG: parent.name}))
+        own = [change for change in changes if change.run.trial is None]
+        self._run_id(own[0] if own else RunChange(parent, tags={SWEEP_TAG: parent.name}))
         for change in changes:
             self._write_run(self._run_id(change), change)
 
@@ -142,6 +151,10 @@ class MlflowWriter:
             self._log(run_id, metrics=some_metrics)
         for name, text in change.texts.items():
             self._client.log_text(run_id, text, name)
+        if change.data is not None:
+            self._log_data(run_id, change.data)
+        if change.models:
+            self._link_models(run_id, change.models)
         if change.renamed:
             self._client.update_run(run_id, name=change.run.name)
         if change.end_ms is not None:
@@ -174,12 +187,48 @@ class MlflowWriter:
         params: Sequence[Param] = (),
         tags: Sequence[RunTag] = (),
     ) -> None:
-        try:
+        with self._refusing(_BAD_REQUEST):
             self._client.log_batch(run_id, metrics, params, tags, synchronous=True)
+
+    def _log_data(self, run_id: str, data: DataRecord) -> None:
+        # MLflow knows a data set by name and digest, and notes each once.
+        with self._refusing(_BAD_REQUEST, _NOT_FOUND):
+            self._client.log_inputs(run_id, [_dataset_input(data)])
+
+    def _link_models(self, run_id: str, models: Mapping[str, int]) -> None:
+        """Note models as outputs of a run, each once, as far as this MLflow has them."""
+        with self._refusing(_BAD_REQUEST, _NOT_FOUND):
+            there = self._client.get_run(run_id).outputs
+            known = {output.model_id for output in there.model_outputs} if there else set()
+            new = [
+                LoggedModelOutput(model_id, epoch)
+                for model_id, epoch in models.items()
+                if model_id not in known and self._has_model(model_id)
+            ]
+            if new:
+                self._client.log_outputs(run_id, new)
+
+    def _has_model(self, model_id: str) -> bool:
+        # Another store, or one that was made again, lacks the models of the first.
+        try:
+            self._client.get_logged_model(model_id)
         except MlflowException as error:
-            # What MLflow calls malformed today it will call malformed for ever: one such row
-            # must not keep all others waiting.
-            if error.get_http_status_code() != _BAD_REQUEST:
+            if error.get_http_status_code() != _NOT_FOUND:
+                raise
+            return False
+        return True
+
+    @contextmanager
+    def _refusing(self, *codes: int) -> Iterator[None]:
+        """Note errors of these HTTP codes as refusals.
+
+        What MLflow calls malformed today it will call malformed for ever: one such row must not
+        keep all others waiting.
+        """
+        try:
+            yield
+        except MlflowException as error:
+            if error.get_http_status_code() not in codes:
                 raise
             self._refuse(_first_line(error))
 
@@ -192,7 +241,7 @@ class MlflowWriter:
     def _create(self, change: RunChange) -> str:
         tags = {**_SOURCE_TAGS, **change.tags, SWEEP_ID_TAG: self._sweep_id}
         if change.run.trial is not None:
-            tags[_PARENT_TAG] = self._runs[None]
+            tags[PARENT_TAG] = self._runs[None]
             tags[TRIAL_TAG] = str(change.run.trial)
         short = {key: value[:_LONGEST_TAG] for key, value in tags.items()}
         run = self._client.create_run(
@@ -207,16 +256,12 @@ class MlflowWriter:
             self._runs[None if trial is None else int(trial)] = run.info.run_id
 
     def _sweep_runs(self, experiment_id: str) -> Iterator[Run]:
-        wanted = f"tags.`{SWEEP_ID_TAG}` = '{self._sweep_id}'"
-        token: str | None = None
-        while True:
-            page: PagedList[Run] = self._client.search_runs(
-                [experiment_id], wanted, max_results=_RUNS_PER_PAGE, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return all_pages(
+            self._client.search_runs,
+            experiment_ids=[experiment_id],
+            filter_string=f"tags.`{SWEEP_ID_TAG}` = '{self._sweep_id}'",
+            max_results=_RUNS_PER_PAGE,
+        )
 
     def _find_experiment(self) -> str:
         experiment = self._client.get_experiment_by_name(self._experiment)
@@ -233,6 +278,22 @@ class MlflowWriter:
         )
 
 
+def _dataset_input(data: DataRecord) -> DatasetInput:
+    source_type, source = _source(data)
+    about = json.dumps({"fingerprint": data.fingerprint})
+    digest = data.fingerprint[:_LONGEST_DIGEST]
+    dataset = Dataset(data.name, digest, source_type, json.dumps(source), profile=about)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
+def _source(data: DataRecord) -> tuple[str, dict[str, Any]]:
+    """Type and fields of a data set's source, as `mlflow.data` reads them."""
+    if data.generated is not None:
+        return "code", {"tags": {"generator": "prvr-sweep", **data.generated}}
+    scheme = urlsplit(data.source).scheme
+    return ("local" if scheme in ("", "file") else scheme), {"uri": data.source}
+
+
 def _refuse_deleted(experiment: Experiment) -> None:
     if experiment.lifecycle_stage != "active":
         raise TrackingError(
@@ -245,10 +306,11 @@ def _refuse_deleted(experiment: Experiment) -> None:
 def experiment_ids(client: MlflowClient) -> dict[str, str]:
     """Experiments of our data sets by name."""
     wanted = f"name LIKE '{experiment_name('')}%'"
-    return {one.name: one.experiment_id for one in client.search_experiments(filter_string=wanted)}
+    found = all_pages(client.search_experiments, filter_string=wanted)
+    return {experiment.name: experiment.experiment_id for experiment in found}
 
 
-def describe(error: Exception, uri: str) -> str:
+def outage_text(error: Exception, uri: str) -> str:
     """One line for the user about an error on the way to MLflow."""
     return f"MLflow at {uri} does not take results: {reason(error)}"
 
@@ -263,7 +325,7 @@ def reason(error: BaseException) -> str:
             return "it cannot be reached" + _system_reason(cause)
         cause = cause.__cause__ or cause.__context__
     found = _first_line(error)
-    return f"{found}; {_DAMAGED_ADVICE}" if any(one in found for one in _DAMAGED) else found
+    return f"{found}; {_DAMAGED_ADVICE}" if any(word in found for word in _DAMAGED) else found
 
 
 def _system_reason(error: BaseException) -> str:

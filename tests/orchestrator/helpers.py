@@ -16,7 +16,7 @@ from orchestrator.sweep.context import ExecutorName, Hooks, ReadVideos, SweepCon
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import Progress, SilentProgress
 from orchestrator.sweep.run import SweepResult, run_trials
-from orchestrator.tracking.events import Told
+from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.outbox import EventSink
 from orchestrator.tracking.store import TrackingStore
 

@@ -186,4 +186,4 @@ def test_a_full_disk(tmp_path: Path) -> None:
     for number in range(1, 4):
         searcher.next()
         with pytest.raises(StudyDatabaseError, match=r"study\.db .* is full; make room"):
-            study.describe(number, {"x": "x" * 80_000})
+            study.outage_text(number, {"x": "x" * 80_000})

@@ -7,7 +7,8 @@ import pytest
 
 from orchestrator.report import publishing
 from orchestrator.report.publishing import publish
-from orchestrator.tracking.view import NOTE_TAG, SweepView
+from orchestrator.tracking.tags import NOTE_TAG
+from orchestrator.tracking.view import SweepView
 from tests.orchestrator.helpers import ListSink
 from tests.orchestrator.report.sweeps import LADDER, run
 

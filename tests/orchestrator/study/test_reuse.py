@@ -16,7 +16,7 @@ from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
-from orchestrator.tracking.events import Told
+from orchestrator.tracking.missing_events import Told
 from prvr_model.files.checkpoint_header import BEST, EPOCHS, HEADER, LAST
 from tests.orchestrator.executors.whole_trials import trained
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec

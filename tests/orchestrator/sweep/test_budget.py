@@ -20,7 +20,7 @@ from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
 from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller
-from orchestrator.tracking.events import Told
+from orchestrator.tracking.missing_events import Told
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.helpers import FINGERPRINT, new_searcher, new_study, run_sweep, small_spec
 from tests.orchestrator.spec.spec_texts import problem_of

@@ -12,8 +12,9 @@ from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.status import read_status
-from orchestrator.tracking.events import Told, missing_events
-from orchestrator.tracking.view import MOVES_TAG, SweepView
+from orchestrator.tracking.missing_events import Told, missing_events
+from orchestrator.tracking.tags import MOVES_TAG
+from orchestrator.tracking.view import SweepView
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.executors.fake_trials import rising
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec

@@ -12,7 +12,7 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.run import SweepResult
-from orchestrator.tracking.events import Told
+from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.view import SweepView
 from prvr_model.files.checkpoint_header import TrialRecord
 from prvr_model.reporting import Decision, EpochReport

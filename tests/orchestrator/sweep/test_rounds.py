@@ -16,8 +16,9 @@ from orchestrator.study.trial import TrialState
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
-from orchestrator.tracking.events import Told
-from orchestrator.tracking.view import BEST_TRIAL_TAG, SweepView
+from orchestrator.tracking.missing_events import Told
+from orchestrator.tracking.tags import BEST_TRIAL_TAG
+from orchestrator.tracking.view import SweepView
 from tests.orchestrator.executors.fake_trials import RANKED_QUERIES, RANKED_VIDEOS
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 

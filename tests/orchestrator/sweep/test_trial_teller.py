@@ -9,7 +9,7 @@ from orchestrator.sweep import trial_teller
 from orchestrator.sweep.context import SafeSink
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.trial_teller import TrialTeller
-from orchestrator.tracking.events import Told
+from orchestrator.tracking.missing_events import Told
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.helpers import ListSink, new_searcher, new_study, small_spec
 

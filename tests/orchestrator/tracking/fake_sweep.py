@@ -9,6 +9,7 @@ from typing import Any
 from prvr_model.settings import build_settings, flat_settings
 
 START_MS = 1_790_000_000_000
+FINGERPRINT = "0f1e2d3c" * 8
 RECALLS = ("R1", "R5", "R10", "R100", "SumR")
 LOSSES = ("clip_infonce", "frame_infonce", "clip_triplet", "frame_triplet", "tcpl_distance",
           "tcpl_angle", "cbva")  # fmt: skip
@@ -46,7 +47,17 @@ def sweep_started(sweep: str = "cbva", trials: int = 16) -> dict[str, Any]:
             "search.trials": trials,
             "early_stopping.method": "asha",
         },
-        "tags": {"prvr.data": "builtin", "prvr.data_fingerprint": "0f" * 32},
+        "tags": {
+            "prvr.data": "builtin",
+            "prvr.data_fingerprint": FINGERPRINT,
+            "mlflow.user": "ada",
+        },
+        "data": {
+            "name": "builtin",
+            "fingerprint": FINGERPRINT,
+            "source": "",
+            "generated": {"seed": 1, "train_videos": 160},
+        },
         "timestamp_ms": START_MS,
     }
 
@@ -69,7 +80,11 @@ def trial_events(
         "seed": 7,
         "params": flat_settings(settings),
         "parameters": parameters,
-        "tags": {"prvr.code_version": "0.1.0", "prvr.version.torch": "2.13.0"},
+        "tags": {
+            "prvr.code_version": "0.1.0",
+            "prvr.version.torch": "2.13.0",
+            "mlflow.user": "ada",
+        },
         "timestamp_ms": now,
     }
     state = "failed" if number == 2 else "pruned" if number % 4 == 3 else "complete"

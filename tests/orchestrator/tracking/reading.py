@@ -48,6 +48,12 @@ def content_of(store: TrackingStore, outbox: Outbox) -> dict[str, Any]:
     return {trial: _content(client, run) for trial, run in runs_of(store, outbox).items()}
 
 
+def _models(run: Run) -> list[tuple[str, int]]:
+    """Models that are linked with a run, and their epochs, as often as they are linked."""
+    outputs = run.outputs.model_outputs if run.outputs else []
+    return sorted((output.model_id, output.step) for output in outputs)
+
+
 def _content(client: MlflowClient, run: Run) -> dict[str, Any]:
     tags = {key: text for key, text in run.data.tags.items() if key != "mlflow.parentRunId"}
     history = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
@@ -62,5 +68,7 @@ def _content(client: MlflowClient, run: Run) -> dict[str, Any]:
             key: sorted((row.step, row.timestamp, row.value) for row in rows)
             for key, rows in history.items()
         },
-        "files": sorted(one.path for one in client.list_artifacts(run.info.run_id)),
+        "files": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+        "data": [used.to_dictionary() for used in run.inputs.dataset_inputs],
+        "models": _models(run),
     }

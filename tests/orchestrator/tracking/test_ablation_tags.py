@@ -6,9 +6,10 @@ import pytest
 
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.reader import StudyReader
+from orchestrator.study.storage import set_study_attributes
 from orchestrator.study.study import study_url
 from orchestrator.sweep.status import read_status
-from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.outbox import Outbox, read_events
 from orchestrator.tracking.outbox_rebuild import rebuild_outbox
 from orchestrator.tracking.view import SweepView
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep
@@ -36,7 +37,7 @@ def tags_in(outbox: Path) -> dict[int | None, dict[str, str]]:
         view.apply(event)
     box.close()
     return {
-        change.run.trial: {name: one for name, one in change.tags.items() if name in _NAMES}
+        change.run.trial: {name: text for name, text in change.tags.items() if name in _NAMES}
         for change in view.take_changes()
     }
 
@@ -65,11 +66,13 @@ def test_runs_are_found_by_row_seed_and_block_and_the_sweep_by_its_design(home: 
     protocol = {"protocol": "validation"}
     assert tags[None] == protocol | {"design": "swap", "baseline": "published"}
     found = {
-        (one["variant"], one["seed"], one["block"]) for n, one in tags.items() if n is not None
+        (run["variant"], run["seed"], run["block"])
+        for trial, run in tags.items()
+        if trial is not None
     }
     rows, blocks = ("published", "wide"), (("4", "0"), ("9", "1"))
     assert found == {(row, *block) for row in rows for block in blocks}
-    assert all(protocol.items() <= one.items() for one in tags.values())
+    assert all(protocol.items() <= run.items() for run in tags.values())
 
 
 def test_a_lost_outbox_comes_again_with_the_same_tags(home: Path) -> None:
@@ -78,6 +81,24 @@ def test_a_lost_outbox_comes_again_with_the_same_tags(home: Path) -> None:
     path.unlink()
     rebuild_outbox(path, StudyReader.open(study_url(home), "table"), home)
     assert tags_in(path) == before
+
+
+def test_a_lost_outbox_names_data_user_and_versions_again(home: Path) -> None:
+    path, url = home / "outbox" / "table.jsonl", study_url(home)
+    versions = [{"number": 0, "model": "prvr-data", "version": "1", "model_id": "", "epoch": 2}]
+    set_study_attributes(url, "table", {"registered": versions})
+    before = read_events(path, 0, path.stat().st_size, None).events
+    path.unlink()
+    rebuild_outbox(path, StudyReader.open(url, "table"), home)
+    after = read_events(path, 0, path.stat().st_size, None).events
+    [started], [started_again] = (
+        [event for event in events if event["kind"] == "sweep_started"]
+        for events in (before, after)
+    )
+    assert started_again["data"] == started["data"]
+    assert started["data"]["fingerprint"] == FINGERPRINT
+    assert started_again["tags"]["mlflow.user"] == started["tags"]["mlflow.user"]
+    assert [event["versions"] for event in after if event["kind"] == "registered"] == [versions]
 
 
 def test_status_prints_a_filter_for_each_row(home: Path) -> None:

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from requests import HTTPError
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
+from orchestrator.tracking.events import registered_event
 from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.registry import RegisteredVersion, promote, register_champion
@@ -24,7 +25,7 @@ from prvr_model.retrieval.caption_embedder import CaptionEmbedder
 from prvr_model.settings import build_settings
 from prvr_model.training.checkpoint import save_best
 from tests.orchestrator.tracking.fake_sweep import sweep_events
-from tests.orchestrator.tracking.reading import send
+from tests.orchestrator.tracking.reading import content_of, replay, send
 
 MODEL = "prvr-builtin"
 TEXT_DIM, HIDDEN = 6, 8
@@ -82,6 +83,24 @@ def test_a_better_value_takes_the_alias_and_a_worse_one_waits(
     [better] = register(store, origin, candidate(export, 3, 100.5))
     assert (better.version, better.alias) == ("4", "champion")
     assert aliases(store) == {"champion": "4", "candidate": "3"}
+
+
+def test_a_version_is_linked_once_with_the_runs_of_its_trial_and_its_sweep(
+    home: Path, store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    versions = register(store, origin, candidate(export, 0, 99.0), candidate(export, 1, 90.0))
+    outbox = Outbox(home / "outbox" / "cbva.jsonl")
+    outbox.append(registered_event([version.to_record() for version in versions], 1))
+    send(outbox, store)
+    replay(outbox, store)
+    content = content_of(store, outbox)
+    models = [(version.model_id, 3) for version in versions]
+    assert content["sweep"]["models"] == sorted(models)
+    assert [content[trial]["models"] for trial in "012"] == [[models[0]], [models[1]], []]
+    assert content["sweep"]["tags"]["prvr.registered"] == f"{MODEL}/1, {MODEL}/2"
+    assert content["0"]["tags"]["prvr.registered"] == f"{MODEL}/1"
+    again = register(store, origin, candidate(export, 0, 99.0))
+    assert again[0].model_id == versions[0].model_id
 
 
 def test_the_best_of_several_comes_first_and_the_second_is_candidate(

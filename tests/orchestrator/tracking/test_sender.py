@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.run_change import MetricRow, RunChange, RunIdentity
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender
 from orchestrator.tracking.store import TrackingStore
-from orchestrator.tracking.view import MetricRow, RunChange, RunIdentity
 from tests.orchestrator.tracking.fake_sweep import sweep_events, sweep_started
 
 

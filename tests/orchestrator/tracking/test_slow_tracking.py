@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator.study.trial import TrialState
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.view import RunChange, RunIdentity
+from orchestrator.tracking.run_change import RunChange, RunIdentity
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 from tests.orchestrator.tracking.test_sender import Store, sender_of
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.tracking.view import RunChange, SweepView
+from orchestrator.tracking.run_change import DataRecord, RunChange
+from orchestrator.tracking.view import SweepView
 from tests.orchestrator.tracking.fake_sweep import START_MS, sweep_events, sweep_started
 
 
@@ -161,6 +162,61 @@ def test_a_failure_leaves_its_cause() -> None:
     change = changes_of([sweep_started(), started(), end])[0]
     assert change.tags["prvr.failure"] == "ValueError: no"
     assert change.texts["failure.txt"].endswith("Traceback: here")
+
+
+DATA = {"name": "tv", "fingerprint": "abc", "source": "s3://bucket/tv", "generated": None}
+
+
+def test_the_sweep_and_each_trial_name_the_data_set() -> None:
+    changes = changes_of([sweep_started() | {"data": DATA}, started(0), started(1)])
+    assert {change.data for change in changes.values()} == {
+        DataRecord("tv", "abc", "s3://bucket/tv")
+    }
+
+
+@pytest.mark.parametrize("lacking", [{"data": None}, {}])
+def test_events_of_older_sweeps_name_no_data_set(lacking: dict[str, Any]) -> None:
+    older = {key: value for key, value in sweep_started().items() if key != "data"}
+    changes = changes_of([older | lacking, started(0)])
+    assert (changes[None].data, changes[0].data) == (None, None)
+
+
+def test_a_sweep_of_an_older_version_that_is_resumed_names_the_data_set_of_all_its_trials() -> None:
+    older = {key: value for key, value in sweep_started().items() if key != "data"}
+    events = [older, started(0), ended(0, "complete", 1.0, START_MS + 5)]
+    changes = changes_of([*events, sweep_started() | {"data": DATA}, started(1)])
+    wanted = DataRecord("tv", "abc", "s3://bucket/tv")
+    assert [changes[number].data for number in (None, 0, 1)] == [wanted] * 3
+
+
+def test_resuming_on_the_same_data_touches_no_trial_that_has_ended() -> None:
+    view = SweepView("id")
+    for event in [sweep_started(), started(0), ended(0, "complete", 1.0, START_MS + 5)]:
+        view.apply(event)
+    view.take_changes()
+    view.apply(sweep_started())
+    assert [change.run.trial for change in view.take_changes()] == [None]
+
+
+def test_a_sweep_that_another_user_resumes_stays_created_by_the_first() -> None:
+    again = sweep_started() | {"tags": {"mlflow.user": "bo"}}
+    changes = changes_of([sweep_started(), again, started(0, tags={"mlflow.user": "bo"})])
+    users = [changes[number].tags["mlflow.user"] for number in (None, 0)]
+    assert users == ["ada", "bo"]
+
+
+def test_registered_versions_are_linked_on_their_trials_and_on_the_sweep() -> None:
+    versions = [
+        {"number": 1, "model": "prvr-tv", "version": "4", "model_id": "m-1", "epoch": 7},
+        {"number": 0, "model": "prvr-tv", "version": "5", "model_id": "", "epoch": 3},
+    ]
+    registered = {"kind": "registered", "versions": versions, "timestamp_ms": START_MS}
+    events = [sweep_started(), started(0), started(1), started(2), registered]
+    changes = changes_of(events)
+    tags = {number: change.tags.get("prvr.registered") for number, change in changes.items()}
+    assert tags == {None: "prvr-tv/4, prvr-tv/5", 0: "prvr-tv/5", 1: "prvr-tv/4", 2: None}
+    assert [changes[number].models for number in (None, 0, 1)] == [{"m-1": 7}, {}, {"m-1": 7}]
+    assert changes_of([*events, registered]) == changes
 
 
 def test_fewer_than_fifty_metric_names() -> None:

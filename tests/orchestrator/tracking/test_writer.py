@@ -7,17 +7,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow.data import get_source
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 
 from orchestrator.base.errors import TrackingOutageError
 from orchestrator.tracking import writer as mlflow_writer
 from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.run_change import MetricRow, RunChange, RunIdentity
 from orchestrator.tracking.sender import mlflow_sender
 from orchestrator.tracking.store import TrackingStore
-from orchestrator.tracking.view import MetricRow, RunChange, RunIdentity
-from orchestrator.tracking.writer import MlflowWriter, connect, describe
+from orchestrator.tracking.writer import MlflowWriter, connect, outage_text
 from tests.locations import ROOT
-from tests.orchestrator.tracking.fake_sweep import START_MS, sweep_events, sweep_started
+from tests.orchestrator.tracking.fake_sweep import (
+    FINGERPRINT,
+    START_MS,
+    sweep_events,
+    sweep_started,
+)
 from tests.orchestrator.tracking.reading import (
     DATA_SET,
     EXPERIMENT,
@@ -71,6 +78,75 @@ def test_a_pruned_trial_is_known_by_its_name(outbox: Outbox, store: TrackingStor
     send(outbox, store)
     names = [run.info.run_name for run in runs_of(store, outbox).values()]
     assert [name.split()[0] for name in names if name.endswith(" pruned")] == ["003"]
+
+
+def test_every_run_names_its_data_set_and_its_user(outbox: Outbox, store: TrackingStore) -> None:
+    fill(outbox)
+    send(outbox, store)
+    content = content_of(store, outbox)
+    assert len(content) == 5
+    for run in content.values():
+        [used] = run["data"]
+        dataset = used["dataset"]
+        assert (dataset["name"], dataset["digest"]) == ("builtin", FINGERPRINT[:36])
+        assert json.loads(dataset["profile"]) == {"fingerprint": FINGERPRINT}
+        assert json.loads(dataset["source"])["tags"]["train_videos"] == 160
+        assert used["tags"] == {"mlflow.data.context": "training"}
+        assert run["tags"]["mlflow.user"] == "ada"
+    users = {run.info.user_id for run in runs_of(store, outbox).values()}
+    assert users == {"ada"}
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"), [("/data/tv", "local"), ("file:///data/tv", "local"), ("s3://b/tv", "s3")]
+)
+def test_the_source_of_a_data_set_is_read_by_mlflow(
+    outbox: Outbox, store: TrackingStore, source: str, kind: str
+) -> None:
+    data = {"name": "tv", "fingerprint": "abc", "source": source, "generated": None}
+    outbox.append(sweep_started() | {"data": data})
+    send(outbox, store)
+    [used] = runs_of(store, outbox)["sweep"].inputs.dataset_inputs
+    assert used.dataset.source_type == kind
+    assert get_source(used.dataset).to_dict() == {"uri": source}
+
+
+def test_an_outbox_of_an_older_version_is_sent_without_a_data_set(
+    outbox: Outbox, store: TrackingStore
+) -> None:
+    for event in sweep_events(num_trials=1):
+        outbox.append({key: value for key, value in event.items() if key != "data"})
+    send(outbox, store)
+    assert [run["data"] for run in content_of(store, outbox).values()] == [[], []]
+
+
+def test_a_server_that_does_not_know_data_sets_gets_everything_else(
+    outbox: Outbox, store: TrackingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise MlflowException("no such endpoint", error_code=ENDPOINT_NOT_FOUND)
+
+    monkeypatch.setattr("mlflow.MlflowClient.log_inputs", unknown)
+    fill(outbox, num_trials=1)
+    sender = mlflow_sender(outbox, store, DATA_SET)
+    sender.start()
+    assert sender.flush(120)
+    sender.stop()
+    assert "no such endpoint" in (sender.problem or "")
+    assert {run["status"] for run in content_of(store, outbox).values()} == {"FINISHED"}
+
+
+def test_a_model_that_this_mlflow_lacks_is_linked_by_its_tag_alone(
+    outbox: Outbox, store: TrackingStore
+) -> None:
+    fill(outbox, num_trials=1)
+    version = {"number": 0, "model": "prvr-builtin", "version": "1", "model_id": "m-" + "0" * 32,
+               "epoch": 2}  # fmt: skip
+    outbox.append({"kind": "registered", "versions": [version], "timestamp_ms": START_MS})
+    send(outbox, store)
+    for run in content_of(store, outbox).values():
+        assert run["tags"]["prvr.registered"] == "prvr-builtin/1"
+        assert run["models"] == []
 
 
 def test_sending_again_changes_nothing(outbox: Outbox, store: TrackingStore) -> None:
@@ -176,7 +252,7 @@ def test_a_deleted_experiment_is_told_with_the_way_out(
 def test_a_server_that_is_away_is_told_in_a_few_words(uri: str, expected: str) -> None:
     with pytest.raises(MlflowException) as caught:
         connect(TrackingStore(uri, None)).search_experiments()
-    shown = describe(caught.value, uri)
+    shown = outage_text(caught.value, uri)
     assert shown.startswith(f"MLflow at {uri} does not take results: {expected}")
     assert "HTTPConnection" not in shown
 

@@ -1,0 +1,146 @@
+"""A trial as far as its events tell, and what each of them adds to its run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.tracking.run_change import (
+    STATUS_OF_STATE,
+    MetricRow,
+    RunChange,
+    RunIdentity,
+    as_texts,
+    prefixed_tags,
+)
+from orchestrator.tracking.tags import (
+    FAILURE_TAG,
+    KEY_TAG,
+    ORIGIN_TAGS,
+    ROLE_TAG,
+    SEED_TAG,
+    SHORT_SEED_TAG,
+    STATE_TAG,
+)
+
+FAILURE_FILE = "failure.txt"
+BEST_VALUE = "best_value"
+BEST_EPOCH = "best_epoch"
+
+_KEY_LETTERS_IN_NAME = 6
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The objective of a sweep: the metric's name and its direction."""
+
+    metric: str = "value"
+    minimize: bool = False
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a value is better than another."""
+        return value < than if self.minimize else value > than
+
+
+@dataclass
+class TrialRun:
+    """A trial and its run."""
+
+    number: int
+    key: str = ""
+    seed: int | None = None
+    start_ms: int = 0
+    end_ms: int | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+    state: str = "running"
+    value: float | None = None
+    best_epoch: int | None = None
+    cause: str = ""
+    variant: str | None = None
+    confirms: int | None = None
+
+    @property
+    def run(self) -> RunIdentity:
+        """The run's identity; its name shows the row or key, or that the trial was pruned."""
+        # A pruned trial's run is FINISHED, and lists and legends of plots show names only; a
+        # longer name would be cut there.
+        known_by = self.variant or self.key[:_KEY_LETTERS_IN_NAME]
+        word = self.state if self.state == "pruned" else known_by
+        return RunIdentity(self.number, f"{self.number:03d} {word}".strip(), self.start_ms)
+
+    def start(self, event: Mapping[str, Any], change: RunChange) -> None:
+        """The trial begins or continues."""
+        self.key = str(event.get("key") or "")
+        self.seed = event.get("seed")
+        self.parameters = event.get("parameters") or {}
+        self.variant = event.get("variant")
+        self.confirms = event.get("confirms")
+        # After a crash the start of an ended trial comes again; the trial runs again only where it
+        # got more epochs.
+        was_continued = bool(event.get("continued")) and self.state != "running"
+        if self.state == "interrupted" or was_continued:
+            self.state = "running"
+        # More epochs are another key, and the name shows it.
+        change.renamed |= was_continued
+        change.params |= as_texts(event.get("params") or {})
+        change.tags |= prefixed_tags(event.get("tags") or {})
+        change.tags |= {ROLE_TAG: "trial", KEY_TAG: self.key, STATE_TAG: self.state}
+        if self.seed is not None:
+            change.tags |= {SEED_TAG: str(self.seed), SHORT_SEED_TAG: str(self.seed)}
+        change.tags |= as_texts({tag: event[tag] for tag in ORIGIN_TAGS if tag in event})
+        if self.state == "running":
+            change.status = "RUNNING"
+            change.end_ms = None
+
+    def add_epoch(self, event: Mapping[str, Any], goal: Goal, change: RunChange) -> None:
+        """The trial has completed an epoch."""
+        step, timestamp_ms = int(event["epoch"]), int(event["timestamp_ms"])
+        metrics: dict[str, float] = dict(event["metrics"])
+        if step > self.epochs:
+            self.epochs = step
+            metrics = {**self._best_so_far(metrics, goal), **metrics}
+        change.metrics += [
+            MetricRow(key, float(value), timestamp_ms, step) for key, value in metrics.items()
+        ]
+
+    def _best_so_far(self, metrics: Mapping[str, float], goal: Goal) -> dict[str, float]:
+        # MLflow's tables show a metric's last value, a trial's value is its best. It goes first,
+        # since plots that compare runs start with the metric that was logged first.
+        value = metrics.get(goal.metric)
+        if value is not None and (self.value is None or goal.is_better(value, self.value)):
+            self.value = value
+        return {} if self.value is None else {BEST_VALUE: self.value}
+
+    def end(self, event: Mapping[str, Any], change: RunChange) -> None:
+        """The trial has ended."""
+        self.state = str(event["state"])
+        self.value = event.get("value")
+        self.best_epoch = event.get("best_epoch")
+        self.end_ms = int(event["timestamp_ms"])
+        change.renamed |= self.state == "pruned"
+        change.tags[STATE_TAG] = self.state
+        change.status = STATUS_OF_STATE.get(self.state, "FINISHED")
+        change.end_ms = self.end_ms
+        change.metrics += self._final_rows(self.end_ms)
+        self._add_cause(event.get("cause"), change)
+
+    def _final_rows(self, end_ms: int) -> list[MetricRow]:
+        found = {BEST_VALUE: self.value, BEST_EPOCH: self.best_epoch}
+        return [
+            MetricRow(key, float(value), end_ms, self.epochs)
+            for key, value in found.items()
+            if value is not None
+        ]
+
+    def _add_cause(self, cause: Mapping[str, Any] | None, change: RunChange) -> None:
+        if not cause:
+            return
+        self.cause = f"{cause['kind']}: {cause['message']}"
+        change.tags[FAILURE_TAG] = self.cause
+        change.texts[FAILURE_FILE] = f"{self.cause}\n\n{cause.get('traceback') or ''}"
+
+    def interrupt(self, end_ms: int, change: RunChange) -> None:
+        """The sweep ended before the trial did."""
+        self.state = "interrupted"
+        change.tags[STATE_TAG] = self.state
+        change.status, change.end_ms = STATUS_OF_STATE[self.state], end_ms
