@@ -8,7 +8,7 @@ from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
 from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
-from orchestrator.report.formatting import label_of, labelled
+from orchestrator.report.formatting import labelled, protocol_label
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.study.failures import FailureGroup
@@ -21,7 +21,7 @@ _SHOWN_LINES = 12
 def build(findings: Findings) -> Document:
     """The document that all formats show."""
     spec = findings.data.spec
-    blocks = labelled(_blocks(findings), label_of(spec))
+    blocks = labelled(_blocks(findings), protocol_label(spec))
     return Document(spec.question, _subtitle(findings), tuple(blocks))
 
 

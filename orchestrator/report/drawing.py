@@ -1,14 +1,18 @@
-"""What all plots of a report share: style, colours, marks; the only home of matplotlib."""
+"""What all plots of a report share: style, colours, marks, ticks."""
 
 import io
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from orchestrator.report.formatting import short_number, shortened
 
 # Paul Tol's bright scheme: told apart by colour-blind readers and in grey.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
@@ -21,19 +25,34 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "prvr-sweep",
     "font.family": "sans-serif",
     "font.size": 10,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#E5E8EB",
     "axes.axisbelow": True,
-    # Names come from users: a dollar sign in them is no formula.
+    # Names come from users: a dollar sign in them is no formula. So nothing here may rely on
+    # mathtext, as matplotlib's own labels of logarithmic axes do.
     "text.parse_math": False,
 }
-_WIDTH = 8.5
+# The report's text is 1.2 times as wide on a laptop, and 0.73 times on A4: letters of 10 points are
+# then 16 pixels high, as the text, or 7 points.
+WIDTH_IN = 10
+# Width of a letter of a tick label, rather too wide than too narrow.
+_LETTER_IN = 0.095
+# Names of ticks that do not fit side by side are slanted and cut; of more than so many an inch,
+# only every second, third ... has a label.
+_SLANT_DEGREES = 30
+_LONGEST_SLANTED = 24
+_SLANTED_PER_IN = 3
+# Ticks of an axis of numbers, at most.
+MOST_TICKS = 5
 # Longer legends would hide what is drawn.
 _MOST_INSIDE = 6
 _LEGEND_COLUMNS = 3
-_LEGEND_LINE = 0.22
+_LEGEND_LINE_IN = 0.22
+_LONGEST_NAME = 40
 
 
 def styled() -> AbstractContextManager[None]:
@@ -43,38 +62,15 @@ def styled() -> AbstractContextManager[None]:
     return style
 
 
-def new_canvas(height: float, names: Sequence[str] = ()) -> Canvas:
-    """An empty figure as wide as a page.
+def new_canvas(height_in: float, names: Sequence[str] = ()) -> Canvas:
+    """An empty figure as wide as the text of a page.
 
     Args:
-        height: Of what is drawn, in inches.
+        height_in: Height of what is drawn.
         names: What its legend is to tell; a long one gets room of its own.
     """
     below = -(-len(names) // _LEGEND_COLUMNS) if len(names) > _MOST_INSIDE else 0
-    return Canvas(figsize=(_WIDTH, height + _LEGEND_LINE * below), layout="constrained")
-
-
-def look(place: int) -> dict[str, Any]:
-    """Colour and mark of the row at a place, from 0; the first 49 are told apart."""
-    count = len(COLOURS)
-    return {
-        "color": COLOURS[place % count],
-        "marker": _MARKS[(place + place // count) % count],
-    }
-
-
-def add_legend(canvas: Canvas, axes: Any, names: Sequence[str]) -> None:  # noqa: ANN401
-    """The legend: on the axes where it is short, else below all."""
-    if len(names) <= _MOST_INSIDE:
-        axes.legend(frameon=False, fontsize=8)
-        return
-    columns: Any = {"loc": "outside lower center", "ncols": _LEGEND_COLUMNS}
-    canvas.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, **columns)
-
-
-def whole_numbers(axes: Any) -> None:  # noqa: ANN401
-    """Ticks across at whole numbers only."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return Canvas(figsize=(WIDTH_IN, height_in + _LEGEND_LINE_IN * below), layout="constrained")
 
 
 def drawn(canvas: Canvas) -> str:
@@ -84,3 +80,76 @@ def drawn(canvas: Canvas) -> str:
     backend.print_svg(out, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     return text[text.index("<svg") :].strip()
+
+
+def look(row: int) -> dict[str, Any]:
+    """Colour and mark of a row by its number, from 0; the first 49 are told apart."""
+    count = len(COLOURS)
+    return {
+        "color": COLOURS[row % count],
+        "marker": _MARKS[(row + row // count) % count],
+    }
+
+
+def add_legend(canvas: Canvas, axes: Axes, names: Sequence[str]) -> None:
+    """The legend: on the axes where it is short, else below all."""
+    handles, labels = axes.get_legend_handles_labels()
+    shown = [shortened(label, _LONGEST_NAME) for label in labels]
+    if len(names) <= _MOST_INSIDE:
+        axes.legend(handles, shown)
+        return
+    outside: Any = {"loc": "outside lower center", "ncols": _LEGEND_COLUMNS}
+    canvas.legend(handles, shown, **outside)
+
+
+def whole_number_ticks(axes: Axes) -> None:
+    """Ticks across at whole numbers only."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def number_ticks(axes: Axes, low: float, high: float, *, is_log: bool) -> None:
+    """Few ticks across, with plain numbers, over the range from `low` to `high`."""
+    formatter = FuncFormatter(lambda value, _: short_number(value))
+    if is_log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(log_ticks(low, high)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS - 1))
+    axes.xaxis.set_major_formatter(formatter)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """At most `MOST_TICKS` round numbers from `low` to `high`: 1, 2 and 5 of each decade, or 1."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every_nth = -(-len(decades) // MOST_TICKS)
+    for steps, chosen in (((1, 2, 5), decades), ((1,), decades), ((1,), decades[::every_nth])):
+        # From text, since 3 * 10 ** -5 is not 3e-5.
+        ticks = [float(f"{step}e{decade}") for decade in chosen for step in steps]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) <= MOST_TICKS:
+            break
+    return inside if len(inside) > 1 else sorted({low, high})
+
+
+def name_ticks(axes: Axes, names: Sequence[str], width_in: float) -> None:
+    """Ticks across with names, slanted where they do not fit side by side.
+
+    Args:
+        axes: Where the k-th name stands at k.
+        names: The names, of users.
+        width_in: Width of the axes.
+    """
+    is_flat = max(map(len, names)) * _LETTER_IN * len(names) <= width_in
+    slanted: dict[str, Any] = {} if is_flat else {
+        "rotation": _SLANT_DEGREES, "ha": "right", "rotation_mode": "anchor"
+    }  # fmt: skip
+    step = 1 if is_flat else math.ceil(len(names) / (_SLANTED_PER_IN * width_in))
+    shown = [shortened(name, _LONGEST_SLANTED) for name in names[::step]]
+    axes.set_xticks(range(0, len(names), step), shown, **slanted)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """A row for each name, the first at the top."""
+    axes.set_yticks(range(len(names)), [shortened(name, _LONGEST_NAME) for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)

@@ -43,7 +43,7 @@ tbody tr:last-child > * { border-bottom: 2px solid var(--ink); }
 td.left:last-child, .long { white-space: normal; min-width: 18rem; overflow-wrap: anywhere; }
 .note { color: var(--soft); font-size: 0.9rem; }
 figure { margin: 1.4rem 0; break-inside: avoid; }
-figure svg { max-width: 100%; height: auto; display: block; }
+figure svg { width: 100%; height: auto; display: block; }
 figcaption { color: var(--soft); font-size: 0.9rem; max-width: 46rem; margin-top: 0.3rem; }
 pre { background: var(--lead); border: 1px solid var(--line); border-radius: 6px;
   padding: 0.8rem 1rem; overflow-x: auto; font-size: 0.85rem; line-height: 1.45; }
@@ -52,7 +52,7 @@ pre { background: var(--lead); border: 1px solid var(--line); border-radius: 6px
   h2 { break-after: avoid; }
   table, pre { font-size: 8pt; }
   th, td { padding: 0.15rem 0.35rem; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; break-inside: avoid; }
   pre { white-space: pre-wrap; }
 }
 """.strip()

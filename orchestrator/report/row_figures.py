@@ -14,16 +14,17 @@ from orchestrator.report.drawing import (
     add_legend,
     drawn,
     look,
+    name_rows,
     new_canvas,
     styled,
-    whole_numbers,
+    whole_number_ticks,
 )
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, spread
 from orchestrator.report.formatting import (
-    count_text,
     display_name,
     hours,
     interval_text,
+    millions,
     number,
     with_spread,
 )
@@ -50,8 +51,7 @@ def rows_with_intervals(rows: Sequence[RowFinding], metric: str) -> str:
             axes.plot([row.summary.mean], [k], "D", color=colour, markersize=7)
         if rows and rows[0].summary is not None:
             axes.axvline(rows[0].summary.mean, color=SOFT, linewidth=1, linestyle=":")
-        axes.set_yticks(range(len(rows)), [row.name for row in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
+        name_rows(axes, [row.name for row in rows])
         axes.set_xlabel(metric)
         return drawn(canvas)
 
@@ -83,7 +83,7 @@ def learning_figures(rows: Sequence[RowFinding], metric: str) -> Iterator[Block]
                 axes.fill_between(epochs, middle - half, middle + half, alpha=0.12, linewidth=0,
                                   color=look(k)["color"])  # fmt: skip
         axes.set(xlabel="epoch", ylabel=metric)
-        whole_numbers(axes)
+        whole_number_ticks(axes)
         add_legend(canvas, axes, names)
         svg = drawn(canvas)
     yield Figure(
@@ -146,7 +146,7 @@ def _cost(findings: Findings, row: RowFinding) -> list[str]:
         hours(devices * sum(seconds) if seconds else None),
         number(_mean(row.values("time/epoch_s"))),
         number(query_ms, 2),
-        count_text(next((one.parameters for one in row.runs if one.parameters), None)),
+        millions(next((one.parameters for one in row.runs if one.parameters), None)),
     ]
 
 

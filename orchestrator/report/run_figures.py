@@ -39,8 +39,10 @@ def collapse_figures(data: SweepData) -> Iterator[Block]:
     metric, names = data.spec.objective.metric, _names(data)
     with styled():
         canvas = new_canvas(3.6, names)
+        first = None
         for k, (name, what) in enumerate(_COLLAPSE):
-            axes = canvas.add_subplot(1, 2, k + 1)
+            axes = canvas.add_subplot(1, 2, k + 1, sharey=first)
+            first = first or axes
             _scatter(axes, runs, names, _collapse(name), lambda one: one.at_best(metric))
             axes.set(xlabel=f"collapse of {what} (difference)", ylabel=metric if k == 0 else "")
         if names:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from orchestrator.report.document import Block, Figure, Heading, Paragraph, Table
 from orchestrator.report.findings import Findings, SearchFinding
-from orchestrator.report.formatting import number, signed
+from orchestrator.report.formatting import last_part, number, short_number, signed
 from orchestrator.report.run_figures import collapse_figures, cost_figures
 from orchestrator.report.search_figures import importance_bars, search_figures
 
@@ -71,14 +71,14 @@ def _best(findings: Findings, search: SearchFinding) -> Table:
             number(one.value),
             str(one.best_epoch),
             str(one.epochs),
-            *(_short(one.parameters.get(path)) for path in paths),
+            *(short_number(one.parameters.get(path)) for path in paths),
         ]
         for one in search.best[:_SHOWN_TRIALS]
     ]
     heads = ("trial", findings.data.spec.objective.metric, "at epoch", "of")
     more = len(search.best) - _SHOWN_TRIALS
     notes = [f"And {more} more complete trials."] if more > 0 else []
-    return Table("Complete trials, best first", (*heads, *map(_leaf, paths)), rows, notes=notes)
+    return Table("Complete trials, best first", (*heads, *map(last_part, paths)), rows, notes=notes)
 
 
 def _importance(search: SearchFinding) -> Table:
@@ -96,11 +96,3 @@ def _importance(search: SearchFinding) -> Table:
             "the same values are dealt out at random."
         ],
     )
-
-
-def _leaf(path: str) -> str:
-    return path.rpartition(".")[2]
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

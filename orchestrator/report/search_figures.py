@@ -4,20 +4,47 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from orchestrator.report.budgets import BudgetTrials, largest_budget
 from orchestrator.report.document import Block, Figure
-from orchestrator.report.drawing import COLOURS, PALE, drawn, new_canvas, styled, whole_numbers
+from orchestrator.report.drawing import (
+    COLOURS,
+    PALE,
+    SOFT,
+    WIDTH_IN,
+    drawn,
+    name_rows,
+    name_ticks,
+    new_canvas,
+    number_ticks,
+    styled,
+    whole_number_ticks,
+)
+from orchestrator.report.formatting import last_part, short_number, shortened
 from orchestrator.report.importance import LEAST_TRIALS, Importance
 from orchestrator.report.reading import Run, SweepData
-from orchestrator.report.slices import Part, lines, slices
+from orchestrator.report.slices import Part, Slice, ends, is_log, lines, slices
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.sweep_spec import SweepSpec
+
+# Slices side by side, and the height of each.
+_COLUMNS = 3
+_SLICE_IN = 2.4
+# Of the width, what the scale of the objective and the gaps between axes take.
+_MARGINS_IN = 1.5
+# Room on either side of the range that is searched, as a share of it.
+_MARGIN = 0.05
+# Half the width of the line of a part that holds a single value: on an axis of categories, and as
+# a share of a range of numbers.
+_HALF_CATEGORY = 0.25
+_HALF_VALUE = 0.02
+_LONGEST_CATEGORY = 12
 
 
 def search_figures(data: SweepData) -> Iterator[Block]:
     """Best so far, value against each parameter, all parameters at once."""
-    runs = [one for one in data.runs if one.trial.value is not None and one.trial.confirms is None]
+    runs = [run for run in data.runs if run.trial.value is not None and run.trial.confirms is None]
     if not runs:
         return
     metric, sign = data.spec.objective.metric, 1 if data.study.direction == "maximize" else -1
@@ -26,99 +53,135 @@ def search_figures(data: SweepData) -> Iterator[Block]:
             f"{metric} of every trial in order; filled: complete. The line is the best so far.",
             _best_so_far(runs, metric, sign),
         )
-        found = largest_budget(data.spec, data.study, LEAST_TRIALS)
-        if found.trials and data.spec.space:
+        compared = largest_budget(data.spec, data.study, LEAST_TRIALS)
+        if compared.trials and data.spec.space:
             yield Figure(
-                f"Each parameter against the value of {found.statement}. Bands are 95 % intervals "
-                "of the mean of a part; they take trials for independent draws, so they show "
-                "where to look and prove nothing.",
-                _slices(data.spec, found, metric),
+                f"Each parameter against the value of {compared.statement}. Lines are means of "
+                "trials with like values, bands their 95 % intervals; these take trials for "
+                "independent draws, so they show where to look and prove nothing.",
+                _slices(data.spec, compared, metric),
             )
-        if found.trials and len(data.spec.space) > 1:
+        if compared.trials and len(data.spec.space) > 1:
             yield Figure(
-                f"All parameters of {found.statement}, from the low end of what is searched to "
+                f"All parameters of {compared.statement}, from the low end of what is searched to "
                 "the high one; dark: the best quarter.",
-                _parallel(data.spec, found, data.study.direction),
+                _parallel(data.spec, compared, data.study.direction),
             )
 
 
 def _best_so_far(runs: Sequence[Run], metric: str, sign: int) -> str:
-    canvas = new_canvas(3.4)
-    axes = canvas.add_subplot()
-    numbers = [one.trial.number for one in runs]
-    values = [one.trial.value or 0.0 for one in runs]
-    for is_complete, fill in ((True, COLOURS[0]), (False, "none")):
-        own = [k for k, one in enumerate(runs) if one.is_complete is is_complete]
-        axes.plot([numbers[k] for k in own], [values[k] for k in own], "o", color=COLOURS[0],
-                  markerfacecolor=fill)  # fmt: skip
-    best = sign * np.maximum.accumulate(sign * np.array(values))
-    axes.step(numbers, best, where="post", color=COLOURS[1])
-    axes.set(xlabel="trial", ylabel=metric)
-    whole_numbers(axes)
-    return drawn(canvas)
-
-
-def _slices(spec: SweepSpec, found: BudgetTrials, metric: str) -> str:
-    made = slices(spec, found)
-    columns = min(4, len(made))
-    rows = -(-len(made) // columns)
-    canvas = new_canvas(0.4 + 2.1 * rows)
-    for k, one in enumerate(made):
-        axes = canvas.add_subplot(rows, columns, k + 1)
-        pairs = zip(found.trials, found.values, strict=True)
-        points = [(t.parameters[one.path], v) for t, v in pairs if one.path in t.parameters]
-        labels = _labels(spec.space[one.path])
-        if getattr(spec.space[one.path], "log", False):
-            axes.set_xscale("log")
-        axes.plot(_places([x for x, _ in points], labels), [y for _, y in points], "o",
-                  color=COLOURS[0], alpha=0.7, markersize=4)  # fmt: skip
-        for part in one.parts:
-            _draw_part(axes, part, labels)
-        if labels:
-            axes.set_xticks(range(len(labels)), labels)
-        axes.set_xlabel(one.path.rpartition(".")[2], fontsize=9)
-        axes.tick_params(labelsize=8)
-        if k % columns == 0:
-            axes.set_ylabel(metric, fontsize=9)
-    return drawn(canvas)
-
-
-def _labels(parameter: Parameter) -> list[str]:
-    """Names of categories; none for numbers."""
-    return [str(one) for one in parameter.choices] if parameter.type == "categorical" else []
-
-
-def _places(values: Sequence[Any], labels: Sequence[str]) -> list[float]:
-    return [labels.index(str(one)) if labels else one for one in values]
-
-
-# Half the width of the line of a part that holds a single value.
-_HALF = 0.25
-
-
-def _draw_part(axes: Any, part: Part, labels: Sequence[str]) -> None:  # noqa: ANN401
-    """Mean of a part of a slice with its interval."""
-    low, high = _places([part.low, part.high], labels)
-    if labels:
-        low, high = low - _HALF, high + _HALF
-    axes.plot([low, high], [part.mean] * 2, color=COLOURS[1])
-    if part.interval is not None:
-        bounds = (part.interval.low, part.interval.high)
-        axes.fill_between([low, high], *bounds, color=COLOURS[1], alpha=0.2, linewidth=0)
-
-
-def _parallel(spec: SweepSpec, found: BudgetTrials, direction: str) -> str:
-    paths = list(spec.space)
     canvas = new_canvas(3.6)
     axes = canvas.add_subplot()
-    for one in sorted(lines(spec, found, direction), key=lambda line: line.is_best):
-        heights = [np.nan if height is None else height for height in one.heights]
-        axes.plot(range(len(paths)), heights, color=COLOURS[0] if one.is_best else PALE,
-                  alpha=0.9 if one.is_best else 0.6,
-                  linewidth=1.6 if one.is_best else 1)  # fmt: skip
-    leaves = [path.rpartition(".")[2] for path in paths]
-    axes.set_xticks(range(len(paths)), leaves, rotation=20, ha="right")
-    axes.set_yticks([0, 1], ["low", "high"])
+    for is_complete, fill in ((True, COLOURS[0]), (False, "none")):
+        drawn_runs = [run for run in runs if run.is_complete is is_complete]
+        axes.plot([run.trial.number for run in drawn_runs],
+                  [run.trial.value or 0.0 for run in drawn_runs], "o", color=COLOURS[0],
+                  markerfacecolor=fill)  # fmt: skip
+    values = np.array([run.trial.value or 0.0 for run in runs])
+    best = sign * np.maximum.accumulate(sign * values)
+    axes.step([run.trial.number for run in runs], best, where="post", color=COLOURS[1])
+    axes.set(xlabel="trial", ylabel=metric)
+    whole_number_ticks(axes)
+    return drawn(canvas)
+
+
+def _slices(spec: SweepSpec, compared: BudgetTrials, metric: str) -> str:
+    """A grid of axes, one for each parameter, with one scale for the objective."""
+    parameters = slices(spec, compared)
+    num_rows = -(-len(parameters) // _COLUMNS)
+    canvas = new_canvas(0.4 + _SLICE_IN * num_rows)
+    first = None
+    for k, parameter_slice in enumerate(parameters):
+        axes = canvas.add_subplot(num_rows, _COLUMNS, k + 1, sharey=first)
+        first = first or axes
+        _draw_slice(axes, spec.space[parameter_slice.path], parameter_slice, compared)
+        axes.tick_params(labelleft=k % _COLUMNS == 0)
+    canvas.supylabel(metric, fontsize="medium")
+    return drawn(canvas)
+
+
+def _draw_slice(
+    axes: Axes, parameter: Parameter, parameter_slice: Slice, compared: BudgetTrials
+) -> None:
+    path, names = parameter_slice.path, _category_names(parameter)
+    pairs = zip(compared.trials, compared.values, strict=True)
+    points = [(trial.parameters[path], value) for trial, value in pairs if path in trial.parameters]
+    if names:
+        name_ticks(axes, names, (WIDTH_IN - _MARGINS_IN) / _COLUMNS)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+    else:
+        _number_range(axes, parameter)
+    axes.plot(_positions([x for x, _ in points], names), [y for _, y in points], "o",
+              color=COLOURS[0], alpha=0.7, markersize=4)  # fmt: skip
+    for part in parameter_slice.parts:
+        _draw_part(axes, parameter, part, names)
+    axes.set_xlabel(last_part(path))
+
+
+def _category_names(parameter: Parameter) -> list[str]:
+    """Names of categories; none for numbers."""
+    if parameter.type != "categorical":
+        return []
+    return [str(choice) for choice in parameter.choices]
+
+
+def _positions(values: Sequence[Any], names: Sequence[str]) -> list[float]:
+    """Where values stand on an axis: a category by its turn."""
+    return [names.index(str(value)) if names else value for value in values]
+
+
+def _number_range(axes: Axes, parameter: Parameter) -> None:
+    """The range that is searched, whatever was drawn of it."""
+    low, high = map(float, ends(parameter))
+    number_ticks(axes, low, high, is_log=is_log(parameter))
+    if low < high:
+        axes.set_xlim(_widened(parameter, low, high, _MARGIN))
+
+
+def _widened(parameter: Parameter, low: float, high: float, share: float) -> tuple[float, float]:
+    """A range with room on either side, as a share of all that is searched."""
+    first, last = map(float, ends(parameter))
+    if is_log(parameter):
+        factor = (last / first) ** share
+        return low / factor, high * factor
+    room = (last - first) * share
+    return low - room, high + room
+
+
+def _draw_part(axes: Axes, parameter: Parameter, part: Part, names: Sequence[str]) -> None:
+    """Mean of a part of a slice with its interval."""
+    span = _span(parameter, part, names)
+    axes.plot(span, [part.mean] * 2, color=COLOURS[1])
+    if part.interval is not None:
+        bounds = (part.interval.low, part.interval.high)
+        axes.fill_between(span, *bounds, color=COLOURS[1], alpha=0.2, linewidth=0)
+
+
+def _span(parameter: Parameter, part: Part, names: Sequence[str]) -> tuple[float, float]:
+    """Where the line of a part begins and ends; a single value gets some width, to be seen."""
+    low, high = _positions([part.low, part.high], names)
+    if names:
+        return low - _HALF_CATEGORY, high + _HALF_CATEGORY
+    return (low, high) if low < high else _widened(parameter, low, high, _HALF_VALUE)
+
+
+def _parallel(spec: SweepSpec, compared: BudgetTrials, direction: str) -> str:
+    """A line for each trial over all parameters, whose ends are written where they stand."""
+    canvas = new_canvas(4.2)
+    axes = canvas.add_subplot()
+    for line in sorted(lines(spec, compared, direction), key=lambda line: line.is_best):
+        heights = [np.nan if height is None else height for height in line.heights]
+        axes.plot(range(len(heights)), heights, color=COLOURS[0] if line.is_best else PALE,
+                  alpha=0.9 if line.is_best else 0.6,
+                  linewidth=1.6 if line.is_best else 1)  # fmt: skip
+    for k, parameter in enumerate(spec.space.values()):
+        low, high = ends(parameter)
+        for height, end, side in ((-0.03, low, "top"), (1.03, high, "bottom")):
+            text = shortened(short_number(end), _LONGEST_CATEGORY)
+            axes.text(k, height, text, ha="center", va=side, color=SOFT)
+    name_ticks(axes, [last_part(path) for path in spec.space], WIDTH_IN - 0.5)
+    axes.set(ylim=(-0.12, 1.12), yticks=[])
+    axes.spines[["left", "bottom"]].set_visible(False)
     return drawn(canvas)
 
 
@@ -130,8 +193,7 @@ def importance_bars(importance: Importance) -> str:
         axes = canvas.add_subplot()
         colours = [COLOURS[0] if name in importance.named else PALE for name in names]
         axes.barh(range(len(names)), shares, color=colours)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
+        name_rows(axes, names)
         if importance.threshold is not None:
             axes.axvline(importance.threshold, color=COLOURS[1], linestyle="--")
         axes.set_xlabel("share")

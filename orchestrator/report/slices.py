@@ -12,12 +12,13 @@ from orchestrator.report.budgets import BudgetTrials
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.crossed import Interval, around
+from orchestrator.statistics.table import LEVEL
 
 # A parameter with more values than parts is cut into quarters of the trials.
-_PARTS = 4
-# The standard deviation of fewer says next to nothing: Student's factor is 12.7 for two.
-_LEAST_IN_A_PART = 4
-_LEVEL = 0.05
+_NUM_PARTS = 4
+# The standard deviation of fewer trials says next to nothing: Student's factor is 12.7 for two.
+_FEWEST_IN_A_PART = 4
+# The best quarter of the trials is marked among the lines.
 _BEST_SHARE = 4
 
 
@@ -29,8 +30,8 @@ class Part:
         low: Smallest value among them.
         high: Largest one; the same for a part of one value.
         trials: Their number.
-        mean: Mean of their values.
-        interval: 95 % interval of that mean; None: too few.
+        mean: Mean of their objective.
+        interval: 95 % interval of that mean; None: too few trials.
     """
 
     low: Any
@@ -53,18 +54,8 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Axis:
-    """An axis of the parallel coordinates, with what stands at 0 and at 1."""
-
-    path: str
-    low: Any
-    high: Any
-    is_log: bool
-
-
-@dataclass(frozen=True)
 class Line:
-    """A trial across all axes; None: it has no value there."""
+    """A trial across all parameters: its height over each, from 0 to 1; None: it lacks a value."""
 
     number: int
     value: float
@@ -72,87 +63,89 @@ class Line:
     is_best: bool
 
 
-def slices(spec: SweepSpec, found: BudgetTrials) -> tuple[Slice, ...]:
+def slices(spec: SweepSpec, compared: BudgetTrials) -> tuple[Slice, ...]:
     """Each parameter that has a value in some trial, in the order of the spec."""
-    made = (Slice(path, _parts(path, one, found)) for path, one in spec.space.items())
-    return tuple(one for one in made if one.parts)
+    every = (
+        Slice(path, _parts(path, parameter, compared)) for path, parameter in spec.space.items()
+    )
+    return tuple(parameter_slice for parameter_slice in every if parameter_slice.parts)
 
 
-def _parts(path: str, parameter: Parameter, found: BudgetTrials) -> tuple[Part, ...]:
+def _parts(path: str, parameter: Parameter, compared: BudgetTrials) -> tuple[Part, ...]:
     pairs = [
-        (one.parameters[path], value)
-        for one, value in zip(found.trials, found.values, strict=True)
-        if path in one.parameters
+        (trial.parameters[path], objective)
+        for trial, objective in zip(compared.trials, compared.values, strict=True)
+        if path in trial.parameters
     ]
-    pairs.sort(key=lambda one: _place(parameter, one[0]))
-    places = [_place(parameter, value) for value, _ in pairs]
-    groups = _groups(places, parameter.type == "categorical")
-    return tuple(_part(pairs[first:last]) for first, last in groups)
+    pairs.sort(key=lambda pair: _position(parameter, pair[0]))
+    positions = [_position(parameter, value) for value, _ in pairs]
+    bounds = _bounds(positions, parameter.type == "categorical")
+    return tuple(_part(pairs[first:last]) for first, last in bounds)
 
 
-def _groups(places: Sequence[float], is_category: bool) -> list[tuple[int, int]]:
+def _bounds(positions: Sequence[float], is_category: bool) -> list[tuple[int, int]]:
     """Where parts begin and end; equal values stay together; no part without a trial."""
-    if not places:
+    if not positions:
         return []
-    starts = [k for k in range(len(places)) if k == 0 or places[k] != places[k - 1]]
-    if not is_category and len(starts) > _PARTS:
-        wanted = [len(places) * k / _PARTS for k in range(_PARTS)]
-        starts = sorted({min(starts, key=lambda one: abs(one - wish)) for wish in wanted})
-    return list(zip(starts, [*starts[1:], len(places)], strict=True))
+    starts = [k for k in range(len(positions)) if k == 0 or positions[k] != positions[k - 1]]
+    if not is_category and len(starts) > _NUM_PARTS:
+        wanted = [len(positions) * k / _NUM_PARTS for k in range(_NUM_PARTS)]
+        starts = sorted({min(starts, key=lambda start: abs(start - wish)) for wish in wanted})
+    return list(zip(starts, [*starts[1:], len(positions)], strict=True))
 
 
 def _part(pairs: Sequence[tuple[Any, float]]) -> Part:
-    values = np.array([value for _, value in pairs])
+    values = np.array([objective for _, objective in pairs])
     return Part(pairs[0][0], pairs[-1][0], len(values), float(values.mean()), _interval(values))
 
 
 def _interval(values: np.ndarray) -> Interval | None:
-    if len(values) < _LEAST_IN_A_PART:
+    """Student's interval of a mean."""
+    if len(values) < _FEWEST_IN_A_PART:
         return None
     error = float(values.std(ddof=1)) / len(values) ** 0.5
-    return around(float(values.mean()), float(student.isf(_LEVEL / 2, len(values) - 1)) * error)
+    return around(float(values.mean()), float(student.isf(LEVEL / 2, len(values) - 1)) * error)
 
 
-def axes(spec: SweepSpec) -> tuple[Axis, ...]:
-    """Axes of the parallel coordinates: the range that is searched, not what was drawn of it."""
-    made = []
-    for path, one in spec.space.items():
-        ends = one.choices if one.type == "categorical" else one.ends
-        made.append(Axis(path, ends[0], ends[-1], _is_log(one)))
-    return tuple(made)
-
-
-def lines(spec: SweepSpec, found: BudgetTrials, direction: str) -> tuple[Line, ...]:
-    """Trials across the axes, the best quarter marked, in the order of their numbers."""
+def lines(spec: SweepSpec, compared: BudgetTrials, direction: str) -> tuple[Line, ...]:
+    """Trials across all parameters, the best quarter marked, in the order of their numbers."""
     sign = 1 if direction == "maximize" else -1
-    order = sorted(range(len(found.values)), key=lambda k: -sign * found.values[k])
+    order = sorted(range(len(compared.values)), key=lambda k: -sign * compared.values[k])
     best = set(order[: max(1, len(order) // _BEST_SHARE)])
     return tuple(
         Line(
-            one.number,
+            trial.number,
             value,
-            tuple(_height(spec.space[path], one.parameters, path) for path in spec.space),
+            tuple(_height(spec.space[path], trial.parameters, path) for path in spec.space),
             k in best,
         )
-        for k, (one, value) in enumerate(zip(found.trials, found.values, strict=True))
+        for k, (trial, value) in enumerate(zip(compared.trials, compared.values, strict=True))
     )
 
 
 def _height(parameter: Parameter, parameters: dict[str, Any], path: str) -> float | None:
+    """Where a trial's value lies in the range that is searched, from 0 to 1."""
     if path not in parameters:
         return None
-    ends = parameter.choices if parameter.type == "categorical" else parameter.ends
-    low, high = _place(parameter, ends[0]), _place(parameter, ends[-1])
-    place = _place(parameter, parameters[path])
-    return 0.5 if high == low else (place - low) / (high - low)
+    first, last = ends(parameter)
+    low, high = _position(parameter, first), _position(parameter, last)
+    position = _position(parameter, parameters[path])
+    return 0.5 if high == low else (position - low) / (high - low)
 
 
-def _place(parameter: Parameter, value: Any) -> float:  # noqa: ANN401
+def ends(parameter: Parameter) -> tuple[Any, Any]:
+    """The low and the high end of what is searched; the first and the last category."""
+    values = parameter.choices if parameter.type == "categorical" else parameter.ends
+    return values[0], values[-1]
+
+
+def is_log(parameter: Parameter) -> bool:
+    """Whether equal ratios of its values are equally far apart."""
+    return parameter.type != "categorical" and parameter.log
+
+
+def _position(parameter: Parameter, value: Any) -> float:  # noqa: ANN401
     """Where a value lies on the scale on which it is searched; a category by its turn."""
     if parameter.type == "categorical":
-        return float([str(one) for one in parameter.choices].index(str(value)))
-    return log(value) if _is_log(parameter) else float(value)
-
-
-def _is_log(parameter: Parameter) -> bool:
-    return parameter.type != "categorical" and parameter.log
+        return float([str(choice) for choice in parameter.choices].index(str(value)))
+    return log(value) if is_log(parameter) else float(value)

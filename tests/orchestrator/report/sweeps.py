@@ -45,6 +45,26 @@ search:
     losses.margin: {type: float, low: 0.1, high: 0.4}
     losses.cross_branch: {type: categorical, choices: [fixed, adaptive]}
 """
+EIGHT = """\
+name: small
+question: Which of eight parameters?
+data: {synthetic: {train_videos: 4, val_videos: 24, test_videos: 4}}
+settings: {training.epochs: 1, optimizer.schedule_epochs: 1, losses.hard_negative_epoch: null,
+  model.merge_ratio: 0.75, losses.num_levels: 5}
+search:
+  sampler: random
+  seed: 7
+  trials: 24
+  parameters:
+    losses.tcpl_distance_weight: {type: float, low: 4, high: 60, log: true}
+    losses.cbva_weight: {type: float, low: 0.025, high: 0.4, log: true}
+    optimizer.learning_rate: {type: float, low: 1e-5, high: 1e-2, log: true}
+    losses.tau: {type: float, low: 0.5, high: 0.95, step: 0.05}
+    losses.margin: {type: float, low: 0.1, high: 0.4}
+    model.num_clips: {type: int, low: 16, high: 48, step: 8}
+    losses.cross_branch: {type: categorical, choices: [fixed, adaptive]}
+    model.dropout: {type: categorical, choices: [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5]}
+"""
 
 
 class TrialDiedError(RuntimeError):
