@@ -9,6 +9,7 @@ pytest cannot be compiled.
 import argparse
 import functools
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,11 +35,11 @@ SETTINGS = tiny_settings(
 BATCHES = ([2, 1, 3], [1, 2, 2], [3, 3], [2, 2, 2, 2])
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Compare and print the relative errors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="capture, but do not compile")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.quick:
         torch.compile = functools.partial(torch.compile, backend="aot_eager")
@@ -46,6 +47,7 @@ def main() -> None:
     else:
         errors = {**batch_errors(BATCHES), "rows": trial_error()}
     print(json.dumps(errors))  # noqa: T201  (a program's result)
+    return 0
 
 
 def batch_errors(batches: Sequence[list[int]]) -> dict[str, float]:
@@ -96,4 +98,4 @@ def trial_error() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -105,7 +105,7 @@ def test_shellcheck_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.integration
+@pytest.mark.soak
 def test_a_job_runs_a_sweep_and_saves_it_before_its_time_is_up(folder: Path) -> None:
     job = Job(folder, "launch", "space.yaml", "--storage", "/shared", PRVR_GRACE_S="600")
     try:

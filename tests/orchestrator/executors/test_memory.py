@@ -9,12 +9,23 @@ import pytest
 
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
-from orchestrator.executors.retries import OUT_OF_MEMORY, is_out_of_memory, with_smaller_batches
+from orchestrator.executors.interruption import Interruption
+from orchestrator.executors.retries import (
+    OUT_OF_MEMORY,
+    GroupSizes,
+    LostTrials,
+    is_out_of_memory,
+    with_smaller_batches,
+)
+from orchestrator.executors.start_limit import StartLimit
+from orchestrator.executors.tune_bridge import _Bridge
 from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.executors.wire import request_from_json
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.status import read_status
 from prvr_model.settings import SpeedSettings
+from tests.orchestrator.executors.executor_contract import RecordingSource
 from tests.orchestrator.executors.executor_contract import request as trial_request
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
@@ -48,7 +59,11 @@ def test_out_of_memory_is_one_cause_with_its_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "executor", [InlineExecutor, partial(TuneExecutor, 1, 0.0, 1)], ids=["inline", "tune"]
+    "executor",
+    [
+        InlineExecutor,
+        pytest.param(partial(TuneExecutor, 1, 0.0, 1), marks=pytest.mark.soak, id="tune"),
+    ],
 )
 def test_micro_batches_shrink_until_there_is_memory(
     tmp_path: Path, executor: Callable[[str], Executor]
@@ -69,6 +84,27 @@ def test_micro_batches_shrink_until_there_is_memory(
     line = "trial 0 ran out of memory after epoch 1; it continues with smaller micro-batches"
     assert progress.lines == [line] * 2  # 11, 6 and 3 videos
     assert read_status(tmp_path, "small").trials[0].moves == 0
+
+
+def test_tune_is_given_the_same_trial_with_smaller_micro_batches() -> None:
+    source = RecordingSource([0])
+    bridge = _Bridge(
+        source,
+        1,
+        Interruption(),
+        LostTrials(),
+        GroupSizes(1, 1, lambda: 0),
+        StartLimit(60.0, dict, lambda _: None),
+    )
+    speed = SpeedSettings(micro_batch_videos=2, on_out_of_memory="micro_batches")
+    bridge.suggest("first")
+    bridge._live["first"] = replace(trial_request(0), speed=speed)
+    bridge.fail("first", FailureCause(OUT_OF_MEMORY, "", ""))
+    again = bridge.suggest("second")
+    assert isinstance(again, dict)
+    assert request_from_json(again["request"]).speed.micro_batch_videos == 1
+    assert source.moves == [(0, OUT_OF_MEMORY)]
+    assert not source.causes
 
 
 def test_one_video_that_is_too_large_is_a_failure() -> None:

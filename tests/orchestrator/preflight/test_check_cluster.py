@@ -1,8 +1,6 @@
-"""Clusters: without room, with other versions, with clocks that are off; and a real one."""
+"""Clusters: without room, with other versions, with clocks that are off."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +13,6 @@ from orchestrator.preflight.check_cluster import (
     judge_clock,
     judge_node,
 )
-from tests.orchestrator.cluster_process import SmallCluster, small_cluster
-from tests.orchestrator.command_line import TINY_SPACE
 
 HERE = {"python": "3.11.9", "ray": "2.60.0", "torch": "2.13.0"}
 
@@ -78,34 +74,3 @@ def test_a_cluster_that_is_not_there() -> None:
     (found,) = check_cluster("127.0.0.1:1")
     assert found.level == "problem"
     assert "nothing answers at 127.0.0.1:1" in found.message
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[SmallCluster]:
-    with small_cluster() as running:
-        yield running
-
-
-@pytest.mark.integration
-def test_each_node_of_a_real_cluster_is_looked_at(cluster: SmallCluster, tmp_path: Path) -> None:
-    space = tmp_path / "tiny.yaml"
-    space.write_text(TINY_SPACE)
-    done = cluster.run("doctor", space, "--json", "--home", tmp_path / "home")
-    findings = json.loads(done.out)["findings"]
-    nodes = [one for one in findings if one["message"].startswith("node ")]
-    for check in ("node", "clock", "gpu"):
-        levels = [one["level"] for one in nodes if one["check"] == check]
-        assert levels == ["ok", "ok"], nodes
-    assert [one["level"] for one in findings if one["check"] == "sweep"] == ["ok"]
-    assert done.code == 0, done.out
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
-
-
-@pytest.mark.integration
-def test_a_wrong_token_is_a_problem(cluster: SmallCluster, tmp_path: Path) -> None:
-    space = tmp_path / "tiny.yaml"
-    space.write_text(TINY_SPACE)
-    done = cluster.run("doctor", space, "--json", "--home", tmp_path, RAY_AUTH_TOKEN="0" * 64)
-    assert done.code == 1
-    (found,) = (one for one in json.loads(done.out)["findings"] if one["check"] == "cluster")
-    assert "RAY_AUTH_TOKEN" in found["message"]

@@ -206,35 +206,48 @@ def told_study(home: Path) -> list[Any]:
     return [rows, named]
 
 
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What a sweep that nothing kills leaves in its study."""
+    home = tmp_path_factory.mktemp("lived")
+    run(home, *SHORT)
+    return told_study(home)
+
+
 @pytest.mark.parametrize("method", ["describe", "set_taken_from", "record_epoch", "tell_complete"])
 @pytest.mark.parametrize("after", [False, True])
+# Of five trials, three are trained: these are writes of the trained and of the others.
+@pytest.mark.parametrize(
+    "at", [2, pytest.param(4, marks=pytest.mark.soak), pytest.param(5, marks=pytest.mark.soak), 11]
+)
 def test_death_around_any_write_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, after: bool
+    lived: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    after: bool,
+    at: int,
 ) -> None:
     from orchestrator.study.study import SweepStudy
 
-    run(tmp_path / "lived", *SHORT)
-    expected = told_study(tmp_path / "lived")
     original = getattr(SweepStudy, method)
-    # Of five trials, three are trained: these are writes of the trained and of the others.
-    for at in (2, 4, 5, 11):
-        calls = 0
+    calls = 0
 
-        def dying(*given: Any, at: int = at, **named: Any) -> Any:  # noqa: ANN401
-            nonlocal calls
-            calls += 1
-            if calls < at:
-                return original(*given, **named)
-            if calls == at and after:
-                original(*given, **named)
-            raise KilledError
+    def dying(*given: Any, **named: Any) -> Any:  # noqa: ANN401
+        nonlocal calls
+        calls += 1
+        if calls < at:
+            return original(*given, **named)
+        if calls == at and after:
+            original(*given, **named)
+        raise KilledError
 
-        home, sink = tmp_path / f"{at}", ListSink()
-        with monkeypatch.context() as patch, suppress(KilledError):
-            patch.setattr(SweepStudy, method, dying)
-            run(home, *SHORT, sink=sink)
-        run(home, *SHORT, sink=ListSink(), told=Told.of(sink.events))
-        assert told_study(home) == expected, f"{method} {at}"
+    sink = ListSink()
+    with monkeypatch.context() as patch, suppress(KilledError):
+        patch.setattr(SweepStudy, method, dying)
+        run(tmp_path, *SHORT, sink=sink)
+    run(tmp_path, *SHORT, sink=ListSink(), told=Told.of(sink.events))
+    assert told_study(tmp_path) == lived
 
 
 def test_results_that_vanish_while_they_are_taken_over_are_trained(

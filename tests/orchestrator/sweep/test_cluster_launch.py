@@ -63,6 +63,7 @@ def test_a_sweep_runs_and_leaves_the_cluster_as_it_was(
     assert free(cluster) == "2.0 2 0"
 
 
+@pytest.mark.soak
 def test_workers_of_a_trial_need_no_driver_resource(
     cluster: SmallCluster, space: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,4 @@
-"""`plan --address` on a real cluster of two small nodes."""
+"""`plan --address` and `doctor --address` on a real cluster of two small nodes."""
 
 import json
 from collections.abc import Iterator
@@ -76,3 +76,24 @@ def test_a_wrong_token_is_said(cluster: SmallCluster, space: Path) -> None:
     done = cluster.run("plan", space, RAY_AUTH_TOKEN="0" * 64)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"error: the cluster at {cluster.address} refuses the token")
+
+
+def test_each_node_of_a_real_cluster_is_looked_at(
+    cluster: SmallCluster, space: Path, tmp_path: Path
+) -> None:
+    done = cluster.run("doctor", space, "--json", "--home", tmp_path / "home")
+    findings = json.loads(done.out)["findings"]
+    nodes = [one for one in findings if one["message"].startswith("node ")]
+    for check in ("node", "clock", "gpu"):
+        levels = [one["level"] for one in nodes if one["check"] == check]
+        assert levels == ["ok", "ok"], nodes
+    assert [one["level"] for one in findings if one["check"] == "sweep"] == ["ok"]
+    assert done.code == 0, done.out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_wrong_token_is_a_problem(cluster: SmallCluster, space: Path, tmp_path: Path) -> None:
+    done = cluster.run("doctor", space, "--json", "--home", tmp_path, RAY_AUTH_TOKEN="0" * 64)
+    assert done.code == 1
+    (found,) = (one for one in json.loads(done.out)["findings"] if one["check"] == "cluster")
+    assert "RAY_AUTH_TOKEN" in found["message"]
