@@ -145,10 +145,10 @@ class GroupWorkers(Workers):
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """See `Workers.sum_gradients`."""
-        gradients = [one.grad for one in parameters if one.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         # One exchange instead of hundreds of small ones.
-        flat = torch.cat([one.flatten() for one in gradients])
-        parts = self.sum(flat).split([one.numel() for one in gradients])
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        parts = self.sum(flat).split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 

@@ -278,8 +278,8 @@ def parse_settings(nested: Mapping[str, Any]) -> Settings:
         return Settings.model_validate(nested)
     except ValidationError as error:
         problems = [
-            (_dotted(one["loc"]), one["msg"].removeprefix("Value error, "))
-            for one in error.errors()
+            (_dotted(detail["loc"]), detail["msg"].removeprefix("Value error, "))
+            for detail in error.errors()
         ]
         raise SettingsError(problems) from error
 

@@ -87,7 +87,7 @@ class StudyDatabaseError(PrvrError):
 
     def __init__(self, place: str, found: str) -> None:
         self.place, self.found = place, found
-        known = (one for word, one in _STUDY_ADVICE.items() if word in found)
+        known = (value for word, value in _STUDY_ADVICE.items() if word in found)
         advice = next(known, _NO_SERVER if "://" in place else _DAMAGED_STUDY)
         super().__init__(f"the studies' database {place} cannot be used: {found}; {advice}")
 

@@ -31,8 +31,11 @@ def network_file_system(path: Path) -> str | None:
 
 
 def _kind(path: Path) -> str:
-    mounts = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
-    return next((mounts[one] for one in (path, *path.parents) if one in mounts), "")
+    mounts = {
+        Path(partition.mountpoint): partition.fstype
+        for partition in psutil.disk_partitions(all=True)
+    }
+    return next((mounts[parent] for parent in (path, *path.parents) if parent in mounts), "")
 
 
 # Where a result comes from: its content key, the code, the packages and the machine.

@@ -116,7 +116,7 @@ def probe_worker(request: str, bundle: Mapping[str, float], limit_s: float) -> d
     Returns:
         `node` and `result` (a `ProbeResult` as JSON), or `error`.
     """
-    others = {name: one for name, one in bundle.items() if name not in ("CPU", "GPU", "memory")}
+    others = {name: value for name, value in bundle.items() if name not in ("CPU", "GPU", "memory")}
     task = ray.remote(_probe).options(
         num_cpus=bundle.get("CPU", 0),
         num_gpus=bundle.get("GPU", 0),
@@ -158,8 +158,8 @@ def await_worker(bundle: Mapping[str, float], limit_s: float) -> dict[str, Any]:
     )
     asked = ask.remote()
     done, late = ray.wait([asked], timeout=limit_s)
-    for one in late:
-        ray.cancel(one, force=True)
+    for answer in late:
+        ray.cancel(answer, force=True)
     return {"came": bool(done), "nodes": [asdict(node) for node in cluster_nodes()]}
 
 
@@ -190,14 +190,14 @@ def check_places(places: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         if node.cpus
     }
     done, late = ray.wait(list(asked), num_returns=len(asked), timeout=limit_s)
-    problems = {asked[one]: f"no answer within {limit_s:.0f} s" for one in late}
-    for one in late:
-        ray.cancel(one, force=True)
-    looks = {asked[one]: _look_or_error(one) for one in done}
-    problems |= {name: one["problem"] for name, one in looks.items() if one["problem"]}
+    problems = {asked[answer]: f"no answer within {limit_s:.0f} s" for answer in late}
+    for answer in late:
+        ray.cancel(answer, force=True)
+    looks = {asked[answer]: _look_or_error(answer) for answer in done}
+    problems |= {name: value["problem"] for name, value in looks.items() if value["problem"]}
     return {
         "problems": [f"node {name}: {problems[name]}" for name in sorted(problems)],
-        "lacking": sorted(name for name, one in looks.items() if one["lacks_data"]),
+        "lacking": sorted(name for name, value in looks.items() if value["lacks_data"]),
     }
 
 
@@ -234,9 +234,9 @@ def _head_first(entry: Mapping[str, Any]) -> tuple[bool, str, int]:
 
 
 def _node(name: str, resources: Mapping[str, float], labels: Mapping[str, str]) -> Node:
-    offered = {key: one for key, one in resources.items() if not key.startswith(_NOT_OFFERED)}
+    offered = {key: value for key, value in resources.items() if not key.startswith(_NOT_OFFERED)}
     kinds = [key.removeprefix(_ACCELERATOR) for key in resources if key.startswith(_ACCELERATOR)]
-    known = {key: one for key, one in labels.items() if not key.startswith("ray.io/node")}
+    known = {key: value for key, value in labels.items() if not key.startswith("ray.io/node")}
     if kinds:
         known["accelerator"] = ", ".join(kinds)
     memory = resources.get("memory")

@@ -43,9 +43,9 @@ def coming_nodes(present: Sequence[Node], file: Path | None = None) -> list[Node
     shapes = Counter(_shape(node) for node in present[1:])
     left = min(int(config.get("max_workers", 0)), _MOST_NODES) - len(present[1:])
     found: list[Node] = []
-    for name, one in sorted(types.items(), key=lambda pair: -_priority(pair[1])):
+    for name, node_type in sorted(types.items(), key=lambda pair: -_priority(pair[1])):
         if name != config.get("head_node_type"):
-            found += _of_type(str(name), one, shapes)
+            found += _of_type(str(name), node_type, shapes)
     return found[: max(0, left)]
 
 
@@ -86,7 +86,7 @@ def _of_type(name: str, node_type: Any, present: Counter[Any]) -> Iterator[Node]
 
 def _node(name: str, resources: Mapping[str, Any]) -> Node:
     memory = resources.get("memory")
-    others = {key: float(one) for key, one in resources.items() if key not in _OWN}
+    others = {key: float(value) for key, value in resources.items() if key not in _OWN}
     return Node(
         float(resources["CPU"]),
         float(resources.get("GPU", 0)),
@@ -169,7 +169,7 @@ def _refuse_own_disk(places: SharedLocations) -> None:
             "to a folder on a file system that all nodes mount"
         )
     if problems:
-        found = "\n".join(f"  {one}" for one in problems)
+        found = "\n".join(f"  {problem}" for problem in problems)
         raise LocationError(
             "workers of the cluster are still to come, and would not find everything; nothing was "
             f"started:\n{found}\n  where they share it all the same, let one start first "

@@ -97,7 +97,7 @@ class Cluster:
                 "trial was begun; `ray status` on the head says what it waits for, `ray monitor "
                 "FILE` why; launch again when there is one"
             )
-        self.nodes = [Node(**one) for one in answer["nodes"]]
+        self.nodes = [Node(**node) for node in answer["nodes"]]
 
     def check_places(self, places: SharedLocations) -> list[str]:
         """Look from a worker of each node whether it finds data and storage.
@@ -114,7 +114,7 @@ class Cluster:
         if answer is None:
             raise ClusterError(f"the cluster gave no answer within {_PLACES_S:.0f} s")
         if answer["problems"]:
-            found = "\n".join(f"  {one}" for one in answer["problems"])
+            found = "\n".join(f"  {problem}" for problem in answer["problems"])
             raise LocationError(f"not every node can run trials; nothing was started:\n{found}")
         lacking: list[str] = answer["lacking"]
         return lacking
@@ -149,7 +149,7 @@ def attached_cluster(address: str) -> Iterator[Cluster]:
             raise ClusterError(_no_answer(address, line.log_text()))
         if "error" in answer:
             raise ClusterError(f"cannot attach to Ray at {address}: {answer['error']}")
-        nodes = [Node(**one) for one in answer["nodes"]]
+        nodes = [Node(**node) for node in answer["nodes"]]
         yield Cluster(nodes, answer["in_use"], line)
 
 
@@ -231,11 +231,11 @@ def _leave(child: subprocess.Popen[bytes]) -> None:
 
 def _check_address(address: str) -> None:
     """Refuse what cannot be an address, and one where nobody listens."""
-    for one in (address, os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""):
-        if one.startswith(_CLIENT_SCHEME):
+    for candidate in (address, os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""):
+        if candidate.startswith(_CLIENT_SCHEME):
             raise ClusterError(
-                f"found {one}: through Ray Client a sweep would end with the connection; send it "
-                "with `prvr-sweep launch SPACE --submit http://127.0.0.1:8265` (the head's "
+                f"found {candidate}: through Ray Client a sweep would end with the connection; "
+                "send it with `prvr-sweep launch SPACE --submit http://127.0.0.1:8265` (the head's "
                 "dashboard, through a tunnel), or run the command on a node of the cluster with "
                 "--address HOST:PORT of its head"
             )

@@ -103,7 +103,7 @@ def find_node(address: str | None, node_id: str | None, wait_s: float) -> LocalN
     if len(found) == 1:
         return found[0]
     if found:
-        there = ", ".join(f"{one.node_id} of {one.address}" for one in found)
+        there = ", ".join(f"{node.node_id} of {node.address}" for node in found)
         raise DrainAgentError(
             f"several Ray nodes run on this machine ({there}); choose one with --address or "
             "--node-id"
@@ -135,14 +135,14 @@ def drain(node: LocalNode, reason: str, left_s: int, limit_s: float) -> str | No
 
 
 def _matching(address: str | None, node_id: str | None) -> Iterator[LocalNode]:
-    for one in _local_nodes():
-        if address in (None, one.address) and node_id in (None, one.node_id):
-            yield one
+    for node in _local_nodes():
+        if address in (None, node.address) and node_id in (None, node.node_id):
+            yield node
 
 
 def _local_nodes() -> Iterator[LocalNode]:
     for process in psutil.process_iter(["cmdline"]):
         program, *arguments = process.info["cmdline"] or [""]
-        options = dict(one.split("=", 1) for one in arguments if "=" in one)
+        options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         if Path(program).name == "raylet" and "--node_id" in options:
             yield LocalNode(options["--node_id"], options.get("--gcs-address", ""), process)

@@ -52,7 +52,11 @@ def _holds(needs: TrialNeeds, node: Node) -> bool:
 def _workers_problem(needs: TrialNeeds, nodes: Sequence[Node]) -> str:
     """Each worker fits somewhere, but not all at once."""
     fitting = range(needs.workers - 1, 0, -1)
-    room = next(one for one in fitting if pack(replace(needs, workers=one), nodes) is not None)
+    room = next(
+        num_workers
+        for num_workers in fitting
+        if pack(replace(needs, workers=num_workers), nodes) is not None
+    )
     has = f"there is room for {room}"
     if pack(replace(needs, memory=None), nodes) is not None:
         has += f", since each takes {_memory_words(needs.memory)}"
@@ -112,7 +116,7 @@ def _memory_words(memory: MemoryNeed | None) -> str:
 
 def _nearest(needs: TrialNeeds, nodes: Sequence[Node]) -> str:
     """What would fit on the node that asks for the smallest change."""
-    changed = [(_loss(needs, one), one) for node in nodes if (one := _clipped(needs, node))]
+    changed = [(_loss(needs, fit), fit) for node in nodes if (fit := _clipped(needs, node))]
     if not changed:
         return "no setting fits: use a larger machine"
     nearest = min(changed, key=lambda pair: pair[0])[1]

@@ -58,15 +58,15 @@ class JobServer:
             ClusterError: There is no answer, or a refusal.
         """
         with self._errors():
-            found = [one for one in self._client.list_jobs() if one.submission_id]
+            found = [job for job in self._client.list_jobs() if job.submission_id]
         return {
-            one.submission_id: Job(
-                one.submission_id,
-                str(one.status.value).lower(),
-                one.driver_exit_code,
-                one.message or "",
+            job.submission_id: Job(
+                job.submission_id,
+                str(job.status.value).lower(),
+                job.driver_exit_code,
+                job.message or "",
             )
-            for one in found
+            for job in found
         }
 
     def send(
@@ -172,11 +172,11 @@ def _first_line(error: BaseException) -> str:
 @contextmanager
 def _silent() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.CRITICAL)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -50,7 +50,7 @@ class SharedData:
         from prvr_model.store.sources import is_uri
         from prvr_model.store.staging import CACHE_VARIABLE
 
-        size = sum(one.size_bytes for one in manifest.files.values())
+        size = sum(path.size_bytes for path in manifest.files.values())
         is_small = not is_uri(store) and size <= SENT_STORE_LIMIT_BYTES
         return cls(store, manifest.fingerprint, is_small, os.environ.get(CACHE_VARIABLE))
 

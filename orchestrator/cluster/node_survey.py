@@ -31,12 +31,12 @@ def look_at_nodes(nodes: Sequence[tuple[str, str]], limit_s: float) -> list[dict
     """
     lookers = {name: _looker_on(key) for key, name in nodes}
     try:
-        asked = {name: one.describe.remote() for name, one in lookers.items()}
+        asked = {name: value.describe.remote() for name, value in lookers.items()}
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=limit_s)
         return [{"name": name, **_look(lookers[name], asked[name])} for name in asked]
     finally:
-        for one in lookers.values():
-            ray.kill(one)
+        for looker in lookers.values():
+            ray.kill(looker)
 
 
 def clock_offset(
@@ -76,7 +76,7 @@ class _Looker:
 
 def _devices() -> str:
     """`Devices` as JSON: of all GPUs, though Ray hides them from who asks for none."""
-    shown = {key: one for key, one in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    shown = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     done = subprocess.run(
         [sys.executable, "-m", DEVICES],
         capture_output=True,

@@ -85,15 +85,15 @@ def quiet() -> Iterator[None]:
     Ray prints what happens to its processes on stdout, which is for the result.
     """
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.CRITICAL)
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         with replaced(worker, "print_to_stdstream", _to_log):
             yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _to_log(data: Mapping[str, Any], ignore_prefix: bool) -> None:

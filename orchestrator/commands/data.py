@@ -144,7 +144,9 @@ def _synthetic(values: dict[str, Any]) -> "SyntheticSettings":
         return SyntheticSettings.model_validate(values)
     except ValidationError as error:
         problems = explain(error, SyntheticSettings)
-        raise SettingsError([(".".join(one.path), one.message) for one in problems]) from error
+        raise SettingsError(
+            [(".".join(problem.path), problem.message) for problem in problems]
+        ) from error
 
 
 def _echo_store(store: Path, manifest: "Manifest") -> None:

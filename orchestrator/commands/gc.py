@@ -55,8 +55,11 @@ def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:
         "sweep": sweep,
         "dry_run": dry_run,
         "keep": found.decision.keep,
-        "kept": [{**asdict(one.file), "reason": one.reason} for one in found.decision.kept],
-        "freed": [asdict(one) for one in freed],
+        "kept": [
+            {**asdict(checkpoint.file), "reason": checkpoint.reason}
+            for checkpoint in found.decision.kept
+        ],
+        "freed": [asdict(checkpoint) for checkpoint in freed],
         "freed_bytes": _total(freed),
         "problems": list(found.problems),
     }
@@ -65,14 +68,14 @@ def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:
 def _lines(sweep: str, home: Path, found: "Freed", dry_run: bool) -> Iterator[str]:
     from orchestrator.base.home import home_option
 
-    kept = [one.file for one in found.decision.kept]
+    kept = [checkpoint.file for checkpoint in found.decision.kept]
     freed = found.decision.freed if dry_run else found.done
     yield f"{sweep}: keeps {_counted(kept)}"
-    for one in found.decision.kept:
-        yield f"{_row(one.file)}  {one.reason}"
+    for checkpoint in found.decision.kept:
+        yield f"{_row(checkpoint.file)}  {checkpoint.reason}"
     yield f"{'would free' if dry_run else 'freed'} {_counted(freed)}"
-    yield from (_row(one) for one in freed)
-    if any(one.kind == "last" for one in freed):
+    yield from (_row(checkpoint) for checkpoint in freed)
+    if any(checkpoint.kind == "last" for checkpoint in freed):
         will = "could" if dry_run else "can"
         yield (
             f"trials without last.safetensors {will} no longer be extended from where they ended: "
@@ -90,7 +93,7 @@ def _counted(files: "list[CheckpointFile] | tuple[CheckpointFile, ...]") -> str:
 
 
 def _total(files: "list[CheckpointFile] | tuple[CheckpointFile, ...]") -> int:
-    return sum(one.size_bytes for one in files)
+    return sum(path.size_bytes for path in files)
 
 
 def _megabytes(size: int) -> str:

@@ -69,12 +69,12 @@ def _summary(result: "LaunchResult", places: "SweepLocations") -> dict[str, Any]
         "variant": best.variant if best else None,
         "confirmed": [
             {
-                "trial": one.searched.number,
-                "searched": one.searched.value,
-                "mean": one.mean,
-                "fresh": list(one.values),
+                "trial": configuration.searched.number,
+                "searched": configuration.searched.value,
+                "mean": configuration.mean,
+                "fresh": list(configuration.values),
             }
-            for one in sweep.confirmed
+            for configuration in sweep.confirmed
         ],
         "test": result.test,
         "model": version.model if version else None,

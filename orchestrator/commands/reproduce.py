@@ -106,10 +106,11 @@ def _table(epoch: EpochComparison) -> list[str]:
     return [*lines, f"  and {more} more (--json has all)"] if more > 0 else lines
 
 
-def _row(one: EpochDifference) -> tuple[str, str, str, str]:
-    then, now = (f"{value:.9g}" if value is not None else "-" for value in (one.then, one.now))
-    by = "-" if one.then is None or one.now is None else f"{one.now - one.then:+.2g}"
-    return one.metric, then, now, by
+def _row(difference: EpochDifference) -> tuple[str, str, str, str]:
+    then, now = difference.then, difference.now
+    by = "-" if then is None or now is None else f"{now - then:+.2g}"
+    texts = [f"{value:.9g}" if value is not None else "-" for value in (then, now)]
+    return difference.metric, texts[0], texts[1], by
 
 
 def _parts(found: Reproduction) -> dict[str, list[str]]:

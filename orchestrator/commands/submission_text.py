@@ -68,8 +68,8 @@ def summary(sent: Submitted) -> dict[str, Any]:
         "state": sent.job.state,
         "exit_code": sent.job.exit_code,
         "earlier": [
-            {"job": one.identity, "state": one.state, "exit_code": one.exit_code}
-            for one in sent.earlier
+            {"job": job.identity, "state": job.state, "exit_code": job.exit_code}
+            for job in sent.earlier
         ],
         "home": sent.places.home,
         "storage": sent.places.storage,
@@ -89,8 +89,8 @@ def _first_line(sent: Submitted) -> str:
 
 def _earlier_lines(sent: Submitted) -> list[str]:
     lines = [
-        f"  before     job {one.identity} is {one.state}{_code(one.exit_code)}"
-        for one in sent.earlier
+        f"  before     job {job.identity} is {job.state}{_code(job.exit_code)}"
+        for job in sent.earlier
     ]
     if (resume := _resume(sent)) is not None:
         lines += [

@@ -143,7 +143,9 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
         # Its cleaner is a process more for each trial, and at the end waits for the dashboard,
         # which is off. We free the group ourselves.
         parts["callbacks"] = [
-            one for one in parts["callbacks"] if not isinstance(one, PlacementGroupCleanerCallback)
+            part
+            for part in parts["callbacks"]
+            if not isinstance(part, PlacementGroupCleanerCallback)
         ]
         parts["failure_policy"] = _FailurePolicy(self.run_config.failure_config)
         return super()._initialize_and_run_controller(**parts)
@@ -167,8 +169,8 @@ class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
     def make_decision(self, training_failed_error: Exception) -> FailureDecision:
         failures = getattr(training_failed_error, "worker_failures", {}).values()
         # Where a worker is lost, what the others raise is its consequence.
-        if failures and all(isinstance(one, TrialFailedError) for one in failures):
-            left = any(one.cause.kind == NodeLeavingError.__name__ for one in failures)
+        if failures and all(isinstance(failure, TrialFailedError) for failure in failures):
+            left = any(failure.cause.kind == NodeLeavingError.__name__ for failure in failures)
             return FailureDecision.RETRY if left else FailureDecision.RAISE
         return super().make_decision(training_failed_error)
 
@@ -186,7 +188,7 @@ def root_cause(error: BaseException, shape: GroupShape, had_place: bool) -> Base
         return shape.no_slot(had_place)
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     in_order = [failures[rank] for rank in sorted(failures)]
-    lost = [one for one in in_order if isinstance(one, WorkerHealthCheckFailedError)]
+    lost = [failure for failure in in_order if isinstance(failure, WorkerHealthCheckFailedError)]
     if lost:
         first: BaseException = lost[0].health_check_failure
         return first

@@ -26,21 +26,21 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        previous = {one: signal.getsignal(one) for one in _SIGNALS}
+        previous = {signal_number: signal.getsignal(signal_number) for signal_number in _SIGNALS}
         self._is_listening = True
         self.listen_again()
         try:
             yield self
         finally:
             self._is_listening = False
-            for one, handler in previous.items():
-                signal.signal(one, handler)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def listen_again(self) -> None:
         """After something else took the signals, as Ray does on its start; only while listening."""
         if self._is_listening:
-            for one in _SIGNALS:
-                signal.signal(one, self._on_signal)
+            for signal_number in _SIGNALS:
+                signal.signal(signal_number, self._on_signal)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

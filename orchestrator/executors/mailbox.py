@@ -31,10 +31,10 @@ class _Box:
         self.begun.set()
 
     def answer(self, decision: Decision) -> None:
-        for one in self.unanswered:
+        for report in self.unanswered:
             # The worker that asked may have been given up meanwhile, and its wait with it.
-            if not one.done():
-                one.set_result(decision.value)
+            if not report.done():
+                report.set_result(decision.value)
         self.unanswered.clear()
 
 

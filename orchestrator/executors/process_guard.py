@@ -56,16 +56,18 @@ def clean_up(scratch: Path, driver: int, grace_s: float) -> None:
         psutil.wait_procs(left, timeout=0.1)
     # More than once: a process that is starting opens its log after the first look.
     while left := _processes_of(scratch, driver):
-        for one in left:
+        for process in left:
             with suppress(psutil.Error):
-                one.kill()
+                process.kill()
         psutil.wait_procs(left, timeout=_GRACE_S)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _processes_of(scratch: Path, driver: int) -> list[psutil.Process]:
-    others = (one for one in psutil.process_iter() if one.pid not in (driver, os.getpid()))
-    return [one for one in others if _writes_to(one, f"{scratch}/")]
+    others = (
+        process for process in psutil.process_iter() if process.pid not in (driver, os.getpid())
+    )
+    return [other for other in others if _writes_to(other, f"{scratch}/")]
 
 
 def _writes_to(process: psutil.Process, folder: str) -> bool:
@@ -75,7 +77,7 @@ def _writes_to(process: psutil.Process, folder: str) -> bool:
     """
     with suppress(psutil.Error, OSError):  # of other users, or gone meanwhile
         files = process.open_files()
-        return any(one.path.startswith(folder) and one.mode != "r" for one in files)
+        return any(path.path.startswith(folder) and path.mode != "r" for path in files)
     return False
 
 

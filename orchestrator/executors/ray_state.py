@@ -33,7 +33,7 @@ def free_groups_of(actor_id: str) -> int:
     Returns:
         Number of groups removed.
     """
-    return _free([one for one in _groups() if one.creator_actor_id.hex() == actor_id])
+    return _free([group for group in _groups() if group.creator_actor_id.hex() == actor_id])
 
 
 def free_orphaned_groups() -> int:
@@ -42,12 +42,12 @@ def free_orphaned_groups() -> int:
     Returns:
         Number of groups removed.
     """
-    return _free([one for one in _groups() if _is_dead(one.creator_actor_id)])
+    return _free([group for group in _groups() if _is_dead(group.creator_actor_id)])
 
 
 def _free(groups: list[Any]) -> int:
-    for one in groups:
-        remove_placement_group(PlacementGroup(ray.PlacementGroupID(one.placement_group_id)))
+    for group in groups:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
     return len(groups)
 
 
@@ -112,7 +112,7 @@ _THREAD = "node-watch"
 
 def watch_this_node() -> None:
     """Start to watch; does nothing where this process watches already."""
-    if all(one.name != _THREAD for one in threading.enumerate()):
+    if all(thread.name != _THREAD for thread in threading.enumerate()):
         node = ray.get_runtime_context().get_node_id()
         threading.Thread(target=_watch, args=(node,), name=_THREAD, daemon=True).start()
 

@@ -71,6 +71,6 @@ class StartLimit:
 
     def _lack(self, asked: Mapping[str, float]) -> str:
         there, free = (
-            in_words({name: one.get(name, 0.0) for name in asked}) for one in self._room()
+            in_words({name: room.get(name, 0.0) for name in asked}) for room in self._room()
         )
         return f"one asks for {in_words(asked)}; all nodes together have {there} (free: {free})"

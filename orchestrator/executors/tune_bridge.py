@@ -188,11 +188,11 @@ class _Watcher(TrialProgressCallback):  # type: ignore[misc]
 def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
     """What a trial asks for that has no place while none runs; None: there is no such trial."""
     waiting = None
-    for one in trials:
-        if one.status == Trial.RUNNING:
+    for trial in trials:
+        if trial.status == Trial.RUNNING:
             return None
-        if one.status == Trial.PENDING:
-            waiting = one
+        if trial.status == Trial.PENDING:
+            waiting = trial
     if waiting is None:
         return None
     asked: Mapping[str, float] = waiting.placement_group_factory.required_resources

@@ -47,8 +47,8 @@ def _flat_overrides(value: object) -> object:
     problems: PathProblems = [
         ((path,), "found twice, dotted and nested; keep one") for path in twice
     ]
-    for path, one in flat.items():
-        message = _setting_problem(path, one)
+    for path, setting in flat.items():
+        message = _setting_problem(path, setting)
         problems.extend([((path,), message)] if message else [])
     if problems:
         refuse(problems)
@@ -113,7 +113,11 @@ def _level_problems(path: str, levels: tuple[Any, ...]) -> PathProblems:
 def _seed_list(value: object) -> object:
     if not isinstance(value, list | tuple):
         return value
-    wrong = [one for one in value if isinstance(one, bool) or not isinstance(one, int) or one < 0]
+    wrong = [
+        entry
+        for entry in value
+        if isinstance(entry, bool) or not isinstance(entry, int) or entry < 0
+    ]
     if wrong or not value or len(set(value)) < len(value):
         raise ValueError(
             f"found {shown(value)}; allowed: a whole number >= 1 (how many), or a list of "

@@ -50,8 +50,8 @@ def extensions(changes: Mapping[str, tuple[str, str]]) -> str | None:
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
     if isinstance(value, Mapping) and value:
-        for key, one in value.items():
-            yield from _leaves(one, (*path, str(key)))
+        for key, entry in value.items():
+            yield from _leaves(entry, (*path, str(key)))
     else:
         yield ".".join(path), value
 

@@ -130,15 +130,15 @@ def data_size(source: DataSource) -> DataSize:
 
     manifest = manifest_at(source.store)
     train, val = (manifest.splits.get(name) for name in ("train", "val"))
-    counts = [one for one in (train, val) if one]
-    captions = sum(one.captions for one in counts) or 1
+    counts = [split for split in (train, val) if split]
+    captions = sum(count.captions for count in counts) or 1
     return DataSize(
         train.videos if train else 0,
         val.videos if val else 0,
         manifest.video_dim,
         manifest.text_dim,
-        captions / (sum(one.videos for one in counts) or 1),
-        sum(one.tokens for one in counts) / captions,
+        captions / (sum(count.videos for count in counts) or 1),
+        sum(count.tokens for count in counts) / captions,
     )
 
 

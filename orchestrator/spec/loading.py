@@ -69,7 +69,7 @@ def _file_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        names = [str(one) for one in path.parent.glob("*.y*ml")]
+        names = [str(sibling) for sibling in path.parent.glob("*.y*ml")]
         message = f"{path}: no such file{suggestion(str(path), names)}"
         raise SpecError([message]) from error
     except UnicodeDecodeError as error:
@@ -153,7 +153,9 @@ class _Draft:
         self._found.extend(self._placed(problem) for problem in problems)
         if self._found or spec is None:
             # Of two messages on one line the order stays as found.
-            raise SpecError([text for _, text in sorted(self._found, key=lambda one: one[0])])
+            raise SpecError(
+                [text for _, text in sorted(self._found, key=lambda problem: problem[0])]
+            )
         return self._with_absolute_store(spec, folder)
 
     def _with_absolute_store(self, spec: SweepSpec, folder: Path) -> SweepSpec:
@@ -185,8 +187,8 @@ class _Draft:
             return path
         words = set(_WORD.findall(problem.message))
         # An override first: what it says is new, so it is more likely the cause.
-        below = (one for one in (*self._sets, *self._lines) if one and one[:-1] == path)
-        return next((one for one in below if _named(one[-1], words)), path)
+        below = (place for place in (*self._sets, *self._lines) if place and place[:-1] == path)
+        return next((place for place in below if _named(place[-1], words)), path)
 
 
 def _foreign_problems(spec: SweepSpec) -> list[Problem]:

@@ -93,13 +93,15 @@ def _pairs(name: str, value: object) -> Iterator[tuple[KeyPath, object]]:
     if parts[0] in sections():
         parts.insert(0, "settings")
     if parts[0] == "settings" and len(parts) == 2 and isinstance(value, Mapping):
-        yield from (((*parts[:1], f"{parts[1]}.{key}"), one) for key, one in value.items())
+        yield from (((*parts[:1], f"{parts[1]}.{key}"), entry) for key, entry in value.items())
     elif parts[0] == "settings" and len(parts) > 1:
         yield ("settings", ".".join(parts[1:])), value
     elif tuple(parts[:2]) == _PARAMETERS and len(parts) > 2:
         yield (*_PARAMETERS, ".".join(parts[2:4]), *parts[4:]), value
     else:
-        depth = next((len(one) for one in _BEFORE_SETTINGS if _begins(parts, one)), len(parts))
+        depth = next(
+            (len(prefix) for prefix in _BEFORE_SETTINGS if _begins(parts, prefix)), len(parts)
+        )
         rest = [".".join(parts[depth:])] if parts[depth:] else []
         yield (*parts[:depth], *rest), value
 
@@ -107,7 +109,7 @@ def _pairs(name: str, value: object) -> Iterator[tuple[KeyPath, object]]:
 def _begins(parts: list[str], place: KeyPath) -> bool:
     """Whether parts begin with a place, in which `*` stands for any name."""
     pairs = zip(parts, place, strict=False)
-    return len(parts) > len(place) and all(one in ("*", part) for part, one in pairs)
+    return len(parts) > len(place) and all(entry in ("*", part) for part, entry in pairs)
 
 
 def _put(raw: dict[str, Any], path: KeyPath, value: object) -> str | None:

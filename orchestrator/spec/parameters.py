@@ -22,9 +22,9 @@ def _scalars(value: object) -> object:
     """A list from YAML as a tuple; what Optuna cannot keep as a choice is refused."""
     if not isinstance(value, list | tuple):
         return value
-    refused = [one for one in value if not isinstance(one, bool | int | float | str | None)]
+    refused = [entry for entry in value if not isinstance(entry, bool | int | float | str | None)]
     if refused:
-        found = ", ".join(shown(one) for one in refused)
+        found = ", ".join(shown(choice) for choice in refused)
         raise ValueError(f"found {found} as a choice; allowed: text, numbers, true, false, null")
     return tuple(value)
 
@@ -149,7 +149,9 @@ class CategoricalParameter(_Parameter):
     def _choices_differ(self) -> Self:
         if not self.choices:
             refuse([(("choices",), "found an empty list; allowed: one value or more")])
-        twice = {shown(one) for k, one in enumerate(self.choices) if one in self.choices[:k]}
+        twice = {
+            shown(choice) for k, choice in enumerate(self.choices) if choice in self.choices[:k]
+        }
         if twice:
             refuse([(("choices",), f"found {', '.join(sorted(twice))} twice; allowed: once")])
         return self

@@ -43,9 +43,9 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     and a setting may be named without its section: `tau` finds `losses.tau`, `tua` too.
     """
     wanted = name.lower()
-    whole = {one.lower(): one for one in names}
-    tails = {one.rpartition(".")[2]: whole[one] for one in reversed(whole)}
-    begun = [one for one in whole if len(wanted) > 1 and one.startswith(wanted)]
+    whole = {candidate.lower(): candidate for candidate in names}
+    tails = {candidate.rpartition(".")[2]: whole[candidate] for candidate in reversed(whole)}
+    begun = [candidate for candidate in whole if len(wanted) > 1 and candidate.startswith(wanted)]
     if wanted in whole or wanted in tails:
         return whole.get(wanted) or tails[wanted]
     if len(begun) == 1:
@@ -87,7 +87,7 @@ def refuse(problems: Sequence[tuple[tuple[str, ...], str]]) -> NoReturn:
 
 def explain(error: ValidationError, model: object) -> list[Problem]:
     """A validation error of a model (or a union of models) in the one form of this module."""
-    return [_explain_one(dict(one), model) for one in error.errors()]
+    return [_explain_one(dict(detail), model) for detail in error.errors()]
 
 
 def _explain_one(error: Mapping[str, Any], model: object) -> Problem:
@@ -142,7 +142,7 @@ def _walk(
             continue
         path.append(part)
         models = models_in(annotation)
-        field = next((one for model in models if (one := _field(model, part))), None)
+        field = next((known for model in models if (known := _field(model, part))), None)
         if field is not None:
             annotation = field.annotation
         elif not models:
@@ -193,14 +193,14 @@ def _keys(annotation: object) -> list[str]:
 
 def literals(field: FieldInfo) -> list[str]:
     """The names that a field allows, if it is one of a few."""
-    return [one for one in _literals(field.annotation) if isinstance(one, str)]
+    return [literal for literal in _literals(field.annotation) if isinstance(literal, str)]
 
 
 def _literals(annotation: object) -> list[Any]:
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType, Annotated):
-        return [one for part in get_args(annotation) for one in _literals(part)]
+        return [literal for part in get_args(annotation) for literal in _literals(part)]
     return []
 
 
@@ -210,22 +210,22 @@ def allowed_in(field: FieldInfo) -> str:
     words = _words(field.annotation)
     if limits:
         words = [f"{word} {limits}" if "number" in word else word for word in words]
-    if any(isinstance(one, annotated_types.MinLen) for one in field.metadata):
+    if any(isinstance(constraint, annotated_types.MinLen) for constraint in field.metadata):
         words = [f"{word}, not empty" if word == "text" else word for word in words]
     return "allowed: " + ", or ".join(words)
 
 
 def _limits(metadata: Sequence[object]) -> list[str]:
     texts = []
-    for one in metadata:
-        if isinstance(one, annotated_types.Gt):
-            texts.append(f"> {one.gt}")
-        elif isinstance(one, annotated_types.Ge):
-            texts.append(f">= {one.ge}")
-        elif isinstance(one, annotated_types.Lt):
-            texts.append(f"< {one.lt}")
-        elif isinstance(one, annotated_types.Le):
-            texts.append(f"<= {one.le}")
+    for constraint in metadata:
+        if isinstance(constraint, annotated_types.Gt):
+            texts.append(f"> {constraint.gt}")
+        elif isinstance(constraint, annotated_types.Ge):
+            texts.append(f">= {constraint.ge}")
+        elif isinstance(constraint, annotated_types.Lt):
+            texts.append(f"< {constraint.lt}")
+        elif isinstance(constraint, annotated_types.Le):
+            texts.append(f"<= {constraint.le}")
     return texts
 
 
@@ -244,7 +244,7 @@ def _words(annotation: object) -> list[str]:
         return [_WORDS[annotation]]
     origin = get_origin(annotation)
     if origin is Literal:
-        names = [str(one) for one in get_args(annotation)]
+        names = [str(argument) for argument in get_args(annotation)]
         return [f"one of {', '.join(names)}" if len(names) > 1 else names[0]]
     if origin is Annotated:
         return _words(get_args(annotation)[0])

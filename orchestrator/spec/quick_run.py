@@ -39,7 +39,7 @@ def load_quick(
         SpecError: Everything that is wrong with the whole sweep, or with the quick one.
     """
     whole = load_spec(path, overrides, runs_elsewhere=runs_elsewhere)
-    asked = {one.partition("=")[0].strip().removeprefix("settings.") for one in overrides}
+    asked = {override.partition("=")[0].strip().removeprefix("settings.") for override in overrides}
     epochs = whole.max_epochs if asked & _BUDGET else min(_EPOCHS, whole.max_epochs)
     cut = [
         *_cut_epochs(whole, epochs),

@@ -62,7 +62,7 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
     The spec is one whose parameters are all countable, as loading ensures for a grid.
     """
     space = spec.space
-    columns = [values_of(one) for one in space.values()]
+    columns = [values_of(value) for value in space.values()]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
 
 
@@ -78,7 +78,7 @@ def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
         return [resolve(spec, row.overrides) for row in spec.rows]
     generator = random.Random(_seed(spec))
     space = spec.space
-    points = [{path: one.draw(generator) for path, one in space.items()} for _ in range(count)]
+    points = [{path: value.draw(generator) for path, value in space.items()} for _ in range(count)]
     return [resolve(spec, point) for point in points]
 
 
@@ -128,16 +128,16 @@ def _trial_points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     space = spec.space
     generator = random.Random(_seed(spec))
     num_corners = 1
-    for one in space.values():
-        num_corners *= len(one.ends)
+    for value in space.values():
+        num_corners *= len(value.ends)
     if num_corners <= MAX_CORNERS:
-        ends = [one.ends for one in space.values()]
+        ends = [value.ends for value in space.values()]
         yield from (dict(zip(space, values, strict=True)) for values in itertools.product(*ends))
     else:
         for _ in range(MAX_CORNERS):
-            yield {path: generator.choice(one.ends) for path, one in space.items()}
+            yield {path: generator.choice(value.ends) for path, value in space.items()}
     for _ in range(_INNER_POINTS):
-        yield {path: one.draw(generator) for path, one in space.items()}
+        yield {path: value.draw(generator) for path, value in space.items()}
 
 
 def _failures(spec: SweepSpec, point: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -150,10 +150,10 @@ def _failures(spec: SweepSpec, point: Mapping[str, Any]) -> list[tuple[str, str]
 
 def _blamed(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> Problem:
     """Name the parameters that matter; where none does, the settings are wrong as they stand."""
-    guilty = [one for one in point if _matters(spec, point, one, message)]
+    guilty = [name for name in point if _matters(spec, point, name, message)]
     if not guilty:
         return Problem(("settings", path) if path else ("settings",), message)
-    values = ", ".join(f"{one} {shown(point[one])}" for one in guilty)
+    values = ", ".join(f"{name} {shown(point[name])}" for name in guilty)
     return Problem(("search", "parameters", guilty[0]), f"with {values}: {message}")
 
 

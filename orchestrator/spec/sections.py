@@ -101,7 +101,7 @@ def _parsed_parameters(value: object) -> object:
             parsed[path] = _PARAMETER.validate_python(raw)
         except ValidationError as error:
             found = explain(error, Parameter)
-            problems.extend(((path, *one.path), one.message) for one in found)
+            problems.extend(((path, *problem.path), problem.message) for problem in found)
         else:
             problems.extend([] if missing else _parameter_problems(path, parsed[path]))
     if problems:
@@ -118,7 +118,7 @@ def _parameter_problems(path: str, parameter: Parameter) -> PathProblems:
     if message:
         return [((path, "type"), message)]
     if isinstance(parameter, CategoricalParameter):
-        pairs: list[tuple[str, object]] = [("choices", one) for one in parameter.choices]
+        pairs: list[tuple[str, object]] = [("choices", choice) for choice in parameter.choices]
     else:
         pairs = [("low", parameter.low), ("high", parameter.high)]
     found = [((path, key), value_problem(path, value)) for key, value in pairs]
@@ -179,7 +179,7 @@ class Search(SpecSection):
             for path, parameter in self.parameters.items()
             if parameter.num_values is None
         ]
-        points = prod(one.num_values or 1 for one in self.parameters.values())
+        points = prod(searched.num_values or 1 for searched in self.parameters.values())
         if points > _MAX_GRID:
             message = (
                 f"the grid has {points} points; allowed: at most {_MAX_GRID}; use larger steps or "

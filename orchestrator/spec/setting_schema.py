@@ -48,7 +48,7 @@ def value_problem(path: str, value: object) -> str | None:
     try:
         model.model_validate({key: value})
     except ValidationError as error:
-        if any(one["loc"][:1] == (key,) for one in error.errors()):
+        if any(detail["loc"][:1] == (key,) for detail in error.errors()):
             return found_and_allowed(path, value)
     return None
 
@@ -82,7 +82,9 @@ def flatten_settings(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     twice: list[str] = []
     for key, value in raw.items():
         nested = isinstance(value, Mapping) and "." not in key
-        pairs = {f"{key}.{name}": one for name, one in value.items()} if nested else {key: value}
+        pairs = (
+            {f"{key}.{name}": entry for name, entry in value.items()} if nested else {key: value}
+        )
         twice.extend(path for path in pairs if path in flat)
         flat.update(pairs)
     return flat, twice

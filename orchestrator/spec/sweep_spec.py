@@ -64,8 +64,8 @@ def _flat_checked(value: object) -> object:
     problems: PathProblems = [
         ((path,), "found twice, dotted and nested; keep one") for path in twice
     ]
-    for path, one in flat.items():
-        message = path_problem(path) or value_problem(path, one)
+    for path, setting in flat.items():
+        message = path_problem(path) or value_problem(path, setting)
         if message:
             problems.append(((path,), message))
     if problems:
@@ -243,7 +243,7 @@ class SweepSpec(SpecSection):
             return len(self.rows) * self.ablation.num_seeds
         if self.search is not None and self.search.trials is not None:
             return self.search.trials
-        return prod(one.num_values or 1 for one in self.space.values())
+        return prod(value.num_values or 1 for value in self.space.values())
 
     def seeds(self, count: int | None = None) -> tuple[int, ...]:
         """The first seeds of the ablation's rows; None: as many as every row gets."""
@@ -263,7 +263,7 @@ class SweepSpec(SpecSection):
             return self.space[path].ends
         starts = [{**self.settings, **row.overrides} for row in self.rows] or [self.settings]
         values = [base_value(path, self.preset, start) for start in starts]
-        return tuple(one for k, one in enumerate(values) if one not in values[:k])
+        return tuple(value for k, value in enumerate(values) if value not in values[:k])
 
     def dump_yaml(self) -> str:
         """The resolved spec; loading it gives an equal spec."""

@@ -28,7 +28,7 @@ class Confirmed:
     @property
     def values(self) -> tuple[float, ...]:
         """Best validation value of each fresh run."""
-        return tuple(one.value for one in self.runs if one.value is not None)
+        return tuple(run.value for run in self.runs if run.value is not None)
 
     @property
     def mean(self) -> float:
@@ -47,29 +47,29 @@ def confirmations(spec: SweepSpec, study: StudyReader) -> list[PlannedTrial]:
         return []
     best = searched_best(study)[: spec.confirm.top]
     return [
-        PlannedTrial({**one.parameters, SEED: seed}, block=block, confirms=one.number)
+        PlannedTrial({**trial.parameters, SEED: seed}, block=block, confirms=trial.number)
         for block, seed in enumerate(fresh_seeds(spec))
-        for one in best
+        for trial in best
     ]
 
 
 def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:
     """Complete trials that the search itself made, best first."""
-    return tuple(one for one in study.best(study.num_asked()) if one.confirms is None)
+    return tuple(trial for trial in study.best(study.num_asked()) if trial.confirms is None)
 
 
 def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
     """Configurations with fresh runs, the best first (`by_mean`); none before there are any."""
-    trials = {one.number: one for one in study.summaries()}
+    trials = {trial.number: trial for trial in study.summaries()}
     runs = _by_mean(study, _fresh_runs(trials.values()).values())
     return tuple(Confirmed(trials[some[0].confirms or 0], tuple(some)) for some in runs)
 
 
 def _fresh_runs(trials: Iterable[TrialSummary]) -> dict[int, list[TrialSummary]]:
     runs: defaultdict[int, list[TrialSummary]] = defaultdict(list)
-    for one in trials:
-        if one.confirms is not None and _is_complete(one):
-            runs[one.confirms].append(one)
+    for trial in trials:
+        if trial.confirms is not None and _is_complete(trial):
+            runs[trial.confirms].append(trial)
     return dict(runs)
 
 
@@ -81,26 +81,26 @@ def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
     its runs, whose checkpoint is what can be registered.
     """
     groups: Sequence[Sequence[TrialSummary]]
-    groups = [one.runs for one in confirmed_trials(study)] or _rows_by_mean(study)
+    groups = [trial.runs for trial in confirmed_trials(study)] or _rows_by_mean(study)
     if not groups:
         return study.best(count)
     sign = 1 if study.direction == "maximize" else -1
-    return tuple(max(one, key=lambda run: sign * (run.value or 0.0)) for one in groups[:count])
+    return tuple(max(group, key=lambda run: sign * (run.value or 0.0)) for group in groups[:count])
 
 
 def _rows_by_mean(study: StudyReader) -> list[Sequence[TrialSummary]]:
     """Complete runs of each row of an ablation, the best row first; none in a search."""
     runs: defaultdict[str, list[TrialSummary]] = defaultdict(list)
-    for one in study.summaries():
-        if one.variant is not None and _is_complete(one):
-            runs[one.variant].append(one)
+    for trial in study.summaries():
+        if trial.variant is not None and _is_complete(trial):
+            runs[trial.variant].append(trial)
     return _by_mean(study, runs.values())
 
 
 def _by_mean(
     study: StudyReader, groups: Iterable[Sequence[TrialSummary]]
 ) -> list[Sequence[TrialSummary]]:
-    return by_mean(groups, lambda one: one.value or 0.0, maximize=study.direction == "maximize")
+    return by_mean(groups, lambda group: group.value or 0.0, maximize=study.direction == "maximize")
 
 
 def _is_complete(trial: TrialSummary) -> bool:
@@ -117,15 +117,14 @@ def confirmation_lines(confirmed: Sequence[Confirmed], direction: Direction) -> 
     if not confirmed:
         return []
     sign = 1 if direction == "maximize" else -1
-    first = max(confirmed, key=lambda one: sign * (one.searched.value or 0.0))
+    first = max(confirmed, key=lambda configuration: sign * (configuration.searched.value or 0.0))
     lines = ["confirmed on fresh seeds; the search chose by its own values, which are optimistic:"]
-    for one in confirmed:
-        marks = [*(["crowned"] if one is confirmed[0] else []),
-                 *(["best of the search"] if one is first else [])]  # fmt: skip
-        found = (
-            f"  trial {one.searched.number}: {_mean(one)}, {one.searched.value:.4g} in the search"
-        )
-        lines.append(f"{found}; {' and '.join(marks)}" if marks else found)
+    for configuration in confirmed:
+        marks = [*(["crowned"] if configuration is confirmed[0] else []),
+                 *(["best of the search"] if configuration is first else [])]  # fmt: skip
+        trial = configuration.searched
+        line = f"  trial {trial.number}: {_mean(configuration)}, {trial.value:.4g} in the search"
+        lines.append(f"{line}; {' and '.join(marks)}" if marks else line)
     return lines
 
 

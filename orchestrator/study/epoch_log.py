@@ -39,7 +39,7 @@ class EpochLog:
 
     def row(self, epoch: int) -> EpochRow | None:
         """The row of an epoch, None if it is not recorded."""
-        return next((one for one in self.rows if one.epoch == epoch), None)
+        return next((row for row in self.rows if row.epoch == epoch), None)
 
     def to_json(self) -> dict[str, Any]:
         """The attribute's value."""

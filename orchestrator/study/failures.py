@@ -43,10 +43,10 @@ class FailureGroup:
 def grouped_failures(trials: Iterable[TrialSummary]) -> tuple[FailureGroup, ...]:
     """Failures by cause, the most frequent first."""
     groups: dict[tuple[str, str], list[tuple[int, FailureCause]]] = {}
-    for one in trials:
-        if one.cause is not None:
-            key = (one.cause.kind, without_varying(one.cause.message))
-            groups.setdefault(key, []).append((one.number, one.cause))
+    for trial in trials:
+        if trial.cause is not None:
+            key = (trial.cause.kind, without_varying(trial.cause.message))
+            groups.setdefault(key, []).append((trial.number, trial.cause))
     ordered = sorted(groups.values(), key=lambda failed: -len(failed))
     return tuple(_group(failed) for failed in ordered)
 
@@ -55,9 +55,9 @@ def failure_lines(groups: tuple[FailureGroup, ...]) -> list[str]:
     """All groups for a terminal, e.g. `38 failed: 2 causes` and what they are; none: nothing."""
     if not groups:
         return []
-    total = sum(len(one.numbers) for one in groups)
+    total = sum(len(group.numbers) for group in groups)
     causes = f"{len(groups)} cause{'s' if len(groups) > 1 else ''}"
-    return [f"{total} failed: {causes}", *(line for one in groups for line in one.lines())]
+    return [f"{total} failed: {causes}", *(line for group in groups for line in group.lines())]
 
 
 def without_varying(message: str) -> str:

@@ -35,8 +35,8 @@ def ped_anova(
         study = optuna.create_study(direction="maximize")
         study.add_trials(
             [
-                optuna.create_trial(params=dict(one), distributions=space, value=float(value))
-                for one, value in zip(parameters, values, strict=True)
+                optuna.create_trial(params=dict(parameter), distributions=space, value=float(value))
+                for parameter, value in zip(parameters, values, strict=True)
             ]
         )
         evaluator = PedAnovaImportanceEvaluator(target_quantile=_TARGET_QUANTILE)

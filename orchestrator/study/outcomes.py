@@ -84,14 +84,14 @@ def row_runs(
         StatisticsError: Two trials have the same seed.
     """
     outcomes, failed = {}, []
-    for one in trials:
-        if one.variant != name or one.seed is None or one.state is TrialState.RUNNING:
+    for trial in trials:
+        if trial.variant != name or trial.seed is None or trial.state is TrialState.RUNNING:
             continue
-        if one.state is not TrialState.COMPLETE:
-            failed.append(one.seed)
+        if trial.state is not TrialState.COMPLETE:
+            failed.append(trial.seed)
             continue
         try:
-            outcomes[one.seed] = recall_outcomes(ranks_of(one), depths)
+            outcomes[trial.seed] = recall_outcomes(ranks_of(trial), depths)
         except OutcomesError as error:
             if on_missing is None:
                 raise

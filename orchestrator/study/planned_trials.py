@@ -42,7 +42,7 @@ class TrialPlan:
     def of(cls, attributes: Mapping[str, Any]) -> "TrialPlan":
         """The plan in a study's attributes; empty where there is none."""
         kept = attributes.get(PLANNED, {})
-        return cls({int(number): PlannedTrial(**one) for number, one in kept.items()})
+        return cls({int(number): PlannedTrial(**value) for number, value in kept.items()})
 
     def with_round(self, first: int, trials: Iterable[PlannedTrial]) -> "TrialPlan":
         """The plan with more trials, numbered from `first` on, or after its own end.
@@ -56,13 +56,13 @@ class TrialPlan:
 
     def runs(self) -> Counter[str]:
         """Number of planned runs of each variant."""
-        return Counter(one.variant for one in self.trials.values() if one.variant is not None)
+        return Counter(trial.variant for trial in self.trials.values() if trial.variant is not None)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON takes it; what is None is left out."""
         return {
-            str(number): {key: value for key, value in asdict(one).items() if value is not None}
-            for number, one in self.trials.items()
+            str(number): {key: value for key, value in asdict(planned).items() if value is not None}
+            for number, planned in self.trials.items()
         }
 
 
@@ -79,7 +79,7 @@ def runs_of(
         done: How many of a row's seeds have their run already; None: none has.
     """
     begun = done or {}
-    most = max((len(one) for one in seeds.values()), default=0)
+    most = max((len(seed) for seed in seeds.values()), default=0)
     return [
         PlannedTrial({**row.overrides, SEED: seeds[row.name][block]}, variant=row.name, block=block)
         for block in range(most)

@@ -87,7 +87,7 @@ class StudyReader:
 
     def summaries(self) -> tuple[TrialSummary, ...]:
         """All trials by number."""
-        return tuple(self._summary(one) for one in self._study.get_trials(deepcopy=False))
+        return tuple(self._summary(trial) for trial in self._study.get_trials(deepcopy=False))
 
     def rows(self, number: int) -> tuple[EpochRow, ...]:
         """Epochs of a trial as recorded."""
@@ -96,7 +96,7 @@ class StudyReader:
     def all_rows(self) -> tuple[tuple[EpochRow, ...], ...]:
         """Epochs of every trial, by number."""
         trials = self._study.get_trials(deepcopy=False)
-        return tuple(EpochLog.of(one.user_attrs).rows for one in trials)
+        return tuple(EpochLog.of(trial.user_attrs).rows for trial in trials)
 
     def summary(self, number: int) -> TrialSummary:
         """One trial."""
@@ -105,8 +105,8 @@ class StudyReader:
     def counts(self) -> dict[TrialState, int]:
         """Number of trials in each state; states without trials are there with 0."""
         counts = dict.fromkeys(TrialState, 0)
-        for one in self._study.get_trials(deepcopy=False):
-            counts[_STATES[one.state]] += 1
+        for trial in self._study.get_trials(deepcopy=False):
+            counts[_STATES[trial.state]] += 1
         return counts
 
     def num_asked(self) -> int:
@@ -116,8 +116,8 @@ class StudyReader:
     def best(self, count: int = 1) -> tuple[TrialSummary, ...]:
         """The best complete trials, best first; the earlier of two equal ones first."""
         sign = -1 if self.direction == "maximize" else 1
-        complete = [one for one in self.summaries() if one.state is TrialState.COMPLETE]
-        ranked = sorted(complete, key=lambda one: (sign * (one.value or 0.0), one.number))
+        complete = [trial for trial in self.summaries() if trial.state is TrialState.COMPLETE]
+        ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
         return tuple(ranked[:count])
 
     def _frozen(self, number: int) -> FrozenTrial:
@@ -151,7 +151,7 @@ class StudyReader:
     def recorded_folders(self) -> tuple[str, ...]:
         """Folder of every trial as it was written down, by number; empty: it was not."""
         trials = self._study.get_trials(deepcopy=False)
-        return tuple(one.user_attrs.get(REQUEST, {}).get("folder", "") for one in trials)
+        return tuple(trial.user_attrs.get(REQUEST, {}).get("folder", "") for trial in trials)
 
     def _folder(self, number: int, recorded: str) -> str:
         """Folder of a trial; below the home it is where the home is now, which may be moved."""

@@ -93,9 +93,9 @@ class KnownResults:
         self._index = Folder.open(storage).child(INDEX)
         self._by_key: dict[str, list[KnownTrial]] = {}
         self._is_indexed = True
-        for one in home:
-            known = KnownTrial(one.sweep, one.number, one.folder, one.taken_from)
-            self._by_key.setdefault(one.key, []).append(known)
+        for trial in home:
+            known = KnownTrial(trial.sweep, trial.number, trial.folder, trial.taken_from)
+            self._by_key.setdefault(trial.key, []).append(known)
 
     def take_over(self, request: TrialRequest) -> TakenOver | None:
         """Bring the results of the same key into the trial's folder; None: there are none.
@@ -147,7 +147,7 @@ class KnownResults:
             found = read_finished(Folder.open(place), request.settings, request.data_fingerprint)
         except PrvrError:
             return None
-        is_whole = all(self._is_usable(one, request) for one in found.reports)
+        is_whole = all(self._is_usable(report, request) for report in found.reports)
         return found if is_whole else None
 
     def _is_usable(self, report: EpochReport, request: TrialRequest) -> bool:
@@ -192,7 +192,7 @@ def known_keys(storage: str, home: Iterable[CompleteTrial]) -> set[str]:
         StorageError: The storage's index cannot be listed.
     """
     names = Folder.open(storage).child(INDEX).names()
-    return {*(one.key for one in home), *(name.removesuffix(_file("")) for name in names)}
+    return {*(trial.key for trial in home), *(name.removesuffix(_file("")) for name in names)}
 
 
 def _file(key: str) -> str:
@@ -203,6 +203,6 @@ def _parsed(found: Mapping[str, object], key: str) -> KnownTrial:
     names = ("sweep", "number", "folder", "taken_from")
     known = KnownTrial(**{name: found[name] for name in names})  # type: ignore[arg-type]
     texts = (known.sweep, known.folder, known.origin)
-    if found["key"] == key and all(isinstance(one, str) for one in texts):
+    if found["key"] == key and all(isinstance(text, str) for text in texts):
         return known
     raise ValueError("not an index entry of this key")

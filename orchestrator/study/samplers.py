@@ -76,7 +76,7 @@ def build_sampler(spec: SweepSpec) -> BaseSampler:
 
 def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:
     """Optuna's form of the parameters, by dotted path."""
-    return {path: _distribution(one) for path, one in spec.space.items()}
+    return {path: _distribution(value) for path, value in spec.space.items()}
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
@@ -139,7 +139,11 @@ class _NumberedQMC(QMCSampler):
             # Its interface may change, which the pinned version and the tests would show.
             warnings.simplefilter("ignore", ExperimentalWarning)
             super().__init__(qmc_type=qmc_type, scramble=scramble, seed=seed)
-        self._space = {path: one for path, one in sorted(space.items()) if not one.single()}
+        self._space = {
+            path: distribution
+            for path, distribution in sorted(space.items())
+            if not distribution.single()
+        }
         self._point = 0
 
     def infer_relative_search_space(

@@ -171,9 +171,13 @@ def complete_trials(url: str) -> Iterator[CompleteTrial]:
     try:
         with engine.connect() as connection:
             for sweep, number, text in connection.execute(query):
-                one = json.loads(text)
+                request = json.loads(text)
                 yield CompleteTrial(
-                    sweep, number, one.get("key", ""), one.get("folder", ""), one.get("taken_from")
+                    sweep,
+                    number,
+                    request.get("key", ""),
+                    request.get("folder", ""),
+                    request.get("taken_from"),
                 )
     finally:
         engine.dispose()

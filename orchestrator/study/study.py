@@ -131,9 +131,9 @@ class SweepStudy(StudyReader):
     def unfinished(self) -> tuple[int, ...]:
         """Numbers of trials that were handed out and have no result."""
         return tuple(
-            one.number
-            for one in self._study.get_trials(deepcopy=False)
-            if not one.state.is_finished()
+            trial.number
+            for trial in self._study.get_trials(deepcopy=False)
+            if not trial.state.is_finished()
         )
 
     def extend(
@@ -154,9 +154,9 @@ class SweepStudy(StudyReader):
             Numbers of the trials.
         """
         longer = {
-            one.number: {CONTINUED: one.epochs}
-            for one in self.summaries()
-            if one.state is TrialState.COMPLETE and epochs_before <= one.epochs < max_epochs
+            trial.number: {CONTINUED: trial.epochs}
+            for trial in self.summaries()
+            if trial.state is TrialState.COMPLETE and epochs_before <= trial.epochs < max_epochs
         }
         reopen_trials(url, self.name, attributes, longer)
         return tuple(longer)
@@ -164,7 +164,7 @@ class SweepStudy(StudyReader):
     def move_folders(self, url: str, folders: Mapping[int, str]) -> None:
         """Write down where finished trials' folders are now; all at once."""
         known = {number: self._frozen(number).user_attrs[REQUEST] for number in folders}
-        described = {n: {REQUEST: {**known[n], "folder": one}} for n, one in folders.items()}
+        described = {n: {REQUEST: {**known[n], "folder": value}} for n, value in folders.items()}
         mark_trials(url, self.name, described)
 
     def ask(self, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
@@ -192,7 +192,7 @@ class SweepStudy(StudyReader):
         """Store what a trial is; in one commit, since each costs as much as an epoch's row."""
         described = {"parameters": dict(parameters), "key": key, "folder": folder, "seed": seed}
         special = {"variant": variant, "confirms": confirms, "taken_from": taken_from}
-        described |= {name: one for name, one in special.items() if one is not None}
+        described |= {name: value for name, value in special.items() if value is not None}
         self._trial(number).set_user_attr(REQUEST, described)
 
     def set_taken_from(self, number: int, origin: str | None) -> None:
@@ -277,7 +277,7 @@ class SweepStudy(StudyReader):
     def _drawn(
         self, trial: optuna.Trial, distributions: Mapping[str, BaseDistribution]
     ) -> AskedTrial:
-        drawn = {path: trial._suggest(path, one) for path, one in distributions.items()}
+        drawn = {path: trial._suggest(path, value) for path, value in distributions.items()}
         return AskedTrial(trial.number, drawn)
 
     def _ask_pruner(

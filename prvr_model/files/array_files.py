@@ -121,12 +121,12 @@ def is_whole(folder: Path) -> bool:
     """
     try:
         contents = json.loads((folder / _CONTENTS).read_text())
-        for name, one in contents.items():
-            if (folder / name).stat().st_size != one["size_bytes"]:
+        for name, value in contents.items():
+            if (folder / name).stat().st_size != value["size_bytes"]:
                 return False
         if _boot() in _noted_boots(folder):
             return True
-        whole = all(_sums_agree(folder / name, one["parts"]) for name, one in contents.items())
+        whole = all(_sums_agree(folder / name, value["parts"]) for name, value in contents.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # A torn list of contents can be anything.
         return False

@@ -66,7 +66,7 @@ def read_header(folder: Folder, name: str) -> tuple[dict[str, Any], int]:
     try:
         text = _header_bytes(folder, name)
         header = dict(json.loads(text))
-        ends = [one["data_offsets"][1] for key, one in header.items() if key != "__metadata__"]
+        ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
         size = folder.sizes()[name]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise CheckpointError(f"{folder.locate(name)}: is damaged: {error!r}") from error
@@ -101,4 +101,4 @@ def _reports(state: Mapping[str, Any]) -> tuple[EpochReport, ...]:
 
 
 def _num_parameters(header: Mapping[str, Any]) -> int:
-    return sum(prod(one["shape"]) for name, one in header.items() if name.startswith(WEIGHT))
+    return sum(prod(value["shape"]) for name, value in header.items() if name.startswith(WEIGHT))

@@ -162,7 +162,7 @@ class Folder:
             StorageError: It cannot be read, or not be written here.
         """
         if self._is_local and source._is_local:
-            here, there = (Path(one.path) / name for one in (self, source))
+            here, there = (Path(folder.path) / name for folder in (self, source))
             if here.exists() and there.exists() and here.samefile(there):
                 return
             with suppress(OSError):  # other disks, and file systems without links
@@ -186,8 +186,8 @@ class Folder:
         Only where nobody else writes into the folder. Object stores keep nothing that can be seen.
         """
         if self._is_local and Path(self.path).is_dir():
-            for one in Path(self.path).glob(".*.partial"):
-                one.unlink(missing_ok=True)
+            for path in Path(self.path).glob(".*.partial"):
+                path.unlink(missing_ok=True)
 
     def _infos(self) -> list[fs.FileInfo]:
         """Files in the folder, sorted by name."""

@@ -60,14 +60,14 @@ class Batch:
         """The same on another device; a copy to a GPU does not wait where memory is pinned."""
         to_gpu = device.type == "cuda"
         moved: dict[str, Any] = {
-            name: one.to(device, non_blocking=to_gpu) for name, one in self.tensors().items()
+            name: value.to(device, non_blocking=to_gpu) for name, value in self.tensors().items()
         }
         return replace(self, **moved)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: one for name, one in values.items() if isinstance(one, Tensor)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Preparation:
             made["clips"], made["sizes"], made["frame_to_clip"] = self._merged(raw, memory)
         elif "plans" in wanted:
             made["clips"], made["sizes"] = (
-                found["clips"][one][videos] for one in ("clips", "sizes")
+                found["clips"][name][videos] for name in ("clips", "sizes")
             )
         if "plans" in wanted:
             products = inner_products(made["clips"])
@@ -167,8 +167,8 @@ class Preparation:
 
     def _tokens(self, captions: slice, memory: ReusedMemory) -> dict[str, np.ndarray]:
         """Normalised tokens of some captions, cut to the maximum length, in `memory`."""
-        rows = [self._split.tokens(one) for one in range(captions.start, captions.stop)]
-        raw = np.concatenate([one[: self._model.max_caption_tokens] for one in rows])
+        rows = [self._split.tokens(number) for number in range(captions.start, captions.stop)]
+        raw = np.concatenate([row[: self._model.max_caption_tokens] for row in rows])
         tokens = memory.array("tokens", raw.shape, np.float32)
         widen(raw, tokens)
         return {"tokens": normalise_rows(tokens, tokens)}

@@ -131,7 +131,7 @@ def normalise_rows(
         out: Where the result goes, contiguous, perhaps `rows` itself; without it, new memory.
     """
     scaled = np.empty_like(rows) if out is None else out
-    flat, flat_scaled = (one.reshape(-1, rows.shape[-1]) for one in (rows, scaled))
+    flat, flat_scaled = (part.reshape(-1, rows.shape[-1]) for part in (rows, scaled))
     squares = np.empty((min(len(flat), _BLOCK_ROWS), rows.shape[-1]), rows.dtype)
     for start in range(0, len(flat), _BLOCK_ROWS):
         block = flat[start : start + _BLOCK_ROWS]

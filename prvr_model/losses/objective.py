@@ -123,7 +123,8 @@ def _retrieval(
     """InfoNCE and triplet of one branch, before weighting."""
     scores = score_both(queries, rows)
     cosine, product = (
-        workers.gather_columns(one, batch.spread.videos) for one in (scores.cosine, scores.product)
+        workers.gather_columns(score, batch.spread.videos)
+        for score in (scores.cosine, scores.product)
     )
     owners = batch.video_of_caption
     return (

@@ -68,7 +68,7 @@ def _parameters(block: AttentionBlock) -> list[Tensor]:
         block.contract,
         block.output_norm,
     )
-    return [one for layer in layers for one in (layer.weight, layer.bias)]
+    return [weight for layer in layers for weight in (layer.weight, layer.bias)]
 
 
 class _Weights(NamedTuple):
@@ -243,7 +243,7 @@ def _attend(
     score_bias: Tensor | None,
 ) -> tuple[Tensor, Bool[Tensor, "..."], Float[Tensor, "rows hidden"]]:
     """Attention, its mask, and attended values, of which dropout has not scaled up the rest."""
-    queries, keys, values = (sizes.by_head(one) for one in (query, key, value))
+    queries, keys, values = (sizes.by_head(tensor) for tensor in (query, key, value))
     scores = sizes.new(query, sizes.length)
     for head in range(sizes.num_heads):
         torch.bmm(queries[head], keys[head].transpose(1, 2), out=scores[head])
@@ -345,7 +345,7 @@ def _attend_backward(
     scale = 1 / kept_share(sizes.rate) ** 2
     by_attended = _dropped(sizes, by_summed, saved.attended_mask, scale)
     queries, keys, values, by_values = (
-        sizes.by_head(one) for one in (saved.query, saved.key, saved.value, by_attended)
+        sizes.by_head(tensor) for tensor in (saved.query, saved.key, saved.value, by_attended)
     )
     attention, num_heads = saved.weights, sizes.num_heads
     by_weights = torch.empty_like(attention)
@@ -360,4 +360,4 @@ def _attend_backward(
         torch.bmm(by_scores[head], keys[head], out=results[0][head])
         torch.bmm(by_scores[head].transpose(1, 2), queries[head], out=results[1][head])
         torch.bmm(dropped[head].transpose(1, 2), by_values[head], out=results[2][head])
-    return [_joined(one) for one in results]
+    return [_joined(result) for result in results]

@@ -56,7 +56,8 @@ class Encoders:
         videos = encode_in_parts(self.videos, parts, batch.frames, batch.clips, batch.clip_sizes)
         queries = encode_in_parts(self.captions, parts, batch.tokens, batch.tokens_valid)
         encoded = EncodedVideos(
-            torch.cat([one.clips for one in videos]), torch.cat([one.frames for one in videos])
+            torch.cat([video.clips for video in videos]),
+            torch.cat([video.frames for video in videos]),
         )
         return encoded, torch.cat(queries)
 
@@ -126,5 +127,5 @@ def encode_in_parts(
     parts = max(1, min(parts, len(inputs[0])))
     if parts == 1:
         return [encode(*inputs)]
-    pieces = zip(*(one.tensor_split(parts) for one in inputs), strict=True)
+    pieces = zip(*(tensor.tensor_split(parts) for tensor in inputs), strict=True)
     return [checkpoint(encode, *piece, use_reentrant=False) for piece in pieces]

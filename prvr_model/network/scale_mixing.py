@@ -70,7 +70,7 @@ class ScaleMixing(nn.Module):
         heads = (layer.num_heads, -1)
         query = layer.query(token).unflatten(0, heads)
         key_weight, value_weight = (
-            one.weight.unflatten(0, heads) for one in (layer.key, layer.value)
+            projection.weight.unflatten(0, heads) for projection in (layer.key, layer.value)
         )
         root = math.sqrt(query.shape[1])
         directions = torch.einsum("hk,hkd->hd", query, key_weight) / root

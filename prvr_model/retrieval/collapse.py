@@ -123,7 +123,7 @@ def rank_correlation(
     """
     pairs = sampled_pairs(len(learned)).to(learned.device)
     ranks = [_centred_ranks(_pair_similarities(rows, pairs)) for rows in (learned, teacher)]
-    norms = [float(torch.linalg.vector_norm(one)) for one in ranks]
+    norms = [float(torch.linalg.vector_norm(rank)) for rank in ranks]
     if min(norms) == 0:
         return None
     return float(ranks[0] @ ranks[1]) / (norms[0] * norms[1])

@@ -154,9 +154,9 @@ class _RaggedRows:
             dim = lists.type.value_type.list_size
             self._matrices.append(_values(lists.values.values).reshape(-1, dim))
             offsets.append(_values(lists.offsets))
-        self._batch = np.repeat(np.arange(len(batches)), [len(one) - 1 for one in offsets])
-        self._start = np.concatenate([one[:-1] for one in offsets])
-        self._stop = np.concatenate([one[1:] for one in offsets])
+        self._batch = np.repeat(np.arange(len(batches)), [len(offset) - 1 for offset in offsets])
+        self._start = np.concatenate([offset[:-1] for offset in offsets])
+        self._stop = np.concatenate([offset[1:] for offset in offsets])
         self.lengths = self._stop - self._start
         self.lengths.flags.writeable = False
 

@@ -120,7 +120,7 @@ def room_problem(manifest: Manifest, cache: Path) -> str | None:
     free = shutil.disk_usage(_existing(cache)).free
     if needed <= free:
         return None
-    others = _size(sum(_folder_bytes(one) for one in _copies(cache) if one.name != target.name))
+    others = _size(sum(_folder_bytes(copy) for copy in _copies(cache) if copy.name != target.name))
     return (
         f"{cache} has room for {_size(free)}, the copy takes {_size(needed)} more; make room there "
         f"(copies of other stores there take {others}: remove those that no sweep uses) or set "
@@ -162,7 +162,7 @@ class _Copy:
         content = self._files.manifest_bytes()
         manifest = parse_manifest(content, self._files.place)
         dims = (manifest.video_dim, manifest.text_dim)
-        digests = {name: one.content_sha256 for name, one in manifest.files.items()}
+        digests = {name: value.content_sha256 for name, value in manifest.files.items()}
         found = fingerprint_of(dims, (manifest.video_dtype, manifest.text_dtype), digests)
         if manifest.fingerprint != self._fingerprint:
             raise StoreError(
@@ -311,7 +311,7 @@ def _surely_written(length: int, size: int) -> int:
 
 
 def _missing_bytes(manifest: Manifest, partial: Path) -> int:
-    sizes = {name: one.size_bytes for name, one in manifest.files.items()}
+    sizes = {name: value.size_bytes for name, value in manifest.files.items()}
     return sum(max(0, size - _copied_bytes(partial, name)) for name, size in sizes.items())
 
 
@@ -328,16 +328,16 @@ def _partial(target: Path) -> Path:
 
 
 def _copies(cache: Path) -> list[Path]:
-    return [one for one in cache.iterdir() if one.is_dir()] if cache.exists() else []
+    return [path for path in cache.iterdir() if path.is_dir()] if cache.exists() else []
 
 
 def _folder_bytes(folder: Path) -> int:
-    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
-    return next(one for one in (path, *path.parents) if one.exists())
+    return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
 def _size(num_bytes: int) -> str:

@@ -197,7 +197,7 @@ class StoreWriter:
         if not self._video_rows:
             raise DataError(f"no video was given for store {self.path}")
         for split, rows in self._video_rows.items():
-            silent = [one for one in rows if one not in self._captioned.get(split, ())]
+            silent = [row for row in rows if row not in self._captioned.get(split, ())]
             if silent:
                 raise DataError(
                     f"split {split} has {len(silent)} videos without a caption, "
@@ -308,7 +308,7 @@ class _Stream:
             if field.name == "features":
                 columns.append(_list_array(self._rows, field.type))
             else:
-                columns.append(pa.array([one[field.name] for one in self._values], field.type))
+                columns.append(pa.array([value[field.name] for value in self._values], field.type))
         self._arrow.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
         self._values, self._rows, self._bytes = [], [], 0
 
@@ -361,7 +361,7 @@ def _known(split: str) -> str:
 
 
 def _list_array(items: list[np.ndarray], kind: pa.DataType) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in items])]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])]).astype(np.int64)
     flat = np.concatenate(items).reshape(-1)
     rows = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind.value_type)
     return pa.LargeListArray.from_arrays(pa.array(offsets), rows, type=kind)

@@ -92,7 +92,7 @@ def _but_epochs(settings: Settings) -> dict[str, Any]:
 def _is_at_end(reports: Sequence[EpochReport], settings: Settings) -> bool:
     """Whether the epochs are all there, up to the last one or to the end of the patience."""
     count, training = len(reports), settings.training
-    if not count or [one.epoch for one in reports] != list(range(1, count + 1)):
+    if not count or [report.epoch for report in reports] != list(range(1, count + 1)):
         return False
     if count >= training.epochs or training.patience_epochs is None:
         return count == training.epochs
@@ -102,8 +102,8 @@ def _is_at_end(reports: Sequence[EpochReport], settings: Settings) -> bool:
 def _best_epoch(reports: Sequence[EpochReport]) -> int:
     """Epoch of the best validation SumR, the first of equal ones, as training counts it."""
     best, best_epoch = -inf, 0
-    for one in reports:
-        value = one.metrics.get("val/SumR", -inf)
+    for report in reports:
+        value = report.metrics.get("val/SumR", -inf)
         if value > best:
-            best, best_epoch = value, one.epoch
+            best, best_epoch = value, report.epoch
     return best_epoch

@@ -91,13 +91,16 @@ class BertAdam(torch.optim.Optimizer):
 
     def _changed(self) -> list[Tensor]:
         """Everything that a step changes."""
-        parameters = [one for group in self.param_groups for one in group["params"]]
-        used = [one for one in parameters if one.grad is not None]
-        return [*used, *(self._moment(one, name) for one in used for name in ("mean", "square"))]
+        parameters = [weight for group in self.param_groups for weight in group["params"]]
+        used = [parameter for parameter in parameters if parameter.grad is not None]
+        return [
+            *used,
+            *(self._moment(weight, name) for weight in used for name in ("mean", "square")),
+        ]
 
     def _update(self, parameters: list[Tensor], weight_decay: float, learning_rate: float) -> None:
         beta1, beta2 = self.settings.beta1, self.settings.beta2
-        gradients = self._clipped([one.grad for one in parameters if one.grad is not None])
+        gradients = self._clipped([weight.grad for weight in parameters if weight.grad is not None])
         means, squares = (
             [self._moment(parameter, name) for parameter in parameters]
             for name in ("mean", "square")
@@ -131,7 +134,7 @@ class BertAdam(torch.optim.Optimizer):
 
 def _joined(tensors: list[Tensor]) -> Tensor:
     """A copy of all elements in one vector: few operations, however many tensors there are."""
-    return torch.cat([one.flatten() for one in tensors])
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def _restore_unless(applied: Tensor, tensors: list[Tensor], before: Tensor) -> None:
@@ -139,7 +142,7 @@ def _restore_unless(applied: Tensor, tensors: list[Tensor], before: Tensor) -> N
     after = _joined(tensors)
     # A choice, not a product: NaN times zero is NaN.
     torch.where(applied, after, before, out=after)
-    parts = after.split([one.numel() for one in tensors])
+    parts = after.split([tensor.numel() for tensor in tensors])
     torch._foreach_copy_(
-        tensors, [part.view_as(one) for part, one in zip(parts, tensors, strict=True)]
+        tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
     )

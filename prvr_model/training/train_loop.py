@@ -313,8 +313,8 @@ class _Run:
         sizes = (batch.spread.captions.total, batch.spread.videos.total) * 2
         host = torch.device("cpu")
         drawn = [
-            one.to(self.device, non_blocking=True)
-            for one in draws_for_step(self.settings.training.seed, epoch, step, sizes, host)
+            draw.to(self.device, non_blocking=True)
+            for draw in draws_for_step(self.settings.training.seed, epoch, step, sizes, host)
         ]
         return BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
 
@@ -336,7 +336,7 @@ def build_optimizer(model: MscModel, settings: Settings, num_videos: int) -> Ber
 
 def gradient_norm(model: nn.Module) -> Tensor:
     """Norm of all gradients together, before clipping."""
-    gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     return norm
 

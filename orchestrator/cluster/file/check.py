@@ -45,7 +45,7 @@ def check_cluster_file(path: Path, versions: Versions, folder: Path | None = Non
 
         problems += filter(None, [ray_problem(config)])
     if problems:
-        shown = sorted((_line(one.path, lines), str(one)) for one in problems)
+        shown = sorted((_line(problem.path, lines), str(problem)) for problem in problems)
         raise ClusterFileError("\n".join(f"{path}:{line}: {text}" for line, text in shown))
 
 

@@ -29,7 +29,7 @@ def ray_problem(config: Mapping[str, Any]) -> Problem | None:
         with redirect_stdout(sys.stderr):
             validate_config(prepare_config(copy.deepcopy(dict(config))))
     except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
-        path = tuple(str(one) for one in getattr(error, "absolute_path", ()))
+        path = tuple(str(step) for step in getattr(error, "absolute_path", ()))
         said = getattr(error, "message", None) or str(error) or type(error).__name__
         return Problem(path, f"refused by Ray: {said}")
     return None

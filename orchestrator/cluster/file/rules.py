@@ -175,7 +175,7 @@ def _ray_version(config: Config, versions: Versions) -> Iterator[Problem]:
                 yield Problem(path, f"installs Ray {found}; allowed: {versions.ray}, as here")
         if "ray-wheels/" in command:
             yield Problem(path, f"installs a nightly Ray; allowed: {versions.ray}, as here")
-    is_fixed = any(_CONSTRAINED.search(one) or _RAY_PIN.search(one) for _, one in commands)
+    is_fixed = any(_CONSTRAINED.search(text) or _RAY_PIN.search(text) for _, text in commands)
     if not is_fixed and not any(True for _ in _image_places(config)):
         yield Problem(
             ("setup_commands",),

@@ -38,16 +38,16 @@ def _bare_nodes(config: Mapping[str, Any]) -> list[str]:
     """The kinds of nodes without a token."""
     docker = _mapping(config, "docker")
     types = {
-        str(name): one
-        for name, one in _mapping(config, "available_node_types").items()
-        if isinstance(one, Mapping) and name != config.get("head_node_type")
+        str(name): value
+        for name, value in _mapping(config, "available_node_types").items()
+        if isinstance(value, Mapping) and name != config.get("head_node_type")
     }
     # With machines of one's own there are no types.
     workers = types or {"": {}}
     without = [
         f"{_WORKERS} {name}"
-        for name, one in workers.items()
-        if not _has_token(config, "worker", {**docker, **_mapping(one, "docker")}, one)
+        for name, value in workers.items()
+        if not _has_token(config, "worker", {**docker, **_mapping(value, "docker")}, value)
     ]
     head = [] if _has_token(config, "head", docker, {}) else [_HEAD]
     return head + ([_WORKERS] if len(without) == len(workers) else without)
@@ -64,7 +64,7 @@ def _has_token(
         if own_setup in node_type
         else _texts(config, "setup_commands") + _texts(config, own_setup)
     )
-    starts = [one for one in _texts(config, f"{kind}_start_ray_commands") if _STARTS.search(one)]
+    starts = [text for text in _texts(config, f"{kind}_start_ray_commands") if _STARTS.search(text)]
     return (
         any(map(_GIVEN.search, options))
         or any(map(_KEPT.search, setup))
@@ -79,4 +79,4 @@ def _mapping(section: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _texts(section: Mapping[str, Any], key: str) -> list[str]:
     found = section.get(key)
-    return [str(one) for one in found] if isinstance(found, list) else []
+    return [str(command) for command in found] if isinstance(found, list) else []
