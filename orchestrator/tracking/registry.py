@@ -3,6 +3,7 @@
 MLflow cannot compare and set an alias at once: only one process may register or promote at a time.
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Iterator, Sequence, Set
@@ -27,6 +28,7 @@ from orchestrator.tracking.store import TrackingStore, experiment_name, settle_m
 from orchestrator.tracking.tags import (
     DECIDED_TAG,
     KEY_TAG,
+    MODEL_VERSIONS_TAG,
     SWEEP_ID_TAG,
     SWEEP_TAG,
     TEST_TAG,
@@ -179,6 +181,7 @@ class _Registry:
             alias = self._alias_of(version)
             reason = f"registered before as version {version.version}; aliases stay as they are"
         else:
+            self._name_version(version)
             alias, reason = self._decide(version, before)
         return RegisteredVersion(
             self._model,
@@ -190,6 +193,12 @@ class _Registry:
             candidate.epoch,
             _model_id(version),
         )
+
+    def _name_version(self, version: "ModelVersion") -> None:
+        """Name the version on its model, from which MLflow's pages link runs; a server does it."""
+        if model_id := _model_id(version):
+            named = [{"name": self._model, "version": str(version.version)}]
+            self._client.set_logged_model_tags(model_id, {MODEL_VERSIONS_TAG: json.dumps(named)})
 
     def _add_score(
         self, version: "ModelVersion", origin: SweepOrigin, candidate: VersionCandidate

@@ -1,5 +1,6 @@
 """Who becomes champion, what a version carries, and that it answers without a network."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,9 @@ def test_a_version_is_linked_once_with_the_runs_of_its_trial_and_its_sweep(
     assert [content[trial]["models"] for trial in "012"] == [[models[0]], [models[1]], []]
     assert content["sweep"]["tags"]["prvr.registered"] == f"{MODEL}/1, {MODEL}/2"
     assert content["0"]["tags"]["prvr.registered"] == f"{MODEL}/1"
+    for number, version in enumerate(versions, 1):
+        tags = connect(store).get_logged_model(version.model_id).tags
+        assert json.loads(tags["mlflow.modelVersions"]) == [{"name": MODEL, "version": f"{number}"}]
     again = register(store, origin, candidate(export, 0, 99.0))
     assert again[0].model_id == versions[0].model_id
 
