@@ -95,7 +95,7 @@ class Workers:
     def any_wished(self, wish: bool) -> bool:
         """Whether a worker had the wish at the call before; alone: has it now.
 
-        All workers ask equally often and get the same answer, and nobody waits for it: it
+        All workers ask equally often and get the same answer, and none waits for it: it
         travels while the step between two calls is computed, and never through the device.
         """
         return wish

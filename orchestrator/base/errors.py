@@ -97,7 +97,7 @@ class HomeLockedError(PrvrError):
 
     Args:
         home: The folder.
-        holder: Who it is and since when, in words.
+        holder: The process and since when, in words.
     """
 
     exit_code = 2

@@ -14,17 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
-from orchestrator.base.errors import (
-    HomeLockedError,
-    LocationError,
-)
-
-if TYPE_CHECKING:
-    pass
+from orchestrator.base.errors import HomeLockedError, LocationError
 
 _FILE = "lock"
 _LONGEST_BYTES = 1024
@@ -36,7 +29,7 @@ def locked_home(home: Path, sweep: str = "") -> Iterator[None]:
 
     Args:
         home: The folder; made if it is missing.
-        sweep: Name of the sweep, for those who find the lock held.
+        sweep: Name of the sweep, for the message of a process that finds the lock held.
 
     Raises:
         HomeLockedError: Another process holds it.
@@ -67,25 +60,31 @@ def _open(home: Path) -> int:
 
 
 def _me(sweep: str) -> bytes:
-    who = {"host": socket.gethostname(), "pid": os.getpid(), "since_s": time.time(), "sweep": sweep}
-    return json.dumps(who).encode()
+    holder = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since_s": time.time(),
+        "sweep": sweep,
+    }
+    return json.dumps(holder).encode()
 
 
 def _holder(handle: int) -> str:
-    """Who wrote itself into the file, and whether it is alive as far as this machine can tell."""
+    """The process that holds the lock, and whether it lives as far as this machine can tell."""
     try:
-        who = json.loads(os.pread(handle, _LONGEST_BYTES, 0))
-        since = datetime.fromtimestamp(who["since_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        sweep = f" with sweep {who['sweep']!r}" if who["sweep"] else ""
-        return f"process {who['pid']} on {who['host']} ({_liveness(who)}, since {since}{sweep})"
+        holder = json.loads(os.pread(handle, _LONGEST_BYTES, 0))
+        since = datetime.fromtimestamp(holder["since_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        sweep = f" with sweep {holder['sweep']!r}" if holder["sweep"] else ""
+        state = f"{_liveness(holder)}, since {since}{sweep}"
+        return f"process {holder['pid']} on {holder['host']} ({state})"
     except (ValueError, KeyError, TypeError):
         return "another process"  # It has the lock and has not written yet.
 
 
-def _liveness(who: dict[str, object]) -> str:
-    if who["host"] != socket.gethostname():
+def _liveness(holder: dict[str, object]) -> str:
+    if holder["host"] != socket.gethostname():
         return "holds the lock"
-    pid = who["pid"]
+    pid = holder["pid"]
     # A child that inherited the lock can outlive the one that wrote.
     return "alive" if isinstance(pid, int) and psutil.pid_exists(pid) else "gone, its child is not"
 

@@ -1,7 +1,9 @@
-"""Tells SQLite files that have lost their end.
+"""Detects truncated SQLite files, and makes new ones whole or not at all.
 
 SQLite notices where whole pages are missing. What is left of a cut page it fills with zeros and
-reads on, until some row in it makes no sense.
+reads on, until some row in it makes no sense. Optuna and MLflow make their tables in many steps:
+until the last of them no process can read the file, and one whose maker was killed between two can
+never be opened again.
 """
 
 import uuid
@@ -18,8 +20,8 @@ _LARGEST = 1
 def what_is_torn(path: Path) -> str | None:
     """What a file lacks to be a whole database, in words.
 
-    None: nothing that shows here. SQLite itself says what is wrong with a file that is missing,
-    cannot be read or is none of its own.
+    None: no damage that shows here. SQLite itself says what is wrong with a file that is missing,
+    cannot be read or is no database.
     """
     try:
         with path.open("rb") as file:
@@ -35,12 +37,6 @@ def what_is_torn(path: Path) -> str | None:
     if len(header) < _HEADER_BYTES or (page_bytes and path.stat().st_size % page_bytes):
         return "its end is missing"
     return None
-
-
-# Makes SQLite files whole or not at all.
-#
-# Optuna and MLflow make their tables in many steps. Until the last of them nobody can read the
-# file, and one whose maker was killed between two can never be opened again.
 
 
 def make_whole(path: Path, make: Callable[[str], None]) -> None:

@@ -46,7 +46,7 @@ def attached(
 
     Args:
         address: `auto` or HOST:PORT.
-        namespace: Of named actors; None: one that nobody else has.
+        namespace: Of named actors; None: one of its own.
         variables: Environment of what is run there.
 
     Raises:
@@ -99,7 +99,7 @@ def _nodes_by_id() -> list[tuple[str, Node]]:
 
 
 def resources_in_use() -> dict[str, float]:
-    """CPUs and GPUs of the cluster that somebody uses now."""
+    """CPUs and GPUs of the cluster that are in use now."""
     total, free = ray.cluster_resources(), ray.available_resources()
     used = {name: total.get(name, 0.0) - free.get(name, 0.0) for name in ("CPU", "GPU")}
     return {name: amount for name, amount in used.items() if amount > 0}

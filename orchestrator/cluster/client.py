@@ -25,12 +25,12 @@ from orchestrator.cluster.node_check import SharedLocations
 from prvr_model.training.probe_messages import PROBE_START_LIMIT_S, ProbeRequest, ProbeResult
 
 _CLIENT_SCHEME = "ray://"
-# A port that nobody listens on says so at once, a firewall never.
+# A port on which no program listens refuses at once; a firewall stays silent.
 _CONNECT_S = 5.0
 # A cluster answers within a second; importing Ray on a busy machine takes more.
 _ATTACH_S = 25.0
 _LEAVE_S = 10.0
-# A worker starts and imports; a storage where nobody answers is given up after two minutes.
+# A worker starts and imports; a storage that does not answer is given up after two minutes.
 _PLACES_S = 180.0
 # A worker starts and imports torch, on each node at once.
 _LOOK_S = 180.0
@@ -45,7 +45,7 @@ class Cluster:
 
     Args:
         nodes: Living nodes, as if nothing ran there.
-        in_use: CPUs and GPUs that somebody uses now.
+        in_use: CPUs and GPUs that are in use now.
         line: To and from the process that is attached.
     """
 
@@ -230,7 +230,7 @@ def _leave(child: subprocess.Popen[bytes]) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Refuse what cannot be an address, and one where nobody listens."""
+    """Refuse what cannot be an address, and one at which no program listens."""
     for candidate in (address, os.environ.get("RAY_ADDRESS", "") if address == "auto" else ""):
         if candidate.startswith(_CLIENT_SCHEME):
             raise ClusterError(

@@ -119,7 +119,7 @@ def find_node(address: str | None, node_id: str | None, wait_s: float) -> LocalN
 
 def drain(node: LocalNode, reason: str, left_s: int, limit_s: float) -> str | None:
     """Tell the GCS that the node goes in `left_s` seconds; gives the problem, if there is one."""
-    # -P: the working directory is somebody else's and may hold modules of any name.
+    # -P: the working directory may hold modules of any name.
     command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "drain-node",
                "--address", node.address, "--node-id", node.node_id,
                "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", reason,

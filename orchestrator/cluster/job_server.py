@@ -20,7 +20,7 @@ try:
 except ImportError as error:
     raise RayChangedError(str(error)) from error
 
-# A tunnel that nobody holds says so at once, a firewall never.
+# A tunnel that is closed refuses at once; a firewall stays silent.
 _CONNECT_S = 5.0
 # The server starts an agent for its first job, and unpacks the package.
 _ANSWER_S = 60.0

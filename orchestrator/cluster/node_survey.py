@@ -75,7 +75,7 @@ class _Looker:
 
 
 def _devices() -> str:
-    """`Devices` as JSON: of all GPUs, though Ray hides them from who asks for none."""
+    """`Devices` as JSON: of all GPUs, though Ray hides them from a task that asks for none."""
     shown = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     done = subprocess.run(
         [sys.executable, "-m", DEVICES],

@@ -104,7 +104,7 @@ class Ec2Notices:
             self._say(line)
 
     def _get(self, path: str) -> str | None:
-        """Metadata below `latest/meta-data`; None where there is none or nobody answers."""
+        """Metadata below `latest/meta-data`; None where there is none or no server answers."""
         try:
             text = self._ask(path)
         except (OSError, HTTPException) as error:

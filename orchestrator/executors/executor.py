@@ -1,4 +1,4 @@
-"""Who asks for trials and who runs them: neither knows more of the other than this."""
+"""The interface between a sweep, which hands out trials, and an executor, which runs them."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeAlias

@@ -65,7 +65,7 @@ def group_trainable(
         shape: The workers of a trial.
         scratch: Folder for Train's files, absolute.
         has_driver_resource: Whether some node offers it to the watching processes.
-        drains: Whether somebody may drain a node.
+        drains: Whether a node may be drained.
         sent: The data, where it goes along with the sweep.
     """
     trainable = tune.with_parameters(
@@ -106,7 +106,7 @@ class GroupTrial(tune.Trainable):  # type: ignore[misc]
         # Fewer than the shape says where a trial goes on after it lost its place.
         shape = replace(shape, workers=config["workers"])
         os.environ.update(_train_variables(shape))
-        # Not the number alone: what a lost process had under way is nobody's any more.
+        # Not the number alone: what a lost process had under way belongs to no worker any more.
         key = f"trial-{config['number']}-{self.trial_id}"
         job = GroupJob(key, config["request"], function, shape, scratch, mailbox, drains, sent)
         self._run = _GroupRun(job)

@@ -2,7 +2,7 @@
 
 Both may be on other machines, and neither can call the other: one is busy training, the other
 waiting. One mailbox serves all trials of a sweep. It holds nothing that could not be said again:
-rows are in checkpoints, and whoever waits here asks again after it was restarted.
+rows are in checkpoints, and a restarted trial reports them again.
 """
 
 import asyncio

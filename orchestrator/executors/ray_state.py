@@ -52,7 +52,7 @@ def _free(groups: list[Any]) -> int:
 
 
 def _groups() -> Iterator[Any]:
-    """Groups of this job that an actor made and nobody removed; the driver's are Tune's."""
+    """Groups of this job that an actor made and that were not removed; the driver's are Tune's."""
     job = ray.get_runtime_context().get_job_id()
     for text in _accessor().get_placement_group_table():
         group = gcs_pb2.PlacementGroupTableData.FromString(text)
@@ -86,7 +86,7 @@ except ImportError as error:
 
 
 def free_slots(bundle: Mapping[str, float]) -> int:
-    """Workers that would find a place on what nobody uses now.
+    """Workers that would find a slot on what is free now.
 
     Args:
         bundle: What each asks of Ray; of GPUs whole ones.
@@ -99,7 +99,7 @@ def free_slots(bundle: Mapping[str, float]) -> int:
 
 # Sees that this process's node is being drained, and tells the process's trial to leave.
 #
-# For both hosts of trials, on a cluster that others drain; on a Ray of our own nobody does.
+# For both hosts of trials, on a cluster whose nodes may be drained; those of our own Ray never are.
 # Train's own watcher would be a process more for each trial, and is none for trials of one
 # worker.
 

@@ -1,7 +1,7 @@
 """Trials that lost their place: which of them run again, and in what order.
 
-Whoever loses a process or a node has not failed: it goes on from its checkpoint under its number.
-Only what takes its processes down every time must end at some point.
+A trial whose process or node dies restarts from its checkpoint under its number; that is no
+failure. Only what takes its processes down every time must end at some point.
 """
 
 import re
@@ -61,7 +61,8 @@ class LostTrials:
         """Keep a trial that was lost; False where it has failed."""
         number = request.number
         if cause.kind != LEFT:
-            # Who had a place before looks for another; who never had one has failed.
+            # A trial that had a slot before looks for another; one that never had a slot has
+            # failed.
             looks_again = cause.kind == _NO_PLACE and number in self._placed
             self._losses[number] += 1
             is_lost = looks_again or cause.kind in _LOST
@@ -77,7 +78,7 @@ class LostTrials:
         self._waiting.append(request)
 
     def next(self) -> TrialRequest | None:
-        """The one that waits longest; None: nobody waits."""
+        """The trial that waits longest; None: no trial waits."""
         return self._waiting.popleft() if self._waiting else None
 
 
@@ -126,7 +127,7 @@ class GroupSizes:
         return True
 
 
-# Out of memory as one cause, whoever could not allocate: Python, numpy, the CPU or the GPU.
+# Out of memory is one cause, whether Python, numpy, the CPU or the GPU could not allocate.
 
 
 OUT_OF_MEMORY = "OutOfMemoryError"

@@ -12,7 +12,7 @@ from orchestrator.base.errors import NothingStartsError
 from orchestrator.base.text import in_words
 
 Room: TypeAlias = Callable[[], tuple[Mapping[str, float], Mapping[str, float]]]
-"""Gives what there is, and what of it nobody uses, as resources of Ray."""
+"""Gives what there is, and what of it is free, as resources of Ray."""
 
 # Processes have started by then, unless they have no place.
 _WARNING_S = 60.0

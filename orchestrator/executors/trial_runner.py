@@ -68,7 +68,8 @@ def _load(name: str) -> Any:  # noqa: ANN401
     return getattr(importlib.import_module(module), function)
 
 
-# Whether this process must leave its node; set by whoever watches the node, asked at every step.
+# Whether this process must leave its node; set by the thread that watches the node, asked at every
+# step.
 #
 # A flag of the process: what watches knows Ray, what trains does not.
 

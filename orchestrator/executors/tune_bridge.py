@@ -158,7 +158,7 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class _Watcher(TrialProgressCallback):  # type: ignore[misc]
-    """Hears of failures with their cause, and at every step looks for Ctrl-C and for who waits.
+    """Hears of failures with their cause; at every step looks for Ctrl-C and for waiting trials.
 
     It takes the place of Tune's own reporter, which prints whatever it is told.
     """

@@ -122,7 +122,7 @@ class TuneExecutor:
     def _fit(self, bridge: "_Bridge", scratch: Path) -> None:
         several = self._shape.workers > 1
         collector = GroupCollector()
-        # Its pieces go when nobody here holds their references.
+        # Its pieces go when this process holds no reference to them.
         sent = self._sent_store()
         tuner = tune.Tuner(
             self._group_trainable(scratch, sent) if several else self._alone(sent),
@@ -162,7 +162,8 @@ class TuneExecutor:
         """What each worker asks of Ray."""
         bundle = self._packing.bundle
         if self._cluster is None:
-            # Nobody else places anything there, and Ray counts memory in another way than we do.
+            # No other program places anything there, and Ray counts memory in another way than we
+            # do.
             bundle.pop("memory", None)
         elif "memory" in bundle and self._packing.needs.workers > 1 and not self._has_driver:
             # Each trial's watching process takes a byte, wherever it lies.
@@ -176,7 +177,7 @@ class TuneExecutor:
 
     @property
     def _drains(self) -> bool:
-        """Whether somebody may drain a node; on a Ray of our own nobody does."""
+        """Whether a node may be drained; nodes of our own Ray never are."""
         return self._cluster is not None
 
     def _group_trainable(self, scratch: Path, sent: SentStore | None) -> type[tune.Trainable]:

@@ -1,6 +1,6 @@
 """Results that are there already: complete trials by content key, in the home and on the storage.
 
-Who has one takes it over instead of training it again. A taken-over trial gets the files of the
+A trial whose key is known copies the result instead of training. It gets the files of the
 original in a folder of its own (on one disk a second name for them): whatever reads a trial's
 folder afterwards finds it there, freeing or removing the original's takes nothing away from it,
 and it can be continued. What the indexes say is a hint; the folder is the truth.

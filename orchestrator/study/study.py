@@ -70,7 +70,7 @@ class AskedTrial:
 
 
 class SweepStudy(StudyReader):
-    """A sweep's study as its driver writes it; nobody else writes."""
+    """A sweep's study as its driver writes it; no other process writes."""
 
     def __init__(self, study: optuna.Study, url: str) -> None:
         super().__init__(study, url)

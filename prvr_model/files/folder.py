@@ -9,8 +9,8 @@ which pyarrow reads. Credentials come from where Amazon's tools take them: `AWS_
 `AWS_SECRET_ACCESS_KEY`, a profile in `~/.aws`, or the role of the machine. They have no place in
 the URI, which goes into the study, into MLflow and into messages.
 
-pyarrow asks a server that refuses or is overloaded again for 6 s; where nobody answers at all, it
-takes one to two minutes to give up.
+pyarrow asks a server that refuses or is overloaded again for 6 s; where no server answers at all,
+it takes one to two minutes to give up.
 """
 
 import os
@@ -183,7 +183,8 @@ class Folder:
     def remove_partial_files(self) -> None:
         """Remove what a process that was killed while it wrote here has left.
 
-        Only where nobody else writes into the folder. Object stores keep nothing that can be seen.
+        Only where no other process writes into the folder. Object stores keep nothing that can be
+        seen.
         """
         if self._is_local and Path(self.path).is_dir():
             for path in Path(self.path).glob(".*.partial"):

@@ -1,7 +1,8 @@
 """A hidden folder beside its target in which something is made: it becomes the target, or goes.
 
 A process that is killed leaves its folder behind, perhaps as large as a corpus. Folders are locked
-while their makers live, so whoever makes the same target next knows leftovers and removes them.
+while their makers live, so the next process that makes the same target knows leftovers and removes
+them.
 """
 
 import fcntl

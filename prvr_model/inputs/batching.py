@@ -138,7 +138,7 @@ def make_batch(
         memory: Memory that the batch is gathered in; without it, new memory. On the CPU the
             batch's tensors *are* that memory, and hold until it is used for another batch.
         threads: Threads that copy; a single one is bound by the memory's latency.
-        workers: Who shares the batch.
+        workers: The processes that share the batch.
     """
     captions = split.captions_of(videos)
     counts = split.caption_starts[videos + 1] - split.caption_starts[videos]

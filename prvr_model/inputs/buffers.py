@@ -1,8 +1,8 @@
 """Memory of the host that is filled again and again instead of being asked for each time.
 
 Memory new from the system costs a page fault for every 4 KiB, and under virtualisation those cost
-more than the work on it. Training keeps what it frees (`host_memory`); whoever makes batches or
-chunks outside of it would pay each time.
+more than the work on it. Training keeps what it frees (`host_memory`); a process that makes batches
+or chunks outside of it would pay each time.
 """
 
 import math

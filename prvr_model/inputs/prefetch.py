@@ -107,7 +107,7 @@ def prefetched(
             threads as torch has.
         memory: What the epoch before has used, for the same device and depth; without it, new
             memory.
-        workers: Who shares each batch.
+        workers: The processes that share each batch.
 
     Yields:
         Batches on the device. On the CPU a batch holds until the second one after it is asked

@@ -87,7 +87,7 @@ def compute_losses(
         hard_negatives: Whether the epoch draws hard negatives.
         encoders: How the model encodes; None: in the precision of its weights, not compiled, all
             at once.
-        workers: Who trains together; the batch says how it is spread over them.
+        workers: The processes that train together; the batch says how it is spread over them.
     """
     encoders = encoders or Encoders(model)
     videos, own_queries = encoders.batch(batch)

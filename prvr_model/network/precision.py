@@ -1,6 +1,6 @@
 """The model's encoders as the speed settings run them: in which precision, compiled or not.
 
-Everybody who trains or evaluates encodes through here. What comes out has the type of the
+Training and evaluation encode through here. What comes out has the type of the
 model's weights, so losses, scores and metrics know nothing of the precision.
 """
 

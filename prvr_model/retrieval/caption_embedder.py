@@ -1,4 +1,4 @@
-"""Query vectors of captions by an exported model, for those who hold token features."""
+"""Query vectors of captions by an exported model, from token features."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -84,7 +84,7 @@ def evaluate(
         relevance: Correct videos of each caption.
         speed: Block of captions, and how the model encodes where `encoders` is None.
         encoders: The model's encoders where they were made before.
-        workers: Who evaluates together.
+        workers: The processes that evaluate together.
     """
     part = _Part.of(split, workers)
     encoders = encoders or Encoders(model, speed)
@@ -193,7 +193,7 @@ def rank_gallery(
         relevance: Correct videos of each caption.
         settings: Weights of the fused score.
         block: Captions scored at once.
-        workers: Who ranks together, each with its own part of the gallery.
+        workers: The processes that rank together, each with its own part of the gallery.
         videos: How the gallery is spread over them; None: `gallery` is all of it.
     """
     ranks: dict[str, list[Tensor]] = {"clip": [], "frame": [], "fused": []}

@@ -60,7 +60,7 @@ def best_ranks_of_workers(
     Args:
         scores: Scores of all captions against one's own videos; there may be none.
         relevance: Correct videos, counted over all workers.
-        workers: Who ranks together.
+        workers: The processes that rank together.
         videos: How the videos are spread over them.
     """
     own = videos.rows(workers.rank)

@@ -14,7 +14,7 @@ PIECE_BYTES = 8 * 2**20
 
 
 class StoreFiles(Protocol):
-    """The files of a store, for whoever copies it."""
+    """The files of a store, for a process that copies it."""
 
     @property
     def place(self) -> str:

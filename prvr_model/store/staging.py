@@ -1,10 +1,10 @@
-"""Copies a store from far away to this machine, once, whoever asks for it.
+"""Copies a store from far away to this machine, once for all processes.
 
 A copy is called for its fingerprint, so that all sweeps on the same data share one:
 
-    <cache>/<fingerprint>            a whole, verified copy; nobody changes or deletes it
+    <cache>/<fingerprint>            a whole, verified copy; no process changes or deletes it
     <cache>/<fingerprint>.partial    what is copied so far; whoever comes next goes on from there
-    <cache>/<fingerprint>.lock       there while somebody copies; the others wait
+    <cache>/<fingerprint>.lock       there while a process copies; the others wait
 
 A file is called `<name>.part` until all of it is on the disk, so what has its own name is whole.
 The folder gets its own name once its content has been read again and is what the manifest says.
@@ -90,7 +90,8 @@ def staged_store(files: StoreFiles, fingerprint: str, cache: Path, say: Say = _l
 
     Raises:
         StoreError: The store is missing, damaged or has another fingerprint, or there is no room
-            for it. What was copied stays for the next try, where nobody takes it for a store.
+            for it. What was copied stays for the next try, under a name that no reader takes for a
+            store.
     """
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise StoreError(f"{fingerprint!r} is not a fingerprint of a store")

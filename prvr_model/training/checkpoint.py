@@ -143,7 +143,7 @@ def load_last(
 
 
 def remove_partial_files(folder: Folder) -> None:
-    """Remove what a trial's killed process left half written; nobody else may write there."""
+    """Remove what a trial's killed process left half written; no other process may write there."""
     folder.remove_partial_files()
     folder.child(_RANKS).remove_partial_files()
 

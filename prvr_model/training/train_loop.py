@@ -84,8 +84,8 @@ def train(
         folder: The trial's folder.
         report: Takes each epoch's row and decides whether to go on; called by the first worker.
         speed: Device, threads and the like.
-        workers: Who trains this model together; each calls this function. The first one writes
-            checkpoints, and its decisions are everyone's.
+        workers: The processes that train this model together; each calls this function. The first
+            one writes checkpoints, and its decisions are everyone's.
         leave: Asked after every step. Where any worker's says yes, a checkpoint in the middle of
             the epoch is written and all return, several workers after one step more.
 
@@ -263,7 +263,7 @@ class _Run:
         # Workers drop different elements; everything else that is drawn is the same for all.
         torch.manual_seed(dropout_seed(self.settings.training.seed, epoch) + self.workers.rank)
         if self.state.part:
-            # Where the number of workers has changed, nobody's state is anybody's.
+            # Random states belong to a rank; where the number of workers changed they fit none.
             random_states.restore(self.state.part.random, self.device, self.workers)
 
     def _save_part(self, numbers: StepNumbers, start: float, exchanged_before: int) -> None:
@@ -274,7 +274,7 @@ class _Run:
         self.state = replace(self.state, part=part)
         if self.workers.rank == 0:
             self._save_last()
-        # Nobody ends before it is written: a group is ended with the first of its workers.
+        # No worker ends before it is written: the group ends with the first of its workers.
         self.workers.first_decides(0)
 
     def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Generator[Batch, None, None]:

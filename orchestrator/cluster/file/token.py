@@ -30,7 +30,7 @@ def token_problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         (),
         f"no {_TOKEN_MODE}{where}: put it into docker.run_options, or before `ray start` in "
         "head_start_ray_commands and in worker_start_ray_commands, or let setup_commands write it "
-        "to ~/.bashrc; without it, who reaches a port of the cluster runs programs on it",
+        "to ~/.bashrc; without it, anyone who reaches a port of the cluster can run programs on it",
     )
 
 
