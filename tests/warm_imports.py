@@ -15,7 +15,7 @@ for _name in (
     "mlflow.store.tracking.sqlalchemy_store",
     "orchestrator.commands.launch",
     "orchestrator.executors.tune_executor",
-    "orchestrator.preflight.plan_text",
+    "orchestrator.commands.plan_text",
     "orchestrator.report.publishing",
     "orchestrator.sweep.launch",
     "orchestrator.sweep.reproduce",

@@ -112,9 +112,9 @@ def _launch(
     address: str | None,
     as_json: bool,
 ) -> int:
+    from orchestrator.commands.plan_text import render_plan
     from orchestrator.preflight.already_trained import known_runs
     from orchestrator.preflight.plan import plan_here, plan_on
-    from orchestrator.preflight.plan_text import render
     from orchestrator.sweep.launch import launch as run
     from orchestrator.sweep.locations import SweepLocations
     from orchestrator.sweep.progress import progress_on
@@ -126,7 +126,7 @@ def _launch(
         planned = plan_here(spec, known=known)
     else:
         planned = plan_on(spec, address, probe=False, known=known)
-    click.echo(render(planned), err=True)
+    click.echo(render_plan(planned), err=True)
     click.echo(err=True)
     result = run(spec, places, progress_on(sys.stderr), executor, address)
     return show(result, places, spec, as_json=as_json)

@@ -53,9 +53,9 @@ def plan(
 
     Exit code 2: a trial fits nowhere, or no cluster answers at the address.
     """
+    from orchestrator.commands.plan_text import render_plan
     from orchestrator.preflight.already_trained import known_runs
     from orchestrator.preflight.plan import plan_here, plan_on
-    from orchestrator.preflight.plan_text import render
 
     spec = space_spec(space, overrides, quick=quick)
     tell = partial(click.echo, err=True)
@@ -67,6 +67,6 @@ def plan(
     if as_json:
         click.echo(json.dumps(planned.to_dict()))
         return
-    click.echo(render(planned))
+    click.echo(render_plan(planned))
     click.echo()
     click.echo(spec.dump_yaml(), nl=False)

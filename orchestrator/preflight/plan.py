@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import floor
 from typing import Any, TypeAlias
 
 from orchestrator.base.errors import ProbeError
-from orchestrator.base.text import count, gib
 from orchestrator.cluster.autoscaler import coming_nodes
-from orchestrator.cluster.capacity import MemoryNeed, Node, Packing, pack
+from orchestrator.cluster.capacity import MemoryNeed, Node, Packing
 from orchestrator.cluster.client import attached_cluster
 from orchestrator.cluster.fitting import pack_or_refuse
+from orchestrator.preflight.epoch_band import Band, epoch_band, shortest_trial_epochs
 from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
 from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_memory
-from orchestrator.preflight.expected_epochs import expected_epochs
+from orchestrator.preflight.plan_warnings import fit_warnings, sharing_warnings
 from orchestrator.preflight.probing import probe_here, probe_request
 from orchestrator.spec.data import DataSize, data_size
 from orchestrator.spec.search_space import drawn_settings
@@ -22,12 +21,10 @@ from orchestrator.spec.warnings import spec_warnings
 from prvr_model.settings import Settings
 from prvr_model.training.probe_messages import ProbeRequest, ProbeResult
 
-_PATIENCE = "training.patience_epochs"
-
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's plan.
+    """What a sweep will do and cost.
 
     Args:
         spec: The resolved spec.
@@ -36,9 +33,9 @@ class Plan:
         most_trials: Number of trials with every round that may follow.
         trials_at_once: How many run at the same time.
         epochs: Epochs of all trials together: least, expected, most.
-        time: Time of one epoch of one trial; None: not known.
-        probe: What was measured, and where; None: nothing.
-        known: How many of the trials need no training, their results being there.
+        time: Time of one epoch of one trial; None where it is not known.
+        probe: What was measured, and where; None where nothing was.
+        known: How many of the trials need no training, since their results are known.
         warnings: What is allowed but probably not meant.
     """
 
@@ -47,14 +44,14 @@ class Plan:
     trials: int
     most_trials: int
     trials_at_once: int
-    epochs: "Band"
+    epochs: Band
     time: EpochTime | None = None
     probe: "Probe | None" = None
     known: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
-    def seconds(self) -> "Band | None":
+    def seconds(self) -> Band | None:
         """Wall time of the training itself, without start-up."""
         if self.time is None:
             return None
@@ -69,7 +66,7 @@ class Plan:
         )
         return epochs.times(self.time)
 
-    def hours(self, each: float) -> "Band | None":
+    def hours(self, each: float) -> Band | None:
         """Device hours where each worker has `each` devices, e.g. GPUs."""
         if self.time is None:
             return None
@@ -109,20 +106,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Band:
-    """Least, expected and most of something."""
-
-    least: float
-    expected: float
-    most: float
-
-    def times(self, time: EpochTime) -> "Band":
-        """Seconds of so many epochs."""
-        low, high = time.band_s
-        return Band(self.least * low, self.expected * time.mean_s, self.most * high)
-
-
-@dataclass(frozen=True)
 class Probe:
     """The node that a probe ran on, what it measured, and what it was asked."""
 
@@ -143,7 +126,7 @@ def build_plan(
     warnings: Sequence[str] = (),
     known: int = 0,
 ) -> Plan:
-    """Plan a sweep that is packed, of whose trials so many are known; starts nothing."""
+    """Plan a packed sweep of whose trials `known` need no training; starts nothing."""
     fitting = packing.trials
     at_once = min(fitting, spec.concurrency or fitting, spec.num_trials)
     return Plan(
@@ -152,11 +135,11 @@ def build_plan(
         trials=spec.num_trials,
         most_trials=most_trials(spec),
         trials_at_once=at_once,
-        epochs=_epochs(spec, known),
+        epochs=epoch_band(spec, known),
         time=time,
         probe=probe,
         known=known,
-        warnings=(*spec_warnings(spec), *_fit_warnings(spec, packing), *warnings),
+        warnings=(*spec_warnings(spec), *fit_warnings(spec, packing), *warnings),
     )
 
 
@@ -207,7 +190,7 @@ def plan_on(
         SpecError: A trial can never fit, even if nothing else ran there; says what would.
         StoreError: The store is missing or damaged.
     """
-    # What is wrong with the data is said before anything is waited for.
+    # A mistake in the data is reported before the cluster is waited for.
     data_size(spec.data)
     with attached_cluster(address) as cluster:
 
@@ -264,7 +247,7 @@ def _with_probe(
         pack_or_refuse(trial_needs(spec.resources, memory), packing.nodes),
         probed_time(drawn, size, request, probe.result, spec.resources.workers),
         probe,
-        [*warnings, *_sharing_warnings(spec, probe.result)],
+        [*warnings, *sharing_warnings(spec, probe.result)],
         rough.known,
     )
 
@@ -287,72 +270,6 @@ def _measured_memory(spec: SweepSpec, memory: MemoryNeed | None, probe: Probe) -
     return memory.shifted(probe.result.memory_bytes - estimate.total_bytes)
 
 
-def _sharing_warnings(spec: SweepSpec, result: ProbeResult) -> list[str]:
-    """Trials that share a GPU and together take more of its memory than it has."""
-    gpus, took, total = spec.resources.gpus, result.gpu_memory_bytes, result.gpu_total_bytes
-    if not gpus or took is None or total is None or floor(1 / gpus) * took <= total:
-        return []
-    return [
-        f"{floor(1 / gpus)} trials share a GPU of {gib(total)}, but each takes {gib(took)}; "
-        f"nearest that fits: resources.gpus {1 / max(1, total // took):.2g}"
-    ]
-
-
-def _fit_warnings(spec: SweepSpec, packing: Packing) -> list[str]:
-    texts = []
-    fitting, memory = packing.trials, packing.needs.memory
-    if spec.concurrency is not None and spec.concurrency > fitting:
-        fit = "fits" if fitting == 1 else "fit"
-        trials = count(fitting, "trial")
-        texts.append(f"concurrency {spec.concurrency}: only {trials} {fit} at once")
-    if memory is None:
-        return texts
-    each = f"about {gib(memory.total_bytes)}" if memory.is_estimate else gib(memory.total_bytes)
-    unbounded = pack(replace(packing.needs, memory=None), packing.nodes)
-    if packing.is_tight:
-        texts.append(
-            f"memory may not be enough for one trial: a worker takes {each}; lower "
-            "training.batch_videos, or say what it takes with resources.memory_gib"
-        )
-    elif unbounded and unbounded.trials > fitting:
-        texts.append(
-            f"memory lets only {count(fitting, 'trial')} fit at once, not {unbounded.trials}: a "
-            f"worker takes {each}"
-        )
-    return texts
-
-
-def shortest_trial_epochs(spec: SweepSpec) -> int:
-    """Fewest epochs after which a trial can end: at a rung, out of patience or by the budget."""
-    stopping = spec.early_stopping
-    if stopping.method == "none":
-        return _unpruned_epochs(spec)
-    return min(_unpruned_epochs(spec), stopping.first_rung)
-
-
-def _unpruned_epochs(spec: SweepSpec) -> int:
-    # The first epoch can be the best; patience counts from there.
-    patience: list[int] = [one + 1 for one in spec.setting_values(_PATIENCE) if one is not None]
-    return min([spec.max_epochs, *patience])
-
-
-def _epochs(spec: SweepSpec, known: int) -> Band:
-    """Epochs of all trials: a confirmation comes for certain, a race's seeds perhaps."""
-    trials = spec.num_trials - known
-    searched = trials * spec.max_epochs
-    least = _epochs_least(spec, trials)
-    expected = min(max(expected_epochs(spec.early_stopping, trials), least), searched)
-    more = most_trials(spec) - spec.num_trials
-    if spec.confirm is not None:
-        # What is confirmed is pruned by nothing.
-        least += more * _unpruned_epochs(spec)
-        expected += more * spec.max_epochs
-    elif more:
-        # Between all that is decided at its first look and nothing at its last.
-        expected += more * spec.max_epochs / 2
-    return Band(least, expected, searched + more * spec.max_epochs)
-
-
 def _table(spec: SweepSpec) -> dict[str, Any]:
     """An ablation's rows and seeds; nothing in a search."""
     if spec.ablation is None:
@@ -361,13 +278,6 @@ def _table(spec: SweepSpec) -> dict[str, Any]:
     rows = [{"name": row.name, "overrides": row.overrides} for row in spec.rows]
     looks = list(race.looks) if race else [spec.ablation.num_seeds]
     return {"rows": rows, "seeds": list(spec.seeds()), "looks": looks}
-
-
-def _epochs_least(spec: SweepSpec, trials: int) -> int:
-    if not trials:
-        return 0
-    # No pruner ends the best trial.
-    return (trials - 1) * shortest_trial_epochs(spec) + _unpruned_epochs(spec)
 
 
 def _dict_or_none(band: Band | None) -> dict[str, float] | None:

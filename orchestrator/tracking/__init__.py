@@ -1,1 +1,6 @@
-"""A room."""
+"""What MLflow shows of a sweep, and the registry of models. The home of MLflow.
+
+A driver appends events to the outbox; the sender reads them on a thread of its own, and a view
+turns them into changes of runs, which the writer sends: MLflow can never hurt a trial.
+`registry` keeps a trial's weights as a version of a model and decides which one is the champion.
+"""

@@ -10,9 +10,9 @@ import pytest
 from orchestrator.base.errors import SpecError
 from orchestrator.cluster.autoscaler import coming_nodes, is_growing
 from orchestrator.cluster.capacity import Node
+from orchestrator.commands.plan_text import render_plan
 from orchestrator.preflight import plan as plan_module
 from orchestrator.preflight.plan import plan_on
-from orchestrator.preflight.plan_text import render
 from tests.orchestrator.spec.spec_texts import spec_of
 
 CONFIG = """\
@@ -78,4 +78,4 @@ def test_a_plan_packs_onto_what_can_come(file: Path, monkeypatch: pytest.MonkeyP
     planned = plan_on(spec, "auto")
     assert planned.trials_at_once == 4
     assert planned.probe is None
-    assert "dear, not started yet" in render(planned)
+    assert "dear, not started yet" in render_plan(planned)

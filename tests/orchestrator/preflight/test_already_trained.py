@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import cli
+from orchestrator.commands.plan_text import render_plan
 from orchestrator.preflight.already_trained import known_runs
 from orchestrator.preflight.plan import plan_here
-from orchestrator.preflight.plan_text import render
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from prvr_model.store.format import read_manifest
@@ -70,8 +70,8 @@ def test_complete_runs_of_the_home_cost_nothing(store: Path, tmp_path: Path) -> 
     assert plan.seconds is not None
     assert whole.seconds is not None
     assert plan.seconds.most < whole.seconds.most
-    assert "6 of them need no training, their results are known; 2 to train" in render(plan)
-    assert "no training" not in render(whole)
+    assert "6 of them need no training, their results are known; 2 to train" in render_plan(plan)
+    assert "no training" not in render_plan(whole)
 
 
 def test_nothing_is_left_to_train(store: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_nothing_is_left_to_train(store: Path, tmp_path: Path) -> None:
     plan = plan_here(spec_of(store), known=known_runs(spec_of(store), home, None))
     assert plan.seconds is not None
     assert (plan.known, plan.epochs.most, plan.seconds.most) == (6, 0, 0)
-    assert "0 to train" in render(plan)
+    assert "0 to train" in render_plan(plan)
 
 
 def test_a_storage_that_two_homes_share_knows_them(store: Path, tmp_path: Path) -> None:

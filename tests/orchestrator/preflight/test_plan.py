@@ -13,9 +13,10 @@ from orchestrator.base.errors import ProbeError, SpecError
 from orchestrator.cluster.capacity import MemoryNeed, Node
 from orchestrator.cluster.fitting import pack_or_refuse
 from orchestrator.preflight import plan as plan_module
+from orchestrator.preflight.epoch_band import shortest_trial_epochs
 from orchestrator.preflight.epoch_time import EpochTime, TimeRange
 from orchestrator.preflight.estimate import trial_needs
-from orchestrator.preflight.plan import Plan, build_plan, plan_here, shortest_trial_epochs
+from orchestrator.preflight.plan import Plan, build_plan, plan_here
 from orchestrator.spec.sweep_spec import SweepSpec
 from prvr_model.store.writer import StoreWriter
 from prvr_model.training.probe_messages import ProbeRequest, ProbeResult, ProbeStage

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.plan_text import render_plan
 from orchestrator.preflight.plan import plan_here
-from orchestrator.preflight.plan_text import render
 from orchestrator.spec.loading import load_spec
 from orchestrator.spec.quick_run import load_quick, quick_line
 from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS
@@ -32,7 +32,7 @@ def test_every_shipped_file_has_a_quick_form(space: Path) -> None:
 def test_every_shipped_file_has_a_plan(space: Path) -> None:
     whole, quick = plan_here(load_spec(space)), plan_here(load_quick(space))
     assert whole.warnings == ()
-    text = render(whole)
+    text = render_plan(whole)
     assert all(row.name in text for row in whole.spec.rows)
     assert quick.epochs.most < whole.epochs.most / 4
     assert quick.most_trials == quick.trials <= 26

@@ -2,8 +2,8 @@
 
 import pytest
 
+from orchestrator.commands.plan_text import render_plan
 from orchestrator.preflight.plan import plan_here
-from orchestrator.preflight.plan_text import render
 from orchestrator.spec.ablation import SEED
 from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.loading import read_spec
@@ -200,7 +200,7 @@ def test_few_seeds_are_warned_of() -> None:
 
 
 def test_the_plan_shows_rows_comparisons_and_seeds() -> None:
-    lines = render(plan_here(spec_of("ablation.race=true", text=LADDER))).splitlines()
+    lines = render_plan(plan_here(spec_of("ablation.race=true", text=LADDER))).splitlines()
     shown = [line.split(maxsplit=1)[-1] if "ablation" in line else line.strip() for line in lines]
     assert "ladder of 4 rows" in shown
     assert "CBVA      losses.cross_branch = 'fixed'" in shown
@@ -220,7 +220,7 @@ def test_the_plan_as_json_has_the_table() -> None:
 
 def test_the_plan_of_a_search_shows_its_confirmation() -> None:
     plan = plan_here(spec_of("confirm={top: 2, seeds: 3}"))
-    lines = [line.strip() for line in render(plan).splitlines()]
+    lines = [line.strip() for line in render_plan(plan).splitlines()]
     again = "the best 2 again on 3 fresh seeds (2, 3, 4): 6 trials; the best mean of these wins"
     assert f"confirm    {again}" in lines
     assert any(line.startswith("trials     12 and 6, ") for line in lines)

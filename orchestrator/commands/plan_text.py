@@ -1,10 +1,11 @@
-"""A plan as lines to read."""
+"""A plan as text for the terminal: `render_plan`, and times in their natural units."""
 
 from collections.abc import Callable, Mapping
 
 from orchestrator.base.text import count, gib
 from orchestrator.cluster.capacity import Node
-from orchestrator.preflight.plan import Band, Plan
+from orchestrator.preflight.epoch_band import Band
+from orchestrator.preflight.plan import Plan
 from orchestrator.spec.ablation import Ablation, Row
 from orchestrator.spec.parameters import CategoricalParameter, Parameter
 from orchestrator.spec.problems import shown
@@ -20,7 +21,7 @@ _LONG_S = 100.0
 _UNITS: Mapping[str, float] = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
 
-def render(plan: Plan) -> str:
+def render_plan(plan: Plan) -> str:
     """The plan as lines, warnings last."""
     lines = [f"sweep {plan.spec.name}: {plan.spec.question}"]
     for name, texts in _parts(plan).items():
@@ -53,7 +54,7 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
 def _kind(spec: SweepSpec) -> dict[str, list[str]]:
     """What is searched, or the rows of the table."""
     if spec.search is not None:
-        ranges = [f"{path}: {describe(one)}" for path, one in spec.space.items()]
+        ranges = [f"{path}: {parameter_text(parameter)}" for path, parameter in spec.space.items()]
         search = [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges]
         return {"search": search, **_confirmation(spec)}
     assert spec.ablation is not None, "a spec has a search or an ablation"
@@ -90,8 +91,9 @@ def _changes(spec: SweepSpec, row: Row) -> str:
     first, ladder = spec.rows[0], spec.ablation is not None and spec.ablation.design == "ladder"
     before = spec.rows[spec.rows.index(row) - 1] if ladder and row != first else first
     base = {} if row == first else before.overrides
-    changed = {path: one for path, one in row.overrides.items() if base.get(path, _UNSET) != one}
-    listed = ", ".join(f"{path} = {shown(one)}" for path, one in changed.items())
+    overrides = row.overrides.items()
+    changed = {path: value for path, value in overrides if base.get(path, _UNSET) != value}
+    listed = ", ".join(f"{path} = {shown(value)}" for path, value in changed.items())
     return listed or "the settings as they are"
 
 
@@ -212,14 +214,14 @@ def _hours(plan: Plan) -> dict[str, list[str]]:
 
 
 def _span(band: Band, show: Callable[[float], str]) -> str:
-    least, expected, most = (show(one) for one in (band.least, band.expected, band.most))
+    least, expected, most = (show(value) for value in (band.least, band.expected, band.most))
     return least if least == most else f"{expected} expected, {least} to {most}"
 
 
-def describe(parameter: Parameter) -> str:
+def parameter_text(parameter: Parameter) -> str:
     """A parameter in a few words, e.g. `0.5 to 0.95 by 0.05`."""
     if isinstance(parameter, CategoricalParameter):
-        return " | ".join("null" if one is None else str(one) for one in parameter.choices)
+        return " | ".join("null" if value is None else str(value) for value in parameter.choices)
     span = f"{parameter.low:g} to {parameter.high:g}"
     if parameter.log:
         return f"{span}, logarithmic"

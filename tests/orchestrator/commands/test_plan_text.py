@@ -4,10 +4,10 @@ import pytest
 
 from orchestrator.cluster.capacity import MemoryNeed, Node
 from orchestrator.cluster.fitting import pack_or_refuse
+from orchestrator.commands.plan_text import duration, render_plan, short
 from orchestrator.preflight.epoch_time import EpochTime
 from orchestrator.preflight.estimate import trial_needs
 from orchestrator.preflight.plan import Probe, build_plan
-from orchestrator.preflight.plan_text import duration, render, short
 from orchestrator.preflight.probing import probe_request
 from orchestrator.spec.data import data_size
 from orchestrator.spec.search_space import drawn_settings
@@ -29,7 +29,7 @@ OVERRIDES = (
 def test_a_plan_for_this_machine() -> None:
     plan = plan_of(spec_of(*OVERRIDES), Node(2, 1, 8 * GIB), 2.0, MemoryNeed(GIB))
     assert (
-        render(plan)
+        render_plan(plan)
         == """\
 sweep small: Which tau?
   data       synthetic, made on this machine
@@ -82,7 +82,7 @@ def cluster_lines(*overrides: str) -> list[str]:
         Probe("10.0.0.2", result, request),
         ["in use now: 1 GPU; trials wait for them"],
     )
-    lines = render(plan).splitlines()
+    lines = render_plan(plan).splitlines()
     return lines[next(n for n, line in enumerate(lines) if line.startswith("  each")) :]
 
 
@@ -109,13 +109,13 @@ def test_room_that_is_not_used_is_said() -> None:
 
 def test_without_early_stopping_there_is_nothing_to_expect() -> None:
     plan = plan_of(spec_of("early_stopping.method=none"), Node(2), 1.0)
-    assert "  epochs     at most 9 a trial, 108 in all\n" in render(plan)
+    assert "  epochs     at most 9 a trial, 108 in all\n" in render_plan(plan)
     patient = plan_of(spec_of("early_stopping.method=none", "training.patience_epochs=4"), Node(2))
-    assert "  epochs     at most 9 a trial, 60 to 108 in all\n" in render(patient)
+    assert "  epochs     at most 9 a trial, 60 to 108 in all\n" in render_plan(patient)
 
 
 def test_an_unknown_time_is_said() -> None:
-    text = render(plan_of(spec_of("data=/store"), Node(2)))
+    text = render_plan(plan_of(spec_of("data=/store"), Node(2)))
     assert "time       not known before an epoch was timed" in text
     assert "an epoch   not known before one was timed" in text
     assert "data       /store" in text
