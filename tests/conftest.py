@@ -3,6 +3,7 @@
 import signal
 
 import jaxtyping
+import pytest
 from hypothesis import settings
 
 # Whoever is started in the background by a shell ignores Ctrl-C, which tests send to themselves.
@@ -37,3 +38,9 @@ jaxtyping.install_import_hook(
 # The machines are shared: no example fails for its seconds, and each run tries the same ones.
 settings.register_profile("prvr", deadline=None, derandomize=True)
 settings.load_profile("prvr")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start Ray or servers come first, so that no long one begins when all else ends."""
+    slow = {item.path for item in items if item.get_closest_marker("integration")}
+    items.sort(key=lambda item: item.path not in slow)
