@@ -14,12 +14,12 @@ from prvr_model.errors import SettingsError
 def known_runs(spec: SweepSpec, home: Path, storage: str | None) -> int:
     """How many runs of an ablation or points of a grid are complete already, or asked for twice.
 
-    What a sampler will draw and what later rounds will run is not known before.
+    Trials that a sampler will draw and those of later rounds are not known before they start.
 
     Args:
         spec: The sweep.
         home: Its home folder, absolute.
-        storage: URI or absolute path of its trial folders; None: the home.
+        storage: URI or absolute path of its trial folders; None means the home.
 
     Raises:
         StoreError: The store is missing or damaged.
@@ -29,7 +29,7 @@ def known_runs(spec: SweepSpec, home: Path, storage: str | None) -> int:
     if not parameters:
         return 0
     fingerprint = known_fingerprint(spec.data, home)
-    keys = [_key(spec, one, fingerprint or "") for one in parameters]
+    keys = [_key(spec, trial, fingerprint or "") for trial in parameters]
     known = _known_keys(home, storage) if fingerprint else set()
     return len(keys) - len(set(keys) - known)
 
@@ -39,11 +39,11 @@ def _parameters(spec: SweepSpec) -> list[dict[str, Any]]:
     if spec.search is not None:
         return grid_points(spec) if spec.search.sampler == "grid" else []
     seeds = {row.name: spec.seeds() for row in spec.rows}
-    return [one.parameters for one in runs_of(spec.rows, seeds)]
+    return [run.parameters for run in runs_of(spec.rows, seeds)]
 
 
 def _key(spec: SweepSpec, parameters: dict[str, Any], fingerprint: str) -> str:
-    """Content key of a trial; of a combination that will be refused, one that nothing else has."""
+    """Content key of a trial; for invalid settings a key that no other trial has."""
     try:
         settings = resolve(spec, parameters)
         return trial_key(settings, fingerprint, spec.speed, spec.resources.workers)

@@ -9,7 +9,7 @@ from orchestrator.base.machine import package_versions
 from orchestrator.base.text import count
 from orchestrator.cluster.capacity import Node
 from orchestrator.cluster.client import attached_cluster
-from orchestrator.preflight.check_machine import judge_devices
+from orchestrator.preflight.check_devices import judge_devices
 from orchestrator.preflight.finding import Finding, fine, problem, warning
 
 # Timestamps of trials are compared in seconds; tokens of object stores fail beyond minutes.
@@ -25,12 +25,12 @@ def check_cluster(address: str) -> list[Finding]:
             looks = cluster.look_at_nodes()
     except ClusterError as error:
         return [problem("cluster", str(error), "start Ray, or correct --address and the token")]
-    return [found, *(one for look in looks for one in judge_node(look, package_versions()))]
+    return [found, *(finding for look in looks for finding in judge_node(look, package_versions()))]
 
 
 def check_resources(nodes: Sequence[Node], busy: str) -> Finding:
     """What the nodes offer together."""
-    cpus, gpus = sum(one.cpus for one in nodes), sum(one.gpus for one in nodes)
+    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     message = f"{count(len(nodes), 'node')}, {count(cpus, 'CPU')}, {count(gpus, 'GPU')}"
     if not cpus:
         remedy = "start workers that offer CPUs: ray start --address=... --num-cpus=N"

@@ -1,4 +1,4 @@
-"""Home and storage: whether they can be written, keep what they are given, and have room."""
+"""Checks home and storage: they can be written, keep what is written, and have room."""
 
 import fcntl
 import os
@@ -24,9 +24,9 @@ def check_home(home: Path) -> list[Finding]:
 
 
 def check_storage(storage: str | None, home: Path) -> list[Finding]:
-    """The storage for trial folders; None: it is the home, which is looked at by itself.
+    """The storage for trial folders; None means the home, which has a check of its own.
 
-    Nothing stays behind: a local folder is not made, and an object is deleted again.
+    Nothing is left behind: a local folder is not made, and an object is deleted again.
     """
     if storage is None:
         return []
@@ -41,7 +41,7 @@ def check_storage(storage: str | None, home: Path) -> list[Finding]:
 
 def nearest_folder(path: Path) -> Path:
     """The folder itself, or the nearest one above that exists."""
-    return next(one for one in (path, *path.parents) if one.exists())
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def _check_folder(check: str, folder: Path, option: str) -> Finding:

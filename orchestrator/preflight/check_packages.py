@@ -38,7 +38,9 @@ def check_packages() -> list[Finding]:
                 "run `make setup`, or `pip install -c constraints.txt .` in the checkout",
             )
         ]
-    requirements = [one for one in map(Requirement, asked) if _is_for_users(one)]
+    requirements = [
+        requirement for requirement in map(Requirement, asked) if _is_for_users(requirement)
+    ]
     wrong = [*wrong_python(platform.python_version(), python or ""), *wrong_packages(requirements)]
     if wrong:
         return wrong
@@ -59,13 +61,13 @@ def wrong_packages(
     """Packages that are missing or outside the range that the project asks for."""
     find = installed or installed_version
     findings = []
-    for one in requirements:
-        version = find(one.name)
-        if version is not None and one.specifier.contains(version, prereleases=True):
+    for requirement in requirements:
+        version = find(requirement.name)
+        if version is not None and requirement.specifier.contains(version, prereleases=True):
             continue
         found = "not installed" if version is None else version
-        remedy = f"pip install -c constraints.txt '{one}'"
-        message = f"{one.name}: {found}; needed: {_range(one.specifier)}"
+        remedy = f"pip install -c constraints.txt '{requirement}'"
+        message = f"{requirement.name}: {found}; needed: {_range(requirement.specifier)}"
         findings.append(problem(_CHECK, message, remedy))
     return findings
 
@@ -78,10 +80,10 @@ def compared_with_tested(
     """Packages within their range, against the versions that the tests ran with."""
     find = installed or installed_version
     others = []
-    for one in requirements:
-        version, known = find(one.name), tested.get(canonicalize_name(one.name))
+    for requirement in requirements:
+        version, known = find(requirement.name), tested.get(canonicalize_name(requirement.name))
         if known is not None and version is not None and _public(version) != known:
-            others.append(f"{one.name} {version} (tested: {known})")
+            others.append(f"{requirement.name} {version} (tested: {known})")
     if not others:
         return fine(_CHECK, f"{len(requirements)} packages as prvr-sweep asks for them")
     more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
@@ -97,7 +99,7 @@ def read_constraints(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     found = map(_PINNED.match, path.read_text(encoding="utf-8").splitlines())
-    return {canonicalize_name(one[1]): one[2] for one in found if one}
+    return {canonicalize_name(pin[1]): pin[2] for pin in found if pin}
 
 
 def installed_version(name: str) -> str | None:
@@ -112,13 +114,16 @@ def allowed_range(package: str) -> SpecifierSet:
     """Versions of a package that prvr-sweep asks for; all where that is not known."""
     try:
         asked = map(Requirement, importlib.metadata.requires(_DISTRIBUTION) or [])
-        return next((one.specifier for one in asked if one.name == package), SpecifierSet())
+        return next(
+            (requirement.specifier for requirement in asked if requirement.name == package),
+            SpecifierSet(),
+        )
     except importlib.metadata.PackageNotFoundError:
         return SpecifierSet()
 
 
-def _is_for_users(one: Requirement) -> bool:
-    return one.marker is None or one.marker.evaluate({"extra": ""})
+def _is_for_users(requirement: Requirement) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def _range(specifier: SpecifierSet) -> str:

@@ -1,27 +1,23 @@
-"""The tracking store and the study: reachable, and of a version that is known here."""
+"""Checks the tracking store and the study: reachable, and of a version that is known here."""
 
-import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeAlias
-from urllib.parse import quote
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from orchestrator.base.errors import TrackingError
 from orchestrator.preflight.check_packages import allowed_range, installed_version
+from orchestrator.preflight.database_schema import (
+    KnownSchemas,
+    UnreadableDatabaseError,
+    schema_version,
+)
 from orchestrator.preflight.finding import Finding, fine, problem, warning
 from orchestrator.tracking.store import TrackingStore
 
-# A server that takes longer holds up no trial, but nobody would want to look at it.
+# A slower server would hold up no trial, but its pages would be of no use.
 _TIMEOUT_S = 10.0
 _DENIED = (401, 403)
 _LONGEST_VERSION = 100
@@ -54,7 +50,7 @@ def check_database(check: str, package: str, url: str, file: Path | None, upgrad
         check: What the finding is called.
         package: `mlflow` or `optuna`.
         url: SQLAlchemy URL.
-        file: The SQLite file; None: another database.
+        file: The SQLite file; None for another database.
         upgrade: What mends a schema of an older version.
     """
     name = str(file or "the database")
@@ -113,85 +109,3 @@ def _answered_otherwise(uri: str, error: urllib.error.HTTPError) -> Finding:
         )
         return problem("tracking", message, remedy)
     return problem("tracking", message, "look into the server's log, or correct --tracking-uri")
-
-
-# Schema versions of the databases that Optuna and MLflow keep, read without loading either.
-#
-# Both use Alembic: a table holds the version, and a folder of the package the versions it knows.
-
-
-Schema: TypeAlias = Literal["current", "older", "unknown", "none"]
-_FOLDERS = {
-    "mlflow": "store/db_migrations/versions",
-    "optuna": "storages/_rdb/alembic/versions",
-}
-_REVISION = re.compile(r"^revision\s*=\s*[\"']([^\"']+)", re.MULTILINE)
-_BEFORE = re.compile(r"^down_revision\s*=\s*[\"']([^\"']+)", re.MULTILINE)
-
-
-class UnreadableDatabaseError(Exception):
-    """A database is damaged, locked, or cannot be reached."""
-
-
-@dataclass(frozen=True)
-class KnownSchemas:
-    """Versions that an installed package knows, and the one that it works with."""
-
-    versions: frozenset[str]
-    current: frozenset[str]
-
-    @classmethod
-    def of(cls, package: str) -> "KnownSchemas":
-        """Those of `mlflow` or `optuna`."""
-        found = find_spec(package)
-        assert found is not None
-        assert found.origin is not None
-        return cls.in_folder(Path(found.origin).parent / _FOLDERS[package])
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> "KnownSchemas":
-        """Those of a folder of Alembic's scripts."""
-        texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))]
-        versions = {one for script in texts for one in _REVISION.findall(script)}
-        replaced = {one for script in texts for one in _BEFORE.findall(script)}
-        return cls(frozenset(versions), frozenset(versions - replaced))
-
-    def judge(self, version: str | None) -> Schema:
-        """What a database of this version is for the installed package."""
-        if version is None:
-            return "none"
-        if version in self.current:
-            return "current"
-        return "older" if version in self.versions else "unknown"
-
-
-def schema_version(url: str) -> str | None:
-    """Version that a database says it has; None: it says none. Nothing is written.
-
-    Args:
-        url: SQLAlchemy URL; an SQLite file must exist.
-
-    Raises:
-        UnreadableDatabaseError: It cannot be read.
-    """
-    try:
-        engine = create_engine(_reading_url(url), poolclass=NullPool)
-        with engine.connect() as connection:
-            tables = engine.dialect.get_table_names(connection)
-            if "alembic_version" not in tables:
-                return None
-            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except (SQLAlchemyError, ImportError) as error:
-        lines = str(error).splitlines()
-        raise UnreadableDatabaseError(lines[0] if lines else type(error).__name__) from error
-
-
-def _reading_url(url: str) -> str:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return url
-    path = Path(parsed.database)
-    # Even a reader makes the files of a write-ahead log; where there is none, nobody writes.
-    is_written = path.with_name(f"{path.name}-wal").exists()
-    how = "mode=ro" if is_written else "immutable=1"
-    return f"sqlite:///file:{quote(str(path))}?{how}&uri=true"

@@ -1,4 +1,4 @@
-"""Looks at what usually goes wrong, before it does; starts nothing and leaves nothing behind."""
+"""Checks what usually goes wrong before a sweep starts; starts nothing, leaves nothing behind."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -7,8 +7,9 @@ from typing import Any
 
 from orchestrator.base.text import count
 from orchestrator.preflight.check_cluster import check_cluster
+from orchestrator.preflight.check_devices import check_devices
 from orchestrator.preflight.check_locations import check_home, check_storage
-from orchestrator.preflight.check_machine import check_devices, check_machine
+from orchestrator.preflight.check_machine import check_machine
 from orchestrator.preflight.check_packages import check_packages
 from orchestrator.preflight.check_tracking import check_study, check_tracking
 from orchestrator.preflight.finding import Finding, fine, problem
@@ -18,32 +19,32 @@ from prvr_model.errors import PrvrError
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings, in the order in which they were looked at."""
+    """All findings, in the order of the checks."""
 
     findings: tuple[Finding, ...]
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """Those that keep sweeps from running or from being seen."""
-        return tuple(one for one in self.findings if one.level == "problem")
+        """Findings that keep sweeps from running or from being seen."""
+        return tuple(finding for finding in self.findings if finding.level == "problem")
 
     @property
     def exit_code(self) -> int:
-        """1 where there is a problem; warnings are none."""
+        """1 where there is a problem; warnings do not count."""
         return 1 if self.problems else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The diagnosis as JSON values."""
         return {
             "problems": len(self.problems),
-            "warnings": sum(one.level == "warning" for one in self.findings),
-            "findings": [asdict(one) for one in self.findings],
+            "warnings": sum(finding.level == "warning" for finding in self.findings),
+            "findings": [asdict(finding) for finding in self.findings],
         }
 
     def render(self) -> str:
-        """The same for a terminal."""
+        """The diagnosis as text for the terminal."""
         counts = self.to_dict()
-        lines = [line for one in self.findings for line in one.lines()]
+        lines = [line for finding in self.findings for line in finding.lines()]
         totals = [count(counts[f"{level}s"], level) for level in ("problem", "warning")]
         return "\n".join([*lines, ", ".join(totals)])
 
@@ -55,14 +56,14 @@ def examine(
     address: str | None = None,
     spec: SweepSpec | None = None,
 ) -> Diagnosis:
-    """Look at everything that a sweep would use.
+    """Check everything that a sweep would use.
 
     Args:
         home: Home folder, absolute; need not exist.
-        storage: URI or absolute path of trial folders; None: the home.
-        tracking_uri: MLflow server or database; None: the home's.
-        address: Of a running Ray cluster; None: a Ray of our own would run.
-        spec: A sweep that is to be run; None: none in particular.
+        storage: URI or absolute path of trial folders; None means the home.
+        tracking_uri: MLflow server or database; None means the home's.
+        address: Address of a running Ray cluster; None means a Ray that the sweep starts itself.
+        spec: A sweep that is to be run, if there is one.
     """
     findings = _findings(home, storage, tracking_uri, address, spec)
     return Diagnosis(tuple(findings))

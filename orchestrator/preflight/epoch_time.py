@@ -120,7 +120,7 @@ def probed_time(
         return seconds_per_epoch(settings, size, request.speed)
 
     probed = cost(request.settings)
-    return EpochTime.over_space([cost(one) / probed for one in drawn], measured, "probe")
+    return EpochTime.over_space([cost(settings) / probed for settings in drawn], measured, "probe")
 
 
 def measured_epoch(

@@ -70,7 +70,7 @@ def worker_memory(
     """Memory of a worker of the largest of some trials, or what the user says it is."""
     if resources.memory_gib is not None:
         return MemoryNeed(round(resources.memory_gib * 2**30))
-    needs = (_memory(one, size, speed, resources.workers) for one in settings)
+    needs = (_memory(trial, size, speed, resources.workers) for trial in settings)
     return max(needs, key=lambda need: need.total_bytes)
 
 
@@ -97,7 +97,7 @@ def _memory(settings: Settings, size: DataSize, speed: SpeedSettings, workers: i
         return MemoryNeed(TRIAL_BASE_BYTES + _CUDA_BYTES, is_estimate=True)
     weights = _num_parameters(model, size)
     units = model.num_scales * sum(_lengths(model)) * model.hidden_size
-    scores = model.num_scales * model.num_heads * sum(one**2 for one in _lengths(model))
+    scores = model.num_scales * model.num_heads * sum(length**2 for length in _lengths(model))
     video = _KEPT_A_UNIT * units + _KEPT_A_SCORE * scores
     batch = min(settings.training.batch_videos, size.train_videos)
     return MemoryNeed(

@@ -1,8 +1,8 @@
 """How many epochs a sweep can be expected to train under its early stopping.
 
 A model of pruning, not of learning: trials come in random order, one after the other, and the
-better of two is better at every epoch. Curves that cross let more trials go on, a sampler that
-learns does too, and patience ends some trials earlier; the plan's bounds hold in any case.
+better of two is better at every epoch. Where curves cross, or a sampler learns, more trials
+continue, and patience ends some trials earlier; the plan's bounds hold in any case.
 """
 
 import random
@@ -15,7 +15,7 @@ from orchestrator.spec.sections import EarlyStopping
 # Orders over which the mean is taken, and the number of trials beyond which it is scaled up.
 _ORDERS = 20
 _MOST_TRIALS = 500
-# As in `early_stopping`.
+# As in `study.pruners`.
 _MEDIAN_STARTUP_TRIALS = 5
 
 
@@ -64,7 +64,7 @@ def _hyperband_epochs(stopping: EarlyStopping, scores: list[int]) -> list[int]:
     brackets = random.Random(0).choices(range(len(rungs)), shares, k=len(scores))
     epochs: list[int] = []
     for bracket, rung in enumerate(rungs):
-        own = [one for one, where in zip(scores, brackets, strict=True) if where == bracket]
+        own = [score for score, where in zip(scores, brackets, strict=True) if where == bracket]
         epochs.extend(_halving_epochs(stopping, own, rung))
     return epochs
 
@@ -72,7 +72,7 @@ def _hyperband_epochs(stopping: EarlyStopping, scores: list[int]) -> list[int]:
 def bracket_shares(brackets: int, reduction: int) -> list[int]:
     """Relative number of trials of each bracket, as Optuna shares them out."""
     halvings = [brackets - 1 - bracket for bracket in range(brackets)]
-    return [-(-brackets * reduction**one // (one + 1)) for one in halvings]
+    return [-(-brackets * reduction**halving // (halving + 1)) for halving in halvings]
 
 
 def _median_epochs(stopping: EarlyStopping, scores: list[int]) -> Iterator[int]:

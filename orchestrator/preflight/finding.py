@@ -1,4 +1,4 @@
-"""What `prvr-sweep doctor` found out about one thing, and what to do about it."""
+"""A finding of `prvr-sweep doctor`: what was checked, what was found and what to do about it."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -12,10 +12,10 @@ class Finding:
     """One finding.
 
     Args:
-        check: What was looked at, e.g. `home`.
-        level: How bad it is.
+        check: What was checked, e.g. `home`.
+        level: How serious the finding is.
         message: What was found.
-        remedy: What to do; empty where nothing is to be done.
+        remedy: What to do; empty for a finding that needs no action.
     """
 
     check: str
@@ -24,13 +24,13 @@ class Finding:
     remedy: str = ""
 
     def lines(self) -> list[str]:
-        """The same for a terminal."""
+        """The finding as lines for the terminal."""
         shown = [f"{self.level:<8} {self.check:<10} {self.message}"]
         return [*shown, f"{'':<20}do: {self.remedy}"] if self.remedy else shown
 
 
 def fine(check: str, message: str) -> Finding:
-    """Nothing to be done."""
+    """Nothing needs to be done."""
     return Finding(check, "ok", message)
 
 

@@ -1,4 +1,4 @@
-"""Asks for a probe: which trial is timed, and how it runs on this machine, beside this process."""
+"""The probe of a sweep: which trial is timed, and how it runs in a process on this machine."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def probe_request(
 
 
 def probe_here(request: ProbeRequest) -> ProbeResult:
-    """Probe this machine in a process of its own, which is gone afterwards.
+    """Probe this machine in a process of its own, which ends with the probe.
 
     Raises:
         ProbeError: The probe failed, or gave no answer in time; says why.
@@ -76,6 +76,6 @@ def probe_here(request: ProbeRequest) -> ProbeResult:
 
 
 def last_line(text: str) -> str:
-    """The last line of an error's text that says something: its class and message."""
+    """The last line of an error's text that is not empty: the error's class and message."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""

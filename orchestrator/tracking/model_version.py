@@ -1,4 +1,4 @@
-"""What a version of a model says of itself, and when one can take the place of another.
+"""A version's tags and description, and when a version may replace the champion.
 
 The alias `champion` moves by itself only on a fair comparison: a better value of the same metric
 under the same protocol on the same data. Everything else waits as `candidate` for a person to
@@ -71,8 +71,8 @@ class VersionCandidate:
         value: Its objective.
         epoch: Epoch of the weights.
         export: Folder that `checkpoint.export_model` wrote.
-        test: Metrics on the test split; None: it was not scored there.
-        untested: Why it was not.
+        test: Metrics on the test split; None where the trial was not scored there.
+        untested: Why the trial was not scored there.
     """
 
     number: int
@@ -152,7 +152,7 @@ def compare_with_champion(version: Version, champion: Version) -> tuple[Alias, s
 
 
 def _unlike(version: Version, champion: Version) -> list[str]:
-    """What keeps two values from being compared, in words; no value counts as another metric."""
+    """What differs, so that values cannot be compared; a missing value counts as another metric."""
     unlike = [
         word
         for tag, word in _COMPARED_TAGS.items()

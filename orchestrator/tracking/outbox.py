@@ -1,7 +1,7 @@
 """The driver's outbox: an append-only file of events that a sender reads at its own pace.
 
-One JSON object a line. An event that was appended is on the disk; what a crash left of an
-unfinished line is cut off when the file is opened again. Nothing here knows who reads it.
+One JSON object a line. An appended event is on the disk; an unfinished line that a crash left is
+cut off when the file is opened again. Nothing here knows its readers.
 """
 
 import json
@@ -29,12 +29,12 @@ class EventSink(Protocol):
 class Outbox:
     """Append-only JSONL file with an identity that lasts as long as the file.
 
-    The first line names the identity, so that a reader can tell an outbox from another one that
-    took its place, and a tracker can tell two sweeps of one name apart.
+    The first line names the identity: by it a reader notices that another outbox is at the path
+    now, and a tracker tells two sweeps of the same name apart.
 
     Args:
         path: The file; made, with its folder, if missing. One process appends to it.
-        identity: Of a file that is made; None: a new one.
+        identity: Identity of a file that is made; None generates one.
     """
 
     def __init__(self, path: Path, identity: str | None = None) -> None:
@@ -49,7 +49,7 @@ class Outbox:
 
     @property
     def problem(self) -> str | None:
-        """Why events could not be written to the disk yet; None: all of them are."""
+        """Why events could not be written to the disk yet; None when all of them are there."""
         return self._problem
 
     @property
@@ -60,8 +60,8 @@ class Outbox:
     def append(self, event: Mapping[str, Any]) -> None:
         """Write an event durably.
 
-        A disk that is full or gone must not end the trials: the event then waits in memory,
-        `problem` says why, and the next append or `settle` tries again.
+        A disk that is full or gone must not end the trials: the event waits in memory, `problem`
+        says why, and the next `append` or `settle` tries again.
         """
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:
@@ -69,7 +69,11 @@ class Outbox:
             self._write()
 
     def settle(self) -> bool:
-        """Try again to write what a failing disk has kept; True: nothing is left."""
+        """Try again to write events that a failing disk refused.
+
+        Returns:
+            Whether all events are on the disk.
+        """
         with self._lock:
             if self._unwritten:
                 self._write()
@@ -93,14 +97,14 @@ class Outbox:
             self._problem = None
 
     def _undo(self) -> None:
-        # A disk that refuses even this is asked again before the next write.
+        # If the disk refuses even this, the next write tries it again.
         try:
             self._cut_leftover()
         except OSError as error:
             self._problem = f"{self.path}: {error.strerror or error}"
 
     def _cut_leftover(self) -> None:
-        """Cut off what a failed write left of a line: it would glue itself to the next one."""
+        """Cut off the part of a line that a failed write left: the next line would join it."""
         if os.fstat(self._file.fileno()).st_size > self._size:
             self._file.truncate(self._size)
 
@@ -126,7 +130,7 @@ class Outbox:
 
 
 def identity_of(path: Path) -> str | None:
-    """Identity of an outbox; None: it is missing, torn in its first line, or no outbox."""
+    """Identity of an outbox; None if it is missing, no outbox or its first line is torn."""
     try:
         with path.open("rb") as file:
             line = file.readline()
@@ -148,10 +152,10 @@ class EventBatch:
 
 
 class OutboxReader:
-    """Reads whole lines from where it left off; the position outlives the process.
+    """Reads whole lines from its last position, which outlives the process.
 
-    Reading does not move the position, `commit` does: what was read but not dealt with is read
-    again after a crash.
+    Reading does not move the position, `commit` does: events that were read but not committed are
+    read again after a crash.
 
     Args:
         outbox: What to read.
@@ -177,7 +181,7 @@ class OutboxReader:
         return read_events(self._outbox.path, 0, self.position, None)
 
     def commit(self, position: int) -> None:
-        """Remember that everything before `position` is dealt with."""
+        """Remember that everything before `position` was sent."""
         text = json.dumps({"outbox": self._outbox.identity, "position": position})
         partial = self._position_path.with_name(self._position_path.name + ".partial")
         with partial.open("w", encoding="utf-8") as file:
@@ -193,18 +197,18 @@ class OutboxReader:
             known = state["outbox"] == self._outbox.identity
             position = int(state["position"])
         except (OSError, ValueError, KeyError, TypeError):
-            return 0  # Reading all again is always right: whoever acts on events takes repeats.
+            return 0  # Reading all again is always right: events may be repeated.
         return position if known and position <= self._outbox.size_bytes else 0
 
 
 def read_events(path: Path, start: int, stop: int, limit: int | None) -> EventBatch:
-    """Events of the lines between two positions; lines that are not JSON objects are passed over.
+    """Events of the lines between two positions; lines that are not JSON objects are skipped.
 
     Args:
         path: An outbox.
         start: Position of a line's first byte.
         stop: Position behind the last line to read.
-        limit: Largest number of lines; None: no limit.
+        limit: Largest number of lines; None means no limit.
     """
     events: list[dict[str, Any]] = []
     end = start
@@ -257,6 +261,6 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 
 def set_aside(path: Path) -> None:
-    """Give an outbox that belongs to another study another name; readers keep nothing of it."""
+    """Rename an outbox that belongs to another study."""
     if path.exists():
         path.rename(path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.old"))

@@ -87,7 +87,7 @@ class RegisteredVersion:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a promotion did; `replaced` is the version that was champion, None: there was none."""
+    """What a promotion did; `replaced` is the former champion's version, None if there was none."""
 
     model: str
     version: str
@@ -101,9 +101,9 @@ def register_champion(
 ) -> tuple[RegisteredVersion, ...]:
     """Register a sweep's best trials, and let the champion be the best fair one.
 
-    Within a sweep the order given decides, not the values: what was crowned by a mean over seeds
-    is not undone by another's luckiest seed. A trial that this sweep registered before keeps its
-    version, and its alias stays as it was decided or promoted since.
+    Within a sweep the given order decides, not the values: a configuration that won by its mean
+    over seeds stays before the luckiest seed of another. A trial that this sweep registered before
+    keeps its version, and its alias stays as it was decided or promoted since.
 
     Args:
         store: Where MLflow keeps models.
@@ -125,7 +125,7 @@ def register_champion(
 
 
 def promote(store: TrackingStore, model: str, version: str) -> Promotion:
-    """Make a version the champion by hand, whatever its value.
+    """Make a version the champion by hand; values are not compared.
 
     Raises:
         TrackingError: There is no such store.
@@ -139,7 +139,7 @@ def promote(store: TrackingStore, model: str, version: str) -> Promotion:
 
 @contextmanager
 def reachable(store: TrackingStore) -> Iterator[None]:
-    """What MLflow raises within comes out as `TrackingOutageError`."""
+    """Turn MLflow's errors inside the block into `TrackingOutageError`."""
     settle_mlflow()
     # MLflow takes seconds to import.
     from mlflow.exceptions import MlflowException
@@ -203,7 +203,7 @@ class _Registry:
     def _add_score(
         self, version: "ModelVersion", origin: SweepOrigin, candidate: VersionCandidate
     ) -> None:
-        """Say what a version scores that could not be scored when it was made."""
+        """Add the score on test to a version that was registered without one."""
         tags = version_tags(origin, candidate)
         if candidate.test is not None and version.tags.get(TEST_TAG) != tags[TEST_TAG]:
             text = version_description(origin, candidate)
@@ -241,7 +241,7 @@ class _Registry:
             alias = None
         if alias is not None:
             self._client.set_registered_model_alias(self._model, alias, version.version)
-        # Written last: if we are killed before, the next run decides again.
+        # Written last: after a kill before this line, the next run decides again.
         decided = alias or "neither"
         self._client.set_model_version_tag(self._model, version.version, DECIDED_TAG, decided)
         return alias, reason

@@ -16,13 +16,13 @@ def variant_filters(sweep: str, variants: Iterable[str]) -> dict[str, str]:
         variants: Names of its rows.
     """
     return {
-        one: f"tags.{VARIANT_TAG} {_equal_to(one)} AND tags.`{SWEEP_TAG}` = '{sweep}'"
-        for one in dict.fromkeys(variants)
+        name: f"tags.{VARIANT_TAG} {_equal_to(name)} AND tags.`{SWEEP_TAG}` = '{sweep}'"
+        for name in dict.fromkeys(variants)
     }
 
 
 def filter_lines(sweep: str, variants: Iterable[str]) -> list[str]:
-    """The same to read; nothing where a sweep has no rows."""
+    """The filters as lines for the terminal; empty for a sweep without rows."""
     filters = variant_filters(sweep, variants)
     width = max(map(len, filters), default=0)
     lines = [f"  {name:<{width}}  {text}" for name, text in filters.items()]

@@ -17,11 +17,11 @@ from orchestrator.tracking.view import SweepView
 
 # A few hundred epochs at a time: few calls, and little to repeat after a failure.
 _EVENTS_PER_BATCH = 500
-# Nobody watches the UI more closely; longer than it takes to write a batch.
+# Soon enough for a person who watches the pages, and longer than writing a batch takes.
 _POLL_S = 1.0
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
-# While somebody waits in `flush`, an MLflow that comes back is to be noticed at once.
+# While the driver waits in `flush`, the return of MLflow must be noticed at once.
 _HURRIED_BACKOFF_S = 0.5
 # A server answers in a fraction of this; a firewall that swallows everything would take a minute.
 _FIRST_ANSWER_S = 5.0
@@ -29,13 +29,13 @@ _GOES_ON = "trials go on, and what MLflow misses is kept for it"
 
 
 class RunWriter(Protocol):
-    """Where changes go; `mlflow_writer.MlflowWriter` outside of tests."""
+    """Where changes go; `writer.MlflowWriter` outside of tests."""
 
     def knows_sweep(self) -> bool:
         """Whether the sweep was written there before."""
 
     def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
-        """Write changes, repeated ones included."""
+        """Write changes, which may have been written before."""
 
 
 class MlflowSender:
@@ -80,7 +80,7 @@ class MlflowSender:
 
     @property
     def problem(self) -> str | None:
-        """What keeps results from MLflow or was refused by it; None: nothing."""
+        """What keeps results from MLflow, or what it refused; None if all is well."""
         return self._outage or self._outbox.problem or self._refused()
 
     @property
@@ -89,7 +89,7 @@ class MlflowSender:
         return self._outbox.settle() and self._reader.is_done
 
     def start(self) -> None:
-        """Start to send; who cannot be reached is told of before anything else begins."""
+        """Start sending; an unreachable server is reported at once."""
         self._thread.start()
         if self._first_answer_s and not self._tried.wait(self._first_answer_s):
             late = TimeoutError(f"no answer for {self._first_answer_s:g} s")
@@ -99,8 +99,8 @@ class MlflowSender:
         """Wait until MLflow has everything written so far, or the time is over.
 
         Returns:
-            True if it has; False: `problem` says why if that is known, and what is missing stays
-            in the outbox for the next sender.
+            Whether it has. If not, `problem` says why where that is known, and the rest stays in
+            the outbox for the next sender.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -115,7 +115,7 @@ class MlflowSender:
         return self.is_done
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread after the batch in hand; what is not sent stays in the outbox."""
+        """End the thread after its current batch; events that are not sent stay in the outbox."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -148,7 +148,7 @@ class MlflowSender:
         return min(self._backoff_s, _HURRIED_BACKOFF_S) if self._waiting else self._backoff_s
 
     def _send_batch(self) -> bool:
-        """Send the next events; False: there are none."""
+        """Send the next events; returns whether there were any."""
         if self._writer is None:
             self._writer = self._open()
             self._tried.set()
@@ -165,9 +165,9 @@ class MlflowSender:
     def _open(self) -> RunWriter:
         """Connect, and bring the view to where the reader is."""
         writer = self._open_writer(self._refusals.append)
-        # Asked in any case: it is the first thing that needs an answer.
+        # Asked in any case, since it is the first call that needs an answer.
         if not writer.knows_sweep() and self._reader.position:
-            # Another store, or one that was thrown away: all is sent again.
+            # Another store, or a deleted one: all events are sent again.
             self._reader.commit(0)
         self._view = SweepView(self._outbox.identity)
         self._apply(self._reader.before().events)
@@ -183,7 +183,7 @@ class MlflowSender:
                 self._refusals.append(f"event {event.get('kind')!r}: {error!r}")
 
     def _fail(self, error: Exception) -> None:
-        # The view is ahead of the reader and the writer unsure of its runs: both start anew.
+        # The view is ahead of the reader, and the writer may miss runs: both are made again.
         self._writer = None
         self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
         self._begin_outage(self._describe(error))

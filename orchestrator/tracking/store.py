@@ -1,6 +1,6 @@
 """Where MLflow keeps a sweep's runs and models, and how MLflow behaves inside our process.
 
-MLflow itself is not imported here, so that the command line can check a URI for nothing.
+MLflow itself is not imported here, so that the command line can check a URI without its cost.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class TrackingStore:
 
     Args:
         uri: `http(s)://...` of an `mlflow server`, or an absolute database URI.
-        artifact_root: URI of the folder for files; None: the server decides.
+        artifact_root: URI of the folder for files; None leaves it to the server.
     """
 
     uri: str
@@ -57,7 +57,7 @@ class TrackingStore:
 
     @classmethod
     def of(cls, uri: str | None, home: Path) -> "TrackingStore":
-        """The store that `--tracking-uri` names; None: the default of the home.
+        """The store that `--tracking-uri` names; the home's default where `uri` is None.
 
         Raises:
             TrackingError: MLflow has no run table behind a URI of this kind.
@@ -88,14 +88,14 @@ class TrackingStore:
 
     @property
     def database(self) -> Path | None:
-        """The SQLite file; None: it is a server or another database."""
+        """The SQLite file; None for a server or another database."""
         return _sqlite_file(self.uri)
 
     def check_exists(self) -> None:
-        """Refuse an SQLite file that is not there or empty, before something would make tables.
+        """Refuse an SQLite file that is missing or empty, before MLflow would make tables in it.
 
         Raises:
-            TrackingError: There is nothing.
+            TrackingError: The file is missing or empty.
         """
         path = self.database
         if path is not None and not (path.exists() and path.stat().st_size):

@@ -14,7 +14,7 @@ from orchestrator.tracking.store import TrackingStore, settle_mlflow
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
-# uvicorn ends its workers within a second or two; who waits longer presses Ctrl-C again.
+# uvicorn ends its workers within a second or two; a user who waits longer presses Ctrl-C again.
 _END_TIMEOUT_S = 10.0
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -78,7 +78,7 @@ def check_port(port: int) -> None:
     """Refuse a port that something listens on.
 
     Raises:
-        TrackingError: It is taken, or not to be had.
+        TrackingError: The port is taken, or this user may not use it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: a port whose last connections linger is free.

@@ -49,7 +49,7 @@ _RUNS_PER_PAGE = 1000
 _BAD_REQUEST, _NOT_FOUND = 400, 404
 _EXPERIMENT_TAGS = {
     # What the experiment is for, in MLflow's words; else its UI guesses. (Which view 3.17 opens
-    # depends on the address alone, see `tracking_ui.page_addresses`.)
+    # depends on the address alone, see `ui.page_addresses`.)
     "mlflow.experimentKind": "custom_model_development",
 }
 _SOURCE_TAGS = {"mlflow.source.name": "prvr-sweep", "mlflow.source.type": "LOCAL"}
@@ -68,7 +68,7 @@ def connect(store: TrackingStore) -> MlflowClient:
     """Client of a store's runs and models; an SQLite file is made if it is missing.
 
     Raises:
-        TrackingOutageError: The file cannot be made, or has lost its end.
+        TrackingOutageError: The file cannot be made, or is truncated.
     """
     try:
         _make_database(store)
@@ -95,10 +95,10 @@ class MlflowWriter:
 
     Args:
         client: Where to write.
-        artifact_root: Parent of a new experiment's folder for files; None: the server decides.
+        artifact_root: Parent of a new experiment's folder for files; None leaves it to the server.
         experiment: Name of the experiment.
         sweep_id: What tells the sweep from others of its name.
-        refuse: Takes a line about each thing that MLflow will never take.
+        refuse: Takes a line about each change that MLflow refuses for good.
     """
 
     def __init__(
@@ -118,21 +118,21 @@ class MlflowWriter:
         self._refuse = refuse
 
     def knows_sweep(self) -> bool:
-        """Whether the sweep's own run is in the store; makes nothing there."""
+        """Whether the sweep's own run is in the store; writes nothing."""
         if self._client.get_experiment_by_name(self._experiment) is None:
             return False
         self._find()
         return None in self._runs
 
     def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
-        """Bring runs up to date, made where they are missing.
+        """Bring runs up to date; missing runs are made.
 
         Args:
             changes: What to add; may have been added before.
             parent: The sweep's own run.
 
         Raises:
-            MlflowException: The store cannot be reached; all is to be written again.
+            MlflowException: The store cannot be reached; the changes must be written again.
         """
         if self._experiment_id is None:
             self._find()
@@ -316,7 +316,7 @@ def outage_text(error: Exception, uri: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What an error of MLflow comes to, without the machinery that it went through."""
+    """An error of MLflow in a few words, without the libraries that passed it on."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, Timeout):

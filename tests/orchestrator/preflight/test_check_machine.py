@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.preflight import check_machine
+from orchestrator.preflight import check_devices as check_devices_module
+from orchestrator.preflight.check_devices import check_devices, judge_devices
 from orchestrator.preflight.check_machine import (
-    check_devices,
     check_loopback,
     check_memory,
     check_space,
     check_ui_port,
-    judge_devices,
 )
 
 Usage = namedtuple("Usage", "total used free")
@@ -93,6 +92,6 @@ def test_torch_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise subprocess.CalledProcessError(1, "python", stderr="Traceback\nImportError: libcuda")
 
-    monkeypatch.setattr(check_machine.subprocess, "run", fails)
+    monkeypatch.setattr(check_devices_module.subprocess, "run", fails)
     (found,) = check_devices()
     assert found.message == "torch does not start: ImportError: libcuda"

@@ -12,7 +12,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from orchestrator.preflight.check_tracking import KnownSchemas, check_study, check_tracking
+from orchestrator.preflight.check_tracking import check_study, check_tracking
+from orchestrator.preflight.database_schema import KnownSchemas
 from orchestrator.study.study import study_url
 from tests.orchestrator.helpers import new_study, small_spec
 
