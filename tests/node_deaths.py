@@ -23,7 +23,7 @@ import psutil
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.cluster.client import attached_cluster
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from orchestrator.study.trial import TrialRequest
 from prvr_model.files.folder import Folder
 from prvr_model.store.synthetic import write_synthetic
@@ -176,7 +176,7 @@ def suffer(fault: str) -> Found:
             with attached_cluster(cluster.address) as there:
                 running = RunningCluster(cluster.address, there.nodes)
             thread.start()
-            executor = TuneExecutor(1, 0.0, 1, _FUNCTION, workers, cluster=running)
+            executor = TuneExecutor(TrialSlot(workers=workers), _FUNCTION, running)
             executor.run(source, 1, Interruption())
         thread.join(_LIMIT_S)
         if errors:

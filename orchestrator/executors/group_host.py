@@ -70,12 +70,7 @@ def group_trainable(
     """
     trainable = tune.with_parameters(
         GroupTrial,
-        function=function,
-        shape=shape,
-        scratch=scratch,
-        mailbox=_start_mailbox(),
-        drains=drains,
-        sent=sent,
+        job=GroupJob("", "", function, shape, scratch, _start_mailbox(), drains, sent),
     )
     # Tune counts the watching process only; the workers' places are Train's to reserve.
     watched: type[tune.Trainable] = tune.with_resources(
@@ -93,23 +88,14 @@ def _start_mailbox() -> Any:  # noqa: ANN401
 class GroupTrial(tune.Trainable):  # type: ignore[misc]
     """One trial: each step is an epoch's row."""
 
-    def setup(
-        self,
-        config: dict[str, Any],
-        function: str,
-        shape: GroupShape,
-        scratch: Path,
-        mailbox: Any,  # noqa: ANN401
-        drains: bool,
-        sent: SentStore | None,
-    ) -> None:
-        # Fewer than the shape says where a trial goes on after it lost its place.
-        shape = replace(shape, workers=config["workers"])
+    def setup(self, config: dict[str, Any], job: GroupJob) -> None:
+        """Start the group of one trial; `job` says what is the same for all trials."""
+        # Fewer than the shape says where a trial continues after it was evicted.
+        shape = replace(job.shape, workers=config["workers"])
         os.environ.update(_train_variables(shape))
         # Not the number alone: what a lost process had under way belongs to no worker any more.
         key = f"trial-{config['number']}-{self.trial_id}"
-        job = GroupJob(key, config["request"], function, shape, scratch, mailbox, drains, sent)
-        self._run = _GroupRun(job)
+        self._run = _GroupRun(replace(job, key=key, request=config["request"], shape=shape))
 
     def step(self) -> dict[str, Any]:
         row = self._run.next_row()

@@ -6,6 +6,7 @@ ask the source, its own state is scratch, and what it would print is turned off.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +49,39 @@ from orchestrator.executors.wire import TrialFailedError, report_to_json, reques
 from prvr_model.reporting import Decision, EpochReport
 
 
-class TuneExecutor:
-    """Runs trials in worker processes, on this machine or on a running cluster.
+@dataclass(frozen=True)
+class TrialSlot:
+    """What a trial occupies.
 
     Args:
         cpus: CPUs of each worker.
         gpus: GPUs of each worker; a fraction lets trials of one worker share one.
         threads: Threads of a worker's numerical libraries.
+        workers: Workers that train one trial together.
+        min_workers: The fewest workers with which a trial continues; None: `workers`.
+        memory: Memory of a worker; None: not known.
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    threads: int = 1
+    workers: int = 1
+    min_workers: int | None = None
+    memory: MemoryNeed | None = None
+
+
+class TuneExecutor:
+    """Runs trials in worker processes, on this machine or on a running cluster.
+
+    Args:
+        slot: What each trial occupies.
         function: Trial function by name; workers import it. With several workers it takes them
             as its third argument.
-        workers: Workers that train one trial together.
-        memory: Memory of a worker; None: not known.
-        start_limit_s: Seconds in which the workers of a trial must find their place; else it
-            fails. Where trials wait so long and none runs, the sweep ends.
         cluster: Where trials run; None: on a Ray of our own on this machine.
+        start_limit_s: Seconds in which the workers of a trial must find a slot; else it fails.
+            Where trials wait so long and none runs, the sweep ends.
         max_losses: Times that a trial may lose its process or node between two epochs that it
-            completes; it goes on from its checkpoint each time, and then has failed.
-        min_workers: The fewest workers with which a trial goes on; None: `workers`.
+            completes; it restarts from its checkpoint each time, and after them has failed.
 
     Raises:
         SpecError: Not one trial fits there.
@@ -72,27 +89,22 @@ class TuneExecutor:
 
     def __init__(
         self,
-        cpus: int,
-        gpus: float,
-        threads: int,
+        slot: TrialSlot,
         function: str = TRAIN_TRIAL,
-        workers: int = 1,
-        memory: MemoryNeed | None = None,
-        start_limit_s: float | None = None,
         cluster: RunningCluster | None = None,
+        start_limit_s: float | None = None,
         max_losses: int = MAX_LOSSES,
-        min_workers: int | None = None,
     ) -> None:
-        self._min_workers = min_workers or workers
+        self._min_workers = slot.min_workers or slot.workers
         self._max_losses = max_losses
         growing = cluster is not None and cluster.is_growing
         limit_s = start_limit_s or (COMING_LIMIT_S if growing else GROUP_START_LIMIT_S)
-        self._threads = threads
+        self._threads = slot.threads
         self._function = function
-        needs = TrialNeeds(workers, cpus, gpus, memory)
+        needs = TrialNeeds(slot.workers, slot.cpus, slot.gpus, slot.memory)
         self._cluster = cluster
         self._packing = pack_or_refuse(needs, cluster.nodes if cluster else [Node.here()])
-        self._shape = GroupShape(workers, self._bundle(), limit_s)
+        self._shape = GroupShape(slot.workers, self._bundle(), limit_s)
 
     def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
         """Run all trials, see `Executor.run`.

@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.spec.data import known_fingerprint
 from orchestrator.spec.search_space import grid_points, resolve
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.content_key import trial_key
+from orchestrator.study.content_key import key_in
 from orchestrator.study.planned_trials import runs_of
 from prvr_model.errors import SettingsError
 
@@ -45,8 +45,7 @@ def _parameters(spec: SweepSpec) -> list[dict[str, Any]]:
 def _key(spec: SweepSpec, parameters: dict[str, Any], fingerprint: str) -> str:
     """Content key of a trial; for invalid settings a key that no other trial has."""
     try:
-        settings = resolve(spec, parameters)
-        return trial_key(settings, fingerprint, spec.speed, spec.resources.workers)
+        return key_in(spec, resolve(spec, parameters), fingerprint)
     except SettingsError:
         return repr(parameters)
 

@@ -25,6 +25,7 @@ __all__ = [
     "Parameter",
     "grid_points",
     "resolve",
+    "snapped",
     "space_problems",
 ]
 
@@ -38,22 +39,22 @@ _NUMBER = re.compile(r"\d[\d.]*(, \d[\d.]*)*")
 _WORD = re.compile(r"\w+")
 
 
+def snapped(spec: SweepSpec, drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sampler drew as parameters of a trial, without the noise of its arithmetic."""
+    return {path: spec.space[path].snap(value) for path, value in drawn.items()}
+
+
 def resolve(spec: SweepSpec, parameters: Mapping[str, Any]) -> Settings:
     """The settings of the trial that has these parameters.
 
     Args:
         spec: The sweep.
-        parameters: Value by dotted path, as sampled.
+        parameters: Value by dotted path, snapped.
 
     Raises:
         SettingsError: The combination cannot be trained.
     """
-    space = spec.space
-    snapped = {
-        path: space[path].snap(value) if path in space else value
-        for path, value in parameters.items()
-    }
-    return build_settings(spec.preset, {**spec.settings, **snapped})
+    return build_settings(spec.preset, {**spec.settings, **parameters})
 
 
 def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:

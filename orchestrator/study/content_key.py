@@ -4,11 +4,20 @@ import hashlib
 import json
 from typing import Any
 
+from orchestrator.spec.sweep_spec import SweepSpec
 from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.settings import Settings, SpeedSettings, flat_settings
 
 # 64 bits: among a million trials two share a key with a chance of 3 in 100 million.
 _KEY_DIGITS = 16
+
+
+def key_in(
+    spec: SweepSpec, settings: Settings, data_fingerprint: str, results_version: int | None = None
+) -> str:
+    """The content key of a trial of a sweep, see `trial_key`."""
+    workers = spec.resources.workers
+    return trial_key(settings, data_fingerprint, spec.speed, workers, results_version)
 
 
 def trial_key(

@@ -7,7 +7,7 @@ in another process draws what it would have drawn.
 
 import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,12 @@ from optuna.distributions import (
     BaseDistribution,
 )
 
-from orchestrator.spec.search_space import resolve
+from orchestrator.spec.search_space import resolve, snapped
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.content_key import trial_key
+from orchestrator.study.content_key import key_in
 from orchestrator.study.planned_trials import PLANNED, PlannedTrial, TrialPlan
 from orchestrator.study.samplers import distributions
-from orchestrator.study.study import AskedTrial, SweepStudy
+from orchestrator.study.study import AskedTrial, SweepStudy, TrialDescription
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.files.folder import uri_below
@@ -107,25 +107,24 @@ class Searcher:
         self, asked: AskedTrial, before: TrialSummary | None = None
     ) -> TrialRequest | RefusedTrial:
         planned = self._plan.trials.get(asked.number)
-        parameters = dict(planned.parameters) if planned else self._snapped(asked.drawn)
+        parameters = dict(planned.parameters) if planned else snapped(self._spec, asked.drawn)
         try:
             settings = resolve(self._spec, parameters)
         except PrvrError as error:
             return self._refuse(asked.number, parameters, error)
-        workers = self._spec.resources.workers
-        key = trial_key(settings, self._data_fingerprint, self._spec.speed, workers)
+        key = key_in(self._spec, settings, self._data_fingerprint)
         folder = uri_below(self._storage, f"{self._spec.name}/trials/{asked.number:05d}")
-        self._study.describe(
-            asked.number,
-            parameters=parameters,
-            key=key,
-            seed=settings.training.seed,
-            folder=folder,
-            variant=planned.variant if planned else None,
-            confirms=planned.confirms if planned else None,
-            # Whose results it had begun to take over; the driver looks whether it has them all.
-            taken_from=before.taken_from if before and before.key == key else None,
+        description = TrialDescription(
+            parameters,
+            key,
+            folder,
+            settings.training.seed,
+            planned.variant if planned else None,
+            planned.confirms if planned else None,
+            # Results that it had begun to take over; the driver looks whether it has them all.
+            before.taken_from if before and before.key == key else None,
         )
+        self._study.describe(asked.number, description)
         return TrialRequest(
             sweep=self._spec.name,
             number=asked.number,
@@ -139,12 +138,9 @@ class Searcher:
             cache=os.environ.get(CACHE_VARIABLE),
         )
 
-    def _snapped(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        return {path: self._spec.space[path].snap(value) for path, value in drawn.items()}
-
     def _refuse(self, number: int, parameters: dict[str, Any], error: PrvrError) -> RefusedTrial:
         trace = "".join(traceback.format_exception(error))
         cause = FailureCause(type(error).__name__, str(error), trace)
-        self._study.describe(number, parameters=parameters)
+        self._study.describe(number, TrialDescription(parameters))
         self._study.tell_failed(number, cause)
         return RefusedTrial(number, parameters, cause)

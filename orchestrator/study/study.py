@@ -69,6 +69,44 @@ class AskedTrial:
     drawn: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class TrialDescription:
+    """What a trial is.
+
+    Args:
+        parameters: Its point of the search space.
+        key: Its content key; empty: its settings cannot be built.
+        folder: Where its files are; empty: it has none.
+        seed: Seed of its training.
+        variant: Row of an ablation that it runs.
+        confirms: Trial that it runs again on another seed.
+        taken_from: The trial (`SWEEP/NUMBER`) whose results it takes over.
+    """
+
+    parameters: Mapping[str, Any]
+    key: str = ""
+    folder: str = ""
+    seed: int | None = None
+    variant: str | None = None
+    confirms: int | None = None
+    taken_from: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As an attribute of the study."""
+        special = {
+            "variant": self.variant,
+            "confirms": self.confirms,
+            "taken_from": self.taken_from,
+        }
+        return {
+            "parameters": dict(self.parameters),
+            "key": self.key,
+            "folder": self.folder,
+            "seed": self.seed,
+            **{name: value for name, value in special.items() if value is not None},
+        }
+
+
 class SweepStudy(StudyReader):
     """A sweep's study as its driver writes it; no other process writes."""
 
@@ -177,23 +215,9 @@ class SweepStudy(StudyReader):
         """An unfinished trial once more; values that were not drawn yet are drawn now."""
         return self._drawn(self._trial(number), distributions)
 
-    def describe(
-        self,
-        number: int,
-        parameters: Mapping[str, Any],
-        key: str = "",
-        folder: str = "",
-        seed: int | None = None,
-        *,
-        variant: str | None = None,
-        confirms: int | None = None,
-        taken_from: str | None = None,
-    ) -> None:
+    def describe(self, number: int, description: TrialDescription) -> None:
         """Store what a trial is; in one commit, since each costs as much as an epoch's row."""
-        described = {"parameters": dict(parameters), "key": key, "folder": folder, "seed": seed}
-        special = {"variant": variant, "confirms": confirms, "taken_from": taken_from}
-        described |= {name: value for name, value in special.items() if value is not None}
-        self._trial(number).set_user_attr(REQUEST, described)
+        self._trial(number).set_user_attr(REQUEST, description.to_json())
 
     def set_taken_from(self, number: int, origin: str | None) -> None:
         """Store whose results a described trial has; None: it is trained."""

@@ -10,7 +10,7 @@ from orchestrator.base.home import outbox_path
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.search_space import resolve
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.content_key import trial_key
+from orchestrator.study.content_key import key_in
 from orchestrator.study.history import read_history
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
@@ -140,7 +140,7 @@ def recorded_settings(
     for version in range(RESULTS_VERSION, 0, -1):
         for epochs in candidates:
             found = with_epochs(settings, epochs)
-            key = trial_key(found, data_fingerprint, spec.speed, spec.resources.workers, version)
+            key = key_in(spec, found, data_fingerprint, version)
             if key == trial.key:
                 return found, version
     return settings, None

@@ -116,19 +116,18 @@ def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None
         SpecError: Not even one trial fits there.
     """
     # Importing Ray takes more than a second; a sweep in this process does not need it.
-    from orchestrator.executors.tune_executor import TuneExecutor
+    from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 
     resources = spec.resources
-    return TuneExecutor(
+    slot = TrialSlot(
         resources.cpus,
         resources.gpus,
         spec.speed.threads,
-        function,
         resources.workers,
+        resources.min_workers,
         sweep_memory(spec),
-        cluster=cluster,
-        min_workers=resources.min_workers,
     )
+    return TuneExecutor(slot, function, cluster)
 
 
 def _open_study(context: SweepContext) -> SweepStudy:

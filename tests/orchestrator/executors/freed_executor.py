@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 
 # Ray tells nodes of freed resources within a second or two; longer means never.
 _LIMIT_S = 20
@@ -16,7 +16,8 @@ class FreedExecutor(TuneExecutor):
     """Notes what is occupied and which placement groups live after the last trial."""
 
     def __init__(self, function: str, workers: int = 2, start_limit_s: float = 300) -> None:
-        super().__init__(1, 0.0, 1, function, workers, start_limit_s=start_limit_s, max_losses=1)
+        slot = TrialSlot(workers=workers)
+        super().__init__(slot, function, start_limit_s=start_limit_s, max_losses=1)
         self.occupied: dict[str, float] | None = None
         self.groups: list[str] = []
         self.num_groups = 0

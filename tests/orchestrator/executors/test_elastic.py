@@ -14,7 +14,7 @@ import pytest
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.cluster.client import attached_cluster
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from orchestrator.study.trial import TrialRequest
 from prvr_model.store.synthetic import write_synthetic
 from tests.node_deaths import folder_of
@@ -70,14 +70,10 @@ def test_trial_goes_on_with_fewer_workers_where_a_node_never_comes_back() -> Non
                 running = RunningCluster(cluster.address, there.nodes)
             killer.start()
             TuneExecutor(
-                1,
-                0.0,
-                1,
+                TrialSlot(workers=2, min_workers=1),
                 "tests.orchestrator.node_death_trials:hit_once",
-                workers=2,
+                running,
                 start_limit_s=_START_LIMIT_S,
-                cluster=running,
-                min_workers=1,
             ).run(source, 1, Interruption())
     assert killed.is_set()
     assert source.causes == {}

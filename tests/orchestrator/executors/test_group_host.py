@@ -6,7 +6,7 @@ import pytest
 from orchestrator.base.errors import SpecError
 from orchestrator.base.machine import available_cpus
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from prvr_model.reporting import Decision, EpochReport
 from tests.orchestrator.executors.executor_contract import ExecutorContract, RecordingSource
 from tests.orchestrator.executors.fake_group_trials import LOSES_A_WORKER, RAISES, STOPPED, SUM_NAME
@@ -83,7 +83,7 @@ class TestGroups:
 
 def test_workers_that_can_never_fit_are_refused_before_anything_starts() -> None:
     with pytest.raises(SpecError, match=r"resources\.(cpus|workers)"):
-        TuneExecutor(1, 0.0, 1, workers=9999)
+        TuneExecutor(TrialSlot(workers=9999))
 
 
 @needs_two_cpus

@@ -19,7 +19,7 @@ from orchestrator.executors.retries import (
 )
 from orchestrator.executors.start_limit import StartLimit
 from orchestrator.executors.tune_bridge import _Bridge
-from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from orchestrator.executors.wire import request_from_json
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.progress import SilentProgress
@@ -62,7 +62,7 @@ def test_out_of_memory_is_one_cause_with_its_remedy(tmp_path: Path) -> None:
     "executor",
     [
         InlineExecutor,
-        pytest.param(partial(TuneExecutor, 1, 0.0, 1), marks=pytest.mark.soak, id="tune"),
+        pytest.param(partial(TuneExecutor, TrialSlot()), marks=pytest.mark.soak, id="tune"),
     ],
 )
 def test_micro_batches_shrink_until_there_is_memory(

@@ -13,7 +13,7 @@ from orchestrator.base.machine import available_cpus
 from orchestrator.cluster.capacity import MemoryNeed, Node, RunningCluster
 from orchestrator.executors import ray_session as own_ray
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.tune_executor import TuneExecutor
+from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from tests.orchestrator.executors.executor_contract import ExecutorContract, RecordingSource
 
 GIB = 2**30
@@ -21,7 +21,7 @@ GIB = 2**30
 
 @pytest.mark.integration
 class TestTuneExecutor(ExecutorContract):
-    make = staticmethod(partial(TuneExecutor, 1, 0.0, 1, max_losses=1))
+    make = staticmethod(partial(TuneExecutor, TrialSlot(), max_losses=1))
     concurrency = 2
     exit_kind = "ActorDiedError"
 
@@ -39,7 +39,7 @@ def test_sigterm_while_ray_starts_is_an_interrupt(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(own_ray, "_start_ray", start)
     source = RecordingSource([1])
     with Interruption().listening() as interruption, pytest.raises(KeyboardInterrupt):
-        TuneExecutor(1, 0.0, 1).run(source, 1, interruption)
+        TuneExecutor(TrialSlot()).run(source, 1, interruption)
     assert source.calls == {}
 
 
@@ -49,14 +49,14 @@ def test_a_ray_that_changed_inside_is_told(monkeypatch: pytest.MonkeyPatch) -> N
         Interruption().listening() as interruption,
         pytest.raises(RayChangedError, match=r"lacks .*utils\.set_sigterm_handler.*constraints"),
     ):
-        TuneExecutor(1, 0.0, 1).run(RecordingSource([1]), 1, interruption)
+        TuneExecutor(TrialSlot()).run(RecordingSource([1]), 1, interruption)
 
 
 def test_no_room_is_said_before_anything_starts() -> None:
     with pytest.raises(SpecError, match=r"resources\.cpus: a worker asks for 9999 CPUs"):
-        TuneExecutor(9999, 0.0, 1)
+        TuneExecutor(TrialSlot(cpus=9999))
     with pytest.raises(SpecError, match=r"resources\.memory_gib: a worker takes 1048576\.0 GiB"):
-        TuneExecutor(1, 0.0, 1, memory=MemoryNeed(2**50))
+        TuneExecutor(TrialSlot(memory=MemoryNeed(2**50)))
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_workers_ask_a_cluster_for_memory(
 ) -> None:
     node = Node(4, 0, 4 * GIB, resources=resources)
     cluster = RunningCluster("127.0.0.1:6379", [node])
-    executor = TuneExecutor(1, 0.0, 1, workers=workers, memory=MemoryNeed(GIB), cluster=cluster)
+    executor = TuneExecutor(TrialSlot(workers=workers, memory=MemoryNeed(GIB)), cluster=cluster)
     assert executor._shape.bundle == {"CPU": 1, "memory": memory}
 
 
 def test_memory_is_asked_for_only_where_all_nodes_offer_it() -> None:
     cluster = RunningCluster("127.0.0.1:6379", [Node(4, 0, 4 * GIB), Node(4)])
-    executor = TuneExecutor(1, 0.0, 1, workers=2, memory=MemoryNeed(GIB), cluster=cluster)
+    executor = TuneExecutor(TrialSlot(workers=2, memory=MemoryNeed(GIB)), cluster=cluster)
     assert executor._shape.bundle == {"CPU": 1}
-    assert TuneExecutor(1, 0.0, 1, memory=MemoryNeed(1))._shape.bundle == {"CPU": 1}
+    assert TuneExecutor(TrialSlot(memory=MemoryNeed(1)))._shape.bundle == {"CPU": 1}
 
 
 @pytest.mark.soak
@@ -90,6 +90,6 @@ def test_a_trial_without_place_ends_the_run_and_is_no_failure(
     with pytest.raises(
         NothingStartsError, match=r"one asks for 1 CPU; all nodes together have 0 CPUs"
     ):
-        TuneExecutor(1, 0.0, 1, start_limit_s=8).run(source, 1, Interruption())
+        TuneExecutor(TrialSlot(), start_limit_s=8).run(source, 1, Interruption())
     assert len(source.waits) == 1
     assert source.calls == {1: ["begin"]}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from orchestrator.spec.parameters import FloatParameter, IntParameter, Parameter, values_of
-from orchestrator.spec.search_space import grid_points, resolve, space_problems
+from orchestrator.spec.search_space import grid_points, resolve, snapped, space_problems
 from prvr_model.errors import SettingsError
 from prvr_model.settings import build_settings
 from tests.orchestrator.spec.spec_texts import SPEC, problem_of, problems_of, spec_of
@@ -42,7 +42,7 @@ class TestResolve:
         spec = spec_of("search.parameters.losses.tau.step=0.1")
         noisy = 0.5 + 0.1 + 0.1 + 0.1
         assert noisy != 0.8
-        assert resolve(spec, {"losses.tau": noisy}) == resolve(spec, {"losses.tau": 0.8})
+        assert snapped(spec, {"losses.tau": noisy}) == {"losses.tau": 0.8}
 
     def test_what_cannot_be_trained_is_an_error(self) -> None:
         with pytest.raises(SettingsError, match="less than or equal to 1"):
