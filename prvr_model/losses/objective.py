@@ -68,6 +68,7 @@ def loss_term_names() -> tuple[str, ...]:
     return tuple(field.name for field in fields(LossTerms))
 
 
+# Seven: what is trained, on what, and how the step runs; the last two have defaults.
 def compute_losses(
     model: MscModel,
     batch: Batch,
@@ -93,12 +94,9 @@ def compute_losses(
     videos, own_queries = encoders.batch(batch)
     queries = workers.gather_rows(own_queries, batch.spread.captions)
     hard_pool = settings.hard_negative_pool if hard_negatives else None
-    clip_infonce, clip_triplet = _retrieval(
-        queries, videos.clips, batch, settings, draws.clip, hard_pool, workers
-    )
-    frame_infonce, frame_triplet = _retrieval(
-        queries, videos.frames, batch, settings, draws.frame, hard_pool, workers
-    )
+    both = batch, settings, hard_pool, workers
+    clip_infonce, clip_triplet = _retrieval(queries, videos.clips, draws.clip, *both)
+    frame_infonce, frame_triplet = _retrieval(queries, videos.frames, draws.frame, *both)
     anchors = Shards.even(len(queries), workers.size).rows(workers.rank)
     return LossTerms(
         clip_infonce=settings.infonce_clip_weight * clip_infonce,
@@ -111,12 +109,13 @@ def compute_losses(
     )
 
 
+# Seven: a branch's queries, rows and draws, and what both branches share.
 def _retrieval(
     queries: Float[Tensor, "captions hidden"],
     rows: Float[Tensor, "videos rows hidden"],
+    draws: NegativeDraws,
     batch: Batch,
     settings: LossSettings,
-    draws: NegativeDraws,
     hard_pool: int | None,
     workers: Workers,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -61,6 +61,7 @@ class VideoBranch(nn.Module):
 
     priors: Tensor
 
+    # Nine: every published size is a setting of its own, and a branch has these.
     def __init__(
         self,
         feature_dim: int,

@@ -176,6 +176,7 @@ def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
+# Seven: the last two are the group of processes and its share of the gallery, with defaults.
 def rank_gallery(
     unit_queries: Float[Tensor, "captions hidden"],
     gallery: EncodedVideos,

@@ -61,6 +61,7 @@ class StoreWriter:
         StoreError: The target exists, or the disk refuses.
     """
 
+    # Eight: each but the path and `overwrite` is a field of the manifest that the caller knows.
     def __init__(
         self,
         path: Path,

@@ -64,6 +64,7 @@ class TrainResult:
     stop_reason: StopReason
 
 
+# Seven: what is trained, where and for whom; hosts differ in the last three, with defaults.
 def train(
     settings: Settings,
     store: FeatureStore,

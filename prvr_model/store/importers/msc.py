@@ -9,7 +9,6 @@ id where its features have not. Source: files as its authors released them.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +46,7 @@ class MscFiles:
         return self.folder / "TextData" / f"{self.collection}{split}.caption.txt"
 
 
+# Seven: the corpus, the target, and one parameter for each option of the command.
 def import_msc(
     root: Path,
     collection: str,
@@ -80,15 +80,12 @@ def import_msc(
     problems, notes = Problems(), list[str]()
     files = find_files(root, collection)
     splits = _read_splits(files, val_from_train, problems, notes)
-    with ExitStack() as stack:
-        corpus = Corpus(
-            name=collection,
-            source=_source(files, val_from_train),
-            videos=stack.enter_context(open_hdf5(files.video_features, problems)),
-            texts=stack.enter_context(open_hdf5(files.text_features, problems)),
-            problems=problems,
-            notes=notes,
-        )
+    with (
+        open_hdf5(files.video_features, problems) as videos,
+        open_hdf5(files.text_features, problems) as texts,
+    ):
+        source = _source(files, val_from_train)
+        corpus = Corpus(collection, source, videos, texts, problems=problems, notes=notes)
         _find_items(corpus, splits)
         _check_unused(corpus, skip_uncaptioned or not _uses_all_files(files, val_from_train))
         return write_corpus(corpus, target, overwrite=overwrite, progress=progress)
