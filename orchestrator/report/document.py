@@ -1,5 +1,6 @@
-"""A report as blocks of text, tables and figures: what all formats are made from."""
+"""A report as blocks of text, tables and figures, and how each format writes them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -7,7 +8,7 @@ from typing import Literal, TypeAlias
 Align: TypeAlias = Literal["left", "right"]
 
 # A column of longer texts would push the others out of sight, so it is broken into lines.
-LONG_TEXT = 45
+_LONG_TEXT = 45
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,14 @@ class Table:
         longest = [max(map(len, cells), default=0) for cells in zip(*self.rows, strict=True)]
         longest = longest or [0] * len(self.columns)
         return tuple(
-            side == "left" and length > LONG_TEXT
+            side == "left" and length > _LONG_TEXT
             for side, length in zip(self.alignment, longest, strict=True)
         )
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot, as SVG, and its words for those who do not see it."""
+    """A plot, as SVG, and what it shows in words."""
 
     caption: str
     svg: str
@@ -86,3 +87,41 @@ class Document:
     title: str
     subtitle: str
     blocks: tuple[Block, ...] = field(default=())
+
+
+class Writer(ABC):
+    """Writes the blocks of a report in one format."""
+
+    def write(self, block: Block) -> str:
+        """A block as text of the format; empty where the format does not show it."""
+        match block:
+            case Heading():
+                return self.heading(block.text)
+            case Paragraph():
+                return self.paragraph(block)
+            case Listing():
+                return self.listing(block.text)
+            case Table():
+                return self.table(block)
+            case Figure():
+                return self.figure(block)
+
+    @abstractmethod
+    def heading(self, text: str) -> str:
+        """The heading of a part."""
+
+    @abstractmethod
+    def paragraph(self, paragraph: Paragraph) -> str:
+        """Sentences."""
+
+    @abstractmethod
+    def listing(self, text: str) -> str:
+        """Text whose lines stay as they are."""
+
+    @abstractmethod
+    def table(self, table: Table) -> str:
+        """A table with its caption and notes."""
+
+    @abstractmethod
+    def figure(self, figure: Figure) -> str:
+        """A plot, or words in its place."""

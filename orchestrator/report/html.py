@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 from html import escape as escape_html
 
-from orchestrator.report.document import (
-    Block,
-    Document,
-    Figure,
-    Heading,
-    Listing,
-    Paragraph,
-    Table,
-)
+from orchestrator.report.document import Document, Figure, Paragraph, Table, Writer
 from orchestrator.report.formatting import visible
 
 # Reads on a laptop and on paper: one column, tables that scroll on their own where they are wide.
@@ -60,7 +52,8 @@ pre { background: var(--lead); border: 1px solid var(--line); border-radius: 6px
 
 def render_html(document: Document) -> str:
     """The document as one file."""
-    body = "\n".join(_block(one) for one in document.blocks)
+    writer = _HtmlWriter()
+    body = "\n".join(map(writer.write, document.blocks))
     title = escape(document.title)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -76,48 +69,47 @@ def escape(text: str) -> str:
     return escape_html(visible(text))
 
 
-def _block(block: Block) -> str:
-    match block:
-        case Heading():
-            return f"<h2>{escape(block.text)}</h2>"
-        case Paragraph():
-            kind = "lead" if block.is_lead else "warning" if block.is_warning else ""
-            attribute = f' class="{kind}"' if kind else ""
-            return f"<p{attribute}>{escape(block.text)}</p>"
-        case Listing():
-            return f"<pre>{escape(block.text)}</pre>"
-        case Table():
-            return _table(block)
-        case Figure():
-            # The SVG is ours: texts of the user were escaped when it was drawn.
-            caption = escape(block.caption)
-            return f"<figure>\n{block.svg}\n<figcaption>{caption}</figcaption>\n</figure>"
+class _HtmlWriter(Writer):
+    def heading(self, text: str) -> str:
+        return f"<h2>{escape(text)}</h2>"
+
+    def paragraph(self, paragraph: Paragraph) -> str:
+        kind = "lead" if paragraph.is_lead else "warning" if paragraph.is_warning else ""
+        attribute = f' class="{kind}"' if kind else ""
+        return f"<p{attribute}>{escape(paragraph.text)}</p>"
+
+    def listing(self, text: str) -> str:
+        return f"<pre>{escape(text)}</pre>"
+
+    def table(self, table: Table) -> str:
+        classes = _column_classes(table)
+        head = "".join(
+            f'<th scope="col" class="{kind}">{escape(column)}</th>'
+            for column, kind in zip(table.columns, classes, strict=True)
+        )
+        rows = "\n".join(f"<tr>{_row(row, classes)}</tr>" for row in table.rows)
+        notes = "".join(f'\n<p class="note">{escape(note)}</p>' for note in table.notes)
+        return (
+            f'<div class="scroll"><table>\n<caption>{escape(table.caption)}</caption>\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>{notes}"
+        )
+
+    def figure(self, figure: Figure) -> str:
+        # The SVG is ours: texts of the user were escaped when it was drawn.
+        caption = escape(figure.caption)
+        return f"<figure>\n{figure.svg}\n<figcaption>{caption}</figcaption>\n</figure>"
 
 
-def _table(table: Table) -> str:
-    kinds = _classes(table)
-    head = "".join(
-        f'<th scope="col" class="{kind}">{escape(one)}</th>'
-        for one, kind in zip(table.columns, kinds, strict=True)
-    )
-    rows = "\n".join(f"<tr>{_row(row, kinds)}</tr>" for row in table.rows)
-    notes = "".join(f'\n<p class="note">{escape(note)}</p>' for note in table.notes)
-    return (
-        f'<div class="scroll"><table>\n<caption>{escape(table.caption)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>{notes}"
-    )
-
-
-def _classes(table: Table) -> list[str]:
+def _column_classes(table: Table) -> list[str]:
     """Class of each column's cells: their side, and whether they are broken into lines."""
     pairs = zip(table.alignment, table.wraps, strict=True)
     return [f"{side} long" if is_long else side for side, is_long in pairs]
 
 
-def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
+def _row(row: Sequence[str], classes: Sequence[str]) -> str:
     first, *others = row
     cells = "".join(
-        f'<td class="{kind}">{escape(one)}</td>'
-        for one, kind in zip(others, kinds[1:], strict=True)
+        f'<td class="{kind}">{escape(cell)}</td>'
+        for cell, kind in zip(others, classes[1:], strict=True)
     )
-    return f'<th scope="row" class="{kinds[0]}">{escape(first)}</th>{cells}'
+    return f'<th scope="row" class="{classes[0]}">{escape(first)}</th>{cells}'

@@ -3,15 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from orchestrator.report.document import (
-    Block,
-    Document,
-    Figure,
-    Heading,
-    Listing,
-    Paragraph,
-    Table,
-)
+from orchestrator.report.document import Document, Figure, Paragraph, Table, Writer
 from orchestrator.report.formatting import visible
 
 _SPECIAL = {
@@ -37,7 +29,7 @@ _SPECIAL = {
 }
 # Beyond these pdflatex without more packages has no letters.
 _LAST_LETTER = 0xFF
-# A letter of \footnotesize in the mean, and how many of them the page below is wide.
+# Mean width of a letter of \footnotesize, and how many of them fit across the page of the preamble.
 _LETTER_MM = 1.6
 _PAGE_LETTERS = 163
 # Rows of a table that is kept on one page.
@@ -62,16 +54,55 @@ _PREAMBLE = r"""\documentclass[10pt]{article}
 
 def render_latex(document: Document) -> str:
     """The document as one file; figures are in the HTML report only."""
+    writer = _LatexWriter()
     title = rf"{{\Large\bfseries {escape(document.title)}}}"
-    parts = [title, escape(document.subtitle), *(_block(one) for one in document.blocks)]
+    parts = [title, escape(document.subtitle), *map(writer.write, document.blocks)]
     return f"{_PREAMBLE}\n" + "\n\n".join(part for part in parts if part) + "\n\\end{document}\n"
 
 
 def escape(text: str) -> str:
     """Text without anything that LaTeX would take for its own; letters it lacks become `?`."""
-    kept = (one if one in _SPECIAL or ord(one) <= _LAST_LETTER else "?" for one in visible(text))
+    kept = (c if c in _SPECIAL or ord(c) <= _LAST_LETTER else "?" for c in visible(text))
     # Two hyphens would be set as one dash.
-    return re.sub("-(?=-)", "-{}", "".join(_SPECIAL.get(one, one) for one in kept))
+    return re.sub("-(?=-)", "-{}", "".join(_SPECIAL.get(c, c) for c in kept))
+
+
+class _LatexWriter(Writer):
+    def heading(self, text: str) -> str:
+        return rf"\section*{{{escape(text)}}}"
+
+    def paragraph(self, paragraph: Paragraph) -> str:
+        text = escape(paragraph.text)
+        return rf"\textbf{{{text}}}" if paragraph.is_lead or paragraph.is_warning else text
+
+    def listing(self, text: str) -> str:
+        lines = [rf"\strut{{}}{_indented(line)}" for line in text.splitlines()]
+        return r"{\small\ttfamily\raggedright " + "\\\\\n".join(lines) + r"\par}"
+
+    def table(self, table: Table) -> str:
+        rows = "\n".join(_row(row) for row in table.rows)
+        notes = "\n\n".join(rf"{{\footnotesize {escape(note)}\par}}" for note in table.notes)
+        is_long = len(table.rows) > _MOST_TOGETHER
+        kind, side, head_end = (
+            ("longtable", "[l]", "\n\\endhead") if is_long else ("tabular", "", "")
+        )
+        return (
+            rf"\textbf{{{escape(table.caption)}}}\par\nopagebreak"
+            "\n{\\footnotesize\n"
+            rf"\begin{{{kind}}}{side}{{@{{}}{_column_types(table)}@{{}}}}"
+            "\n\\toprule\n"
+            f"{_row(table.columns)}"
+            f"\n\\midrule{head_end}\n"
+            f"{rows}\n\\bottomrule\n\\end{{{kind}}}\\par}}\n\n{notes}"
+        )
+
+    def figure(self, figure: Figure) -> str:
+        return ""
+
+
+def _indented(line: str) -> str:
+    indent = len(line) - len(line.lstrip(" "))
+    return r"\ " * indent + _breakable(line.lstrip(" "))
 
 
 def _breakable(text: str) -> str:
@@ -79,53 +110,12 @@ def _breakable(text: str) -> str:
     return escape(text).replace("/", r"/\allowbreak{}")
 
 
-def _block(block: Block) -> str:
-    match block:
-        case Heading():
-            return rf"\section*{{{escape(block.text)}}}"
-        case Paragraph():
-            text = escape(block.text)
-            return rf"\textbf{{{text}}}" if block.is_lead or block.is_warning else text
-        case Listing():
-            return _listing(block)
-        case Table():
-            return _table(block)
-        case Figure():
-            return ""
-
-
-def _listing(block: Listing) -> str:
-    lines = [rf"\strut{{}}{_spaced(line)}" for line in block.text.splitlines()]
-    return r"{\small\ttfamily\raggedright " + "\\\\\n".join(lines) + r"\par}"
-
-
-def _spaced(line: str) -> str:
-    indent = len(line) - len(line.lstrip(" "))
-    return r"\ " * indent + _breakable(line.lstrip(" "))
-
-
-def _table(table: Table) -> str:
-    rows = "\n".join(_row(row) for row in table.rows)
-    notes = "\n\n".join(rf"{{\footnotesize {escape(note)}\par}}" for note in table.notes)
-    is_long = len(table.rows) > _MOST_TOGETHER
-    kind, place, head_end = ("longtable", "[l]", "\n\\endhead") if is_long else ("tabular", "", "")
-    return (
-        rf"\textbf{{{escape(table.caption)}}}\par\nopagebreak"
-        "\n{\\footnotesize\n"
-        rf"\begin{{{kind}}}{place}{{@{{}}{_columns(table)}@{{}}}}"
-        "\n\\toprule\n"
-        f"{_row(table.columns)}"
-        f"\n\\midrule{head_end}\n"
-        f"{rows}\n\\bottomrule\n\\end{{{kind}}}\\par}}\n\n{notes}"
-    )
-
-
 def _row(cells: Sequence[str]) -> str:
     """A row; the braces keep a first cell such as `[a]` or `*` from being an argument."""
-    return "{}" + " & ".join(_breakable(one) for one in cells) + r" \\"
+    return "{}" + " & ".join(_breakable(cell) for cell in cells) + r" \\"
 
 
-def _columns(table: Table) -> str:
+def _column_types(table: Table) -> str:
     """What sets each column: its side, or a width in which long texts are broken into lines."""
     sides = {"left": "l", "right": "r"}
     wrapped = rf">{{\raggedright\arraybackslash}}p{{{_width_mm(table)}mm}}"
@@ -137,7 +127,7 @@ def _width_mm(table: Table) -> int:
     """Width of a column of long texts: its share of what the others leave of the page."""
     cells = zip(table.columns, *table.rows, strict=True)
     lengths = [
-        (max(map(len, own)), is_long) for own, is_long in zip(cells, table.wraps, strict=True)
+        (max(map(len, column)), is_long) for column, is_long in zip(cells, table.wraps, strict=True)
     ]
     longest = [length for length, is_long in lengths if is_long] or [0]
     others = sum(length + _GAP for length, is_long in lengths if not is_long)

@@ -2,56 +2,49 @@
 
 from collections.abc import Sequence
 
-from orchestrator.report.document import (
-    Block,
-    Document,
-    Figure,
-    Heading,
-    Listing,
-    Paragraph,
-    Table,
-)
+from orchestrator.report.document import Document, Figure, Paragraph, Table, Writer
 from orchestrator.report.formatting import visible
 
 # What would begin something else inside of a cell or a sentence.
 _SPECIAL = str.maketrans(
     {"|": "\\|", "<": "&lt;", "\n": " ", "`": "'", "\\": "\\\\", "*": "\\*", "\t": " "}
 )
+# A rule of fewer dashes makes no table.
+_NARROWEST = 3
 
 
 def render_markdown(document: Document) -> str:
     """The document as Markdown; figures are named only."""
+    writer = _MarkdownWriter()
     parts = [f"# {_plain(document.title)}", _plain(document.subtitle)]
-    parts += [_block(one) for one in document.blocks]
+    parts += map(writer.write, document.blocks)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _block(block: Block) -> str:
-    match block:
-        case Heading():
-            return f"## {_plain(block.text)}"
-        case Paragraph():
-            text = _plain(block.text)
-            return f"**{text}**" if block.is_lead or block.is_warning else text
-        case Listing():
-            return "\n".join(f"    {line}" for line in visible(block.text).splitlines())
-        case Table():
-            return _table(block)
-        case Figure():
-            return f"*Figure in the HTML report: {_plain(block.caption)}*"
+class _MarkdownWriter(Writer):
+    def heading(self, text: str) -> str:
+        return f"## {_plain(text)}"
 
+    def paragraph(self, paragraph: Paragraph) -> str:
+        text = _plain(paragraph.text)
+        return f"**{text}**" if paragraph.is_lead or paragraph.is_warning else text
 
-def _table(table: Table) -> str:
-    cells = [[_plain(one) for one in row] for row in (table.columns, *table.rows)]
-    widths = [max(3, *(len(row[k]) for row in cells)) for k in range(len(table.columns))]
-    rule = [
-        "-" * (width - 1) + ("-" if side == "left" else ":")
-        for width, side in zip(widths, table.alignment, strict=True)
-    ]
-    lines = [_line(cells[0], widths, table), _line(rule, widths, table)]
-    lines += [_line(row, widths, table) for row in cells[1:]]
-    notes = [_plain(note) for note in table.notes]
-    return "\n\n".join([_plain(table.caption), "\n".join(lines), *notes])
+    def listing(self, text: str) -> str:
+        return "\n".join(f"    {line}" for line in visible(text).splitlines())
+
+    def table(self, table: Table) -> str:
+        head, *rows = [[_plain(cell) for cell in row] for row in (table.columns, *table.rows)]
+        widths = [max(_NARROWEST, *map(len, column)) for column in zip(head, *rows, strict=True)]
+        rule = [
+            "-" * (width - 1) + ("-" if side == "left" else ":")
+            for width, side in zip(widths, table.alignment, strict=True)
+        ]
+        lines = [_line(row, widths, table) for row in (head, rule, *rows)]
+        notes = [_plain(note) for note in table.notes]
+        return "\n\n".join([_plain(table.caption), "\n".join(lines), *notes])
+
+    def figure(self, figure: Figure) -> str:
+        return f"*Figure in the HTML report: {_plain(figure.caption)}*"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], table: Table) -> str:
