@@ -15,8 +15,8 @@ from orchestrator.report.formatting import (
     with_spread,
 )
 from orchestrator.statistics.comparison import Comparison, Verdict
-from orchestrator.statistics.power import MOST_SEEDS
 from orchestrator.statistics.table import ComparisonTable, Summary
+from orchestrator.statistics.wording import seeds_text
 from orchestrator.study.confirmation import Confirmed
 
 
@@ -37,14 +37,14 @@ def _of_ablation(findings: Findings, ablation: AblationFinding) -> str:
         return why
     if table is None:
         return (
-            "Nothing can be compared: the ranks of the runs or the data they were ranked on are "
-            "not here. The means below are no answer, since they have no interval."
+            "Nothing can be compared: the ranks of the runs are missing, or the data that they "
+            "were ranked on. The means below are no answer, since they have no interval."
         )
     if not table.comparisons:
         return _variance(table, metric)
-    shown = [one for one in table.comparisons if one.verdict is not Verdict.NOT_SHOWN]
-    open_ones = [one for one in table.comparisons if one.verdict is Verdict.NOT_SHOWN]
-    return f"{_shown(shown, metric)} {_not_shown(open_ones)}".strip()
+    shown = [each for each in table.comparisons if each.verdict is not Verdict.NOT_SHOWN]
+    not_shown = [each for each in table.comparisons if each.verdict is Verdict.NOT_SHOWN]
+    return f"{_shown(shown, metric)} {_not_shown(not_shown)}".strip()
 
 
 def _variance(table: ComparisonTable, metric: str) -> str:
@@ -53,13 +53,13 @@ def _variance(table: ComparisonTable, metric: str) -> str:
         return f"One seed says nothing of how {metric} varies; it takes two or more."
     return (
         f"Between {len(row.seeds)} seeds {metric} is {number(row.mean)} with a standard deviation "
-        f"of {number(row.standard_deviation)}. By the seed alone a run differs by more "
-        f"than {number(_one_of_twenty(row))} from another in one of twenty cases."
+        f"of {number(row.standard_deviation)}. Two runs that differ in the seed alone are further "
+        f"apart than {number(_one_in_twenty(row))} in one of twenty pairs."
     )
 
 
-def _one_of_twenty(row: Summary) -> float:
-    """What the difference of two new runs exceeds so often, few seeds having given its spread."""
+def _one_in_twenty(row: Summary) -> float:
+    """What the difference of two new runs exceeds so often: Student's, as few seeds are known."""
     freedom = len(row.seeds) - 1
     return float(math.sqrt(2) * t.isf(0.025, freedom) * row.standard_deviation)
 
@@ -68,10 +68,10 @@ def _shown(comparisons: Sequence[Comparison], metric: str) -> str:
     if not comparisons:
         return f"No difference of {metric} in this table is shown to be real."
     texts = [
-        f"{one.contrast.variant} is {'worse' if one.difference < 0 else 'better'} than "
-        f"{one.contrast.reference} by {number(abs(one.difference))} "
-        f"({interval_text(one.interval)}; {p_text(one.corrected_p)})"
-        for one in comparisons
+        f"{each.contrast.variant} is {'worse' if each.difference < 0 else 'better'} than "
+        f"{each.contrast.reference} by {number(abs(each.difference))} "
+        f"({interval_text(each.interval)}; {p_text(each.corrected_p)})"
+        for each in comparisons
     ]
     return f"Real, in {metric}: {'; '.join(texts)}."
 
@@ -80,9 +80,9 @@ def _not_shown(comparisons: Sequence[Comparison]) -> str:
     if not comparisons:
         return ""
     texts = [
-        f"{one.contrast.variant} against {one.contrast.reference} ({signed(one.difference)}"
-        f"{_need(one)})"
-        for one in comparisons
+        f"{each.contrast.variant} against {each.contrast.reference} ({signed(each.difference)}"
+        f"{_need(each)})"
+        for each in comparisons
     ]
     return f"Not shown: {'; '.join(texts)}."
 
@@ -93,8 +93,7 @@ def _need(comparison: Comparison) -> str:
         return ""
     if need.videos is not None:
         return f", needs more than {need.videos} videos"
-    seeds = f"about {need.seeds}" if need.seeds is not None else f"more than {MOST_SEEDS}"
-    return f", needs {seeds} seeds"
+    return f", needs {seeds_text(need)} seeds"
 
 
 def _of_search(findings: Findings, search: SearchFinding) -> str:
@@ -104,8 +103,8 @@ def _of_search(findings: Findings, search: SearchFinding) -> str:
         best = search.confirmed[0]
         fresh = with_spread((best.mean, best.standard_deviation))
         return (
-            f"The configuration of trial {best.searched.number} is crowned by fresh seeds: "
-            f"{metric} {fresh} in {len(best.runs)} runs. {_chosen(findings, best)}"
+            f"The configuration of trial {best.searched.number} is the best on fresh seeds: "
+            f"{metric} {fresh} in {len(best.runs)} runs. {_searched(findings, best)}"
         )
     return (
         f"Trial {winner.number} is best: {metric} {number(winner.value)} at epoch "
@@ -113,22 +112,22 @@ def _of_search(findings: Findings, search: SearchFinding) -> str:
     )
 
 
-def _chosen(findings: Findings, best: Confirmed) -> str:
-    """How the value that it was chosen by compares with what came of it."""
-    found = best.searched.value or 0.0
+def _searched(findings: Findings, best: Confirmed) -> str:
+    """How the value that it was chosen by compares with that of its fresh runs."""
+    searched = best.searched.value or 0.0
     sign = 1 if findings.data.study.direction == "maximize" else -1
-    gain = sign * (found - best.mean)
-    text = f"The search had found {number(found)} for it"
-    if gain > 0:
-        return f"{text}, which is better by {number(gain)}: a value that was chosen is optimistic."
-    return f"{text}, which its fresh runs bear out."
+    excess = sign * (searched - best.mean)
+    text = f"The search had found {number(searched)} for it"
+    if excess > 0:
+        return f"{text}, which is better by {number(excess)}: a chosen value is optimistic."
+    return f"{text}; its fresh runs are as good or better."
 
 
 def _optimism(findings: Findings) -> str:
     selection = findings.selection
     if selection is None or selection.optimism is None:
-        return "How much of it is luck of the choice is not known: it was not run on fresh seeds."
+        return "How much of that is luck is not known: it was not run on fresh seeds."
     return (
-        f"It is the best of {selection.candidates} epochs of all trials; on new videos about "
-        f"{number(selection.honest)} is to be expected, and it was not run on fresh seeds."
+        f"It is the best of {selection.candidates} epochs of all trials, so it is partly luck: on "
+        f"new videos expect about {number(selection.honest)}. It was not run on fresh seeds."
     )

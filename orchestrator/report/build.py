@@ -8,7 +8,7 @@ from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
 from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
-from orchestrator.report.formatting import labelled, protocol_label
+from orchestrator.report.formatting import NO_NUMBER, labelled, protocol_label
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.study.failures import FailureGroup
@@ -60,18 +60,18 @@ def _warnings(findings: Findings) -> Iterator[Block]:
             "as the field does. The numbers are optimistic; differences of rows are less so.",
             is_warning=True,
         )
-    missing = _unfinished(findings)
-    if missing:
-        unfinished = f"{missing} trials are" if missing > 1 else "1 trial is"
+    num_missing = _num_unfinished(findings)
+    if num_missing:
+        unfinished = f"{num_missing} trials are" if num_missing > 1 else "1 trial is"
         yield Paragraph(f"{unfinished} unfinished; {_so_far(findings)}.", is_warning=True)
     for problem in dict.fromkeys(findings.data.problems):
         yield Paragraph(problem, is_warning=True)
 
 
-def _unfinished(findings: Findings) -> int:
+def _num_unfinished(findings: Findings) -> int:
     """Trials that run, and of an ablation those that are still to come."""
     if findings.ablation is not None:
-        return sum(one.unfinished for one in findings.ablation.rows)
+        return sum(row.unfinished for row in findings.ablation.rows)
     return findings.data.study.counts()[TrialState.RUNNING]
 
 
@@ -80,15 +80,15 @@ def _so_far(findings: Findings) -> str:
     if findings.ablation is None:
         return text
     return (
-        f"{text}, and verdicts are provisional: whoever looks until something is real finds too "
-        "much, and their error is that of the whole table"
+        f"{text}, and verdicts are provisional: they keep their level in the finished table only, "
+        "as looking again and again until something is real finds too much"
     )
 
 
 def _failure(group: FailureGroup) -> Iterator[Block]:
     numbers = ", ".join(map(str, group.numbers))
-    first = group.message.partition("\n")[0]
-    yield Paragraph(f"{len(group.numbers)} failed (trials {numbers}): {group.kind}: {first}")
+    first_line = group.message.partition("\n")[0]
+    yield Paragraph(f"{len(group.numbers)} failed (trials {numbers}): {group.kind}: {first_line}")
     lines = group.traceback.strip().splitlines()
     if lines:
         yield Listing("\n".join(lines[-_SHOWN_LINES:]))
@@ -99,14 +99,12 @@ def _provenance(findings: Findings) -> Iterator[Block]:
     known = data.attributes
     hardware, packages = known.get("hardware", {}), known.get("packages", {})
     gpus = ", ".join(hardware.get("gpus", [])) or "no GPU"
+    machine = f"{hardware.get('cpu', 'unknown')}, {hardware.get('cpus')} CPUs, {gpus}"
     rows = [
         ["code", str(known.get("code_version", "unknown"))],
         ["data", str(known.get("data_fingerprint", "unknown"))],
-        [
-            "driver's machine",
-            f"{hardware.get('cpu', 'unknown')}, {hardware.get('cpus')} CPUs, {gpus}",
-        ],
-        ["packages", ", ".join(f"{name} {one}" for name, one in packages.items())],
+        ["driver's machine", machine],
+        ["packages", ", ".join(f"{name} {version}" for name, version in packages.items())],
         ["started", _when(known.get("started_ms"))],
         ["ended", _when(known.get("ended_ms"))],
         ["study", data.study.url],
@@ -118,5 +116,5 @@ def _provenance(findings: Findings) -> Iterator[Block]:
 
 def _when(milliseconds: int | None) -> str:
     if milliseconds is None:
-        return "–"  # noqa: RUF001
+        return NO_NUMBER
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

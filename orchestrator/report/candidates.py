@@ -19,7 +19,7 @@ class Configuration:
     Args:
         name: Name of an ablation's row; `BEST` for what a search found.
         trials: Its complete runs, one for each seed.
-        remark: What its value is worth by the way it was chosen; empty: it was not chosen.
+        remark: Why its value is too high if it was chosen by it; empty: it was not.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Configuration:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seed of each run."""
-        return tuple(one.seed for one in self.trials if one.seed is not None)
+        return tuple(trial.seed for trial in self.trials if trial.seed is not None)
 
 
 def candidates(spec: SweepSpec, study: StudyReader) -> tuple[Configuration, ...]:
@@ -39,41 +39,44 @@ def candidates(spec: SweepSpec, study: StudyReader) -> tuple[Configuration, ...]
     other the best, by its fresh runs where there are some.
     """
     if spec.rows:
-        rows = (Configuration(one.name, _runs_of_row(study, one.name)) for one in spec.rows)
-        return tuple(one for one in rows if one.trials)
-    searched = _one_a_seed(searched_best(study))
+        rows = (Configuration(row.name, _runs_of_row(study, row.name)) for row in spec.rows)
+        return tuple(row for row in rows if row.trials)
+    searched = _one_per_seed(searched_best(study))
     if not searched:
         return ()
     if set(spec.space) == {SEED}:
-        return (Configuration(BEST, tuple(sorted(searched, key=lambda one: one.number))),)
+        return (Configuration(BEST, tuple(sorted(searched, key=lambda trial: trial.number))),)
     return (_chosen(study),)
 
 
+def _runs_of_row(study: StudyReader, row: str) -> tuple[TrialSummary, ...]:
+    trials = (trial for trial in study.summaries() if trial.variant == row)
+    return _one_per_seed(trial for trial in trials if trial.state is TrialState.COMPLETE)
+
+
+def _one_per_seed(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
+    """The first run of every seed, as a table takes one of each."""
+    first: dict[int, TrialSummary] = {}
+    for trial in trials:
+        if trial.seed is not None and trial.value is not None:
+            first.setdefault(trial.seed, trial)
+    return tuple(first.values())
+
+
 def _chosen(study: StudyReader) -> Configuration:
+    """The best of a search."""
     searched = searched_best(study)
     confirmed = confirmed_trials(study)
     if confirmed:
         best = confirmed[0]
         remark = f"trial {best.searched.number}, by {len(best.runs)} runs on fresh seeds"
         if len(confirmed) > 1:
-            remark += f", the best of {len(confirmed)} that had such runs, which flatters it a bit"
-        return Configuration(BEST, _one_a_seed(best.runs), remark)
+            remark += (
+                f", the best of {len(confirmed)} that had such runs, so its value is a bit too high"
+            )
+        return Configuration(BEST, _one_per_seed(best.runs), remark)
     remark = (
-        f"trial {searched[0].number}, the best of {len(searched)} on the videos that it is read "
-        "on: too high by the choice"
+        f"trial {searched[0].number}, the best of {len(searched)}, chosen on the same videos that "
+        "its value is read on: the value is too high"
     )
     return Configuration(BEST, searched[:1], remark)
-
-
-def _runs_of_row(study: StudyReader, name: str) -> tuple[TrialSummary, ...]:
-    trials = (one for one in study.summaries() if one.variant == name)
-    return _one_a_seed(one for one in trials if one.state is TrialState.COMPLETE)
-
-
-def _one_a_seed(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
-    """The first run of every seed, as a table takes one of each."""
-    first: dict[int, TrialSummary] = {}
-    for one in trials:
-        if one.seed is not None and one.value is not None:
-            first.setdefault(one.seed, one)
-    return tuple(first.values())

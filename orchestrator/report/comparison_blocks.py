@@ -1,26 +1,22 @@
-"""Two sweeps against each other as a part of a report, and as JSON values."""
+"""Two sweeps against each other, as a part of a report."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from math import isfinite
-from typing import Any
+from collections.abc import Iterator
 
 from orchestrator.report.document import Align, Block, Heading, Paragraph, Table
 from orchestrator.report.formatting import (
-    display_name,
     interval_text,
     labelled,
     number,
+    p_cell,
     p_text,
     signed,
 )
-from orchestrator.report.sweep_comparison import ComparedSweeps, Pairing, SweepComparison
-from orchestrator.statistics.comparison import EFFECT_SIZE, Comparison, Verdict
-from orchestrator.statistics.racing import Extension
-from orchestrator.statistics.table import ComparisonTable
-from orchestrator.statistics.wording import clash_notes, verdict_text
+from orchestrator.report.sweep_comparison import ComparedSweeps, SweepComparison
+from orchestrator.report.sweep_pairing import Pairing
+from orchestrator.statistics.comparison import Verdict
+from orchestrator.statistics.wording import clash_notes
 
-_SPEAKS_OF = {
+_HOLDS_FOR = {
     Pairing.SEEDS_AND_VIDEOS: "new seeds and new videos",
     Pairing.VIDEOS: "new seeds and new videos",
     Pairing.NOTHING: "new seeds and new videos of either split, which differ: what one split makes "
@@ -30,199 +26,107 @@ _SPEAKS_OF = {
 }
 
 
-def comparison_blocks(found: ComparedSweeps) -> Iterator[Block]:
+def comparison_blocks(compared: ComparedSweeps) -> Iterator[Block]:
     """All of it, in reading order; this sweep's own protocol is labelled with its other tables."""
-    there_alone = found.under_paper == (found.there,)
-    label = f"protocol paper: {found.there} was selected on this split" if there_alone else ""
-    return labelled(_blocks(found), label)
+    there_alone = compared.under_paper == (compared.there,)
+    label = f"protocol paper: {compared.there} was selected on this split" if there_alone else ""
+    return labelled(_blocks(compared), label)
 
 
-def _blocks(found: ComparedSweeps) -> Iterator[Block]:
-    yield Heading(f"Against sweep {found.there}")
-    yield Paragraph(comparison_answer(found))
-    for problem in found.problems:
+def _blocks(compared: ComparedSweeps) -> Iterator[Block]:
+    yield Heading(f"Against sweep {compared.there}")
+    yield Paragraph(comparison_answer(compared))
+    for problem in compared.problems:
         yield Paragraph(problem, is_warning=True)
-    if found.comparisons:
-        yield _differences(found)
-    yield from _settings(found)
-    if found.differing:
-        rows = [list(one) for one in found.differing]
-        heads = ("what", found.here, found.there)
-        yield Table("Used otherwise", heads, rows, align=("left", "left", "left"))
+    if compared.comparisons:
+        yield _differences(compared)
+    yield from _settings(compared)
+    if compared.differing:
+        rows = [list(difference) for difference in compared.differing]
+        heads = ("what", compared.here, compared.there)
+        yield Table("What else differs", heads, rows, align=("left", "left", "left"))
 
 
-def comparison_answer(found: ComparedSweeps) -> str:
+def comparison_answer(compared: ComparedSweeps) -> str:
     """What the comparison shows, in a sentence or two."""
-    if not found.comparisons:
-        return f"Nothing of {found.here} can be compared with {found.there}."
-    shown = [one for one in found.comparisons if one.verdict is not Verdict.NOT_SHOWN]
+    if not compared.comparisons:
+        return f"Nothing of {compared.here} can be compared with {compared.there}."
+    shown = [pair for pair in compared.comparisons if pair.verdict is not Verdict.NOT_SHOWN]
     if not shown:
-        return f"No difference of {found.metric} between the two sweeps is shown to be real."
+        return f"No difference of {compared.metric} between the two sweeps is shown to be real."
     texts = [
-        f"{one.name} is {'better' if one.verdict is Verdict.REAL else 'worse'} here by "
-        f"{number(abs(one.difference))} ({interval_text(one.interval)}; {p_text(one.corrected_p)})"
-        for one in shown
+        f"{pair.name} is {'better' if pair.verdict is Verdict.REAL else 'worse'} here by "
+        f"{number(abs(pair.difference))} ({interval_text(pair.interval)}; "
+        f"{p_text(pair.corrected_p)})"
+        for pair in shown
     ]
-    rest = len(found.comparisons) - len(shown)
-    return f"Real, in {found.metric}: {'; '.join(texts)}." + f" Not shown: {rest} more." * bool(
-        rest
-    )
+    rest = len(compared.comparisons) - len(shown)
+    answer = f"Real, in {compared.metric}: {'; '.join(texts)}."
+    return f"{answer} Not shown: {rest} more." if rest else answer
 
 
-def _differences(found: ComparedSweeps) -> Table:
+def _differences(compared: ComparedSweeps) -> Table:
     rows = [
         [
-            one.name if one.name == one.other else f"{one.name} / {one.other}",
-            _seeds(one),
-            number(one.means[0]),
-            number(one.means[1]),
-            signed(one.difference),
-            interval_text(one.interval),
-            p_text(one.corrected_p).removeprefix("p = ").removeprefix("p "),
-            str(one.verdict),
-            str(one.pairing),
+            pair.name if pair.name == pair.other else f"{pair.name} / {pair.other}",
+            _seeds(pair),
+            number(pair.means[0]),
+            number(pair.means[1]),
+            signed(pair.difference),
+            interval_text(pair.interval),
+            p_cell(pair.corrected_p),
+            str(pair.verdict),
+            str(pair.pairing),
         ]
-        for one in found.comparisons
+        for pair in compared.comparisons
     ]
-    heads = ("what", "seeds", found.here, found.there, "difference", "95 % interval", "corrected p",
-             "verdict", "how")  # fmt: skip
+    heads = ("what", "seeds", compared.here, compared.there, "difference", "95 % interval",
+             "corrected p", "verdict", "how")  # fmt: skip
     numbers: list[Align] = ["right"] * 6
     align: tuple[Align, ...] = ("left", *numbers, "left", "left")
-    return Table(f"{found.metric} of both sweeps", heads, rows, align=align, notes=_notes(found))
+    notes = _notes(compared)
+    return Table(f"{compared.metric} of both sweeps", heads, rows, align=align, notes=notes)
 
 
-def _seeds(one: SweepComparison) -> str:
-    here, there = map(len, one.seeds)
-    return str(here) if one.seeds[0] == one.seeds[1] else f"{here} and {there}"
+def _seeds(pair: SweepComparison) -> str:
+    here, there = pair.seeds
+    return str(len(here)) if here == there else f"{len(here)} and {len(there)}"
 
 
-def _notes(found: ComparedSweeps) -> list[str]:
+def _notes(compared: ComparedSweeps) -> list[str]:
     notes = [
-        f"Intervals of rows {pairing} speak of {_SPEAKS_OF[pairing]}."
-        for pairing in dict.fromkeys(one.pairing for one in found.comparisons)
+        f"Intervals of rows {pairing} hold for {_HOLDS_FOR[pairing]}."
+        for pairing in dict.fromkeys(pair.pairing for pair in compared.comparisons)
     ]
-    notes += clash_notes(found.comparisons)
-    for one in found.comparisons:
-        notes += [f"{one.name}: {text}." for text in _texts(one)]
-    for sweep, names in zip((found.here, found.there), found.unmatched, strict=True):
+    notes += clash_notes(compared.comparisons)
+    for pair in compared.comparisons:
+        notes += [f"{pair.name}: {text}." for text in _notes_of(pair)]
+    for sweep, names in zip((compared.here, compared.there), compared.unmatched, strict=True):
         notes += [f"Only in {sweep}: {', '.join(names)}."] * bool(names)
     return notes
 
 
-def _texts(one: SweepComparison) -> Iterator[str]:
-    yield from one.remarks
-    if one.left_out:
-        yield f"seeds that only one side has count for nothing: {', '.join(map(str, one.left_out))}"
-    if one.same_trials:
-        yield f"{one.same_trials} runs have the same key in both sweeps: one result, not two"
-    if one.p_value is None:
-        yield "no interval without two seeds on either side, two videos, and any variation"
-    if len(one.differing) > 1:
+def _notes_of(pair: SweepComparison) -> Iterator[str]:
+    yield from pair.remarks
+    if pair.left_out:
+        yield f"seeds that only one side has are left out: {', '.join(map(str, pair.left_out))}"
+    if pair.same_trials:
+        yield f"{pair.same_trials} runs have the same key in both sweeps: one result, not two"
+    if pair.p_value is None:
+        yield "an interval needs two seeds on both sides, two videos, and runs that differ"
+    if len(pair.differing) > 1:
         yield (
-            f"the two differ in {len(one.differing)} settings: a difference belongs to all of them "
-            "together"
+            f"the two differ in {len(pair.differing)} settings: a difference belongs to all of "
+            "them together"
         )
 
 
-def _settings(found: ComparedSweeps) -> Iterator[Block]:
+def _settings(compared: ComparedSweeps) -> Iterator[Block]:
     rows = [
-        [setting, one.name, here, there]
-        for one in found.comparisons
-        for setting, here, there in one.differing
+        [setting, pair.name, here, there]
+        for pair in compared.comparisons
+        for setting, here, there in pair.differing
     ]
     if rows:
-        heads = ("setting", "of", found.here, found.there)
+        heads = ("setting", "of", compared.here, compared.there)
         yield Table("Settings that differ", heads, rows, align=("left",) * 4)
-
-
-def comparison_numbers(found: ComparedSweeps) -> dict[str, Any]:
-    """Everything of it as JSON values."""
-    values = asdict(found)
-    values["answer"] = comparison_answer(found)
-    for one in values["comparisons"]:
-        one["means"] = [value if isfinite(value) else None for value in one["means"]]
-        one["difference"] = one["difference"] if isfinite(one["difference"]) else None
-        one["verdict"], one["pairing"] = str(one["verdict"]), str(one["pairing"])
-        interval = one["interval"]
-        one["interval"] = None if interval is None else [interval["low"], interval["high"]]
-    return values
-
-
-# The comparisons of an ablation: paired differences, their intervals and verdicts.
-
-
-def difference_table(table: ComparisonTable, metric: str) -> Table:
-    """Every comparison, a row each.
-
-    Args:
-        table: The comparisons.
-        metric: The objective, whose differences they are.
-    """
-    rows = [
-        [
-            one.contrast.variant,
-            one.contrast.reference,
-            str(len(one.seeds)),
-            signed(one.difference),
-            interval_text(one.interval),
-            p_text(one.corrected_p).removeprefix("p = ").removeprefix("p "),
-            number(one.effect_size, 2),
-            verdict_text(one),
-        ]
-        for one in table.comparisons
-    ]
-    return Table(
-        f"Differences of {display_name(metric)}, paired by seed and video",
-        (
-            "row",
-            "against",
-            "seeds",
-            "difference",
-            "95 % interval",
-            "corrected p",
-            "effect size",
-            "verdict",
-        ),
-        rows,
-        align=("left", "left", "right", "right", "right", "right", "right", "left"),
-        notes=_table_notes(table),
-    )
-
-
-def _table_notes(table: ComparisonTable) -> list[str]:
-    notes = [
-        f"At most {table.level:.0%} of tables without any effect call something real: p is "
-        "corrected over all comparisons (Holm), intervals are each comparison's own. Effect size: "
-        f"{EFFECT_SIZE}.",
-        *clash_notes(table.comparisons),
-    ]
-    if table.race is not None:
-        looks = ", ".join(map(str, table.race.looks))
-        notes.append(f"Seeds were raced: looks at {looks} seeds, each with its share of the level.")
-    if table.extension is not None:
-        notes.append(_extended(table.extension, table.level))
-    notes += _left_out(table.comparisons)
-    return notes
-
-
-def _extended(extension: Extension, level: float) -> str:
-    """That seeds were added to a table that had been judged, which is not for nothing."""
-    judged = " and ".join(map(str, extension.judged))
-    return (
-        f"Seeds were added after the table had been judged at {judged}: p is counted "
-        f"{1 / extension.share:g} times, and over all looks at most {extension.chance(level):.1%} "
-        "of tables without any effect call something real. A race, or as many seeds from the "
-        f"start, keeps to {level:.0%}."
-    )
-
-
-def _left_out(comparisons: Sequence[Comparison]) -> list[str]:
-    texts = [
-        f"{one.contrast.variant} against {one.contrast.reference}: seeds "
-        f"{', '.join(map(str, one.left_out))}"
-        for one in comparisons
-        if one.left_out
-    ]
-    return [f"Seeds that only one side finished count for nothing: {'; '.join(texts)}."] * bool(
-        texts
-    )

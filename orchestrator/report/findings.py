@@ -20,7 +20,8 @@ from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.test_scores import Scores, kept_scores
 from orchestrator.study.trial import TrialState, TrialSummary
 
-# Ranks of so many epochs are read to estimate the optimism; a study of more has to do without.
+# Ranks of so many epochs are read to estimate the optimism, which takes minutes; a study of more
+# epochs has no estimate.
 _MOST_CANDIDATES = 20_000
 
 
@@ -34,7 +35,7 @@ class RowFinding:
         failed: Number of its runs that failed.
         unfinished: Number of its runs that are still to come.
         summary: Mean and intervals over seeds and videos; None: ranks or data are missing.
-        others: Its runs that failed, were ended or still run, which cost too.
+        others: Its runs that failed, were stopped or still run, which cost too.
     """
 
     name: str
@@ -46,13 +47,18 @@ class RowFinding:
 
     def values(self, metric: str) -> list[float]:
         """A metric at the best epoch of each run that has it."""
-        found = (one.at_best(metric) for one in self.runs)
-        return [one for one in found if one is not None]
+        values = (run.at_best(metric) for run in self.runs)
+        return [value for value in values if value is not None]
 
 
 @dataclass(frozen=True)
 class AblationFinding:
-    """Rows of an ablation, the baseline first, and what is compared; None: nothing can be."""
+    """Rows of an ablation, the baseline first, and their comparisons.
+
+    Args:
+        rows: The rows.
+        table: What is compared; None: ranks or data are missing.
+    """
 
     rows: tuple[RowFinding, ...]
     table: ComparisonTable | None
@@ -109,14 +115,14 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         search=None if ablation else _search(data),
         winner=best[0] if best else None,
         selection=_selection(data),
-        failures=grouped_failures(one.trial for one in data.runs),
+        failures=grouped_failures(run.trial for run in data.runs),
         test=kept_scores(data.study),
         against=None if other is None else compare_sweeps(data, other),
     )
 
 
 def spread(values: Sequence[float]) -> tuple[float, float | None] | None:
-    """Mean and standard deviation; None for the latter of one value, None of no value."""
+    """Mean and standard deviation, which is None for one value; None for no value."""
     if not values:
         return None
     return fmean(values), stdev(values) if len(values) > 1 else None
@@ -124,7 +130,7 @@ def spread(values: Sequence[float]) -> tuple[float, float | None] | None:
 
 def _ablation(data: SweepData) -> AblationFinding:
     table = _table(data)
-    summaries = {one.name: one for one in table.summaries} if table else {}
+    summaries = {summary.name: summary for summary in table.summaries} if table else {}
     rows = [_row(data, row.name, summaries.get(row.name)) for row in data.spec.rows]
     return AblationFinding(tuple(rows), table)
 
@@ -133,24 +139,25 @@ def _table(data: SweepData) -> ComparisonTable | None:
     ablation, videos = data.spec.ablation, data.videos
     if ablation is None or videos is None or depths_of(data.spec.objective.metric) is None:
         return None
-    missing = lambda error: data.problems.append(str(error))  # noqa: E731
-    runs = ablation_runs(data.spec, data.study, videos, missing)
-    if not any(one.seeds for one in runs):
+    runs = ablation_runs(
+        data.spec, data.study, videos, lambda error: data.problems.append(str(error))
+    )
+    if not any(row.seeds for row in runs):
         return None
-    contrasts = contrasts_of([one.name for one in runs], ablation.design == "ladder")
+    contrasts = contrasts_of([row.name for row in runs], ablation.design == "ladder")
     judged = tuple(data.attributes.get(JUDGED_SEEDS, ()))
     extension = Extension(judged) if judged else None
     return make_table(runs, videos.counts, contrasts, race=race_of(data.spec), extension=extension)
 
 
 def _row(data: SweepData, name: str, summary: Summary | None) -> RowFinding:
-    own = [one for one in data.runs if one.trial.variant == name]
-    states = [one.trial.state for one in own]
-    planned = max(len(own), data.spec.ablation.num_seeds if data.spec.ablation else 0)
-    failed, complete = states.count(TrialState.FAILED), states.count(TrialState.COMPLETE)
-    runs = sorted((one for one in own if one.is_complete), key=lambda one: one.trial.seed or 0)
-    others = tuple(one for one in own if not one.is_complete)
-    return RowFinding(name, tuple(runs), failed, planned - failed - complete, summary, others)
+    own = [run for run in data.runs if run.trial.variant == name]
+    complete = sorted((run for run in own if run.is_complete), key=lambda run: run.trial.seed or 0)
+    others = tuple(run for run in own if not run.is_complete)
+    num_failed = sum(run.trial.state is TrialState.FAILED for run in others)
+    num_planned = max(len(own), data.spec.ablation.num_seeds if data.spec.ablation else 0)
+    unfinished = num_planned - num_failed - len(complete)
+    return RowFinding(name, tuple(complete), num_failed, unfinished, summary, others)
 
 
 def _search(data: SweepData) -> SearchFinding:
@@ -163,10 +170,10 @@ def _search(data: SweepData) -> SearchFinding:
 
 def _selection(data: SweepData) -> Selection | None:
     """The best value among all epochs of all complete trials; fresh runs chose nothing."""
-    runs = [one for one in data.complete() if one.trial.confirms is None]
-    many = sum(len(one.rows) for one in runs) > _MOST_CANDIDATES
-    is_kept = depths_of(data.spec.objective.metric) is not None
-    if data.videos is None or not is_kept or many or data.study.direction != "maximize":
+    runs = [run for run in data.complete() if run.trial.confirms is None]
+    are_too_many = sum(len(run.epochs) for run in runs) > _MOST_CANDIDATES
+    has_ranks = depths_of(data.spec.objective.metric) is not None
+    if data.videos is None or not has_ranks or are_too_many or data.study.direction != "maximize":
         return None
-    places, totals = outcomes_of_epochs(data, runs)
-    return choose_best(totals, data.videos.counts) if places else None
+    totals = outcomes_of_epochs(data, runs)
+    return choose_best(totals, data.videos.counts) if len(totals) else None

@@ -13,6 +13,10 @@ from orchestrator.statistics.outcomes import depths_of
 
 RECALLS = ("R1", "R5", "R10", "R100", "SumR")
 """What a table of recalls has columns for."""
+COLLAPSE_METRICS = tuple(
+    f"val/collapse/{name}" for name in ("query_difference", "query_spearman", "clip_difference")
+)
+"""What a report shows of semantic collapse."""
 NO_NUMBER = "–"  # noqa: RUF001
 """A cell without a number."""
 _SMALLEST_P = 0.001

@@ -1,30 +1,29 @@
 """Which parameters of a search mattered: PED-ANOVA, and what chance alone would have named.
 
-Trials of different budgets cannot be compared: they are taken at the largest budget that enough of
-them reached. The importance of a parameter that does nothing is not 0 but what noise makes of it;
-so the values are dealt out anew among the trials many times, and only a parameter above nearly all
-of the largest importances of such deals is said to matter. What is compared is not yet divided by
-the sum: as a share, the largest of a few parameters is large whatever they do.
+Trials of different budgets cannot be compared, so all are taken at the largest budget that enough
+of them reached. Noise gives a parameter that does nothing some importance too. So the values are
+dealt to the trials at random many times, and a parameter is said to matter only where its
+importance is above nearly all of the largest ones of such deals. Importances are compared before
+they are divided by their sum: as a share, the largest of a few is large whatever they do.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from orchestrator.report.budgets import largest_budget
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.statistics.table import LEVEL
 from orchestrator.study.importance import ped_anova
 from orchestrator.study.reader import StudyReader
-from orchestrator.study.trial import TrialSummary
 
 # The best tenth must hold at least five trials for PED-ANOVA to be stable, as Optuna says; with
 # the best quarter, which smaller studies need, that is twenty.
 LEAST_TRIALS = 20
-# The level below which deals call something important, and their number: the 95 % quantile of 200
-# is the tenth largest.
-_LEVEL = 0.05
-_DEALS = 200
+# Deals at random: the 95 % quantile of 200 is the tenth largest.
+_NUM_DEALS = 200
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Importance:
 
     Args:
         shares: By dotted path, the largest first; they sum to one; empty: too few trials.
-        threshold: What the largest exceeds in one of twenty deals of chance, on the same scale,
-            which can be above 1; None: too few.
+        threshold: What the largest share exceeds in one of twenty deals at random, on the same
+            scale, which can be above 1; None: too few trials.
         made_of: Which trials it is made of, as part of a sentence.
     """
 
@@ -45,21 +44,21 @@ class Importance:
     @property
     def named(self) -> tuple[str, ...]:
         """Parameters that stand out from chance."""
-        limit = self.threshold
-        return () if limit is None else tuple(p for p, one in self.shares.items() if one > limit)
+        if self.threshold is None:
+            return ()
+        return tuple(path for path, share in self.shares.items() if share > self.threshold)
 
     @property
     def statement(self) -> str:
         """What can be said, in a sentence."""
-        what = self.made_of
         if self.threshold is None:
             return (
-                f"Too small to say which parameter mattered: {what}; it takes {LEAST_TRIALS} or "
-                "more, and two parameters"
+                f"{self.made_of} cannot show which parameter mattered: it takes {LEAST_TRIALS} "
+                "trials or more, and two parameters"
             )
         if not self.named:
-            return f"Of {what} no parameter stands out from what chance would show"
-        return f"Of {what} stand out from chance: {', '.join(self.named)}"
+            return f"Among {self.made_of} no parameter stands out from what chance would show"
+        return f"Among {self.made_of} these stand out from chance: {', '.join(self.named)}"
 
 
 def importances(spec: SweepSpec, study: StudyReader, seed: int = 0) -> Importance:
@@ -67,26 +66,27 @@ def importances(spec: SweepSpec, study: StudyReader, seed: int = 0) -> Importanc
 
     The budget is the largest that enough trials reached: see `budgets`.
     """
-    found = largest_budget(spec, study, LEAST_TRIALS)
-    if len(found.trials) < LEAST_TRIALS or len(spec.space) < 2:
-        return Importance({}, None, found.statement)
+    compared = largest_budget(spec, study, LEAST_TRIALS)
+    if len(compared.trials) < LEAST_TRIALS or len(spec.space) < 2:
+        return Importance({}, None, compared.statement)
     sign = 1.0 if study.direction == "maximize" else -1.0
-    values = sign * np.array(found.values)
-    told = ped_anova(spec, [one.parameters for one in found.trials], values)
-    total = sum(told.values()) or 1.0
-    ordered = sorted(told.items(), key=lambda one: -one[1])
-    threshold = _of_chance(spec, found.trials, values, seed) / total
-    return Importance({path: one / total for path, one in ordered}, threshold, found.statement)
+    values = sign * np.array(compared.values)
+    parameters = [trial.parameters for trial in compared.trials]
+    importance = ped_anova(spec, parameters, values)
+    total = sum(importance.values()) or 1.0
+    by_size = sorted(importance.items(), key=lambda item: -item[1])
+    shares = {path: value / total for path, value in by_size}
+    threshold = _of_chance(spec, parameters, values, seed) / total
+    return Importance(shares, threshold, compared.statement)
 
 
 def _of_chance(
-    spec: SweepSpec, trials: Sequence[TrialSummary], values: np.ndarray, seed: int
+    spec: SweepSpec, parameters: Sequence[dict[str, Any]], values: np.ndarray, seed: int
 ) -> float:
-    """Quantile of the largest share where values are dealt out anew."""
+    """What the largest importance exceeds in one of twenty deals of the values at random."""
     generator = np.random.default_rng(seed)
-    parameters = [one.parameters for one in trials]
     largest = [
         max(ped_anova(spec, parameters, generator.permutation(values)).values())
-        for _ in range(_DEALS)
+        for _ in range(_NUM_DEALS)
     ]
-    return float(np.quantile(largest, 1 - _LEVEL))
+    return float(np.quantile(largest, 1 - LEVEL))

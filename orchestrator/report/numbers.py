@@ -6,8 +6,9 @@ from math import isfinite
 from typing import Any
 
 from orchestrator.report.answer import answer
-from orchestrator.report.comparison_blocks import comparison_numbers
+from orchestrator.report.comparison_blocks import comparison_answer
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, SearchFinding
+from orchestrator.report.sweep_comparison import ComparedSweeps
 from orchestrator.statistics.comparison import Comparison
 from orchestrator.statistics.crossed import Interval
 from orchestrator.statistics.wording import verdict_text
@@ -27,9 +28,9 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "ablation": _ablation(findings.ablation) if findings.ablation else None,
         "search": _search(findings.search) if findings.search else None,
         "winner": _trial(findings.winner) if findings.winner else None,
-        "selection": _clean(asdict(findings.selection)) if findings.selection else None,
-        "test": {str(trial): asdict(one) for trial, one in findings.test.items()},
-        "failures": [asdict(one) for one in findings.failures],
+        "selection": _finite_values(asdict(findings.selection)) if findings.selection else None,
+        "test": {str(trial): asdict(score) for trial, score in findings.test.items()},
+        "failures": [asdict(group) for group in findings.failures],
         "against": comparison_numbers(findings.against) if findings.against else None,
         "problems": list(dict.fromkeys(data.problems)),
         "provenance": {
@@ -43,29 +44,30 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
 def _ablation(ablation: AblationFinding) -> dict[str, Any]:
     table = ablation.table
     return {
-        "rows": [_row(one) for one in ablation.rows],
-        "comparisons": [_comparison(one) for one in table.comparisons] if table else None,
+        "rows": [_row(row) for row in ablation.rows],
+        "comparisons": [_comparison(each) for each in table.comparisons] if table else None,
         "level": table.level if table else None,
         "judged_before": list(table.extension.judged) if table and table.extension else [],
     }
 
 
 def _row(row: RowFinding) -> dict[str, Any]:
-    names = sorted({name for run in row.runs for one in run.rows[-1:] for name in one.metrics})
+    last_epochs = [run.epochs[-1] for run in row.runs if run.epochs]
+    metrics = sorted({name for epoch in last_epochs for name in epoch.metrics})
     summary = row.summary
     return {
         "name": row.name,
         "failed": row.failed,
         "unfinished": row.unfinished,
-        "mean": _number(summary.mean) if summary else None,
-        "standard_deviation": _number(summary.standard_deviation) if summary else None,
+        "mean": _finite(summary.mean) if summary else None,
+        "standard_deviation": _finite(summary.standard_deviation) if summary else None,
         "interval": _interval(summary.interval) if summary else None,
         "runs": [
             {
                 **_trial(run.trial),
                 "seconds": run.seconds,
                 "model_parameters": run.parameters,
-                "at_best": {name: run.at_best(name) for name in names},
+                "at_best": {name: run.at_best(name) for name in metrics},
             }
             for run in row.runs
         ],
@@ -73,42 +75,61 @@ def _row(row: RowFinding) -> dict[str, Any]:
     }
 
 
-def _comparison(one: Comparison) -> dict[str, Any]:
-    need = one.need
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    need = comparison.need
     return {
-        "variant": one.contrast.variant,
-        "reference": one.contrast.reference,
-        "seeds": list(one.seeds),
-        "left_out": list(one.left_out),
-        "difference": _number(one.difference),
-        "interval": _interval(one.interval),
-        "joint_interval": _interval(one.joint_interval),
-        "p_value": one.p_value,
-        "corrected_p": one.corrected_p,
-        "effect_size": one.effect_size,
-        "verdict": str(one.verdict),
-        "verdict_text": verdict_text(one),
+        "variant": comparison.contrast.variant,
+        "reference": comparison.contrast.reference,
+        "seeds": list(comparison.seeds),
+        "left_out": list(comparison.left_out),
+        "difference": _finite(comparison.difference),
+        "interval": _interval(comparison.interval),
+        "joint_interval": _interval(comparison.joint_interval),
+        "p_value": comparison.p_value,
+        "corrected_p": comparison.corrected_p,
+        "effect_size": comparison.effect_size,
+        "verdict": str(comparison.verdict),
+        "verdict_text": verdict_text(comparison),
         "needed_seeds": need.seeds if need else None,
         "needed_videos": need.videos if need else None,
     }
 
 
 def _search(search: SearchFinding) -> dict[str, Any]:
-    found = search.importance
+    importance = search.importance
     return {
-        "best": [_trial(one) for one in search.best],
+        "best": [_trial(trial) for trial in search.best],
         "confirmed": [
             {
-                "trial": one.searched.number,
-                "searched": one.searched.value,
-                "mean": one.mean,
-                "standard_deviation": one.standard_deviation,
-                "runs": [_trial(run) for run in one.runs],
+                "trial": confirmed.searched.number,
+                "searched": confirmed.searched.value,
+                "mean": confirmed.mean,
+                "standard_deviation": confirmed.standard_deviation,
+                "runs": [_trial(run) for run in confirmed.runs],
             }
-            for one in search.confirmed
+            for confirmed in search.confirmed
         ],
-        "importance": {**asdict(found), "statement": found.statement, "named": list(found.named)},
+        "importance": {
+            **asdict(importance),
+            "statement": importance.statement,
+            "named": list(importance.named),
+        },
     }
+
+
+def comparison_numbers(compared: ComparedSweeps) -> dict[str, Any]:
+    """Two sweeps against each other as JSON values."""
+    values = asdict(compared)
+    values["answer"] = comparison_answer(compared)
+    for fields, pair in zip(values["comparisons"], compared.comparisons, strict=True):
+        fields |= {
+            "means": [_finite(mean) for mean in pair.means],
+            "difference": _finite(pair.difference),
+            "verdict": str(pair.verdict),
+            "pairing": str(pair.pairing),
+            "interval": _interval(pair.interval),
+        }
+    return values
 
 
 def _trial(trial: TrialSummary) -> dict[str, Any]:
@@ -121,10 +142,13 @@ def _interval(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
-def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _number(one) if isinstance(one, float) else one for key, one in values.items()}
+def _finite_values(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _finite(value) if isinstance(value, float) else value
+        for name, value in fields.items()
+    }
 
 
-def _number(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     """JSON has no NaN."""
     return value if isfinite(value) else None

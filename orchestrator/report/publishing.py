@@ -1,4 +1,4 @@
-"""The report of a sweep that has ended: beside its trials, and on its own run in the tracker."""
+"""Makes the report of a sweep in each format, and publishes it when the sweep has ended."""
 
 import json
 from collections.abc import Callable
@@ -22,15 +22,12 @@ Format: TypeAlias = Literal["md", "tex", "html", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
-def _format_of(name: str) -> Format:
-    """LaTeX is made when it is asked for: a tracker shows the other three."""
-    return next(one for one in FORMATS if name.endswith(f".{one}"))
-
-
 def publish(
     home: Path, sweep: str, storage: str, sink: EventSink, warn: Callable[[str], None]
 ) -> str | None:
-    """Write the report and send it; whatever goes wrong is shown and hurts no result.
+    """Write the report beside the trials and send it to the tracker.
+
+    An error is shown and hurts no result.
 
     Args:
         home: Home of the sweep.
@@ -40,7 +37,7 @@ def publish(
         warn: Takes a line for the user.
 
     Returns:
-        Where the page is; None: it could not be made.
+        Location of the page; None: it could not be made.
     """
     try:
         findings = report(home, sweep)
@@ -57,16 +54,18 @@ def publish(
         return None
 
 
-# A sweep's report in a format, ready to be written.
-
-
 def report(home: Path, sweep: str, other: str | None = None) -> Findings:
-    """What a sweep found, also while it runs, and how another one of the home differs.
+    """What a sweep found, also while it runs, and how another sweep of the home differs.
 
     Raises:
         SweepNotFoundError: There is no such sweep.
     """
     return find(read_sweep(home, sweep), None if other is None else read_sweep(home, other))
+
+
+def _format_of(file_name: str) -> Format:
+    """LaTeX is made when it is asked for: a tracker shows the other three."""
+    return next(each for each in FORMATS if file_name.endswith(f".{each}"))
 
 
 def render(findings: Findings, wanted: Format) -> str:

@@ -1,4 +1,4 @@
-"""A sweep as its study and its trials' folders tell it; what cannot be read is named, not fatal."""
+"""Reads a sweep from its study and its trials' folders; what cannot be read is named, not fatal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,22 +20,22 @@ from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.reporting import EpochReport
 
-# Of an epoch, its evaluation included.
+# Seconds of an epoch, its evaluation included.
 _EPOCH_SECONDS = "time/epoch_s"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trial with what its folder tells.
+    """A trial with what its folder holds.
 
     Args:
-        trial: As the study knows it.
-        rows: Its epochs' metrics; empty where the folder cannot be read.
+        trial: What the study knows of it.
+        epochs: Metrics of its epochs; empty where the folder cannot be read.
         parameters: Number of the model's parameters; None: not known.
     """
 
     trial: TrialSummary
-    rows: tuple[EpochReport, ...] = ()
+    epochs: tuple[EpochReport, ...] = ()
     parameters: int | None = None
 
     @property
@@ -45,15 +45,15 @@ class Run:
 
     def at_best(self, metric: str) -> float | None:
         """A metric at the trial's best epoch; None where it is not known."""
-        row = next((one for one in self.rows if one.epoch == self.trial.best_epoch), None)
-        return None if row is None else row.metrics.get(metric)
+        best = (epoch for epoch in self.epochs if epoch.epoch == self.trial.best_epoch)
+        return next((epoch.metrics.get(metric) for epoch in best), None)
 
     @property
     def seconds(self) -> float | None:
         """Seconds that training and evaluation took; None: not known, or taken over."""
-        if not self.rows or self.trial.taken_from is not None:
+        if not self.epochs or self.trial.taken_from is not None:
             return None
-        return sum(row.metrics.get(_EPOCH_SECONDS, 0.0) for row in self.rows)
+        return sum(epoch.metrics.get(_EPOCH_SECONDS, 0.0) for epoch in self.epochs)
 
 
 @dataclass
@@ -78,7 +78,7 @@ class SweepData:
 
     def complete(self) -> list[Run]:
         """Runs that ran to their end."""
-        return [one for one in self.runs if one.is_complete]
+        return [run for run in self.runs if run.is_complete]
 
 
 def read_sweep(home: Path, sweep: str) -> SweepData:
@@ -125,22 +125,19 @@ def _videos(
 
 def outcomes_of_epochs(
     data: SweepData, runs: Sequence[Run]
-) -> tuple[list[tuple[int, int]], Float[np.ndarray, "candidates videos"]]:
+) -> Float[np.ndarray, "candidates videos"]:
     """Sum of the objective's outcomes over each video, for every epoch of some runs.
 
     Returns:
-        Trial and epoch of each row, and the rows; epochs whose ranks are gone are left out.
+        A row for each epoch; epochs whose ranks are gone are left out.
     """
     assert data.videos is not None, "without videos nothing can be summed over them"
     depths = depths_of(data.spec.objective.metric)
     assert depths is not None, "ranks are kept of the fused score alone"
-    places: list[tuple[int, int]] = []
-    outcomes: list[np.ndarray] = []
-    for run in runs:
-        for row in run.rows:
-            ranks = epoch_ranks(run.trial, row.epoch)
-            if ranks is not None and len(ranks) == data.videos.num_queries:
-                places.append((run.trial.number, row.epoch))
-                outcomes.append(recall_outcomes(ranks, depths))
-    stacked = np.array(outcomes).reshape(-1, data.videos.num_queries)
-    return places, data.videos.totals(stacked)
+    ranks_of_epochs = (epoch_ranks(run.trial, epoch.epoch) for run in runs for epoch in run.epochs)
+    outcomes = [
+        recall_outcomes(ranks, depths)
+        for ranks in ranks_of_epochs
+        if ranks is not None and len(ranks) == data.videos.num_queries
+    ]
+    return data.videos.totals(np.array(outcomes).reshape(-1, data.videos.num_queries))

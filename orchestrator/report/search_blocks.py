@@ -27,10 +27,50 @@ def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
         yield from _caveat(findings)
         yield _importance(search)
         yield Figure(
-            "Importance (PED-ANOVA, share in being among the best quarter). The line is what the "
-            "largest share exceeds in one of twenty deals of the same values among the trials.",
+            "Importance (PED-ANOVA): the share of each parameter in what makes a trial one of the "
+            "best quarter. Dashed: chance, as in the table.",
             importance_bars(search.importance),
         )
+
+
+def _confirmed(search: SearchFinding) -> Table:
+    rows = [
+        [
+            f"trial {confirmed.searched.number}",
+            number(confirmed.searched.value),
+            number(confirmed.mean),
+            number(confirmed.standard_deviation),
+            str(len(confirmed.runs)),
+            signed(confirmed.mean - (confirmed.searched.value or 0.0)),
+        ]
+        for confirmed in search.confirmed
+    ]
+    return Table(
+        "The best of the search, run again on seeds that did not choose them",
+        ("configuration", "searched", "fresh mean", "sd", "fresh seeds", "change"),
+        rows,
+        notes=[
+            "The searched value is too high, as the trial was chosen by it; the fresh mean decides."
+        ],
+    )
+
+
+def _best(findings: Findings, search: SearchFinding) -> Table:
+    paths = list(findings.data.spec.space)
+    rows = [
+        [
+            str(trial.number),
+            number(trial.value),
+            str(trial.best_epoch),
+            str(trial.epochs),
+            *(short_number(trial.parameters.get(path)) for path in paths),
+        ]
+        for trial in search.best[:_SHOWN_TRIALS]
+    ]
+    heads = ("trial", findings.data.spec.objective.metric, "at epoch", "of")
+    more = len(search.best) - _SHOWN_TRIALS
+    notes = [f"And {more} more complete trials."] if more > 0 else []
+    return Table("Complete trials, best first", (*heads, *map(last_part, paths)), rows, notes=notes)
 
 
 def _caveat(findings: Findings) -> Iterator[Block]:
@@ -43,56 +83,18 @@ def _caveat(findings: Findings) -> Iterator[Block]:
         )
 
 
-def _confirmed(search: SearchFinding) -> Table:
-    rows = [
-        [
-            f"trial {one.searched.number}",
-            number(one.searched.value),
-            number(one.mean),
-            number(one.standard_deviation),
-            str(len(one.runs)),
-            signed(one.mean - (one.searched.value or 0.0)),
-        ]
-        for one in search.confirmed
-    ]
-    return Table(
-        "The best of the search, run again on seeds that did not choose them",
-        ("configuration", "searched", "fresh mean", "sd", "fresh seeds", "change"),
-        rows,
-        notes=["The first value is too high by the choice; the fresh mean crowns."],
-    )
-
-
-def _best(findings: Findings, search: SearchFinding) -> Table:
-    paths = list(findings.data.spec.space)
-    rows = [
-        [
-            str(one.number),
-            number(one.value),
-            str(one.best_epoch),
-            str(one.epochs),
-            *(short_number(one.parameters.get(path)) for path in paths),
-        ]
-        for one in search.best[:_SHOWN_TRIALS]
-    ]
-    heads = ("trial", findings.data.spec.objective.metric, "at epoch", "of")
-    more = len(search.best) - _SHOWN_TRIALS
-    notes = [f"And {more} more complete trials."] if more > 0 else []
-    return Table("Complete trials, best first", (*heads, *map(last_part, paths)), rows, notes=notes)
-
-
 def _importance(search: SearchFinding) -> Table:
-    found = search.importance
+    importance = search.importance
     rows = [
-        [path, number(share, 3), "yes" if path in found.named else "no"]
-        for path, share in found.shares.items()
+        [path, number(share, 3), "yes" if path in importance.named else "no"]
+        for path, share in importance.shares.items()
     ]
     return Table(
-        f"Importance among {found.made_of}",
+        f"Importance among {importance.made_of}",
         ("parameter", "share", "above chance"),
         rows,
         notes=[
-            f"Chance: {number(found.threshold, 3)}, the 95 % quantile of the largest share where "
-            "the same values are dealt out at random."
+            f"Chance: {number(importance.threshold, 3)}. Where the same values are dealt to the "
+            "trials at random, the largest share stays below it in 95 % of the deals."
         ],
     )

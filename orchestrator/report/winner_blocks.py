@@ -5,11 +5,9 @@ from statistics import fmean
 
 from orchestrator.report.document import Block, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
-from orchestrator.report.formatting import display_name, number
+from orchestrator.report.formatting import RECALLS, display_name, number
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.study.trial import TrialSummary
-
-_RECALLS = ("R1", "R5", "R10", "R100", "SumR")
 
 
 def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
@@ -34,33 +32,32 @@ def _row(findings: Findings, winner: TrialSummary) -> str:
     """Of an ablation: the row that it is a run of, which need not be shown to be better."""
     if findings.ablation is None or winner.variant is None:
         return ""
-    row = next(one for one in findings.ablation.rows if one.name == winner.variant)
-    values = [one.trial.value for one in row.runs if one.trial.value is not None]
-    most = max(len(one.runs) for one in findings.ablation.rows)
-    of = (
-        ""
-        if all(len(one.runs) == most for one in findings.ablation.rows)
-        else (" of the rows with the most complete runs")
-    )
+    rows = findings.ablation.rows
+    row = next(row for row in rows if row.name == winner.variant)
+    most_runs = max(len(each.runs) for each in rows)
+    is_even = all(len(each.runs) == most_runs for each in rows)
+    of = "" if is_even else " of the rows with the most complete runs"
     text = f"{row.name} has the best mean{of}{_standing(findings, row.name)}."
+    values = [run.trial.value for run in row.runs if run.trial.value is not None]
     if len(values) < 2:
         return f"{text} "
     return (
-        f"{text} The best of its {len(values)} seeds stands for it, whose value says less than the "
-        f"mean, {number(fmean(values))}. "
+        f"{text} The winner is the best of its {len(values)} seeds; the mean of all of them, "
+        f"{number(fmean(values))}, says more than that one value. "
     )
 
 
 def _standing(findings: Findings, row: str) -> str:
+    """Whether the row is shown to be better than the baseline."""
     ablation = findings.ablation
     assert ablation is not None, "only an ablation has rows"
     if ablation.table is None or len(ablation.rows) < 2:
         return ""
     baseline = ablation.rows[0].name
     real = [
-        one.contrast.variant
-        for one in ablation.table.comparisons
-        if one.contrast.reference == baseline and one.verdict is Verdict.REAL
+        comparison.contrast.variant
+        for comparison in ablation.table.comparisons
+        if comparison.contrast.reference == baseline and comparison.verdict is Verdict.REAL
     ]
     if row == baseline:
         better = f"{', '.join(real)} on fewer runs" if real else "no row"
@@ -70,13 +67,14 @@ def _standing(findings: Findings, row: str) -> str:
 
 def _selection(findings: Findings) -> str:
     """How optimistic the best value of all epochs is."""
-    found = findings.selection
-    if found is None or found.optimism is None:
+    selection = findings.selection
+    if selection is None or selection.optimism is None:
         return ""
     return (
-        f" The best of the {found.candidates} epochs of all trials is {number(found.apparent)}; "
-        f"chosen without the videos it is read on, it comes to {number(found.honest)}: the choice "
-        f"flatters it by {number(found.optimism)}."
+        f" The best of the {selection.candidates} epochs of all trials is "
+        f"{number(selection.apparent)}. Where the best is chosen on some of the videos and read on "
+        f"the others, it comes to {number(selection.honest)}: the choice makes it look better by "
+        f"{number(selection.optimism)}."
     )
 
 
@@ -84,14 +82,14 @@ def _test(findings: Findings) -> Table:
     rows = [
         [
             str(trial),
-            str(one.epoch),
-            *(number(one.metrics.get(name)) for name in _RECALLS),
-            one.device,
+            str(score.epoch),
+            *(number(score.metrics.get(name)) for name in RECALLS),
+            score.device,
         ]
-        for trial, one in sorted(findings.test.items())
+        for trial, score in sorted(findings.test.items())
     ]
     return Table(
         "Test, scored once, for what was selected on validation",
-        ("trial", "epoch", *(display_name(f"test/{name}") for name in _RECALLS), "on"),
+        ("trial", "epoch", *(display_name(f"test/{name}") for name in RECALLS), "on"),
         rows,
     )

@@ -1,11 +1,11 @@
-"""Verdicts in words, and whom they speak of."""
+"""Verdicts in words, and what intervals hold for."""
 
 from collections.abc import Iterable
 from typing import Protocol
 
 from orchestrator.statistics.comparison import Comparison, Verdict
 from orchestrator.statistics.crossed import CrossedMean, Interval
-from orchestrator.statistics.power import MOST_SEEDS, STATED_POWER
+from orchestrator.statistics.power import MOST_SEEDS, STATED_POWER, Need
 
 
 def verdict_text(comparison: Comparison) -> str:
@@ -30,8 +30,12 @@ def _why(comparison: Comparison) -> str:
             f"on {found.num_videos} videos no number of seeds would do; "
             f"needs more than {need.videos} videos"
         )
-    seeds = f"about {need.seeds}" if need.seeds is not None else f"more than {MOST_SEEDS}"
-    return f"a difference of this size needs {seeds} seeds at power {STATED_POWER:g}"
+    return f"a difference of this size needs {seeds_text(need)} seeds at power {STATED_POWER:g}"
+
+
+def seeds_text(need: Need) -> str:
+    """The number of seeds that a difference needs."""
+    return f"about {need.seeds}" if need.seeds is not None else f"more than {MOST_SEEDS}"
 
 
 class Judged(Protocol):
@@ -47,18 +51,21 @@ class Judged(Protocol):
 
 
 def clash_notes(differences: Iterable[Judged]) -> list[str]:
-    """What is to be said where an interval seems to show what the verdict does not."""
-    hidden = [one.interval for one in differences if one.verdict is Verdict.NOT_SHOWN]
-    if all(one is None or one.overlaps(0.0) for one in hidden):
+    """A note for a table where an interval seems to show what the verdict does not."""
+    not_shown = (each.interval for each in differences if each.verdict is Verdict.NOT_SHOWN)
+    if all(interval is None or interval.overlaps(0.0) for interval in not_shown):
         return []
-    return ["An interval may leave out 0 where the verdict, being corrected, is not shown."]
+    return [
+        "An interval may leave out 0 where the verdict says not shown: verdicts are corrected over "
+        "all comparisons, intervals are not."
+    ]
 
 
-def population_text(found: CrossedMean) -> str:
-    """What the interval of a mean over seeds and videos speaks of."""
-    if found.num_seeds < 2 or found.num_videos < 2:
-        return "these runs on these videos only: no interval without 2 seeds and 2 videos"
+def population_text(mean: CrossedMean) -> str:
+    """What the interval of a mean over seeds and videos holds for."""
+    if mean.num_seeds < 2 or mean.num_videos < 2:
+        return "these runs on these videos only: an interval needs 2 seeds and 2 videos"
     return (
         f"new seeds of the same configuration and new videos, with their queries, like the "
-        f"{found.num_videos} of this split ({found.num_seeds} seeds); not other data sets"
+        f"{mean.num_videos} of this split ({mean.num_seeds} seeds); not for other data sets"
     )

@@ -8,18 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.report.comparison_blocks import comparison_blocks, comparison_numbers
+from orchestrator.report.comparison_blocks import comparison_blocks
 from orchestrator.report.document import Document
 from orchestrator.report.html import render_html
 from orchestrator.report.latex import render_latex
 from orchestrator.report.markdown import render_markdown
+from orchestrator.report.numbers import comparison_numbers
 from orchestrator.report.reading import SweepData, read_sweep
-from orchestrator.report.sweep_comparison import (
-    ComparedSweeps,
-    Pairing,
-    compare_sweeps,
-    shared_seeds,
-)
+from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
+from orchestrator.report.sweep_pairing import Pairing, shared_seeds
 from orchestrator.statistics.comparison import Verdict
 from tests.orchestrator.helpers import new_study, small_spec
 from tests.orchestrator.report.sweeps import LADDER, SEARCH, run
@@ -75,7 +72,7 @@ def test_rows_of_one_name_are_paired_by_seed_and_video(swept: Read) -> None:
     assert found.unmatched == (("more",), ("better", "same & <b>"))
     text, page, latex = texts(found)
     assert "baseline is better here by" in text
-    assert "seeds that only one side has count for nothing: 4, 9" in text
+    assert "seeds that only one side has are left out: 4, 9" in text
     assert "Only in seeds9: better, same & &lt;b>." in text
     assert "same &amp; &lt;b&gt;" in page
     assert r"same \& \textless{}b\textgreater{}" in latex
@@ -127,8 +124,11 @@ def test_a_search_puts_forward_its_best_and_what_that_is_worth(swept: Read) -> N
     assert [one.other for one in found.comparisons] == ["baseline", "better", "same & <b>"]
     assert {one.verdict for one in found.comparisons} == {Verdict.NOT_SHOWN}
     text, *_ = texts(found)
-    assert "the best of 6 on the videos that it is read on: too high by the choice" in text
-    assert "no interval without two seeds on either side" in text
+    assert (
+        "the best of 6, chosen on the same videos that its value is read on: the value is too high"
+        in text
+    )
+    assert "an interval needs two seeds on both sides" in text
 
 
 def test_fresh_runs_stand_for_a_confirmed_search(swept: Read) -> None:
@@ -136,7 +136,10 @@ def test_fresh_runs_stand_for_a_confirmed_search(swept: Read) -> None:
     found = compare_sweeps(confirmed, swept("seeds", SEEDS_ONLY))
     (one,) = found.comparisons
     assert len(one.seeds[0]) >= 2
-    assert "runs on fresh seeds, the best of 2 that had such runs" in texts(found)[0]
+    assert (
+        "runs on fresh seeds, the best of 2 that had such runs, so its value is a bit too high"
+        in texts(found)[0]
+    )
 
 
 def test_seeds_of_one_configuration_are_not_a_choice(swept: Read) -> None:
@@ -166,7 +169,7 @@ def test_values_are_not_compared_across_data(swept: Read) -> None:
     assert found.comparisons == ()
     text, *_ = texts(found)
     assert "Nothing of bare can be compared with alone." in text
-    assert "values of seeds say nothing across other data or another metric" in text
+    assert "values of seeds cannot be compared across other data or another metric" in text
 
 
 def test_a_sweep_without_a_complete_trial_says_so(swept: Read) -> None:
@@ -181,7 +184,7 @@ def test_rows_of_other_names_are_not_compared(swept: Read) -> None:
     found = compare_sweeps(swept("rows", LADDER), swept("names", LADDER, other, names))
     assert found.comparisons == ()
     assert found.unmatched == (("baseline", "better", "same & <b>"), ("plain", "other"))
-    assert "no row of one name" in texts(found)[0]
+    assert "no row of the same name" in texts(found)[0]
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D, BboxBase
 
 from orchestrator.report import drawing
+from orchestrator.report.ablation_figures import learning_figures
 from orchestrator.report.build import build
 from orchestrator.report.document import Figure
 from orchestrator.report.drawing import MOST_TICKS, log_ticks, look, styled
 from orchestrator.report.findings import Findings
 from orchestrator.report.publishing import report
-from orchestrator.report.row_figures import learning_figures
 from tests.orchestrator.report.sweeps import EIGHT, LADDER, SEARCH, run
 
 MANY = """\
@@ -88,7 +88,7 @@ def test_curves_that_are_cut_are_named(ladder: Findings) -> None:
     assert isinstance(figure, Figure)
     assert "A curve ends" not in figure.caption
     baseline, row, last = ladder.ablation.rows
-    short = replace(row.runs[0], rows=row.runs[0].rows[:2])
+    short = replace(row.runs[0], epochs=row.runs[0].epochs[:2])
     cut = replace(row, runs=(short, *row.runs[1:]))
     (figure,) = learning_figures([baseline, cut, last], "val/SumR")
     assert isinstance(figure, Figure)

@@ -18,7 +18,10 @@ from orchestrator.report.sweep_comparison import compare_sweeps
 from orchestrator.statistics.comparison import Verdict
 from tests.orchestrator.report.sweeps import LADDER, SEARCH, run
 
-CLASH = "An interval may leave out 0 where the verdict, being corrected, is not shown."
+CLASH = (
+    "An interval may leave out 0 where the verdict says not shown: verdicts are corrected over all "
+    "comparisons, intervals are not."
+)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,7 @@ def test_the_protocol_of_the_other_sweep_is_on_what_compares_them(tmp_path: Path
     tables = tables_of(report(tmp_path, "small", "other"))
     label = " (protocol paper: other was selected on this split)"
     assert tables["val/SumR of both sweeps"].caption.endswith(label)
-    assert tables["Used otherwise"].caption.endswith(label)
+    assert tables["What else differs"].caption.endswith(label)
     assert "protocol" not in tables["Cost of every row"].caption
 
 
