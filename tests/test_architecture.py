@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import TENSOR_MODULES
 from tests.locations import ROOT
 
+OURS = ("orchestrator", "prvr_model")
 # Rooms, not files: inside its room a tool may move freely.
 HOMES = {
     "torch": ("prvr_model",),
@@ -73,3 +74,45 @@ def test_no_pickle_is_read_from_users() -> None:
         if imported(source) & {"pickle", "cloudpickle", "dill", "joblib"}
     }
     assert users == set()
+
+
+def rooms() -> list[Path]:
+    """Folders of the packages; the packages themselves apart."""
+    return sorted(
+        {source.parent for source in sources()} - {ROOT / "orchestrator", ROOT / "prvr_model"}
+    )
+
+
+def imports_from_other_rooms() -> Iterator[tuple[Path, str]]:
+    """Room and module name of each import of one room's module by a file outside of it."""
+    known = set(rooms())
+    for source in sources():
+        for node in ast.walk(ast.parse(source.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            for alias in node.names:
+                path = ROOT.joinpath(*node.module.split("."))
+                module = path / alias.name if path.is_dir() else path
+                if module.parent in known and not source.is_relative_to(module.parent):
+                    yield module.parent, module.name
+
+
+def test_a_room_says_what_it_offers_and_others_use_nothing_else() -> None:
+    undeclared = {
+        f"{room.relative_to(ROOT)}: {module}"
+        for room, module in imports_from_other_rooms()
+        if f"`{module}`" not in (room / "__init__.py").read_text()
+    }
+    assert undeclared == set()
+
+
+def test_no_private_name_crosses_a_module() -> None:
+    crossing = {
+        f"{source.relative_to(ROOT)}: {alias.name}"
+        for source in sources()
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(OURS)
+        for alias in node.names
+        if alias.name.startswith("_")
+    }
+    assert crossing == set()

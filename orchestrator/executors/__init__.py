@@ -1,1 +1,5 @@
-"""A room."""
+"""Runs trials: in this process, on Ray Tune, in groups of workers (Ray Train with DDP).
+
+Offers `executor` (the interface, whose contract is a test class), `inline_executor`,
+`tune_executor`, `interruption` (Ctrl-C) and `retries` (causes that are no failures).
+"""

@@ -29,11 +29,11 @@ from prvr_model.reporting import Decision, EpochReport
 _T = TypeVar("_T")
 
 
-class _SourceBrokenError(BaseException):
+class SourceBrokenError(BaseException):
     """Leaves Tune, which would take an Exception for a trial's; the error is in the bridge."""
 
 
-class _Bridge:
+class Bridge:
     """The source as Tune's parts see it; all of them are called by one thread."""
 
     def __init__(
@@ -82,11 +82,13 @@ class _Bridge:
         return request
 
     def report(self, trial_id: str, report: EpochReport) -> Decision:
+        """A trial reported an epoch."""
         number = self._live[trial_id].number
         self._lost.reported(number, report.epoch)
         return self._guard(lambda: self._source.on_report(number, report))
 
     def end(self, trial_id: str) -> None:
+        """A trial ended without an error."""
         request = self._live.pop(trial_id, None)
         if request is not None:
             self._has_more = True
@@ -118,23 +120,25 @@ class _Bridge:
             return call()
         except Exception as error:
             self.error = error
-            raise _SourceBrokenError from error
+            raise SourceBrokenError from error
 
 
-class _Searcher(Searcher):  # type: ignore[misc]
+class TuneSearcher(Searcher):  # type: ignore[misc]
     """Asks the source for trials and tells it of those that ended."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """See Tune's `Searcher`."""
         return self._bridge.suggest(trial_id)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        if not error:  # else `_Watcher` tells it, with the cause
+        """See Tune's `Searcher`."""
+        if not error:  # else `Watcher` tells it, with the cause
             self._bridge.end(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
@@ -144,31 +148,33 @@ class _Searcher(Searcher):  # type: ignore[misc]
         """Nothing, see `save`."""
 
 
-class _Scheduler(FIFOScheduler):  # type: ignore[misc]
+class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
     """Passes rows to the source and its decision to Tune."""
 
-    def __init__(self, bridge: _Bridge) -> None:
+    def __init__(self, bridge: Bridge) -> None:
         super().__init__()
         self._bridge = bridge
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        """See Tune's `FIFOScheduler`."""
         decision = self._bridge.report(trial.trial_id, report_from_json(result["row"]))
         stop = decision is Decision.STOP
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
-class _Watcher(TrialProgressCallback):  # type: ignore[misc]
+class Watcher(TrialProgressCallback):  # type: ignore[misc]
     """Hears of failures with their cause; at every step looks for Ctrl-C and for waiting trials.
 
     It takes the place of Tune's own reporter, which prints whatever it is told.
     """
 
-    def __init__(self, bridge: _Bridge, collector: GroupCollector | None) -> None:
+    def __init__(self, bridge: Bridge, collector: GroupCollector | None) -> None:
         super().__init__()
         self._bridge = bridge
         self._collector = collector
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        """See Tune's `Callback`."""
         self._bridge.check(_waits_for(trials))
         if self._collector is not None:
             self._collector.collect_now_and_then()
@@ -176,6 +182,7 @@ class _Watcher(TrialProgressCallback):  # type: ignore[misc]
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
+        """See Tune's `Callback`."""
         self._bridge.fail(trial.trial_id, _cause(trial))
 
     def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
@@ -199,7 +206,8 @@ def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
     return asked
 
 
-def _room() -> tuple[Mapping[str, float], Mapping[str, float]]:
+def ray_room() -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Resources of the cluster, and what of them is free."""
     return ray.cluster_resources(), ray.available_resources()
 
 

@@ -38,12 +38,12 @@ from orchestrator.executors.sent_store import SentStore, send_store
 from orchestrator.executors.start_limit import StartLimit
 from orchestrator.executors.trial_runner import load_trial_function, local_request
 from orchestrator.executors.tune_bridge import (
-    _Bridge,
-    _room,
-    _Scheduler,
-    _Searcher,
-    _SourceBrokenError,
-    _Watcher,
+    Bridge,
+    SourceBrokenError,
+    TuneScheduler,
+    TuneSearcher,
+    Watcher,
+    ray_room,
 )
 from orchestrator.executors.wire import TrialFailedError, report_to_json, request_from_json
 from prvr_model.reporting import Decision, EpochReport
@@ -116,12 +116,12 @@ class TuneExecutor:
         lost = LostTrials(self._max_losses)
         shape = self._shape
         sizes = GroupSizes(shape.workers, self._min_workers, lambda: free_slots(shape.bundle))
-        limit = StartLimit(shape.start_limit_s, _room, source.on_wait)
-        bridge = _Bridge(source, min(concurrency or room, room), interruption, lost, sizes, limit)
+        limit = StartLimit(shape.start_limit_s, ray_room, source.on_wait)
+        bridge = Bridge(source, min(concurrency or room, room), interruption, lost, sizes, limit)
         with self._ray(interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
-            except _SourceBrokenError:
+            except SourceBrokenError:
                 assert bridge.error is not None
                 raise bridge.error from None
         interruption.check()
@@ -131,7 +131,7 @@ class TuneExecutor:
             return own_ray(self._threads, interruption)
         return attached_ray(self._cluster.address, self._threads, interruption)
 
-    def _fit(self, bridge: "_Bridge", scratch: Path) -> None:
+    def _fit(self, bridge: "Bridge", scratch: Path) -> None:
         several = self._shape.workers > 1
         collector = GroupCollector()
         # Its pieces go when this process holds no reference to them.
@@ -139,8 +139,8 @@ class TuneExecutor:
         tuner = tune.Tuner(
             self._group_trainable(scratch, sent) if several else self._alone(sent),
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(bridge),
-                scheduler=_Scheduler(bridge),
+                search_alg=TuneSearcher(bridge),
+                scheduler=TuneScheduler(bridge),
                 num_samples=-1,  # the searcher says when it is enough
                 reuse_actors=not several,  # an idle one would keep its last group waiting
                 trial_name_creator=_trial_name,
@@ -152,7 +152,7 @@ class TuneExecutor:
                 verbose=0,
                 # A trial's folder is its checkpoint; Tune would ask for one of its own.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[_Watcher(bridge, collector if several else None)],
+                callbacks=[Watcher(bridge, collector if several else None)],
             ),
         )
         tuner.fit()

@@ -3,4 +3,7 @@
 `plan` says which trials will run, whether they fit and how long they take, from the sizes alone or
 from a probe. `doctor` checks the machine, the locations, the databases and the cluster, and says
 what to do about each problem.
+
+Offers `plan` with its `epoch_band`, `estimate` (what a trial needs), `already_trained` and
+`doctor`.
 """

@@ -63,7 +63,7 @@ class StudyReader:
         Raises:
             SweepNotFoundError: There is no study of this name, or no storage.
         """
-        _quiet()
+        quiet_optuna()
         path = sqlite_path(url)
         if path is not None and not path.exists():
             raise SweepNotFoundError(name, shown_url(url), [])
@@ -176,11 +176,13 @@ def _milliseconds(when: datetime | None) -> int | None:
     return None if when is None else round(when.timestamp() * 1000)
 
 
-def _listed(counts: Mapping[TrialState, int]) -> str:
+def listed_counts(counts: Mapping[TrialState, int]) -> str:
+    """How many trials are in each state, in words."""
     listed = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     return listed or "no trials"
 
 
-def _quiet() -> None:
+def quiet_optuna() -> None:
+    """Keep Optuna's own messages off stderr."""
     # Optuna tells each study and trial at INFO on stderr; progress and status tell them here.
     optuna.logging.set_verbosity(optuna.logging.WARNING)

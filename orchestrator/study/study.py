@@ -26,8 +26,8 @@ from orchestrator.study.reader import (
     Direction,
     RecordedEpoch,
     StudyReader,
-    _listed,
-    _quiet,
+    listed_counts,
+    quiet_optuna,
 )
 from orchestrator.study.storage import (
     REQUEST,
@@ -132,7 +132,7 @@ class SweepStudy(StudyReader):
         Raises:
             SweepExistsError: There is a study of this name; the message says what is in it.
         """
-        _quiet()
+        quiet_optuna()
         storage = writing_storage(url)
         drop_empty(storage, name)
         try:
@@ -145,7 +145,8 @@ class SweepStudy(StudyReader):
             )
         except optuna.exceptions.DuplicatedStudyError as error:
             there = cls(load_study(storage, url, name), url)
-            raise SweepExistsError(name, f"{there.url} ({_listed(there.counts())})") from error
+            counts = listed_counts(there.counts())
+            raise SweepExistsError(name, f"{there.url} ({counts})") from error
         for key, value in attributes.items():
             study.set_user_attr(key, value)
         return cls(study, url)
@@ -157,7 +158,7 @@ class SweepStudy(StudyReader):
         Raises:
             SweepNotFoundError: There is no study of this name.
         """
-        _quiet()
+        quiet_optuna()
         study = load_study(writing_storage(url), url, name)
         study.sampler, study.pruner = sampler, pruner
         return cls(study, url)

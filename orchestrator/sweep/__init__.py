@@ -2,5 +2,7 @@
 
 `launch` and `resume` run its trials, publish the report and register the best models; `submit`
 sends it to a cluster, `status` shows it, `sync` brings MLflow up to date, `reproduce` trains a
-trial again, `free_checkpoints` frees its storage.
+trial again and makes its `epoch_comparison`, `free_checkpoints` frees its storage.
+
+Offers these, `handle` (the Python API), `locations` (where a sweep keeps things) and `progress`.
 """

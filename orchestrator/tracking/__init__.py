@@ -3,4 +3,8 @@
 A driver appends events to the outbox; the sender reads them on a thread of its own, and a view
 turns them into changes of runs, which the writer sends: MLflow can never hurt a trial.
 `registry` keeps a trial's weights as a version of a model and decides which one is the champion.
+
+Offers `events`, `outbox`, `sender` and `view`; `missing_events` and `outbox_rebuild` (what an
+outbox lacks); `registry` with `model_version`; `store` (where MLflow is), `lookup` and
+`run_filters` (find runs), `tags` and `ui`.
 """

@@ -1,1 +1,5 @@
-"""Loss terms of MSC: pure functions on tensors and masks."""
+"""The loss terms of MSC and their sum: pure functions on tensors and masks.
+
+Offers `objective` (all terms of a batch) and `triplet` (its draws); the other terms are `infonce`,
+`tcpl` and `cbva`.
+"""

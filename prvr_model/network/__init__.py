@@ -1,1 +1,4 @@
-"""A room."""
+"""The model: encoders, attention, scale mixing, their fused forms, and its weight files.
+
+Offers `model`, `precision` (how the model encodes), `similarity` (scores) and `model_file`.
+"""

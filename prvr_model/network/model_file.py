@@ -45,15 +45,15 @@ def load_best(folder: Folder) -> ModelFile:
     """
     if not folder.exists(BEST):
         raise CheckpointError(f"{folder.uri}: has no {BEST}; no epoch of this trial ended")
-    tensors, header = _read(folder, BEST)
+    tensors, header = read_tensors(folder, BEST)
     return _model_file(tensors, header, folder.locate(BEST))
 
 
 def export_model(folder: Folder, target: Path) -> None:
     """Write the best epoch's model as `model.safetensors` and `config.json` into a local folder."""
-    tensors, header = _read(folder, BEST)
+    tensors, header = read_tensors(folder, BEST)
     target.mkdir(parents=True, exist_ok=True)
-    weights = _without(WEIGHT, tensors)
+    weights = without_prefix(WEIGHT, tensors)
     (target / "model.safetensors").write_bytes(save(weights))
     config = json.dumps(header, indent=2, sort_keys=True)
     (target / "config.json").write_text(config + "\n", encoding="utf-8")
@@ -74,10 +74,11 @@ def load_exported(source: Path) -> ModelFile:
         raise CheckpointError(
             f"{source}: is not an exported model: {file.name} cannot be read: {error}"
         ) from error
-    return _model_file(_prefixed(WEIGHT, weights), header, str(source))
+    return _model_file(with_prefix(WEIGHT, weights), header, str(source))
 
 
-def _model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
+def model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
+    """What a file of weights says of the model: its version, dimensions and settings."""
     return {
         "format_version": FORMAT_VERSION,
         "settings": settings.model_dump(mode="json"),
@@ -93,18 +94,26 @@ def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) 
             video_dim=header["video_dim"],
             text_dim=header["text_dim"],
             epoch=header["epoch"],
-            weights=_without(WEIGHT, tensors),
+            weights=without_prefix(WEIGHT, tensors),
         )
     except (KeyError, TypeError, SettingsError) as error:
         raise CheckpointError(f"{place}: does not say what model it holds: {error!r}") from error
 
 
-def _write(folder: Folder, name: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+def write_tensors(
+    folder: Folder, name: str, tensors: dict[str, Tensor], header: dict[str, Any]
+) -> None:
+    """Write tensors and a header as one safetensors file."""
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     folder.write_bytes(name, save(contiguous, metadata={HEADER: json.dumps(header)}))
 
 
-def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
     content = folder.read_bytes(name)
     try:
         # The file starts with the length of its JSON header, 8 bytes little-endian.
@@ -122,11 +131,13 @@ def _read(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]
     return tensors, header
 
 
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under names that begin with the prefix."""
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
-def _without(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, under the rest of their names."""
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()

@@ -21,11 +21,11 @@ from prvr_model.files.folder import Folder
 from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import (
     FORMAT_VERSION,
-    _model_header,
-    _prefixed,
-    _read,
-    _without,
-    _write,
+    model_header,
+    read_tensors,
+    with_prefix,
+    without_prefix,
+    write_tensors,
 )
 from prvr_model.reporting import EpochReport
 from prvr_model.settings import Settings
@@ -81,8 +81,8 @@ class TrainingState:
 
 def save_best(folder: Folder, model: MscModel, settings: Settings, epoch: int) -> None:
     """Write the weights of the best epoch so far."""
-    header = {**_model_header(model, settings), "epoch": epoch}
-    _write(folder, BEST, _prefixed(WEIGHT, model.state_dict()), header)
+    header = {**model_header(model, settings), "epoch": epoch}
+    write_tensors(folder, BEST, with_prefix(WEIGHT, model.state_dict()), header)
 
 
 def save_last(
@@ -101,18 +101,18 @@ def save_last(
         for moment, tensor in moments.items()
     }
     tensors = {
-        **_prefixed(WEIGHT, model.state_dict()),
-        **_prefixed(_MOMENT, moments),
+        **with_prefix(WEIGHT, model.state_dict()),
+        **with_prefix(_MOMENT, moments),
         f"{_RANDOM}cpu": torch.get_rng_state(),
-        **_prefixed(_PART_RANDOM, dict(state.part.random) if state.part else {}),
+        **with_prefix(_PART_RANDOM, dict(state.part.random) if state.part else {}),
     }
     header = {
-        **_model_header(model, settings),
+        **model_header(model, settings),
         "store_fingerprint": store_fingerprint,
         "steps_done": optimizer.steps_done,
         "state": _state_json(state),
     }
-    _write(folder, LAST, tensors, header)
+    write_tensors(folder, LAST, tensors, header)
 
 
 def load_last(
@@ -129,17 +129,17 @@ def load_last(
     """
     if not folder.exists(LAST):
         return TrainingState()
-    tensors, header = _read(folder, LAST)
+    tensors, header = read_tensors(folder, LAST)
     _check_same(folder, header, settings, store_fingerprint)
-    model.load_state_dict(_without(WEIGHT, tensors))
+    model.load_state_dict(without_prefix(WEIGHT, tensors))
     parameters = dict(model.named_parameters())
-    for name, tensor in _without(_MOMENT, tensors).items():
+    for name, tensor in without_prefix(_MOMENT, tensors).items():
         moment, _, parameter = name.partition(".")
         place = parameters[parameter]
         optimizer.state[place][moment] = tensor.to(place.device)
     optimizer.steps_done = header["steps_done"]
     torch.set_rng_state(tensors[f"{_RANDOM}cpu"])
-    return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
+    return _parse_state(header["state"], without_prefix(_PART_RANDOM, tensors))
 
 
 def remove_partial_files(folder: Folder) -> None:
@@ -156,8 +156,8 @@ def read_state(folder: Folder) -> TrainingState:
     """
     if not folder.exists(LAST):
         return _read_epochs(folder) if folder.exists(EPOCHS) else TrainingState()
-    tensors, header = _read(folder, LAST)
-    return _parse_state(header["state"], _without(_PART_RANDOM, tensors))
+    tensors, header = read_tensors(folder, LAST)
+    return _parse_state(header["state"], without_prefix(_PART_RANDOM, tensors))
 
 
 def free_last(folder: Folder) -> None:
@@ -169,7 +169,7 @@ def free_last(folder: Folder) -> None:
         CheckpointError: The file is damaged; it stays.
         StorageError: The folder cannot be written.
     """
-    _, header = _read(folder, LAST)
+    _, header = read_tensors(folder, LAST)
     kept = {"format_version": FORMAT_VERSION, "state": {**header["state"], "part": None}}
     folder.write_bytes(EPOCHS, json.dumps(kept).encode())
     folder.delete(LAST)

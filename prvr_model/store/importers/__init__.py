@@ -1,1 +1,4 @@
-"""Readers of the feature layouts that users have, each into a feature store."""
+"""Readers of the feature layouts that users have, each into a feature store.
+
+Offers `msc`.
+"""

@@ -18,7 +18,7 @@ from orchestrator.executors.retries import (
     with_smaller_batches,
 )
 from orchestrator.executors.start_limit import StartLimit
-from orchestrator.executors.tune_bridge import _Bridge
+from orchestrator.executors.tune_bridge import Bridge
 from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from orchestrator.executors.wire import request_from_json
 from orchestrator.study.trial import FailureCause, TrialState
@@ -88,7 +88,7 @@ def test_micro_batches_shrink_until_there_is_memory(
 
 def test_tune_is_given_the_same_trial_with_smaller_micro_batches() -> None:
     source = RecordingSource([0])
-    bridge = _Bridge(
+    bridge = Bridge(
         source,
         1,
         Interruption(),
