@@ -14,7 +14,7 @@ import pytest
 from orchestrator import cli
 from orchestrator.base.errors import StudyDatabaseError
 from orchestrator.study.reader import StudyReader
-from orchestrator.study.study import study_url
+from orchestrator.study.study import TrialDescription, study_url
 from orchestrator.tracking.sender import MlflowSender
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
@@ -201,4 +201,4 @@ def test_a_full_disk(tmp_path: Path) -> None:
     for number in range(1, 4):
         searcher.next()
         with pytest.raises(StudyDatabaseError, match=r"study\.db .* is full; make room"):
-            study.outage_text(number, {"x": "x" * 80_000})
+            study.describe(number, TrialDescription({"x": "x" * 80_000}))

@@ -24,7 +24,7 @@ def look(**changes: object) -> dict[str, Any]:
 
 
 def test_a_node_like_this_machine() -> None:
-    assert {one.level for one in judge_node(look(), HERE)} == {"ok"}
+    assert {finding.level for finding in judge_node(look(), HERE)} == {"ok"}
 
 
 def test_a_node_of_other_versions() -> None:

@@ -87,7 +87,7 @@ def test_several_gpus_without_nccl() -> None:
 
 
 def test_torch_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {one.level for one in check_devices()} == {"ok"}
+    assert {finding.level for finding in check_devices()} == {"ok"}
 
     def fails(*_: object, **__: object) -> None:
         raise subprocess.CalledProcessError(1, "python", stderr="Traceback\nImportError: libcuda")

@@ -19,7 +19,7 @@ RAY = Requirement("ray[default,tune]>=2.60,<3")
 
 
 def test_what_is_asked_for_is_fine() -> None:
-    assert {one.level for one in check_packages()} <= {"ok", "warning"}
+    assert {finding.level for finding in check_packages()} <= {"ok", "warning"}
 
 
 def test_a_version_outside_the_range_is_a_problem_with_the_command_that_mends_it() -> None:

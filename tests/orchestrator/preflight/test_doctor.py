@@ -31,7 +31,7 @@ def test_nothing_is_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[st
     space.write_text(TINY_SPACE)
     assert cli.run(["doctor", str(space), "--home", str(tmp_path / "home"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    checks = {one["check"] for one in found["findings"]}
+    checks = {finding["check"] for finding in found["findings"]}
     assert checks >= {"versions", "home", "tracking", "study", "ports", "scratch", "gpu", "sweep"}
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 

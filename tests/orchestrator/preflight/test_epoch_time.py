@@ -96,7 +96,7 @@ def test_other_points_cost_more_or_less_by_the_sizes() -> None:
     result = ProbeResult(stages=(stage(20, 1.0),), hardware="x", memory_bytes=1)
     time = probed_time(drawn, SIZE, request, result, 1)
     single = measured_epoch(SIZE, request, result, 1)
-    cheap, middle, dear = (seconds_per_epoch(one, SIZE, SPEED) for one in drawn)
+    cheap, middle, dear = (seconds_per_epoch(settings, SIZE, SPEED) for settings in drawn)
     assert time.range_s[0] == pytest.approx(single.low_s * cheap / middle)
     assert time.range_s[1] == pytest.approx(single.high_s * dear / middle)
     assert time.mean_s == pytest.approx(single.mean_s * (cheap + middle + dear) / 3 / middle)

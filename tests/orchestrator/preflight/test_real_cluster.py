@@ -83,11 +83,11 @@ def test_each_node_of_a_real_cluster_is_looked_at(
 ) -> None:
     done = cluster.run("doctor", space, "--json", "--home", tmp_path / "home")
     findings = json.loads(done.out)["findings"]
-    nodes = [one for one in findings if one["message"].startswith("node ")]
+    nodes = [finding for finding in findings if finding["message"].startswith("node ")]
     for check in ("node", "clock", "gpu"):
-        levels = [one["level"] for one in nodes if one["check"] == check]
+        levels = [finding["level"] for finding in nodes if finding["check"] == check]
         assert levels == ["ok", "ok"], nodes
-    assert [one["level"] for one in findings if one["check"] == "sweep"] == ["ok"]
+    assert [finding["level"] for finding in findings if finding["check"] == "sweep"] == ["ok"]
     assert done.code == 0, done.out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
@@ -95,5 +95,7 @@ def test_each_node_of_a_real_cluster_is_looked_at(
 def test_a_wrong_token_is_a_problem(cluster: SmallCluster, space: Path, tmp_path: Path) -> None:
     done = cluster.run("doctor", space, "--json", "--home", tmp_path, RAY_AUTH_TOKEN="0" * 64)
     assert done.code == 1
-    (found,) = (one for one in json.loads(done.out)["findings"] if one["check"] == "cluster")
+    (found,) = (
+        finding for finding in json.loads(done.out)["findings"] if finding["check"] == "cluster"
+    )
     assert "RAY_AUTH_TOKEN" in found["message"]

@@ -34,7 +34,7 @@ def test_a_node_dies_and_nothing_shows_it_but_the_count(tmp_path: Path) -> None:
         home = tmp_path / "home"
         result = _launched_and_hit(cluster, space, home)
     assert result["trials"] == {"running": 0, "complete": 2, "pruned": 0, "failed": 0}
-    assert [one.moves for one in read_status(home, "tiny").trials].count(0) == 1
+    assert [trial.moves for trial in read_status(home, "tiny").trials].count(0) == 1
     undisturbed = prvr("launch", space, "--home", tmp_path / "calm", "--executor", "inline",
                        cwd=tmp_path)  # fmt: skip
     assert undisturbed.code == 0, undisturbed.err
@@ -72,11 +72,11 @@ def _node_of_a_trial(
         if (home / "study.db").exists() and _both_train(home):
             found = [
                 parent
-                for one in psutil.process_iter(["name", "cmdline", "environ"])
-                if any("ImplicitFunc" in part for part in one.info["cmdline"] or ())
-                and (one.info["environ"] or {}).get("RAY_TMPDIR")
+                for worker in psutil.process_iter(["name", "cmdline", "environ"])
+                if any("ImplicitFunc" in part for part in worker.info["cmdline"] or ())
+                and (worker.info["environ"] or {}).get("RAY_TMPDIR")
                 == cluster.environment["RAY_TMPDIR"]
-                and (parent := one.parent()) is not None
+                and (parent := worker.parent()) is not None
             ]
             if found:
                 return found[0]
@@ -91,7 +91,7 @@ def _both_train(home: Path) -> bool:
         trials = read_status(home, "tiny").trials
     except SweepNotFoundError:
         return False
-    running = [one for one in trials if one.state is TrialState.RUNNING and one.epochs >= 2]
+    running = [trial for trial in trials if trial.state is TrialState.RUNNING and trial.epochs >= 2]
     return len(running) == 2
 
 

@@ -113,7 +113,7 @@ def test_the_best_of_several_comes_first_and_the_second_is_candidate(
     found = register(
         store, origin, *(candidate(export, k, value) for k, value in enumerate((99.0, 90.0, 80.0)))
     )
-    assert [(one.trial, one.alias) for one in found] == [
+    assert [(version.trial, version.alias) for version in found] == [
         (0, "champion"), (1, "candidate"), (2, None),
     ]  # fmt: skip
 
@@ -173,7 +173,10 @@ def test_registering_twice_gives_the_same_version_and_undoes_no_promotion(
     assert promotion.replaced_description is not None
     assert "val/SumR 100.00" in promotion.replaced_description
     again = register(store, origin, *pair)
-    assert [(one.version, one.alias) for one in again] == [("1", None), ("2", "champion")]
+    assert [(version.version, version.alias) for version in again] == [
+        ("1", None),
+        ("2", "champion"),
+    ]
     assert aliases(store) == {"champion": "2"}
     assert len(connect(store).search_model_versions(f"name = '{MODEL}'")) == 2
 
@@ -263,7 +266,7 @@ def test_the_champion_answers(
     vectors = loaded.predict(tokens)
     np.testing.assert_allclose(vectors, CaptionEmbedder.load(export).embed(tokens), rtol=1e-5)
     files = Path(loaded._model_impl.context.artifacts["model"])
-    assert sorted(one.name for one in files.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(file.name for file in files.iterdir()) == ["config.json", "model.safetensors"]
     with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
         loaded.predict(tokens[:, :, :-1])
 

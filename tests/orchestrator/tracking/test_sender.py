@@ -168,7 +168,7 @@ def test_who_does_not_answer_is_told_once(outbox: Outbox) -> None:
     told: list[str] = []
     sender = sender_of(outbox, store, told=told.append, first_answer_s=0.1)
     sender.start()
-    assert [one.partition(";")[0] for one in told] == ["away: no answer for 0.1 s"]
+    assert [line.partition(";")[0] for line in told] == ["away: no answer for 0.1 s"]
     assert str(sender.problem) == "away: no answer for 0.1 s"
     fill(outbox, [sweep_started()])
     store.failures_left = 1
@@ -229,4 +229,4 @@ def test_stop_ends_the_thread(outbox: Outbox) -> None:
     sender = sender_of(outbox, Store())
     sender.start()
     sender.stop()
-    assert not any(one.name == "mlflow-sender" for one in threading.enumerate())
+    assert not any(thread.name == "mlflow-sender" for thread in threading.enumerate())

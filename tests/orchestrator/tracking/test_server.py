@@ -87,7 +87,10 @@ def test_models_go_through_the_server(server: Server, tmp_path: Path) -> None:
         for number in (0, 1)
     ]
     found = register_champion(server.store, origin, candidates)
-    assert [(one.version, one.alias) for one in found] == [("1", "champion"), ("2", "candidate")]
+    assert [(version.version, version.alias) for version in found] == [
+        ("1", "champion"),
+        ("2", "candidate"),
+    ]
     assert register_champion(server.store, origin, candidates)[0].version == "1"
     assert promote(server.store, "prvr-builtin", "2").replaced == "1"
     before = mlflow.get_tracking_uri()

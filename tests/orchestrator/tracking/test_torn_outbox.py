@@ -94,8 +94,8 @@ def told(home: Path) -> list[dict[str, object]]:
     outbox = Outbox(outbox_path(home, "tiny"))
     outbox.close()
     return [
-        {key: one[key] for key in one if key != "timestamp_ms" or one["kind"] == "epoch"}
-        for one in outbox.events()
+        {key: event[key] for key in event if key != "timestamp_ms" or event["kind"] == "epoch"}
+        for event in outbox.events()
     ]
 
 

@@ -81,7 +81,7 @@ def test_pages_answer_and_end_with_a_signal(home: Path, taken_port: int, tmp_pat
         assert children
         ours.send_signal(signal.SIGINT)
         assert ours.wait(30) == 0
-        assert not [one for one in children if one.is_running()]
+        assert not [child for child in children if child.is_running()]
     finally:
         ours.kill()
         log.close()

@@ -62,10 +62,10 @@ def test_a_trial_has_its_epochs_settings_and_end(outbox: Outbox, store: Tracking
     fill(outbox)
     send(outbox, store)
     events = sweep_events(num_trials=4)
-    epochs = [one for one in events if one["kind"] == "epoch" and one["number"] == 0]
+    epochs = [event for event in events if event["kind"] == "epoch" and event["number"] == 0]
     trial = content_of(store, outbox)["0"]
     assert trial["metrics"]["val/SumR"] == [
-        (one["epoch"], one["timestamp_ms"], one["metrics"]["val/SumR"]) for one in epochs
+        (event["epoch"], event["timestamp_ms"], event["metrics"]["val/SumR"]) for event in epochs
     ]
     assert trial["params"]["model.hidden_size"] == "384"
     assert trial["params"]["losses.hard_negative_epoch"] == "20"
