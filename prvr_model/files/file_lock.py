@@ -1,64 +1,43 @@
 """A lock among processes that the system frees when its holder ends, however it ends."""
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 
 @contextmanager
 def exclusive(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[bool]:
-    """Hold the lock of a file that is there only while it is held; wait where another has it.
+    """Hold the lock of a file, which exists only while it is held; wait for another holder.
 
-    Where there are no locks (some network file systems) or the file cannot be made, nobody is
-    kept out and the block is given False: what is done inside must be safe then too.
+    Where the file system has no locks (some network file systems) or the file cannot be made, the
+    block runs without a lock and is given False: what it does must be safe then too.
 
     Args:
         path: The file.
         on_wait: Called before a wait for another holder begins.
     """
-    handle = _acquired(path, on_wait)
+    # No soft locks: after a killed holder they would stay.
+    lock = FileLock(path, fallback_to_soft=False)
+    is_held = _acquire(lock, on_wait)
     try:
-        yield handle is not None
+        yield is_held
     finally:
-        if handle is not None:
+        if is_held:
+            # Removed before it is freed: a process that waits for a removed file begins anew.
             with suppress(OSError):
                 path.unlink()
-            os.close(handle)
+            lock.release()
 
 
-def _acquired(path: Path, on_wait: Callable[[], None]) -> int | None:
-    """Descriptor that holds the lock; None: there are none here."""
-    while True:
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError:
-            return None
-        try:
-            _lock(handle, on_wait)
-        except OSError:
-            os.close(handle)
-            return None
-        except BaseException:
-            os.close(handle)
-            raise
-        if _is_at(path, handle):
-            return handle
-        # Its holder removed the file while we waited: another may hold the lock of a new one.
-        os.close(handle)
-
-
-def _lock(handle: int, on_wait: Callable[[], None]) -> None:
+def _acquire(lock: FileLock, on_wait: Callable[[], None]) -> bool:
+    """Whether the lock is held now; False: there are no locks here."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire(blocking=False)
+    except Timeout:
         on_wait()
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-
-def _is_at(path: Path, handle: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
+        lock.acquire()
+    except OSError:
         return False
+    return True

@@ -1,9 +1,12 @@
-"""One holder at a time, among processes; a killed holder holds nothing."""
+"""A lock has one holder at a time, among processes; a killed holder holds nothing."""
 
+import errno
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+import pytest
 
 from prvr_model.files.file_lock import exclusive
 
@@ -80,6 +83,18 @@ def test_threads_take_turns(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_no_file_can_be_made_nobody_is_kept_out(tmp_path: Path) -> None:
-    with exclusive(tmp_path / "no folder" / "lock"):
-        pass
+def test_where_no_file_can_be_made_the_block_runs_without_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with exclusive(tmp_path / "file" / "lock") as is_held:
+        assert not is_held
+
+
+def test_where_there_are_no_locks_the_block_runs_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with exclusive(tmp_path / "lock") as is_held:
+        assert not is_held

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from prvr_model.errors import StoreError
-from prvr_model.files import array_files, file_lock
+from prvr_model.files import array_files
 from prvr_model.inputs import preparation
 from prvr_model.inputs.prepared_cache import Arrays, ArrayWriter, FrozenCache
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
@@ -162,10 +162,10 @@ def test_builders_at_the_same_time_agree_where_there_are_no_locks(
         barrier.wait(timeout=30)
         writer.create("numbers", (3,), np.int64)[:] = [1, 2, 3]
 
-    monkeypatch.setattr(file_lock.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     in_threads(lambda: found.append(cache.arrays("group", {"a": 1}, build)))
     assert [arrays["numbers"].tolist() for arrays in found] == [[1, 2, 3]] * 4
-    assert [one.name[0] for one in (store.path / "prepared").iterdir()].count("g") == 1
+    assert [path.name[0] for path in (store.path / "prepared").iterdir()].count("g") == 1
 
 
 def test_a_torn_cache_is_built_anew(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def another_boot(folder: Path) -> Path:
 
 def test_only_what_a_setting_changes_is_built(store: FeatureStore) -> None:
     def groups() -> dict[str, set[str]]:
-        names = [one.name.split("-") for one in (store.path / "prepared").iterdir()]
+        names = [folder.name.split("-") for folder in (store.path / "prepared").iterdir()]
         return {group: {key for name, key in names if name == group} for group, _ in names}
 
     prepare_split(store, "train", tiny_settings())
@@ -257,7 +257,7 @@ def test_arrays_have_no_holes(store: FeatureStore) -> None:
 def test_only_what_is_trained_on_has_segments(store: FeatureStore) -> None:
     for split, expected in (("val", False), ("test", False), ("train", True)):
         prepared = prepare_split(store, split, tiny_settings())
-        found = [one.name for one in (store.path / "prepared").glob("segments-*")]
+        found = list((store.path / "prepared").glob("segments-*"))
         assert bool(found) == expected
         assert prepared.segment_of_clip.shape == prepared.clip_sizes.shape
 
@@ -268,8 +268,10 @@ def test_what_one_user_prepared_others_can_read(store: FeatureStore) -> None:
     plain = root.with_name("plain")
     plain.mkdir()
     (plain / "file").touch()
-    assert {one.stat().st_mode for one in root.iterdir()} == {plain.stat().st_mode}
-    assert {one.stat().st_mode for one in root.rglob("*.npy")} == {(plain / "file").stat().st_mode}
+    assert {path.stat().st_mode for path in root.iterdir()} == {plain.stat().st_mode}
+    assert {path.stat().st_mode for path in root.rglob("*.npy")} == {
+        (plain / "file").stat().st_mode
+    }
 
 
 @pytest.mark.parametrize("settings", [tiny_settings(), tiny_settings(model__clips="uniform")])
