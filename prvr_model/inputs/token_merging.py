@@ -173,22 +173,18 @@ def _cosines(
     return rounded
 
 
-def spanning_tree_weights(
-    clips: Float[np.ndarray, "videos clips dim"],
+def tree_from_products(
+    products: Float[np.ndarray, "videos clips clips"],
 ) -> Float[np.ndarray, "videos clips_less_one"]:
     """Edge weights of each video's maximum spanning tree over cosines, in the order of Prim.
 
     Prim's algorithm leaves a single-linkage component only when it is exhausted, so the
     components at any threshold are runs of this order, parted where a weight does not exceed
     it. These weights give the connectivity for every tau.
+
+    Args:
+        products: Inner products of each video's clips.
     """
-    return tree_from_products(inner_products(clips))
-
-
-def tree_from_products(
-    products: Float[np.ndarray, "videos clips clips"],
-) -> Float[np.ndarray, "videos clips_less_one"]:
-    """`spanning_tree_weights` of clips whose inner products are there already."""
     similarity = _cosines(products)
     num_videos, num_clips, _ = similarity.shape
     videos = np.arange(num_videos)
@@ -237,32 +233,21 @@ def choose_levels(
     return level
 
 
-def segment_plans(
-    clips: Float[np.ndarray, "videos clips dim"],
+def plans_from_products(
+    products: Float[np.ndarray, "videos clips clips"],
     sizes: Float[np.ndarray, "videos clips"],
     levels: Sequence[int],
 ) -> Int[np.ndarray, "videos levels clips"]:
     """Segment of every clip at every level.
 
     Each level goes on from the one before by greedy one-to-one matching of even with odd tokens
-    by cosine. A level below half of the one before is reached over intermediate rounds.
+    by cosine. A level below half of the one before is reached over intermediate rounds. A mean's
+    products are means of products, so the clips themselves are not needed.
 
     Args:
-        clips: Normalised input clips.
+        products: Inner products of each video's normalised clips.
         sizes: Frames in each clip, the weights of the means.
         levels: Numbers of segments, falling from the number of clips.
-    """
-    return plans_from_products(inner_products(clips), sizes, levels)
-
-
-def plans_from_products(
-    products: Float[np.ndarray, "videos clips clips"],
-    sizes: Float[np.ndarray, "videos clips"],
-    levels: Sequence[int],
-) -> Int[np.ndarray, "videos levels clips"]:
-    """`segment_plans` of clips whose inner products are there already.
-
-    A mean's products are means of products: the clips themselves are not needed.
     """
     num_videos, num_clips, _ = products.shape
     segment = np.tile(np.arange(num_clips), (num_videos, 1))

@@ -1,7 +1,6 @@
 """Encoders of videos and captions.
 
-Source: MSC, encoders. Parameters are named for what they are; `released_checkpoint` knows the
-names of the published implementation.
+Source: MSC, encoders. Parameters are named for what they are, not as in the published code.
 """
 
 from collections.abc import Iterator, Sequence

@@ -13,8 +13,7 @@ import torch
 
 from prvr_model.inputs.batching import Batch
 from prvr_model.inputs.resampling import normalise_rows
-from prvr_model.inputs.token_merging import choose_levels, merge_neighbours, segment_plans
-from prvr_model.inputs.token_merging import spanning_tree_weights as tree_of
+from prvr_model.inputs.token_merging import choose_levels, merge_neighbours
 from prvr_model.losses.objective import BranchDraws, compute_losses
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.model import MscModel
@@ -24,6 +23,7 @@ from prvr_model.training.allocator import keep_freed_blocks
 from prvr_model.training.train_loop import build_optimizer, gradient_norm
 from tests.benchmarks.measure import PeakMemory, arguments, gemm_gflops, seconds, show
 from tests.benchmarks.time_shares import shares_of_time
+from tests.prvr_model.clip_segments import segment_plans, spanning_tree_weights
 
 GFLOP_PER_VIDEO = 17.3
 
@@ -105,7 +105,7 @@ def random_batch(settings: Settings, options: argparse.Namespace) -> Batch:
     merged = merge_neighbours(frames, settings.model.merge_targets)
     clips = normalise_rows(merged.features)
     levels = settings.segment_levels
-    chosen = choose_levels(tree_of(clips), settings.losses.tau, len(levels))
+    chosen = choose_levels(spanning_tree_weights(clips), settings.losses.tau, len(levels))
     plans = segment_plans(clips, merged.sizes, levels)
     lengths = generator.integers(options.min_tokens, options.max_tokens + 1, options.captions)
     valid = np.arange(lengths.max()) < lengths[:, None]

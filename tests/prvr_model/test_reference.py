@@ -14,8 +14,6 @@ from prvr_model.inputs.token_merging import (
     choose_levels,
     connectivity,
     merge_neighbours,
-    segment_plans,
-    spanning_tree_weights,
 )
 from prvr_model.losses.cbva import cbva
 from prvr_model.losses.infonce import infonce
@@ -24,6 +22,7 @@ from prvr_model.losses.triplet import NegativeDraws, triplet
 from prvr_model.retrieval.metrics import best_ranks, recalls, single_relevance
 from prvr_model.settings import PUBLISHED_LEVELS, PUBLISHED_MERGE_SCHEDULE
 from tests.locations import SHARED
+from tests.prvr_model.clip_segments import segment_plans, spanning_tree_weights
 from tests.reference_conformance import OUTPUT_TOLERANCE, check, relative_error
 
 REFERENCE = Path(__file__).parent / "reference" / "msc_losses.npz"

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from prvr_model.inputs.batching import Batch
-from prvr_model.inputs.token_merging import segment_plans
 from prvr_model.losses.objective import BranchDraws
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.model import MscModel
 from prvr_model.settings import Settings, build_settings
 from prvr_model.store.synthetic import SyntheticSettings
+from tests.prvr_model.clip_segments import segment_plans
 
 TINY_DATA = SyntheticSettings(
     train_videos=12,

@@ -16,10 +16,9 @@ from prvr_model.inputs.token_merging import (
     choose_levels,
     connectivity,
     merge_neighbours,
-    segment_plans,
-    spanning_tree_weights,
 )
 from prvr_model.settings import PUBLISHED_LEVELS, ratio_targets
+from tests.prvr_model.clip_segments import segment_plans, spanning_tree_weights
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prvr_model.errors import CheckpointError
-from prvr_model.network.released_checkpoint import load_released_state, our_name, read_released_file
+from tests.prvr_model.released_checkpoint import load_released_state, our_name, read_released_file
 from tests.prvr_model.tiny import tiny_model, tiny_settings
 
 # Ours -> released, the inverse of the loader's renaming, part by part.

@@ -1,4 +1,4 @@
-"""Names of released checkpoints, and a loader that takes tensors only.
+"""Names of released checkpoints, and a loader that takes tensors only, for tests of equality.
 
 A released checkpoint is a PyTorch file with a state dictionary, bare or under `state_dict` or
 `model`, whose names may carry the prefix `module.`. Nothing of it but tensors is unpickled.
