@@ -11,14 +11,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
 from orchestrator.study import storage
 from orchestrator.tracking.store import TrackingStore, settle_mlflow
 
 # A server takes up to a minute to answer on two busy cores.
 _START_TIMEOUT_S = 120.0
+
+_PRINT_SVG = FigureCanvasSVG.print_svg
 
 
 class Server:
@@ -81,6 +85,32 @@ def _study_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "_make_tables", copy)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_figures() -> Iterator[None]:
+    """Every launch makes a report, and drawing takes most of it: only its own tests draw."""
+
+    def empty(canvas: FigureCanvasSVG, file: IO[str], **_: object) -> None:
+        file.write("<svg></svg>")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasSVG, "print_svg", empty)
+        yield
+
+
+@pytest.fixture(scope="module")
+def real_figures() -> Iterator[None]:
+    """Figures are drawn in a module that looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasSVG, "print_svg", _PRINT_SVG)
+        yield
+
+
+@pytest.fixture
+def drawn_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn in one test."""
+    monkeypatch.setattr(FigureCanvasSVG, "print_svg", _PRINT_SVG)
 
 
 @pytest.fixture(scope="session")

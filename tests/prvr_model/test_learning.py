@@ -66,10 +66,13 @@ def easy_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"losses__cross_branch": "off", "losses__hard_negative_epoch": 3},
+        pytest.param({}, id="full"),
+        pytest.param(
+            {"losses__cross_branch": "off", "losses__hard_negative_epoch": 3},
+            id="hard negatives",
+            marks=pytest.mark.soak,
+        ),
     ],
-    ids=["full", "hard negatives"],
 )
 def test_recall_rises_from_chance(
     easy_store: FeatureStore, tmp_path: Path, changes: dict[str, object]

@@ -26,6 +26,8 @@ from orchestrator.report.findings import Findings
 from orchestrator.report.publishing import report
 from tests.orchestrator.report.sweeps import EIGHT, LADDER, SEARCH, run
 
+pytestmark = pytest.mark.usefixtures("real_figures")
+
 MANY = """\
 ablation={design: swap, seeds: 2, variants: {%s}}
 """

@@ -13,6 +13,7 @@ from tests.orchestrator.helpers import ListSink
 from tests.orchestrator.report.sweeps import LADDER, run
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_it_lies_beside_the_trials_and_goes_to_the_tracker(tmp_path: Path) -> None:
     run(tmp_path, LADDER, "ablation.seeds=2")
     sink, warned = ListSink(), list[str]()

@@ -96,6 +96,7 @@ def test_the_json_has_the_numbers_of_the_table(ladder: Findings) -> None:
     assert found["ablation"]["rows"][0]["runs"][0]["at_best"]["val/R1"] > 0
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_the_page_needs_nothing_else(ladder: Findings) -> None:
     page = render(ladder, "html")
     assert page.startswith("<!doctype html>")
@@ -165,6 +166,7 @@ def test_without_the_data_there_are_means_and_no_intervals(tmp_path: Path) -> No
     assert "Nothing can be compared" in text
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_a_search_tells_winner_optimism_and_importance(search: Findings) -> None:
     assert search.winner is not None
     assert search.search is not None
@@ -214,6 +216,7 @@ def test_a_row_with_failed_runs_is_behind_and_that_is_said(tmp_path: Path) -> No
     assert "baseline has the best mean of the rows with the most complete runs; no row is" in text
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     run(tmp_path, LADDER, f"question='{HOSTILE}'")
     found = report(tmp_path, "small")

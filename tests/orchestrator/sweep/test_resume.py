@@ -107,7 +107,15 @@ def test_the_sweep_has_trials_of_every_end(
 
 
 # Dying after an event is dying before the study writes that follow it; a few of those are enough.
-@pytest.mark.parametrize(("after", "stride"), [(False, 2), (True, 5)])
+@pytest.mark.parametrize(
+    ("after", "stride"),
+    [
+        (False, 6),
+        (True, 10),
+        pytest.param(False, 2, marks=pytest.mark.soak),
+        pytest.param(True, 5, marks=pytest.mark.soak),
+    ],
+)
 def test_death_at_any_event_changes_nothing(
     tmp_path: Path, after: bool, stride: int, lived: tuple[list[Any], list[dict[str, Any]]]
 ) -> None:
