@@ -2,7 +2,7 @@
 
 Both variants were run with the same seeds and evaluated on the same queries, so the difference is
 taken seed by seed and video by video before anything is averaged: what makes a seed lucky or a
-video hard for both falls out.
+video hard for both cancels.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ EFFECT_SIZE = "Hedges' g of paired seeds"
 
 @dataclass(frozen=True)
 class Contrast:
-    """What is compared with what."""
+    """Two variants of a table that are compared: the first minus the second."""
 
     variant: str
     reference: str
@@ -55,7 +55,7 @@ class Criterion:
 
     @property
     def own_level(self) -> float:
-        """Level of this comparison if all others of the table were as hard to show."""
+        """Level of this comparison by Bonferroni: an equal share for each of the table."""
         return self.level * self.look_share / self.comparisons
 
 
@@ -69,7 +69,7 @@ class Comparison:
         seeds: Seeds that both finished with.
         left_out: Seeds that only one of them finished with.
         found: Mean difference, variant minus reference, and its variance.
-        p_value: Of this comparison alone; None where it cannot be had.
+        p_value: Of this comparison alone; None for one seed or video, or without variation.
         corrected_p: Corrected over the looks and, once judged, over all comparisons of the table.
         verdict: What is shown.
     """
@@ -92,7 +92,7 @@ class Comparison:
     def interval(self) -> Interval | None:
         """Interval of this comparison alone, for new seeds and new videos.
 
-        It leaves 0 out just where `p_value` is below the level; None where it cannot be had.
+        It leaves 0 out just where `p_value` is below the level; None for one seed or one video.
         """
         return self.found.interval(self.criterion.level)
 
@@ -111,7 +111,7 @@ class Comparison:
 
     @cached_property
     def need(self) -> Need | None:
-        """What it would take, where nothing is shown; None where that cannot be said."""
+        """What it would take, where nothing is shown; None without a p-value."""
         if self.verdict is not Verdict.NOT_SHOWN or self.corrected_p is None:
             return None
         spread = PairedVariance.of(self.found)
@@ -119,9 +119,9 @@ class Comparison:
 
     @property
     def is_below(self) -> bool:
-        """Whether the joint interval lies below 0, without making it."""
-        found = self.p_value is not None and self.p_value <= self.criterion.own_level
-        return found and self.difference < 0
+        """Whether the joint interval lies below 0, told from the p-value, which is cheaper."""
+        is_shown = self.p_value is not None and self.p_value <= self.criterion.own_level
+        return is_shown and self.difference < 0
 
 
 def compare_paired(
@@ -159,6 +159,7 @@ def effect_size(found: CrossedMean) -> float | None:
     if freedom == 1:
         # The factor is 0: two seeds say nothing about the standard deviation's inverse.
         return None
+    # Gamma(f / 2) / (sqrt(f / 2) Gamma((f - 1) / 2)) with f degrees of freedom.
     log_factor = gammaln(freedom / 2) - gammaln((freedom - 1) / 2) - np.log(freedom / 2) / 2
     return float(np.exp(log_factor) * found.mean / np.sqrt(found.seed_variance))
 
@@ -171,15 +172,13 @@ def judged(comparison: Comparison, corrected_p: float | None) -> Comparison:
     return replace(comparison, corrected_p=corrected_p, verdict=verdict)
 
 
-# What is compared with what in the table of an ablation.
-
-
 def contrasts_of(names: Sequence[str], with_steps: bool) -> tuple[Contrast, ...]:
-    """Each variant against the first, and against the step before where steps have a meaning.
+    """What an ablation compares: each variant with the first, and with the step before it.
 
     Args:
         names: The baseline, then the variants in order.
-        with_steps: Whether each variant adds to the one before, as in a ladder.
+        with_steps: Whether each variant adds to the one before, as in a ladder; else there is no
+            comparison with the step before.
     """
     to_baseline = [Contrast(name, names[0]) for name in names[1:]]
     steps = [Contrast(name, before) for before, name in pairwise(names[1:])]

@@ -4,11 +4,13 @@ All seeds are evaluated on the same videos, so a hard video is hard for every se
 is bad on every video. Resampling queries within seeds sees neither. Here the variance of the mean
 is taken apart as in a two-way layout of random effects:
 
-    between seeds (with each seed's own luck on each video)  / seeds
-  + between videos (without that luck, which is counted)     / videos
+    between seeds (with each seed's own luck on each video)     / seeds
+  + between videos (without that luck, which the first counts)  / videos
 
-Both parts are what resampling seeds and videos together estimates, in closed form and without its
-excess for few seeds. Videos have different numbers of queries and weigh by them, as in the metric.
+Both parts are what resampling seeds and videos together estimates (Owen 2007, The pigeonhole
+bootstrap), in closed form and without its excess for few seeds. Videos have different numbers of
+queries and weigh by them, as in the metric: the mean is a ratio of sums over videos, and the part
+of the videos is the variance of such a ratio (Cochran 1977, Sampling Techniques, chapter 6).
 """
 
 from dataclasses import dataclass
@@ -38,8 +40,8 @@ class CrossedMean:
     Args:
         mean: Mean over queries and seeds.
         seed_variance: Variance between seeds of a seed's mean over queries; NaN for one seed.
-        video_variance: Squared standard error that stays however many seeds there are, as the
-            videos are the same; NaN for one video.
+        video_variance: Squared standard error that the videos leave, however many the seeds; NaN
+            for one video.
         num_seeds: Seeds.
         num_videos: Videos.
     """
@@ -52,7 +54,7 @@ class CrossedMean:
 
     @property
     def error_parts(self) -> ErrorParts | None:
-        """Parts of the squared standard error; None where one seed or one video is all."""
+        """Parts of the squared standard error; None for one seed or one video."""
         if self.num_seeds < 2 or self.num_videos < 2:
             return None
         return ErrorParts(
@@ -65,7 +67,7 @@ class CrossedMean:
     def interval(self, level: float) -> Interval | None:
         """Interval that misses the mean of new seeds and new videos with probability `level`.
 
-        None where one seed or one video is all.
+        None for one seed or one video.
         """
         parts = self.error_parts
         return around(self.mean, half_width(parts, level)) if parts else None
@@ -74,13 +76,14 @@ class CrossedMean:
         """Interval for new seeds on these same videos (Student's); None for one seed."""
         if self.num_seeds < 2:
             return None
+        # No part of the videos: the law is then Student's.
         parts = ErrorParts(self.seed_variance / self.num_seeds, self.num_seeds - 1, 0.0, 1)
         return around(self.mean, half_width(parts, level))
 
     def p_value(self) -> float | None:
         """Two-sided p-value of a mean of 0, below a level just where its interval leaves 0 out.
 
-        None where it cannot be had: one seed, one video, or no variation at all.
+        None for one seed, for one video, and where nothing varies.
         """
         parts = self.error_parts
         if parts is None or not parts.standard_error:
@@ -119,14 +122,21 @@ def _video_variance(
     counts: Float[np.ndarray, "videos"],
     of_seeds: Float[np.ndarray, "seeds"],
 ) -> float:
-    """Squared error from videos, without what each seed's own luck on each video adds to it."""
+    """Squared error from videos, without what each seed's own luck on each video adds to it.
+
+    With totals T[s, v], counts n[v] of N queries, S seeds, V videos, seeds' means m[s], and a dot
+    for the mean over an index:
+
+        c V / (V - 1) / N^2,  c = sum_v (T[., v] - n[v] m[.])^2
+                                - sum_sv (T[s, v] - T[., v] - n[v] (m[s] - m[.]))^2 / (S (S - 1))
+    """
     num_seeds, num_videos = totals.shape
     scale = num_videos / (num_videos - 1) / float(counts.sum()) ** 2
     of_videos = totals.mean(axis=0)
-    beyond = of_videos - counts * of_seeds.mean()
-    variance = float(scale * (beyond**2).sum())
+    deviations = of_videos - counts * of_seeds.mean()
+    variance = float(scale * (deviations**2).sum())
     if num_seeds == 1:
         return variance
     luck = (totals - of_videos) - np.outer(of_seeds - of_seeds.mean(), counts)
-    shared = float(scale * (luck**2).sum() / (num_seeds * (num_seeds - 1)))
-    return max(0.0, variance - shared)
+    of_luck = float(scale * (luck**2).sum() / (num_seeds * (num_seeds - 1)))
+    return max(0.0, variance - of_luck)

@@ -1,7 +1,7 @@
-"""What the statistics are made of: the outcome of every query, for every seed of a variant.
+"""The input of the statistics: the outcome of every query, for every seed of a variant.
 
-Outcomes are added up by video at once: queries of one video succeed and fail together, so a video
-is the unit that is drawn, and the sums are all that the statistics need.
+Outcomes are summed by video at once: queries of one video succeed and fail together, so the video
+is the unit of sampling, and its sums are all that the statistics need.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from orchestrator.base.errors import StatisticsError
 
-# As in `prvr_model.retrieval.metrics`, which imports torch.
+# As in `prvr_model.retrieval.metrics`, which cannot be imported here, as it imports torch.
 RECALL_DEPTHS = (1, 5, 10, 100)
 
 
@@ -75,7 +75,7 @@ class VideosOfQueries:
     ) -> Float[np.ndarray, "seeds videos"]:
         """Sum of the outcomes of each video's queries."""
         rows, counts = self._present
-        sums = [np.bincount(rows, weights=one, minlength=len(counts)) for one in outcomes]
+        sums = [np.bincount(rows, weights=of_seed, minlength=len(counts)) for of_seed in outcomes]
         return np.array(sums).reshape(len(outcomes), len(counts))
 
 

@@ -1,7 +1,7 @@
 """How likely a true difference is to be shown, and what it would take.
 
-The power is that of the test that the tables use, so that the number of seeds named beside "not
-shown" is one that this tool would be content with.
+The power is that of the test that the tables use: with the number of seeds that is named beside
+"not shown", this tool itself would show such a difference in four of five cases.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from scipy.stats import norm
 from orchestrator.statistics.crossed import CrossedMean
 from orchestrator.statistics.two_part_law import ErrorParts, half_width, ratio_rule
 
-# The power at which a needed number is stated, as is the habit.
+# The power at which a needed number of seeds is stated, as is customary (Cohen 1988).
 STATED_POWER = 0.8
-# Beyond this no one trains seeds; the text says "more than".
+# So many seeds are out of reach; the text then says "more than".
 MOST_SEEDS = 1000
-# Nodes of the quadrature that cannot move a power in its ninth digit.
+# Weight of a node of the quadrature that cannot change the ninth digit of a power.
 _NEGLIGIBLE = 1e-10
 
 
@@ -35,9 +35,9 @@ class PairedVariance:
     num_videos: int
 
     @classmethod
-    def of(cls, found: CrossedMean) -> "PairedVariance":
-        """PairedVariance as it was found."""
-        return cls(found.seed_variance, found.video_variance, found.num_videos)
+    def of(cls, difference: CrossedMean) -> "PairedVariance":
+        """The variance of a mean difference that was measured."""
+        return cls(difference.seed_variance, difference.video_variance, difference.num_videos)
 
     def parts(self, num_seeds: int, seed_ratio: float = 1.0) -> ErrorParts:
         """Parts of the squared error of a table; `seed_ratio` scales the part of the seeds."""
@@ -48,7 +48,9 @@ class PairedVariance:
 def power(difference: float, spread: PairedVariance, num_seeds: int, level: float) -> float:
     """Probability that a true difference is shown with its sign.
 
-    The part of the videos is taken as known, the part of the seeds varies as chi-square does.
+    The part of the videos is taken as known; the estimated part of the seeds is r times the true
+    one, where r is chi-square over its degrees of freedom. With the half width w(r) of the interval
+    and the standard error e, the power is the mean over r of P(normal > (w(r) - |difference|) / e).
 
     Args:
         difference: The true difference.
@@ -73,9 +75,9 @@ class Need:
     """What it would take to show a difference.
 
     Args:
-        seeds: Seeds needed on videos as many as these; None where more than `MOST_SEEDS`, or none
-            would do.
-        videos: Videos needed even with seeds without end, where these are too few; else None.
+        seeds: Seeds needed on as many videos as these; None: more than `MOST_SEEDS`, or no number
+            of seeds suffices.
+        videos: Videos needed even with endless seeds, where these videos are too few; else None.
     """
 
     seeds: int | None
@@ -85,23 +87,28 @@ class Need:
 def what_is_needed(
     difference: float, spread: PairedVariance, level: float, at_power: float = STATED_POWER
 ) -> Need:
-    """Seeds, or else videos, with which a true difference of that size is shown at that power."""
+    """Seeds, or else videos, with which a true difference of that size is shown at that power.
+
+    A difference that is shown at that power is z(level / 2) + z(1 - power) standard errors large,
+    with z the upper quantile of the normal law, were the error known. So the squared error may be
+    (difference / distance)^2, of which the videos take their part, and seeds must fit into the
+    rest: a lower bound, from which the search starts.
+    """
     if not difference:
         return Need(None, None)
-    # The distance, in standard errors, of a difference that is found at that power.
     distance = norm.isf(level / 2) + norm.ppf(at_power)
-    for_seeds = (difference / distance) ** 2 - spread.video_variance
-    if for_seeds <= 0:
+    left_for_seeds = (difference / distance) ** 2 - spread.video_variance
+    if left_for_seeds <= 0:
         videos = spread.num_videos * spread.video_variance * (distance / difference) ** 2
         return Need(None, int(np.ceil(videos)))
-    fewest = max(2, int(np.ceil(spread.seed_variance / for_seeds)))
+    fewest = max(2, int(np.ceil(spread.seed_variance / left_for_seeds)))
     return Need(_seeds_from(fewest, difference, spread, level, at_power), None)
 
 
 def _seeds_from(
     fewest: int, difference: float, spread: PairedVariance, level: float, at_power: float
 ) -> int | None:
-    """The smallest number of seeds that suffices, at least `fewest`, by steps that double."""
+    """The smallest number of seeds that suffices, at least `fewest`: steps double, then halve."""
 
     def is_enough(seeds: int) -> bool:
         return power(difference, spread, seeds, level) >= at_power

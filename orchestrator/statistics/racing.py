@@ -1,9 +1,13 @@
-"""Races: who gets more seeds, and what looking several times costs.
+"""Races: which variants get more seeds, and what looking several times costs.
 
 A table that is looked at after each round of seeds, and grows where it is undecided, has several
 chances to call chance real. So the looks are planned before the first seed, and each has its share
 of the level; the shares sum to one, whatever makes a variant stop. Late looks have most of it:
 early ones are there to drop what is clearly beaten.
+
+A table that was judged and then got more seeds had looks that were not planned (`Extension`). Its
+first look has had all of the level. So each further look gets half the share of the one before:
+over all of them the chance of calling chance real stays below twice the level.
 """
 
 import math
@@ -15,9 +19,11 @@ from orchestrator.base.errors import StatisticsError
 # Between two looks the seeds grow by this factor: looks closer together tell little that is new
 # and take from the level of the last.
 _GROWTH = 1.4
-# The level spent up to a look is the share of its seeds to this power: a compromise between
-# dropping early and keeping the level for the end.
+# The level spent up to a look is its share of the seeds to this power (Kim and DeMets 1987): a
+# compromise between dropping early and keeping the level for the end.
 _SPENDING_POWER = 2
+# Each look that was not planned has the share of the one before, divided by this.
+_SHRINKS_BY = 2.0
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,9 @@ class Race:
                 f"a variant has {asked} seeds, the race was planned for at most {self.maximum}; "
                 "seeds beyond the plan cannot be judged with its error"
             )
-        place = next(place for place, look in enumerate(self.looks) if look >= asked)
-        before = self.looks[place - 1] if place else 0
-        return self._spent(self.looks[place]) - self._spent(before)
+        k = next(k for k, look in enumerate(self.looks) if look >= asked)
+        before = self.looks[k - 1] if k else 0
+        return self._spent(self.looks[k]) - self._spent(before)
 
     def _spent(self, seeds: int) -> float:
         return math.pow(seeds / self.maximum, _SPENDING_POWER)
@@ -102,7 +108,7 @@ class Standing:
 def best_of(asked: Mapping[str, int], means: Mapping[str, float]) -> str | None:
     """The variant with the highest mean among those with the most seeds; None if none finished.
 
-    One that was dropped after a few lucky seeds is not held against those that went on.
+    A variant that was dropped after a few lucky seeds is not held against those that went on.
     """
     finished = [name for name in asked if not math.isnan(means[name])]
     most = max((asked[name] for name in finished), default=0)
@@ -127,22 +133,12 @@ def next_seeds(race: Race, standing: Standing) -> dict[str, int]:
     return {name: target for name in behind if name in going_on}
 
 
-# Tables that were judged and then got more seeds: looks that nobody planned.
-#
-# A race plans its looks and gives each a share of the level. Where seeds are added after the
-# table was seen, the first look has had all of it. So each further look gets half the share of
-# the one before: over all of them the chance of calling chance real stays below twice the level.
-
-
-_SHRINKS_BY = 2.0
-
-
 @dataclass(frozen=True)
 class Extension:
-    """Looks at a table before the one at hand.
+    """The looks before this one, at a table that got more seeds after it was judged.
 
     Args:
-        judged: Seeds of a row at each of them, ascending; one or more.
+        judged: Seeds of a row at each of the looks before, ascending; one or more.
     """
 
     judged: tuple[int, ...]
@@ -153,7 +149,7 @@ class Extension:
         return _SHRINKS_BY ** -len(self.judged)
 
     def chance(self, level: float) -> float:
-        """Share of tables without any effect that call something real at one of the looks.
+        """Share of tables without any effect that call something real at any look so far.
 
         Args:
             level: Of the first look.

@@ -12,11 +12,11 @@ def by_mean(
 ) -> list[Sequence[T]]:
     """Groups of complete runs, the best configuration first.
 
-    One with fewer complete runs comes behind one with more, whatever its mean: a race gave it
-    fewer since it was beaten, or runs of it failed. Luck on a few seeds crowns nobody.
+    A configuration with fewer complete runs comes behind one with more, whatever its mean: a race
+    gave it fewer seeds since it was beaten, or runs of it failed, and a few seeds may be lucky.
 
     Args:
-        groups: Complete runs of each configuration; one without any is left out.
+        groups: Complete runs of each configuration; a configuration without any is left out.
         value: Value of a run.
         maximize: Whether larger values are better.
     """
@@ -25,4 +25,4 @@ def by_mean(
     def rank(runs: Sequence[T]) -> tuple[int, float]:
         return -len(runs), sign * fmean(map(value, runs))
 
-    return sorted((one for one in groups if one), key=rank)
+    return sorted((runs for runs in groups if runs), key=rank)

@@ -1,9 +1,9 @@
 """How much of a best value is luck: epochs and trials that were chosen on the same videos.
 
 The best of many values is too high by what the videos happened to favour. Choosing again without
-some of the videos, and reading the choice on these, shows how much: what is read was not chosen on.
-The estimate speaks of new videos and the same trained models. That another seed would not repeat a
-lucky one is not in it; the winner is run again on fresh seeds for that.
+some of the videos, and reading the chosen value on these, shows by how much (cross-validation of
+the choice). The estimate holds for new videos and the same trained models. It leaves out that
+another seed would be less lucky; for that, the winner is run again on fresh seeds.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 # Parts that the videos are dealt into: choosing on nine tenths is nearly choosing on all.
-_PARTS = 10
+_NUM_PARTS = 10
 # Deals over which the estimate is averaged, as it depends on the deal.
-_DEALS = 20
+_NUM_DEALS = 20
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Selection:
 
     Args:
         chosen: Row of the best candidate, the first among equals.
-        candidates: How many there were.
+        candidates: Number of candidates.
         apparent: Its value on the videos that it was chosen on.
         honest: Estimate of its value on new videos; None for a single video.
     """
@@ -58,28 +58,28 @@ def choose_best(
     honest = None
     if num_videos > 1:
         generator = np.random.default_rng(seed)
-        deals = range(_DEALS)
-        honest = float(np.mean([_read(totals, counts, generator) for _ in deals]))
+        deals = range(_NUM_DEALS)
+        honest = float(np.mean([_honest_mean(totals, counts, generator) for _ in deals]))
     return Selection(chosen, num_candidates, float(values[chosen]), honest)
 
 
-def _read(
+def _honest_mean(
     totals: Float[np.ndarray, "candidates videos"],
     counts: Float[np.ndarray, "videos"],
     generator: np.random.Generator,
 ) -> float:
-    """Mean over all queries of what the choice without their part comes to on them."""
+    """Mean over all queries, each read from the candidate that the other parts choose."""
     parts = _deal(len(counts), generator)
     of_parts = totals @ parts
-    rest = of_parts.sum(axis=1, keepdims=True) - of_parts
-    # The number of queries in the rest is the same for all candidates and does not move the choice.
-    chosen = rest.argmax(axis=0)
+    of_others = of_parts.sum(axis=1, keepdims=True) - of_parts
+    # Sums choose as means do: all candidates have the same number of queries in the other parts.
+    chosen = of_others.argmax(axis=0)
     return float(of_parts[chosen, np.arange(parts.shape[1])].sum() / counts.sum())
 
 
 def _deal(num_videos: int, generator: np.random.Generator) -> Int[np.ndarray, "videos parts"]:
     """Deal videos into parts whose sizes differ by one at most; a column of 0 and 1 for each."""
-    num_parts = min(_PARTS, num_videos)
+    num_parts = min(_NUM_PARTS, num_videos)
     order = generator.permutation(num_videos)
     parts = np.zeros((num_videos, num_parts), np.int64)
     parts[order, np.arange(num_videos) % num_parts] = 1

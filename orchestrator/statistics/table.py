@@ -1,4 +1,4 @@
-"""The table of an ablation: every variant alone, every comparison, corrected over all of them."""
+"""The table of an ablation: every variant alone, and every comparison, corrected over all."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,9 +78,9 @@ class ComparisonTable:
         Raises:
             KeyError: It was not asked for.
         """
-        for one in self.comparisons:
-            if one.contrast == Contrast(variant, reference):
-                return one
+        for comparison in self.comparisons:
+            if comparison.contrast == Contrast(variant, reference):
+                return comparison
         raise KeyError((variant, reference))
 
 
@@ -108,36 +108,36 @@ def make_table(
     by_name = _by_name(runs)
     unique = tuple(dict.fromkeys(contrasts))
     _check_names(unique, by_name)
-    found = []
+    comparisons = []
     for contrast in unique:
-        pair = by_name[contrast.variant], by_name[contrast.reference]
-        asked = min(one.num_asked for one in pair)
-        criterion = Criterion(level, len(unique), _share(asked, race, extension))
-        found.append(compare_paired(*pair, counts, criterion))
-    corrected = holm([one.corrected_p for one in found])
-    verdicts = tuple(judged(one, p_value) for one, p_value in zip(found, corrected, strict=True))
-    summaries = tuple(_summary(one, counts, level) for one in runs)
+        variant, reference = by_name[contrast.variant], by_name[contrast.reference]
+        num_asked = min(variant.num_asked, reference.num_asked)
+        criterion = Criterion(level, len(unique), _share(num_asked, race, extension))
+        comparisons.append(compare_paired(variant, reference, counts, criterion))
+    corrected = holm([comparison.corrected_p for comparison in comparisons])
+    verdicts = tuple(map(judged, comparisons, corrected))
+    summaries = tuple(_summary(variant, counts, level) for variant in runs)
     return ComparisonTable(summaries, verdicts, level, race, extension)
 
 
-def _share(asked: int, race: Race | None, extension: Extension | None) -> float:
+def _share(num_asked: int, race: Race | None, extension: Extension | None) -> float:
     """Share of the level that a look with so many seeds has."""
     if race is not None:
-        return race.share(asked)
+        return race.share(num_asked)
     return 1.0 if extension is None else extension.share
 
 
 def _by_name(runs: Sequence[VariantRuns]) -> dict[str, VariantRuns]:
-    by_name = {one.name: one for one in runs}
+    by_name = {variant.name: variant for variant in runs}
     if len(by_name) < len(runs):
-        names = [one.name for one in runs]
+        names = [variant.name for variant in runs]
         twice = sorted({name for name in names if names.count(name) > 1})
         raise StatisticsError(f"several variants are called {', '.join(map(repr, twice))}")
     return by_name
 
 
 def _check_names(contrasts: Sequence[Contrast], by_name: dict[str, VariantRuns]) -> None:
-    named = {name for one in contrasts for name in (one.variant, one.reference)}
+    named = {name for each in contrasts for name in (each.variant, each.reference)}
     if missing := sorted(named - set(by_name)):
         raise StatisticsError(
             f"no runs of {', '.join(map(repr, missing))}; there are runs of "
@@ -152,42 +152,43 @@ def _summary(runs: VariantRuns, counts: Float[np.ndarray, "videos"], level: floa
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P-values corrected over all comparisons by Holm's steps.
+    """P-values corrected over all comparisons by Holm's steps (Holm 1979).
 
-    A comparison without a p-value counts as one of the table and shows nothing: what was asked is
-    corrected for, not what could be answered.
+    The smallest is multiplied by the number of comparisons, the next by one less, and so on; none
+    becomes smaller than the one before it. A comparison without a p-value counts as one of the
+    table and shows nothing: what was asked is corrected for, not what could be answered.
     """
     count = len(p_values)
-    known = [(value, place) for place, value in enumerate(p_values) if value is not None]
+    known = [(value, k) for k, value in enumerate(p_values) if value is not None]
     corrected: list[float | None] = [None] * count
     largest = 0.0
-    for step, (value, place) in enumerate(sorted(known)):
+    for step, (value, k) in enumerate(sorted(known)):
         largest = max(largest, min(1.0, (count - step) * value))
-        corrected[place] = largest
+        corrected[k] = largest
     return corrected
 
 
 def standing_of(
     runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: ComparisonTable
 ) -> Standing:
-    """Who is beaten and which differences are open in a table of a race.
+    """Which variants are beaten and which differences are open in a table of a race.
 
     Raises:
         StatisticsError: The table is not one of a race.
     """
     if table.race is None:
         raise StatisticsError("the table was not raced; name the plan of its race")
-    asked = {one.name: one.num_asked for one in runs}
-    means = {one.name: one.mean for one in table.summaries}
+    asked = {variant.name: variant.num_asked for variant in runs}
+    means = {summary.name: summary.mean for summary in table.summaries}
     best = best_of(asked, means)
     by_name = _by_name(runs)
     beaten = frozenset(
         name for name in by_name if best and _is_below(by_name[name], by_name[best], counts, table)
     )
     open_references = frozenset(
-        one.contrast.reference
-        for one in table.comparisons
-        if one.verdict is Verdict.NOT_SHOWN and one.contrast.variant not in beaten
+        comparison.contrast.reference
+        for comparison in table.comparisons
+        if comparison.verdict is Verdict.NOT_SHOWN and comparison.contrast.variant not in beaten
     )
     return Standing(asked, beaten, open_references)
 

@@ -1,11 +1,13 @@
 """The law of an estimate whose squared standard error is the sum of two estimated parts.
 
-One part is known from few seeds, the other from many videos. Their sum has no exact t law. Taking
-one for it (Satterthwaite) is too bold exactly where it matters, in the far tails that a correction
-over many comparisons asks for: when the few seeds happen to lie close together, their part looks
-small and the degrees of freedom large. The law used here (Behrens and Fisher's) mixes over what
-each part could really be: the estimate over its error is the weighted sum of two independent t
-variables. It is exact where one part dominates and cautious between.
+One part is known from few seeds, the other from many videos. Their sum has no exact t law. The t
+law that is nearest to it (Satterthwaite 1946) is too bold exactly where it matters, in the far
+tails that a correction over many comparisons asks for: when the few seeds happen to lie close
+together, their part looks small and the degrees of freedom large. The law used here (Behrens 1929,
+Fisher 1935) mixes over what each part could really be. With parts a and b, and chi-square variables
+A and B of f and g degrees of freedom, the estimate is normal with variance a f / A + b g / B. That
+is the weighted sum of two independent t variables: exact where one part dominates, cautious
+between.
 """
 
 from dataclasses import dataclass
@@ -16,12 +18,13 @@ from jaxtyping import Float
 from scipy.special import erfc
 from scipy.stats import chi2, norm
 
-# Probability of each tail left out of the mixture, and the largest step in the logarithm: the
-# trapezoid rule is then right to about nine digits.
+# Probability of each tail left out of the mixture, and the step in the logarithm: the trapezoid
+# rule is then right to about nine digits, as it converges exponentially for smooth functions that
+# fall off on both sides (Trefethen and Weideman 2014).
 _LEFT_OUT = 1e-14
 _LARGEST_STEP = 0.4
 _STEPS_PER_DEVIATION = 1.5
-# Newton's method on logarithms: far from the root only once, so a handful of steps is the rule.
+# Newton's method on logarithms starts near the root: a handful of steps is the rule.
 _MOST_STEPS = 60
 _ACCURACY = 1e-12
 
@@ -31,7 +34,7 @@ class ErrorParts:
     """A squared standard error in two parts, estimated independently.
 
     Args:
-        first: The one part, at least 0.
+        first: One part, at least 0.
         first_freedom: Its degrees of freedom, at least 1.
         second: The other part, at least 0.
         second_freedom: Its degrees of freedom, at least 1.
@@ -61,7 +64,7 @@ def two_sided_p(difference: float, parts: ErrorParts) -> float:
 
 
 def half_width(parts: ErrorParts, level: float) -> float:
-    """Half the interval that leaves out `level`: the difference whose `two_sided_p` is `level`."""
+    """Half the width of the interval at `level`: the difference whose `two_sided_p` is `level`."""
     scale = parts.standard_error
     if not scale:
         return 0.0
@@ -80,7 +83,7 @@ def half_width(parts: ErrorParts, level: float) -> float:
 def _tail(
     width: float, variances: Float[np.ndarray, "nodes"], weights: Float[np.ndarray, "nodes"]
 ) -> float:
-    """Probability outside of plus and minus `width` of a mixture of normal laws."""
+    """Probability outside of plus and minus `width` of a mixture of normal laws: of |x| > width."""
     return float(weights @ erfc(width / np.sqrt(2 * variances)))
 
 
@@ -105,7 +108,7 @@ def _mixture(
 def _part_rule(
     share: float, freedom: int
 ) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
-    """What a part could be, given that its estimate is `share`; a part of 0 is taken as it is."""
+    """What a part could really be, its estimate being `share`; a part of 0 is taken as it is."""
     if not share:
         return np.zeros(1), np.ones(1)
     ratios, weights = ratio_rule(freedom)

@@ -1,8 +1,8 @@
 """A difference of two variants whose runs do not belong together seed by seed.
 
-Seeds differ, so each side's luck counts for itself. The videos may still be the same: what makes a
-video hard for both then falls out, as it does between paired runs. Where they differ too, both
-sides' videos count for themselves.
+Seeds differ, so each side's variance between seeds counts in full. The videos may still be the
+same: what makes a video hard for both then cancels, as it does between paired runs. Where videos
+differ too, each side's variance between videos counts in full as well.
 """
 
 from dataclasses import dataclass
@@ -20,19 +20,22 @@ class UnpairedDifference:
 
     Args:
         mean: Mean of the variant minus that of the reference.
-        parts: Parts of the squared standard error, of seeds and of videos; None: a side has one
-            seed, or a split has one video.
+        parts: Parts of the squared standard error, of seeds and of videos; None: a side has a
+            single seed, or a split a single video.
     """
 
     mean: float
     parts: ErrorParts | None
 
     def interval(self, level: float) -> Interval | None:
-        """Interval that misses the true difference with probability `level` or less."""
+        """Interval that misses the true difference with probability `level` or less.
+
+        None for one seed or one video.
+        """
         return around(self.mean, half_width(self.parts, level)) if self.parts else None
 
     def p_value(self) -> float | None:
-        """Two-sided p-value of no difference; None where nothing varies or it cannot be had."""
+        """Two-sided p-value of no difference; None for one seed or video, or without variation."""
         if self.parts is None or not self.parts.standard_error:
             return None
         return two_sided_p(self.mean, self.parts)
@@ -40,9 +43,8 @@ class UnpairedDifference:
 
 def of_other_videos(variant: CrossedMean, reference: CrossedMean) -> UnpairedDifference:
     """Difference of means that share neither seeds nor videos."""
-    sides = (variant, reference)
-    videos = sum(one.video_variance for one in sides)
-    freedom = min(one.num_videos for one in sides) - 1
+    videos = variant.video_variance + reference.video_variance
+    freedom = min(variant.num_videos, reference.num_videos) - 1
     return _difference(variant, reference, videos, freedom)
 
 
@@ -58,16 +60,17 @@ def of_same_videos(
         variant: Sum of the outcomes of each video's queries.
         reference: The same of the reference.
         counts: Queries of each video.
-        means: Both sides alone.
+        means: Means of both sides alone.
     """
     num_videos = len(counts)
     if min(len(variant), len(reference)) < 2 or num_videos < 2:
         return UnpairedDifference(means[0].mean - means[1].mean, None)
     scale = num_videos / (num_videos - 1) / float(counts.sum()) ** 2
     of_videos = variant.mean(axis=0) - reference.mean(axis=0)
-    beyond = of_videos - counts * of_videos.sum() / counts.sum()
+    deviations = of_videos - counts * of_videos.sum() / counts.sum()
     luck = _luck(variant, counts) + _luck(reference, counts)
-    videos = max(0.0, scale * (float((beyond**2).sum()) - luck))
+    # The equation of `crossed._video_variance`, with the luck of both sides.
+    videos = max(0.0, scale * (float((deviations**2).sum()) - luck))
     return _difference(*means, videos, num_videos - 1)
 
 
@@ -76,7 +79,7 @@ def of_values(
 ) -> UnpairedDifference:
     """Difference of values of seeds, where nothing is known of the videos.
 
-    It speaks of new seeds only.
+    It holds for new seeds on the same videos only.
     """
     means = (_of_seeds(variant), _of_seeds(reference))
     return _difference(*means, 0.0, 1)
@@ -85,7 +88,7 @@ def of_values(
 def _of_seeds(values: Float[np.ndarray, "seeds"]) -> CrossedMean:
     variance = float(values.var(ddof=1)) if len(values) > 1 else np.nan
     mean = float(values.mean()) if len(values) else np.nan
-    # No video is looked at; two keep the parts from being refused.
+    # The number of videos plays no part, but a mean of fewer than two has no error.
     return CrossedMean(mean, variance, 0.0, len(values), 2)
 
 
@@ -93,22 +96,21 @@ def _luck(totals: Float[np.ndarray, "seeds videos"], counts: Float[np.ndarray, "
     """What each seed's own luck on each video adds to the squares of the videos' means."""
     num_seeds = len(totals)
     of_seeds = totals.sum(axis=1) / counts.sum()
-    own = (totals - totals.mean(axis=0)) - np.outer(of_seeds - of_seeds.mean(), counts)
-    return float((own**2).sum() / (num_seeds * (num_seeds - 1)))
+    luck = (totals - totals.mean(axis=0)) - np.outer(of_seeds - of_seeds.mean(), counts)
+    return float((luck**2).sum() / (num_seeds * (num_seeds - 1)))
 
 
 def _difference(
     variant: CrossedMean, reference: CrossedMean, videos: float, video_freedom: int
 ) -> UnpairedDifference:
-    """Two sides' seeds count as one part, with the freedom of the side that has fewer.
+    """Both sides' seeds count as one part, with the degrees of freedom of the side with fewer.
 
-    Taking degrees between the two (Satterthwaite's) is too bold in the tails that a correction
-    over many comparisons asks for; the smaller number never is.
+    More of them (Satterthwaite's lie between the smaller number and the sum) are too bold in the
+    far tails that a correction over many comparisons asks for; the smaller number never is.
     """
-    sides = (variant, reference)
     difference = variant.mean - reference.mean
-    fewest = min(one.num_seeds for one in sides)
+    fewest = min(variant.num_seeds, reference.num_seeds)
     if fewest < 2 or video_freedom < 1:
         return UnpairedDifference(difference, None)
-    seeds = sum(one.seed_variance / one.num_seeds for one in sides)
+    seeds = sum(side.seed_variance / side.num_seeds for side in (variant, reference))
     return UnpairedDifference(difference, ErrorParts(seeds, fewest - 1, videos, video_freedom))
