@@ -66,7 +66,7 @@ SCENARIOS = {
 
 def raced(planted: PlantedRuns, race: Race) -> ComparisonTable:
     """The table at the end of a race over runs that are all there already."""
-    names = [one.name for one in planted.runs]
+    names = [variant.name for variant in planted.runs]
     contrasts = contrasts_of(names, with_steps=True)
     asked = dict.fromkeys(names, race.looks[0])
     while True:
@@ -84,7 +84,7 @@ def false_rate(scenario: Scenario, tables: int, generator: np.random.Generator) 
     def is_false() -> bool:
         runs = planted_runs(scenario.world, [0.0] * NUM_VARIANTS, scenario.maximum, generator)
         found = raced(runs, scenario.race).comparisons
-        return any(one.verdict is not Verdict.NOT_SHOWN for one in found)
+        return any(comparison.verdict is not Verdict.NOT_SHOWN for comparison in found)
 
     return fmean(is_false() for _ in range(tables))
 
@@ -94,12 +94,12 @@ def extended_rate(world: World, tables: int, generator: np.random.Generator) -> 
 
     def is_false() -> bool:
         planted = planted_runs(world, [0.0] * NUM_VARIANTS, EXTENDED[-1], generator)
-        names = [one.name for one in planted.runs]
+        names = [variant.name for variant in planted.runs]
         contrasts = contrasts_of(names, with_steps=True)
         return any(
-            one.verdict is not Verdict.NOT_SHOWN
+            comparison.verdict is not Verdict.NOT_SHOWN
             for look, seeds in enumerate(EXTENDED)
-            for one in make_table(
+            for comparison in make_table(
                 planted.first(dict.fromkeys(names, seeds)),
                 planted.videos.counts,
                 contrasts,
@@ -113,13 +113,13 @@ def extended_rate(world: World, tables: int, generator: np.random.Generator) -> 
 def true_spread(world: World, num_seeds: int, generator: np.random.Generator) -> PairedVariance:
     """PairedVariance of a paired difference, averaged over many tables."""
 
-    def one() -> tuple[float, float]:
+    def pilot() -> tuple[float, float]:
         planted = planted_runs(world, [0.0, 0.0], num_seeds, generator)
         totals = planted.runs[1].totals - planted.runs[0].totals
         found = crossed_mean(totals, planted.videos.counts)
         return found.seed_variance, found.video_variance
 
-    seeds, videos = np.mean([one() for _ in range(PILOTS)], axis=0)
+    seeds, videos = np.mean([pilot() for _ in range(PILOTS)], axis=0)
     return PairedVariance(float(seeds), float(videos), world.videos)
 
 
@@ -156,7 +156,7 @@ def found_rate(
 def calibrate(tables: int, seed: int) -> dict[str, object]:
     """Rates of all scenarios, the worst of them first, with Monte-Carlo errors."""
     generator = np.random.default_rng(seed)
-    rates = {name: false_rate(one, tables, generator) for name, one in SCENARIOS.items()}
+    rates = {name: false_rate(scenario, tables, generator) for name, scenario in SCENARIOS.items()}
     worst = max(rates, key=lambda name: rates[name])
     fixed, effect = found_rate(SCENARIOS["5 seeds"], tables, generator)
     race, raced_effect = found_rate(SCENARIOS["even"], tables, generator)

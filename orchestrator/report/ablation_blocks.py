@@ -26,7 +26,7 @@ def ablation_blocks(findings: Findings, ablation: AblationFinding) -> Iterator[B
     if ablation.table is not None and ablation.table.comparisons:
         yield difference_table(ablation.table, metric)
     if ablation.table is not None:
-        means = (summary.found for summary in ablation.table.summaries)
+        means = (summary.estimate for summary in ablation.table.summaries)
         most_seeds = max(means, key=lambda mean: mean.num_seeds)
         yield Paragraph(f"Intervals hold for {population_text(most_seeds)}.")
     yield from rows_with_intervals(ablation.rows, metric)

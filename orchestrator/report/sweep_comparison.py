@@ -98,13 +98,17 @@ def compare_sweeps(here: SweepData, there: SweepData) -> ComparedSweeps:
     own, others = candidates(here.spec, here.study), candidates(there.spec, there.study)
     pairs = counterparts(own, others)
     problems = [*_refusals(here, there, own, others), *there.problems]
-    comparisons = [_compared(here, there, *pair, problems) for pair in pairs]
+    compared = [_compared(here, there, *pair, problems) for pair in pairs]
+    comparisons = [comparison for comparison in compared if comparison is not None]
     return ComparedSweeps(
         here.spec.name,
         there.spec.name,
         here.spec.objective.metric,
-        _judged([found for found in comparisons if found is not None], here.study.direction),
-        (_unmatched(own, [pair[0] for pair in pairs]), _unmatched(others, [p[1] for p in pairs])),
+        _judged(comparisons, here.study.direction),
+        (
+            _unmatched(own, [pair[0] for pair in pairs]),
+            _unmatched(others, [pair[1] for pair in pairs]),
+        ),
         differing(here, there),
         tuple(dict.fromkeys(problems)),
         tuple(data.spec.name for data in (here, there) if data.spec.protocol == "paper"),

@@ -68,7 +68,7 @@ class Comparison:
         criterion: How it is judged.
         seeds: Seeds that both finished with.
         left_out: Seeds that only one of them finished with.
-        found: Mean difference, variant minus reference, and its variance.
+        estimate: Mean difference, variant minus reference, and its variance.
         p_value: Of this comparison alone; None for one seed or video, or without variation.
         corrected_p: Corrected over the looks and, once judged, over all comparisons of the table.
         verdict: What is shown.
@@ -78,7 +78,7 @@ class Comparison:
     criterion: Criterion
     seeds: tuple[int, ...]
     left_out: tuple[int, ...]
-    found: CrossedMean
+    estimate: CrossedMean
     p_value: float | None
     corrected_p: float | None
     verdict: Verdict = Verdict.NOT_SHOWN
@@ -86,7 +86,7 @@ class Comparison:
     @property
     def difference(self) -> float:
         """Mean difference, variant minus reference; NaN where they share no seed."""
-        return self.found.mean
+        return self.estimate.mean
 
     @cached_property
     def interval(self) -> Interval | None:
@@ -94,7 +94,7 @@ class Comparison:
 
         It leaves 0 out just where `p_value` is below the level; None for one seed or one video.
         """
-        return self.found.interval(self.criterion.level)
+        return self.estimate.interval(self.criterion.level)
 
     @cached_property
     def joint_interval(self) -> Interval | None:
@@ -102,20 +102,20 @@ class Comparison:
 
         It is wider than a verdict needs, as Holm's steps are bolder than a fixed share.
         """
-        return self.found.interval(self.criterion.own_level)
+        return self.estimate.interval(self.criterion.own_level)
 
     @property
     def effect_size(self) -> float | None:
         """As `EFFECT_SIZE` says; None where seeds do not vary or are fewer than three."""
-        return effect_size(self.found)
+        return effect_size(self.estimate)
 
     @cached_property
     def need(self) -> Need | None:
         """What it would take, where nothing is shown; None without a p-value."""
         if self.verdict is not Verdict.NOT_SHOWN or self.corrected_p is None:
             return None
-        spread = PairedVariance.of(self.found)
-        return what_is_needed(self.found.mean, spread, self.criterion.own_level)
+        spread = PairedVariance.of(self.estimate)
+        return what_is_needed(self.estimate.mean, spread, self.criterion.own_level)
 
     @property
     def is_below(self) -> bool:
@@ -141,27 +141,27 @@ def compare_paired(
     shared = tuple(seed for seed in variant.seeds if seed in reference.seeds)
     left_out = tuple(sorted(set(variant.seeds) ^ set(reference.seeds)))
     totals = variant.of_seeds(shared) - reference.of_seeds(shared)
-    found = crossed_mean(totals, counts)
-    p_value = found.p_value()
+    estimate = crossed_mean(totals, counts)
+    p_value = estimate.p_value()
     over_looks = None if p_value is None else min(1.0, p_value / criterion.look_share)
     contrast = Contrast(variant.name, reference.name)
-    return Comparison(contrast, criterion, shared, left_out, found, p_value, over_looks)
+    return Comparison(contrast, criterion, shared, left_out, estimate, p_value, over_looks)
 
 
-def effect_size(found: CrossedMean) -> float | None:
+def effect_size(estimate: CrossedMean) -> float | None:
     """Difference in standard deviations between seeds, without the excess that few seeds give.
 
     Source: Hedges 1981, with the exact factor.
     """
-    if found.num_seeds < 2 or not found.seed_variance:
+    if estimate.num_seeds < 2 or not estimate.seed_variance:
         return None
-    freedom = found.num_seeds - 1
+    freedom = estimate.num_seeds - 1
     if freedom == 1:
         # The factor is 0: two seeds say nothing about the standard deviation's inverse.
         return None
     # Gamma(f / 2) / (sqrt(f / 2) Gamma((f - 1) / 2)) with f degrees of freedom.
     log_factor = gammaln(freedom / 2) - gammaln((freedom - 1) / 2) - np.log(freedom / 2) / 2
-    return float(np.exp(log_factor) * found.mean / np.sqrt(found.seed_variance))
+    return float(np.exp(log_factor) * estimate.mean / np.sqrt(estimate.seed_variance))
 
 
 def judged(comparison: Comparison, corrected_p: float | None) -> Comparison:

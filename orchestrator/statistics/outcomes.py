@@ -126,13 +126,13 @@ def variant_runs(
         StatisticsError: A run has another number of queries than the split, or an outcome that is
             not finite.
     """
-    for seed, found in outcomes.items():
-        if len(found) != videos.num_queries:
+    for seed, outcome in outcomes.items():
+        if len(outcome) != videos.num_queries:
             raise StatisticsError(
-                f"variant {name!r}, seed {seed}: outcomes of {len(found)} queries, the split has "
+                f"variant {name!r}, seed {seed}: outcomes of {len(outcome)} queries, the split has "
                 f"{videos.num_queries}; compare runs that were evaluated on the same split"
             )
-        if not np.isfinite(found).all():
+        if not np.isfinite(outcome).all():
             raise StatisticsError(
                 f"variant {name!r}, seed {seed}: an outcome is not finite; name the run as failed"
             )

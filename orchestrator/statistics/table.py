@@ -31,7 +31,7 @@ class Summary:
         name: The variant.
         seeds: Seeds that finished.
         failed: Seeds that failed.
-        found: Mean over seeds and queries, and its variance.
+        estimate: Mean over seeds and queries, and its variance.
         interval_of_seeds: For new seeds on these videos; None for one seed.
         interval: For new seeds and new videos; None for one seed or one video.
     """
@@ -39,19 +39,19 @@ class Summary:
     name: str
     seeds: tuple[int, ...]
     failed: tuple[int, ...]
-    found: CrossedMean
+    estimate: CrossedMean
     interval_of_seeds: Interval | None
     interval: Interval | None
 
     @property
     def mean(self) -> float:
         """Mean over seeds and queries; NaN where no seed finished."""
-        return self.found.mean
+        return self.estimate.mean
 
     @property
     def standard_deviation(self) -> float:
         """Standard deviation between seeds of a seed's mean; NaN for one seed."""
-        return float(np.sqrt(self.found.seed_variance))
+        return float(np.sqrt(self.estimate.seed_variance))
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ def _check_names(contrasts: Sequence[Contrast], by_name: dict[str, VariantRuns])
 
 
 def _summary(runs: VariantRuns, counts: Float[np.ndarray, "videos"], level: float) -> Summary:
-    found = crossed_mean(runs.totals, counts)
-    of_seeds, of_both = found.interval_of_seeds(level), found.interval(level)
-    return Summary(runs.name, runs.seeds, runs.failed, found, of_seeds, of_both)
+    estimate = crossed_mean(runs.totals, counts)
+    of_seeds, of_both = estimate.interval_of_seeds(level), estimate.interval(level)
+    return Summary(runs.name, runs.seeds, runs.failed, estimate, of_seeds, of_both)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

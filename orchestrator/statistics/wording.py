@@ -16,10 +16,10 @@ def verdict_text(comparison: Comparison) -> str:
 
 
 def _why(comparison: Comparison) -> str:
-    found, need = comparison.found, comparison.need
-    if found.num_seeds < 2:
-        return f"{found.num_seeds} shared seed{'s' * (found.num_seeds != 1)}; needs 2 or more"
-    if found.num_videos < 2:
+    estimate, need = comparison.estimate, comparison.need
+    if estimate.num_seeds < 2:
+        return f"{estimate.num_seeds} shared seed{'s' * (estimate.num_seeds != 1)}; needs 2 or more"
+    if estimate.num_videos < 2:
         return "one video; needs 2 or more"
     if comparison.p_value is None:
         return "no variation between seeds and videos to judge by"
@@ -27,7 +27,7 @@ def _why(comparison: Comparison) -> str:
         return "no difference at all"
     if need.videos is not None:
         return (
-            f"on {found.num_videos} videos no number of seeds would do; "
+            f"on {estimate.num_videos} videos no number of seeds would do; "
             f"needs more than {need.videos} videos"
         )
     return f"a difference of this size needs {seeds_text(need)} seeds at power {STATED_POWER:g}"

@@ -57,18 +57,18 @@ def test_rows_of_one_name_are_paired_by_seed_and_video(swept: Read) -> None:
     here = swept("more", LADDER, BETTER, "ablation.variants={more: {losses.tau: 0.7}}")
     there = swept("seeds9", LADDER, "ablation.seeds=[1, 2, 3, 9]")
     found = compare_sweeps(here, there)
-    (one,) = found.comparisons
-    assert (one.name, one.pairing) == ("baseline", Pairing.SEEDS_AND_VIDEOS)
+    (pair,) = found.comparisons
+    assert (pair.name, pair.pairing) == ("baseline", Pairing.SEEDS_AND_VIDEOS)
     shared = (1, 2, 3)
-    assert one.seeds == (shared, shared)
-    assert one.left_out == (4, 9)
+    assert pair.seeds == (shared, shared)
+    assert pair.left_out == (4, 9)
     slow = []
     for data in (here, there):
         rows = [r.trial for r in data.runs if r.trial.variant == "baseline"]
         slow.append({t.seed: t.value for t in rows})
-    assert one.difference == pytest.approx(np.mean([slow[0][k] - slow[1][k] for k in shared]))
-    assert one.verdict is Verdict.REAL
-    assert one.differing == (("losses.margin", "0.3", "0.1"),)
+    assert pair.difference == pytest.approx(np.mean([slow[0][k] - slow[1][k] for k in shared]))
+    assert pair.verdict is Verdict.REAL
+    assert pair.differing == (("losses.margin", "0.3", "0.1"),)
     assert found.unmatched == (("more",), ("better", "same & <b>"))
     text, page, latex = texts(found)
     assert "baseline is better here by" in text
@@ -80,21 +80,21 @@ def test_rows_of_one_name_are_paired_by_seed_and_video(swept: Read) -> None:
 
 def test_the_other_way_round_it_is_worse_by_as_much(swept: Read) -> None:
     sides = swept("better", LADDER, BETTER, ALONE), swept("rows", LADDER)
-    (one,), (other,) = (
+    (pair,), (other,) = (
         compare_sweeps(*pair).comparisons for pair in (sides, sides[::-1])
     )  # fmt: skip
-    assert (one.verdict, other.verdict) == (Verdict.REAL, Verdict.WORSE)
-    assert one.difference == pytest.approx(-other.difference)
-    assert one.p_value == pytest.approx(other.p_value)
+    assert (pair.verdict, other.verdict) == (Verdict.REAL, Verdict.WORSE)
+    assert pair.difference == pytest.approx(-other.difference)
+    assert pair.p_value == pytest.approx(other.p_value)
 
 
 def test_other_seeds_are_unpaired_and_said_so(swept: Read) -> None:
     here = swept("apart", LADDER, BETTER, ALONE, "ablation.seeds=[11, 12, 13, 14]")
     found = compare_sweeps(here, swept("alone", LADDER, ALONE))
-    (one,) = found.comparisons
-    assert one.pairing is Pairing.VIDEOS
-    assert one.seeds == ((11, 12, 13, 14), (1, 2, 3, 4))
-    assert one.verdict is Verdict.REAL
+    (pair,) = found.comparisons
+    assert pair.pairing is Pairing.VIDEOS
+    assert pair.seeds == ((11, 12, 13, 14), (1, 2, 3, 4))
+    assert pair.verdict is Verdict.REAL
     assert "unpaired seeds, same videos" in texts(found)[0]
 
 
@@ -102,9 +102,9 @@ def test_other_data_is_unpaired_and_said_so(swept: Read) -> None:
     videos = "data={synthetic: {train_videos: 4, val_videos: 30, test_videos: 4, seed: 5}}"
     here = swept("videos", LADDER, ALONE, videos)
     found = compare_sweeps(here, swept("alone", LADDER, ALONE))
-    (one,) = found.comparisons
-    assert one.pairing is Pairing.NOTHING
-    assert one.interval is not None
+    (pair,) = found.comparisons
+    assert pair.pairing is Pairing.NOTHING
+    assert pair.interval is not None
     assert "data_fingerprint" in {name for name, *_ in found.differing}
     assert "of either split, which differ" in texts(found)[0]
 
@@ -112,8 +112,8 @@ def test_other_data_is_unpaired_and_said_so(swept: Read) -> None:
 def test_the_same_trials_are_one_result(swept: Read) -> None:
     sides = swept("rows", LADDER), swept("again", LADDER)
     found = compare_sweeps(*sides)
-    one = found.comparisons[0]
-    assert (one.same_trials, one.difference, one.p_value) == (4, 0.0, None)
+    pair = found.comparisons[0]
+    assert (pair.same_trials, pair.difference, pair.p_value) == (4, 0.0, None)
     assert {each.verdict for each in found.comparisons} == {Verdict.NOT_SHOWN}
     assert "4 runs have the same key in both sweeps: one result, not two" in texts(found)[0]
 
@@ -121,8 +121,8 @@ def test_the_same_trials_are_one_result(swept: Read) -> None:
 def test_a_search_puts_forward_its_best_and_what_that_is_worth(swept: Read) -> None:
     chosen = swept("chosen", SEARCH, "search.trials=6")
     found = compare_sweeps(chosen, swept("rows", LADDER))
-    assert [one.other for one in found.comparisons] == ["baseline", "better", "same & <b>"]
-    assert {one.verdict for one in found.comparisons} == {Verdict.NOT_SHOWN}
+    assert [pair.other for pair in found.comparisons] == ["baseline", "better", "same & <b>"]
+    assert {pair.verdict for pair in found.comparisons} == {Verdict.NOT_SHOWN}
     text, *_ = texts(found)
     assert (
         "the best of 6, chosen on the same videos that its value is read on: the value is too high"
@@ -134,8 +134,8 @@ def test_a_search_puts_forward_its_best_and_what_that_is_worth(swept: Read) -> N
 def test_fresh_runs_stand_for_a_confirmed_search(swept: Read) -> None:
     confirmed = swept("sure", SEARCH, "search.trials=6", "confirm={top: 2, seeds: 3}")
     found = compare_sweeps(confirmed, swept("seeds", SEEDS_ONLY))
-    (one,) = found.comparisons
-    assert len(one.seeds[0]) >= 2
+    (pair,) = found.comparisons
+    assert len(pair.seeds[0]) >= 2
     assert (
         "runs on fresh seeds, the best of 2 that had such runs, so its value is a bit too high"
         in texts(found)[0]
@@ -143,18 +143,18 @@ def test_fresh_runs_stand_for_a_confirmed_search(swept: Read) -> None:
 
 
 def test_seeds_of_one_configuration_are_not_a_choice(swept: Read) -> None:
-    (one,) = compare_sweeps(swept("seeds", SEEDS_ONLY), swept("seeds2", SEEDS_ONLY)).comparisons
-    assert one.seeds == ((1, 2, 3, 4), (1, 2, 3, 4))
-    assert one.remarks == ()
+    (pair,) = compare_sweeps(swept("seeds", SEEDS_ONLY), swept("seeds2", SEEDS_ONLY)).comparisons
+    assert pair.seeds == ((1, 2, 3, 4), (1, 2, 3, 4))
+    assert pair.remarks == ()
 
 
 def test_without_ranks_values_of_seeds_are_compared(swept: Read) -> None:
     here, there = swept("freed", LADDER, BETTER, ALONE), swept("rows", LADDER)
-    for one in here.runs:
-        shutil.rmtree(Path(one.trial.folder.removeprefix("file://")) / "ranks")
+    for own in here.runs:
+        shutil.rmtree(Path(own.trial.folder.removeprefix("file://")) / "ranks")
     found = compare_sweeps(here, there)
-    (one,) = found.comparisons
-    assert one.pairing is Pairing.SEEDS
+    (pair,) = found.comparisons
+    assert pair.pairing is Pairing.SEEDS
     text, *_ = texts(found)
     assert "new seeds on these same videos only" in text
     assert "freed: trial 0: the ranks of its best epoch cannot be read" in text
@@ -163,8 +163,8 @@ def test_without_ranks_values_of_seeds_are_compared(swept: Read) -> None:
 def test_values_are_not_compared_across_data(swept: Read) -> None:
     videos = "data={synthetic: {train_videos: 4, val_videos: 30, test_videos: 4, seed: 5}}"
     here = swept("bare", LADDER, ALONE, videos)
-    for one in here.runs:
-        shutil.rmtree(Path(one.trial.folder.removeprefix("file://")) / "ranks")
+    for own in here.runs:
+        shutil.rmtree(Path(own.trial.folder.removeprefix("file://")) / "ranks")
     found = compare_sweeps(here, swept("alone", LADDER, ALONE))
     assert found.comparisons == ()
     text, *_ = texts(found)
@@ -188,7 +188,7 @@ def test_rows_of_other_names_are_not_compared(swept: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "shared"),
+    ("here", "other", "shared"),
     [
         ((1, 2, 3), (1, 2, 3), (1, 2, 3)),
         ((1, 2, 3, 4), (3, 4, 5, 6), (3, 4)),
@@ -197,8 +197,8 @@ def test_rows_of_other_names_are_not_compared(swept: Read) -> None:
         ((), (1, 2), ()),
     ],
 )
-def test_seeds_pair_where_enough_are_shared(one: tuple, other: tuple, shared: tuple) -> None:
-    assert shared_seeds(one, other) == shared
+def test_seeds_pair_where_enough_are_shared(here: tuple, other: tuple, shared: tuple) -> None:
+    assert shared_seeds(here, other) == shared
 
 
 def test_the_study_of_a_sweep_without_trials_has_no_candidate(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Findings:
 
 
 def figures_of(found: Findings) -> list[Figure]:
-    return [one for one in build(found).blocks if isinstance(one, Figure)]
+    return [block for block in build(found).blocks if isinstance(block, Figure)]
 
 
 def test_49_rows_are_told_apart() -> None:
@@ -61,15 +61,15 @@ def test_cost_and_collapse_are_drawn_for_every_sweep(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     found: Findings = request.getfixturevalue(kind)
-    captions = [one.caption for one in figures_of(found)]
+    captions = [figure.caption for figure in figures_of(found)]
     what = {"ladder": "run", "search": "trial"}[kind]
     assert f"val/SumR against what each {what} cost." in captions
     assert f"val/SumR against collapse, a point each {what}, at its best epoch." in captions
 
 
 def test_each_row_is_in_the_legend_of_both(ladder: Findings) -> None:
-    both = [one.svg for one in figures_of(ladder) if "against" in one.caption]
-    assert [one.count(">better<") for one in both] == [1, 1]
+    both = [figure.svg for figure in figures_of(ladder) if "against" in figure.caption]
+    assert [svg.count(">better<") for svg in both] == [1, 1]
 
 
 def test_a_long_legend_lies_below_the_axes(tmp_path_factory: pytest.TempPathFactory) -> None:

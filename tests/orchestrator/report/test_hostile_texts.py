@@ -37,7 +37,9 @@ def test_no_format_holds_a_control_character(make: object) -> None:
     assert callable(make)
     text = make(document(*ROWS))
     text.encode()
-    assert [one for one in text if not one.isprintable() and one not in "\n\t\xa0\xad"] == []
+    assert [
+        letter for letter in text if not letter.isprintable() and letter not in "\n\t\xa0\xad"
+    ] == []
     assert "ValueError: bell, null, next, half" in text
 
 
@@ -45,8 +47,8 @@ def test_a_row_of_latex_never_begins_with_an_argument() -> None:
     text = render_latex(document(*ROWS))
     before = ("\\\\", "\\toprule", "\\midrule", "\\bottomrule")
     lines = text.splitlines()
-    after = [two for one, two in pairwise(lines) if one.endswith(before)]
-    assert [one for one in after if one.startswith(("[", "*"))] == []
+    after = [line for previous, line in pairwise(lines) if previous.endswith(before)]
+    assert [line for line in after if line.startswith(("[", "*"))] == []
     assert "{}[2mm] & * \\\\" in lines
 
 
@@ -66,7 +68,7 @@ def test_long_texts_are_broken_into_lines_and_short_ones_are_not() -> None:
 def test_several_long_columns_share_the_page() -> None:
     table = Table("t", ("a", "b", "n"), [(LONG, LONG, "1")], align=("left", "left", "right"))
     text = render_latex(Document("t", "s", (table,)))
-    widths = [int(one.partition("mm")[0]) for one in text.split("p{")[1:]]
+    widths = [int(column.partition("mm")[0]) for column in text.split("p{")[1:]]
     assert len(widths) == 2
     assert 200 < sum(widths) < 261
 

@@ -43,8 +43,8 @@ class Planted:
             step = (trial.params[PLANTED] - middle) / deviation
             study.tell(trial, 170 + 2 * (generator.normal() + self.effect * step))
         return tuple(
-            TrialSummary(one.number, TrialState.COMPLETE, one.params, one.value, 2, 2, "", "")
-            for one in study.trials
+            TrialSummary(trial.number, TrialState.COMPLETE, trial.params, trial.value, 2, 2, "", "")
+            for trial in study.trials
         )
 
     def summaries(self) -> tuple[TrialSummary, ...]:
@@ -75,7 +75,7 @@ def test_a_strong_parameter_is_named_and_nothing_else() -> None:
 @pytest.mark.parametrize(("sampler", "rate"), [("random", 0.05), ("tpe", 0.11)])
 def test_few_studies_without_any_effect_name_a_parameter(sampler: str, rate: float) -> None:
     studies = 50
-    wrong = sum(bool(one) for one in named(sampler, 24, 0.0, studies))
+    wrong = sum(bool(names) for names in named(sampler, 24, 0.0, studies))
     # The rate and three standard errors.
     assert wrong / studies <= rate + 3 * (rate * (1 - rate) / studies) ** 0.5
 
@@ -83,4 +83,4 @@ def test_few_studies_without_any_effect_name_a_parameter(sampler: str, rate: flo
 @pytest.mark.soak
 def test_a_planted_parameter_is_found_more_often_than_not() -> None:
     found = named("random", 40, 2.0, 20)
-    assert sum(PLANTED in one for one in found) > 10
+    assert sum(PLANTED in names for names in found) > 10

@@ -22,7 +22,7 @@ def test_it_lies_beside_the_trials_and_goes_to_the_tracker(tmp_path: Path) -> No
     assert page is not None
     folder = tmp_path / "small"
     names = ("report.html", "report.json", "report.md")
-    assert sorted(one.name for one in folder.glob("report.*")) == list(names)
+    assert sorted(file.name for file in folder.glob("report.*")) == list(names)
     assert Path(page.removeprefix("file://")) == folder / "report.html"
     (event,) = sink.events
     json.dumps(event)

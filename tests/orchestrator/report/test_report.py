@@ -46,8 +46,8 @@ def test_rows_are_means_over_seeds_at_the_best_epoch(ladder: Findings, ladder_ho
     assert ladder.ablation is not None
     for row in ladder.ablation.rows:
         slow = []
-        for one in row.runs:
-            files = Path(one.trial.folder.removeprefix("file://")).glob("ranks/*.safetensors")
+        for own in row.runs:
+            files = Path(own.trial.folder.removeprefix("file://")).glob("ranks/*.safetensors")
             recalls = [
                 sum((load_file(file)["ranks"] <= depth).mean() * 100 for depth in (1, 5, 10, 100))
                 for file in files
@@ -58,8 +58,8 @@ def test_rows_are_means_over_seeds_at_the_best_epoch(ladder: Findings, ladder_ho
         assert row.summary.mean == pytest.approx(np.mean(slow))
         assert row.summary.standard_deviation == pytest.approx(np.std(slow, ddof=1))
         assert row.values("val/SumR") == pytest.approx(slow)
-        assert [one.seconds for one in row.runs] == [6.0] * 4
-        assert {one.parameters for one in row.runs} == {21}
+        assert [run.seconds for run in row.runs] == [6.0] * 4
+        assert {run.parameters for run in row.runs} == {21}
 
 
 def test_a_planted_step_is_real_and_noise_is_not(ladder: Findings) -> None:
@@ -88,7 +88,11 @@ def test_the_json_has_the_numbers_of_the_table(ladder: Findings) -> None:
     found = json.loads(render(ladder, "json"))
     assert ladder.ablation is not None
     assert ladder.ablation.table is not None
-    (step,) = [one for one in found["ablation"]["comparisons"] if one["variant"] == "better"]
+    (step,) = [
+        comparison
+        for comparison in found["ablation"]["comparisons"]
+        if comparison["variant"] == "better"
+    ]
     exact = ladder.ablation.table.of("better", "baseline")
     assert step["difference"] == exact.difference
     assert step["verdict"] == "real"

@@ -67,7 +67,7 @@ def test_a_value_is_the_best_within_the_budget(
     study: SweepStudy, epochs: int, numbers: tuple, values: tuple, before: int
 ) -> None:
     found = trials_at(small_spec(*ASHA), study, epochs)
-    assert tuple(one.number for one in found.trials) == numbers
+    assert tuple(trial.number for trial in found.trials) == numbers
     assert (found.values, found.ended_before) == (values, before)
 
 
@@ -102,21 +102,21 @@ def drawn(spec: SweepSpec, count: int) -> BudgetTrials:
 def test_parts_hold_every_trial_once_and_keep_equal_values_together() -> None:
     spec = small_spec()
     found = drawn(spec, 41)
-    for one in slices(spec, found):
-        assert sum(part.trials for part in one.parts) == 41
-        for part in one.parts:
+    for parameter in slices(spec, found):
+        assert sum(part.trials for part in parameter.parts) == 41
+        for part in parameter.parts:
             own = [
                 value
                 for trial, value in zip(found.trials, found.values, strict=True)
-                if part.low == trial.parameters[one.path]
+                if part.low == trial.parameters[parameter.path]
                 or (
                     part.low != part.high
-                    and _within(part.low, trial.parameters[one.path], part.high)
+                    and _within(part.low, trial.parameters[parameter.path], part.high)
                 )
             ]
             assert part.trials == len(own)
             assert part.mean == pytest.approx(np.mean(own))
-    assert [len(one.parts) for one in slices(spec, found)] == [4, 4, 4, 2]
+    assert [len(parameter.parts) for parameter in slices(spec, found)] == [4, 4, 4, 2]
 
 
 def _within(low: float, value: float, high: float) -> bool:
@@ -126,7 +126,9 @@ def _within(low: float, value: float, high: float) -> bool:
 def test_intervals_are_students() -> None:
     spec = small_spec()
     found = drawn(spec, 41)
-    category = next(one for one in slices(spec, found) if one.path == "losses.cross_branch")
+    category = next(
+        parameter for parameter in slices(spec, found) if parameter.path == "losses.cross_branch"
+    )
     for part in category.parts:
         own = [
             value
@@ -140,7 +142,7 @@ def test_intervals_are_students() -> None:
 
 def test_few_trials_have_no_interval() -> None:
     spec = small_spec()
-    parts = [part for one in slices(spec, drawn(spec, 5)) for part in one.parts]
+    parts = [part for parameter in slices(spec, drawn(spec, 5)) for part in parameter.parts]
     assert all(part.interval is None for part in parts if part.trials < 4)
     assert slices(spec, drawn(spec, 0)) == ()
 
@@ -149,22 +151,22 @@ def test_lines_run_from_the_low_to_the_high_end_of_what_is_searched() -> None:
     spec = small_spec()
     ends = [(0.5, 5.0, 1, "fixed"), (0.9, 60.0, 8, "adaptive"), (0.7, 300**0.5, 1, "fixed")]
     trials = tuple(
-        TrialSummary(k, TrialState.COMPLETE, dict(zip(spec.space, one, strict=True)), 1.0, 1, 3,
+        TrialSummary(k, TrialState.COMPLETE, dict(zip(spec.space, values, strict=True)), 1.0, 1, 3,
                      "", "")
-        for k, one in enumerate(ends)
+        for k, values in enumerate(ends)
     )  # fmt: skip
     found = BudgetTrials(3, 3, trials, (1.0, 3.0, 2.0), 0)
     drawn_lines = lines(spec, found, "maximize")
-    heights = [one.heights for one in drawn_lines]
+    heights = [line.heights for line in drawn_lines]
     assert heights[0] == pytest.approx((0, 0, 0, 0))
     assert heights[1] == pytest.approx((1, 1, 1, 1))
     assert heights[2] == pytest.approx((0.5, 0.5, 0, 0))
-    assert [one.is_best for one in drawn_lines] == [False, True, False]
-    assert [one.is_best for one in lines(spec, found, "minimize")] == [True, False, False]
+    assert [line.is_best for line in drawn_lines] == [False, True, False]
+    assert [line.is_best for line in lines(spec, found, "minimize")] == [True, False, False]
 
 
 def test_a_value_that_a_trial_lacks_is_left_open() -> None:
     spec = small_spec()
     lacking = TrialSummary(0, TrialState.COMPLETE, {"losses.tau": 0.5}, 1.0, 1, 3, "", "")
-    (one,) = lines(spec, BudgetTrials(3, 3, (lacking,), (1.0,), 0), "maximize")
-    assert one.heights == (0.0, None, None, None)
+    (line,) = lines(spec, BudgetTrials(3, 3, (lacking,), (1.0,), 0), "maximize")
+    assert line.heights == (0.0, None, None, None)

@@ -33,13 +33,13 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Findings:
 
 def tables_of(found: Findings) -> dict[str, Table]:
     """Tables by the first words of their captions."""
-    tables = [one for one in build(found).blocks if isinstance(one, Table)]
-    return {one.caption.partition(":")[0].partition(" (")[0]: one for one in tables}
+    tables = [block for block in build(found).blocks if isinstance(block, Table)]
+    return {table.caption.partition(":")[0].partition(" (")[0]: table for table in tables}
 
 
 def cells(table: Table, row: str) -> dict[str, str]:
     """Cells of a row by the heads of their columns."""
-    found = next(one for one in table.rows if one[0] == row)
+    found = next(row_cells for row_cells in table.rows if row_cells[0] == row)
     return dict(zip(table.columns, found, strict=True))
 
 
@@ -101,9 +101,9 @@ def test_the_protocol_is_in_the_caption_of_every_table(
     tables = tables_of(report(tmp_path, "small", "other"))
     assert captions <= set(tables)
     assert "val/SumR of both sweeps" in tables
-    assert [one.caption for one in tables.values() if not one.caption.endswith(label)] == []
+    assert [table.caption for table in tables.values() if not table.caption.endswith(label)] == []
     plain = tables_of(report(tmp_path, "other"))
-    assert [one.caption for one in plain.values() if "protocol" in one.caption] == []
+    assert [table.caption for table in plain.values() if "protocol" in table.caption] == []
 
 
 def test_the_protocol_of_the_other_sweep_is_on_what_compares_them(tmp_path: Path) -> None:
@@ -121,17 +121,17 @@ def test_failed_runs_are_in_the_hours_of_their_row(tmp_path: Path) -> None:
     found = report(tmp_path, "small")
     assert found.ablation is not None
     row = found.ablation.rows[0]
-    assert [one.seconds for one in (*row.runs, *row.others)] == [6.0] * 4
+    assert [run.seconds for run in (*row.runs, *row.others)] == [6.0] * 4
     table = tables_of(found)["Cost of every row"]
-    assert [one[2] for one in table.rows] == [hours(4 * 6.0)] * 3
+    assert [row_cells[2] for row_cells in table.rows] == [hours(4 * 6.0)] * 3
     assert "Of failed and unfinished runs, hours hold the finished epochs." in table.notes
     rows = report_numbers(found)["ablation"]["rows"]
-    assert sum(len(one["other_runs"]) for one in rows) == 3
+    assert sum(len(row["other_runs"]) for row in rows) == 3
 
 
 def test_unknown_seconds_of_a_run_are_named(tmp_path: Path) -> None:
     run(tmp_path, LADDER, "ablation.seeds=2", function="failing")
-    own = next(one for one in report(tmp_path, "small").data.runs if not one.is_complete)
+    own = next(run for run in report(tmp_path, "small").data.runs if not run.is_complete)
     shutil.rmtree(own.trial.folder.removeprefix("file://"))
     table = tables_of(report(tmp_path, "small"))["Cost of every row"]
     missing = f"Not in the hours, as their seconds are not known: trials {own.trial.number}."
@@ -163,7 +163,9 @@ def test_an_interval_without_0_beside_not_shown_is_explained(ladder: Findings) -
     assert CLASH not in tables_of(ladder)[name].notes
     real = table.of("better", "baseline")
     hidden = replace(real, verdict=Verdict.NOT_SHOWN, corrected_p=0.06)
-    comparisons = tuple(hidden if one is real else one for one in table.comparisons)
+    comparisons = tuple(
+        hidden if comparison is real else comparison for comparison in table.comparisons
+    )
     ablation = replace(ladder.ablation, table=replace(table, comparisons=comparisons))
     assert CLASH in tables_of(replace(ladder, ablation=ablation))[name].notes
 
@@ -174,10 +176,10 @@ def test_so_it_is_between_two_sweeps(tmp_path: Path) -> None:
     run(tmp_path, LADDER, "name=other", "ablation.variants={}")
     found = compare_sweeps(read_sweep(tmp_path, "small"), read_sweep(tmp_path, "other"))
     assert CLASH not in notes(list(comparison_blocks(found)))
-    (one,) = found.comparisons
-    hidden = replace(found, comparisons=(replace(one, verdict=Verdict.NOT_SHOWN),))
+    (pair,) = found.comparisons
+    hidden = replace(found, comparisons=(replace(pair, verdict=Verdict.NOT_SHOWN),))
     assert CLASH in notes(list(comparison_blocks(hidden)))
 
 
 def notes(blocks: list[Block]) -> list[str]:
-    return [note for one in blocks if isinstance(one, Table) for note in one.notes]
+    return [note for block in blocks if isinstance(block, Table) for note in block.notes]

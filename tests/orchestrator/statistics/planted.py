@@ -64,8 +64,8 @@ class PlantedRuns:
     def first(self, seeds: dict[str, int]) -> list[VariantRuns]:
         """Only the first seeds of each variant, as many as named."""
         return [
-            replace(one, seeds=one.seeds[:count], totals=one.totals[:count])
-            for one, count in ((one, seeds[one.name]) for one in self.runs)
+            replace(variant, seeds=variant.seeds[:count], totals=variant.totals[:count])
+            for variant, count in ((variant, seeds[variant.name]) for variant in self.runs)
         ]
 
 
@@ -104,7 +104,7 @@ def _log_ranks(
     logs += world.seed * effect(1, seeds, 1) + of_runs * effect(variants, seeds, 1)
     shared = (world.video, world.query, world.seed, world.seed_video)
     own = (world.variant_video, world.run_video)
-    left = _DEVIATION**2 - sum(one**2 for one in shared + own) - of_runs**2
+    left = _DEVIATION**2 - sum(deviation**2 for deviation in shared + own) - of_runs**2
     logs += np.sqrt(left) * effect(variants, seeds, len(owners))
     return logs + _LOG_RANK
 

@@ -38,11 +38,13 @@ def naive_p(differences: np.ndarray, generator: np.random.Generator) -> float:
 
 def is_naively_false(planted: PlantedRuns, generator: np.random.Generator) -> bool:
     """Whether the naive bootstrap, corrected over the table, calls anything real."""
-    outcome = {one.name: found for one, found in zip(planted.runs, planted.outcomes, strict=True)}
+    outcome = {
+        variant.name: found for variant, found in zip(planted.runs, planted.outcomes, strict=True)
+    }
     contrasts = contrasts_of(list(outcome), with_steps=True)
-    pairs = (outcome[one.variant] - outcome[one.reference] for one in contrasts)
+    pairs = (outcome[contrast.variant] - outcome[contrast.reference] for contrast in contrasts)
     corrected = holm([naive_p(pair, generator) for pair in pairs])
-    return any(one is not None and one <= 0.05 for one in corrected)
+    return any(p_value is not None and p_value <= 0.05 for p_value in corrected)
 
 
 def test_a_bootstrap_of_queries_within_seeds_would_fail_and_ours_does_not() -> None:
@@ -51,7 +53,7 @@ def test_a_bootstrap_of_queries_within_seeds_would_fail_and_ours_does_not() -> N
         planted_runs(HARD.world, [0.0] * NUM_VARIANTS, HARD.maximum, generator)
         for _ in range(NAIVE_TABLES)
     )
-    naive = np.mean([is_naively_false(one, generator) for one in tables])
+    naive = np.mean([is_naively_false(table, generator) for table in tables])
     assert naive > 0.15
     # 150 tables at a rate of 5 % exceed 9 % about twice in a hundred times; the seed is fixed.
     assert false_rate(HARD, TABLES, generator) <= 0.09

@@ -16,7 +16,7 @@ def slow_parts(totals: np.ndarray, counts: np.ndarray) -> tuple[float, float, fl
     queries = float(sum(counts))
     of_seeds = [sum(row) / queries for row in totals]
     mean = sum(of_seeds) / num_seeds
-    seeds = sum((one - mean) ** 2 for one in of_seeds) / (num_seeds - 1)
+    seeds = sum((of_seed - mean) ** 2 for of_seed in of_seeds) / (num_seeds - 1)
     shared = luck = 0.0
     for video in range(num_videos):
         of_video = sum(totals[:, video]) / num_seeds
@@ -43,12 +43,12 @@ def test_variance_of_the_mean_is_estimated_without_bias() -> None:
     generator = np.random.default_rng(1)
     counts = np.ones(40)
 
-    def one() -> tuple[float, float]:
+    def drawn() -> tuple[float, float]:
         videos, seeds = 2 * generator.normal(size=40), 0.3 * generator.normal(size=(4, 1))
         found = crossed_mean(videos + seeds + generator.normal(size=(4, 40)), counts)
         return found.mean, found.seed_variance / 4 + found.video_variance
 
-    means, variances = np.array([one() for _ in range(4000)]).T
+    means, variances = np.array([drawn() for _ in range(4000)]).T
     assert variances.mean() == pytest.approx(4 / 40 + 0.09 / 4 + 1 / 160, rel=0.03)
     assert means.var() == pytest.approx(variances.mean(), rel=0.08)
 

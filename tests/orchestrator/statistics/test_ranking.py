@@ -4,7 +4,7 @@ from orchestrator.statistics.ranking import by_mean
 
 
 def order(*groups: tuple[float, ...], maximize: bool = True) -> list[tuple[float, ...]]:
-    return [tuple(one) for one in by_mean(groups, float, maximize=maximize)]
+    return [tuple(group) for group in by_mean(groups, float, maximize=maximize)]
 
 
 def test_the_best_mean_comes_first() -> None:

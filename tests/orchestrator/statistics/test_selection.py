@@ -12,12 +12,12 @@ VIDEOS = 60
 def test_optimism_is_that_of_a_simulation(spread: float) -> None:
     generator = np.random.default_rng(5)
 
-    def one() -> tuple[float, float]:
+    def drawn() -> tuple[float, float]:
         truth = spread * generator.normal(size=(12, 1))
         found = choose_best(truth + generator.normal(size=(12, VIDEOS)), np.ones(VIDEOS))
         return found.optimism or 0.0, found.apparent - float(truth[found.chosen, 0])
 
-    estimated, true = np.array([one() for _ in range(250)]).mean(axis=0)
+    estimated, true = np.array([drawn() for _ in range(250)]).mean(axis=0)
     assert estimated == pytest.approx(true, abs=0.025)
     assert (true > 0.15) == (spread < 0.5)
 

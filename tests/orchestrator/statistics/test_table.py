@@ -31,7 +31,7 @@ def runs(name: str, shift: float, seeds: int, noise: float = 1.0) -> VariantRuns
 
 
 def table_of(*all_runs: VariantRuns) -> ComparisonTable:
-    names = [one.name for one in all_runs]
+    names = [variant.name for variant in all_runs]
     return make_table(all_runs, COUNTS, contrasts_of(names, with_steps=True))
 
 
@@ -70,7 +70,7 @@ def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
             for size in range(len(p_values))
             for more in itertools.combinations(others, size)
         )
-        return max(min(1.0, len(one) * min(p_values[k] for k in one)) for one in sets)
+        return max(min(1.0, len(subset) * min(p_values[k] for k in subset)) for subset in sets)
 
     assert holm(p_values) == pytest.approx([closed(place) for place in range(len(p_values))])
 
@@ -86,25 +86,25 @@ def test_verdicts() -> None:
     same = table.of("same", "base")
     assert same.verdict is Verdict.NOT_SHOWN
     assert verdict_text(same).startswith("not shown (")
-    assert "new seeds" in population_text(same.found)
+    assert "new seeds" in population_text(same.estimate)
     with pytest.raises(KeyError):
         table.of("base", "up")
 
 
 def test_p_values_agree_with_intervals() -> None:
     for place in range(20):
-        one = table_of(runs("base", 0, 4), runs(f"v{place}", 0.02 * place, 4)).comparisons[0]
-        assert one.interval is not None
-        assert one.p_value is not None
-        assert (one.p_value < 0.05) != one.interval.overlaps(0)
+        comparison = table_of(runs("base", 0, 4), runs(f"v{place}", 0.02 * place, 4)).comparisons[0]
+        assert comparison.interval is not None
+        assert comparison.p_value is not None
+        assert (comparison.p_value < 0.05) != comparison.interval.overlaps(0)
 
 
 def test_seeds_are_paired_and_missing_cells_are_named() -> None:
     base, full = runs("base", 0, 5), runs("full", 3, 5)
     part = VariantRuns("full", full.seeds[1:], full.totals[1:], failed=(0,))
-    one = table_of(base, part).comparisons[0]
-    assert (one.seeds, one.left_out) == ((1, 2, 3, 4), (0,))
-    assert one.difference == pytest.approx((part.totals - base.totals[1:]).mean())
+    comparison = table_of(base, part).comparisons[0]
+    assert (comparison.seeds, comparison.left_out) == ((1, 2, 3, 4), (0,))
+    assert comparison.difference == pytest.approx((part.totals - base.totals[1:]).mean())
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,15 @@ def test_degenerate_tables_show_nothing_and_say_why(variant: VariantRuns, says: 
 
 def test_one_video_shows_nothing() -> None:
     pair = [VariantRuns(name, (0, 1), np.array([[1.0], [v]])) for name, v in (("a", 2), ("b", 4))]
-    one = make_table(pair, np.ones(1), [Contrast("b", "a")]).comparisons[0]
-    assert "one video" in verdict_text(one)
-    assert "only" in population_text(one.found)
+    comparison = make_table(pair, np.ones(1), [Contrast("b", "a")]).comparisons[0]
+    assert "one video" in verdict_text(comparison)
+    assert "only" in population_text(comparison.estimate)
 
 
 def test_effect_size_has_no_bias() -> None:
     generator = np.random.default_rng(3)
     drawn = 0.8 + generator.normal(size=(8000, 5, 1))
-    found = [effect_size(crossed_mean(one, np.ones(1))) for one in drawn]
+    found = [effect_size(crossed_mean(totals, np.ones(1))) for totals in drawn]
     assert np.mean(np.array(found, float)) == pytest.approx(0.8, abs=0.03)
 
 

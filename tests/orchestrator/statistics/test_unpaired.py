@@ -16,25 +16,25 @@ from tests.orchestrator.statistics.planted import World, planted_runs
 WORLD = World(videos=60)
 
 
-def same(one: np.ndarray, other: np.ndarray, counts: np.ndarray) -> UnpairedDifference:
-    means = crossed_mean(one, counts), crossed_mean(other, counts)
-    return of_same_videos(one, other, counts, means)
+def same(variant: np.ndarray, reference: np.ndarray, counts: np.ndarray) -> UnpairedDifference:
+    means = crossed_mean(variant, counts), crossed_mean(reference, counts)
+    return of_same_videos(variant, reference, counts, means)
 
 
 def test_parts_are_those_of_a_slow_computation() -> None:
     generator = np.random.default_rng(5)
     counts = generator.integers(1, 5, 7).astype(float)
-    one, other = generator.normal(size=(3, 7)) * 9, generator.normal(size=(4, 7)) * 9
-    found = same(one, other, counts)
+    variant, reference = generator.normal(size=(3, 7)) * 9, generator.normal(size=(4, 7)) * 9
+    found = same(variant, reference, counts)
     queries = counts.sum()
     seeds = sum(np.var([sum(row) / queries for row in side], ddof=1) / len(side)
-                for side in (one, other))  # fmt: skip
-    mean = sum(map(sum, one)) / 3 / queries - sum(map(sum, other)) / 4 / queries
+                for side in (variant, reference))  # fmt: skip
+    mean = sum(map(sum, variant)) / 3 / queries - sum(map(sum, reference)) / 4 / queries
     squares = luck = 0.0
     for v in range(7):
-        difference = np.mean(one[:, v]) - np.mean(other[:, v])
+        difference = np.mean(variant[:, v]) - np.mean(reference[:, v])
         squares += (difference - counts[v] * mean) ** 2
-        for side in (one, other):
+        for side in (variant, reference):
             all_seeds = np.mean([sum(row) for row in side]) / queries
             for row in side:
                 own = row[v] - np.mean(side[:, v]) - counts[v] * (sum(row) / queries - all_seeds)
@@ -49,8 +49,9 @@ def test_parts_are_those_of_a_slow_computation() -> None:
 def test_values_are_judged_no_bolder_than_by_welch() -> None:
     generator = np.random.default_rng(6)
     for _ in range(20):
-        one, other = generator.normal(size=4), generator.normal(1, 3, size=6)
-        own, welch = of_values(one, other).p_value(), ttest_ind(one, other, equal_var=False).pvalue
+        variant, reference = generator.normal(size=4), generator.normal(1, 3, size=6)
+        own = of_values(variant, reference).p_value()
+        welch = ttest_ind(variant, reference, equal_var=False).pvalue
         assert own is not None
         assert own >= welch - 1e-9
 
@@ -69,8 +70,8 @@ def test_one_seed_or_one_video_has_no_interval(shape: tuple[int, int, int]) -> N
 def test_the_interval_leaves_zero_out_just_where_p_is_below_the_level() -> None:
     for k in range(40):
         generator = np.random.default_rng(k)
-        one, other = generator.normal(0.5, 1, (4, 20)), generator.normal(0, 1, (5, 20))
-        found = same(one, other, np.ones(20))
+        variant, reference = generator.normal(0.5, 1, (4, 20)), generator.normal(0, 1, (5, 20))
+        found = same(variant, reference, np.ones(20))
         interval, p_value = found.interval(0.05), found.p_value()
         assert interval is not None
         assert p_value is not None
@@ -86,9 +87,9 @@ def test_nothing_is_called_real_too_often_on_the_same_videos() -> None:
     p_values = []
     for k in range(TABLES):
         planted = planted_runs(WORLD, (0, 0), 8, np.random.default_rng(k))
-        one, other = planted.runs
+        variant, reference = planted.runs
         # Seeds of their own: a seed's luck with its order of the data is not shared.
-        found = same(one.totals[:4], other.totals[4:], planted.videos.counts)
+        found = same(variant.totals[:4], reference.totals[4:], planted.videos.counts)
         p_values.append(found.p_value() or 1.0)
     assert np.mean(np.array(p_values) <= 0.05) <= MOST
 
