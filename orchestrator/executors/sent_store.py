@@ -13,7 +13,7 @@ import ray
 
 from prvr_model.errors import StoreError
 from prvr_model.store.format import parse_manifest
-from prvr_model.store.sources import PIECE_BYTES, FolderFiles
+from prvr_model.store.sources import FolderFiles
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class SentStore:
     Args:
         place: What messages call it.
         manifest: Content of its manifest's file.
-        references: References of each file's pieces, all but the last of `PIECE_BYTES`.
+        references: References of each file's pieces.
     """
 
     place: str
@@ -34,10 +34,9 @@ class SentStore:
         """See `StoreFiles`."""
         return self.manifest
 
-    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
+    def pieces(self, name: str) -> Iterator[bytes]:
         """See `StoreFiles`."""
-        first, skipped = divmod(offset, PIECE_BYTES)
-        for number, reference in enumerate(self.references[name][first:]):
+        for reference in self.references[name]:
             try:
                 piece: bytes = ray.get(reference)
             except ray.exceptions.RayError as error:
@@ -45,7 +44,7 @@ class SentStore:
                     f"{self.place}: its pieces cannot be fetched from Ray's object store "
                     f"({type(error).__name__}); is the sweep's driver still there?"
                 ) from error
-            yield piece[0 if number else skipped :]
+            yield piece
 
 
 def send_store(path: Path) -> SentStore:
@@ -60,5 +59,5 @@ def send_store(path: Path) -> SentStore:
     files = FolderFiles.open(str(path))
     manifest = files.manifest_bytes()
     names = parse_manifest(manifest, str(path)).files
-    references = {name: tuple(map(ray.put, files.pieces(name, 0))) for name in names}
+    references = {name: tuple(map(ray.put, files.pieces(name))) for name in names}
     return SentStore(f"{path} of the sweep's driver", manifest, references)

@@ -84,7 +84,7 @@ def _record_of_checkpoint(folder: Folder) -> TrialRecord:
 
 def _header_bytes(folder: Folder, name: str) -> bytes:
     content = b""
-    for piece in folder.read_pieces(name, 0, _PIECE_BYTES):
+    for piece in folder.read_pieces(name, _PIECE_BYTES):
         content += piece
         length = int.from_bytes(content[:_LENGTH_BYTES], "little")
         if length > _MOST_BYTES:

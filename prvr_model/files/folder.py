@@ -120,15 +120,14 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
 
-    def read_pieces(self, name: str, offset: int, piece_bytes: int) -> Iterator[bytes]:
-        """Content of a file from an offset on, a piece at a time.
+    def read_pieces(self, name: str, piece_bytes: int) -> Iterator[bytes]:
+        """Content of a file, a piece at a time.
 
         Raises:
             StorageError: The file is missing or cannot be read.
         """
         try:
             with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
-                stream.seek(offset)
                 while piece := stream.read(piece_bytes):
                     yield piece
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Where the files of a store are read from: a folder by path or URI, or whatever else has them."""
+"""Where the files of a store are read from: a folder by path or URI, or another source."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ class StoreFiles(Protocol):
             StoreError: There is none, or it cannot be read.
         """
 
-    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
-        """Content of a file from an offset on.
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Content of a file, a piece at a time.
 
         Raises:
             StoreError: It is missing or cannot be read.
@@ -68,10 +68,10 @@ class FolderFiles:
                 "files of one that `prvr-sweep data import` made"
             ) from error
 
-    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
+    def pieces(self, name: str) -> Iterator[bytes]:
         """See `StoreFiles`."""
         try:
-            yield from self.folder.read_pieces(name, offset, PIECE_BYTES)
+            yield from self.folder.read_pieces(name, PIECE_BYTES)
         except StorageError as error:
             raise StoreError(f"data: {error}") from error
 

@@ -3,10 +3,9 @@
 A copy is called for its fingerprint, so that all sweeps on the same data share one:
 
     <cache>/<fingerprint>            a whole, verified copy; no process changes or deletes it
-    <cache>/<fingerprint>.partial    what is copied so far; whoever comes next goes on from there
+    <cache>/<fingerprint>.partial    a copy in the making; the next try begins with an empty one
     <cache>/<fingerprint>.lock       there while a process copies; the others wait
 
-A file is called `<name>.part` until all of it is on the disk, so what has its own name is whole.
 The folder gets its own name once its content has been read again and is what the manifest says.
 The cache lies on a disk of the machine: copies are memory-mapped, and prepared features are
 written beside them.
@@ -17,9 +16,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 from prvr_model.errors import StoreError
 from prvr_model.files.durable import sync_folder
@@ -33,16 +32,14 @@ from prvr_model.store.format import (
     parse_manifest,
 )
 from prvr_model.store.reader import FeatureStore
-from prvr_model.store.sources import PIECE_BYTES, StoreFiles
+from prvr_model.store.sources import StoreFiles
 
 CACHE_VARIABLE = "PRVR_SWEEP_CACHE"
 """Environment variable with the folder of copies, absolute."""
 
-# It names folders: nothing but a digest may.
+# A fingerprint becomes the name of a folder, so anything but a digest is refused.
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
-# Bytes after which a file is flushed to the disk: a power cut costs two of them at most.
-_SYNCED_BYTES = 8 * PIECE_BYTES
-# A copy that takes minutes says how far it is, so many times.
+# A copy that takes minutes says this many times how far it is.
 _TELLS = 10
 _LONG_COPY_BYTES = 2**30
 
@@ -90,8 +87,7 @@ def staged_store(files: StoreFiles, fingerprint: str, cache: Path, say: Say = _l
 
     Raises:
         StoreError: The store is missing, damaged or has another fingerprint, or there is no room
-            for it. What was copied stays for the next try, under a name that no reader takes for a
-            store.
+            for it. What was copied is removed.
     """
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise StoreError(f"{fingerprint!r} is not a fingerprint of a store")
@@ -117,7 +113,9 @@ def room_problem(manifest: Manifest, cache: Path) -> str | None:
     target = cache / manifest.fingerprint
     if _is_whole(target, manifest.fingerprint):
         return None
-    needed = _missing_bytes(manifest, _partial(target))
+    # An unfinished or damaged copy gives its room to the next one.
+    reused = _folder_bytes(_partial(target)) + _folder_bytes(target)
+    needed = max(0, _total_bytes(manifest) - reused)
     free = shutil.disk_usage(_existing(cache)).free
     if needed <= free:
         return None
@@ -143,21 +141,21 @@ class _Copy:
 
     def make(self) -> None:
         content, manifest = self._source_manifest()
+        if problem := room_problem(manifest, self._target.parent):
+            raise StoreError(f"no room for {self._files.place}: {problem}")
         try:
-            self._begin(content, manifest)
-            if problem := room_problem(manifest, self._target.parent):
-                raise StoreError(f"no room for {self._files.place}: {problem}")
-            self._copy_all(manifest)
-            if self._damaged(manifest):
-                # From an interrupted copy of other bytes, or a disk that lost some: once more.
-                self._copy_all(manifest)
-                self._refuse_damaged(manifest)
+            self._begin()
+            self._copy_all(content, manifest)
+            self._refuse_damaged(manifest)
             self._publish()
         except OSError as error:
             raise StoreError(
                 f"cannot copy {self._files.place} to {self._partial}: "
-                f"{error.strerror or error}; what is copied is kept, and the next try goes on there"
+                f"{error.strerror or error}; what was copied is removed, and the next try begins "
+                "anew"
             ) from error
+        finally:
+            shutil.rmtree(self._partial, ignore_errors=True)
 
     def _source_manifest(self) -> tuple[bytes, Manifest]:
         content = self._files.manifest_bytes()
@@ -178,57 +176,41 @@ class _Copy:
             )
         return content, manifest
 
-    def _begin(self, content: bytes, manifest: Manifest) -> None:
-        """The partial folder, with what can be kept of an earlier try or a damaged copy."""
+    def _begin(self) -> None:
+        """Make an empty partial folder; a killed process may have left one, and a damaged copy."""
         if self._target.exists():
-            self._say(f"{self._target} is damaged; what is missing there is copied again")
-            shutil.rmtree(self._partial, ignore_errors=True)
-            self._target.rename(self._partial)
-        self._partial.mkdir(mode=0o700, exist_ok=True)
-        note = self._partial / MANIFEST_NAME
-        if not note.exists() or not _lists_the_same(note.read_bytes(), manifest):
-            # Parts of a store that was written in other pieces do not go together.
-            for path in self._partial.glob("*.arrow*"):
-                path.unlink()
-        with note.open("wb") as stream:
-            stream.write(content)
-            _flush(stream)
+            self._say(f"{self._target} is damaged; it is copied again")
+        for folder in (self._target, self._partial):
+            if folder.exists():
+                shutil.rmtree(folder)
+        self._partial.mkdir(mode=0o700)
 
-    def _copy_all(self, manifest: Manifest) -> None:
-        self._total_bytes = _missing_bytes(manifest, self._partial)
-        self._done_bytes = 0
+    def _copy_all(self, content: bytes, manifest: Manifest) -> None:
+        self._total_bytes = _total_bytes(manifest)
         self._say(f"copying {self._files.place} ({_size(self._total_bytes)}) to {self._target}")
+        self._write(MANIFEST_NAME, [content])
         for name, record in manifest.files.items():
-            if _length(self._partial / name) != record.size_bytes:
-                (self._partial / name).unlink(missing_ok=True)
-                self._copy(name, record.size_bytes)
+            self._write(name, self._pieces(name, record.size_bytes))
 
-    def _copy(self, name: str, size: int) -> None:
-        part = self._partial / f"{name}.part"
-        with part.open("ab") as stream:
-            start = _surely_written(stream.tell(), size)
-            stream.truncate(start)
-            stream.seek(start)
-            for piece in self._pieces(name, start, size):
-                stream.write(piece)
-                if stream.tell() % _SYNCED_BYTES < len(piece):
-                    _flush(stream)
-            _flush(stream)
-        part.rename(self._partial / name)
+    def _write(self, name: str, pieces: Iterable[bytes]) -> None:
+        with (self._partial / name).open("xb") as stream:
+            stream.writelines(pieces)
+            stream.flush()
+            os.fsync(stream.fileno())
 
-    def _pieces(self, name: str, start: int, size: int) -> Iterator[bytes]:
-        """What is missing of a file, of the size that the manifest says."""
-        length = start
-        for piece in self._files.pieces(name, start):
+    def _pieces(self, name: str, size: int) -> Iterator[bytes]:
+        """Content of a file, of the size that the manifest says."""
+        length = 0
+        for piece in self._files.pieces(name):
             length += len(piece)
             if length > size:
                 break
             yield piece
             self._tell(len(piece))
         if length != size:
-            less = "more" if length > size else f"only {length}"
+            found = "more" if length > size else f"only {length}"
             raise StoreError(
-                f"{name} of {self._files.place} has {less} bytes instead of {size}; the store was "
+                f"{name} of {self._files.place} has {found} bytes instead of {size}; the store was "
                 "changed or is damaged: copy it there again"
             )
 
@@ -239,16 +221,10 @@ class _Copy:
             done, total = _size(self._done_bytes), _size(self._total_bytes)
             self._say(f"copied {done} of {total} of {self._files.place}")
 
-    def _damaged(self, manifest: Manifest) -> list[str]:
-        """Files whose content is not what the manifest says; they are removed."""
-        store = FeatureStore.open(self._partial)
-        names = [name for split in manifest.splits for name in _damaged_of(store, split)]
-        for name in names:
-            (self._partial / name).unlink()
-        return names
-
     def _refuse_damaged(self, manifest: Manifest) -> None:
-        if names := self._damaged(manifest):
+        store = FeatureStore.open(self._partial)
+        if names := [name for split in manifest.splits for name in _damaged_of(store, split)]:
+            # A source that was changed meanwhile is named as that.
             self._source_manifest()
             raise StoreError(
                 f"{self._files.place} is damaged: the content of {', '.join(names)} is not what "
@@ -285,43 +261,15 @@ def _make_cache(cache: Path) -> None:
             f"cannot make {cache} for copies of stores: {error.strerror}; set {CACHE_VARIABLE} to "
             "a folder that can be written"
         ) from error
-    # Anybody can make a folder among temporary files, under this name too.
+    # Any user can make a folder among temporary files, under this name too.
     if cache == _own_temporary() and owner != os.getuid():
         raise StoreError(
             f"{cache} belongs to another user; set {CACHE_VARIABLE} to a folder of your own"
         )
 
 
-def _lists_the_same(content: bytes, manifest: Manifest) -> bool:
-    try:
-        return parse_manifest(content, MANIFEST_NAME).files == manifest.files
-    except StoreError:
-        return False
-
-
-def _flush(stream: BinaryIO) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _surely_written(length: int, size: int) -> int:
-    """How much of an interrupted file is on the disk whatever interrupted it, a power cut too."""
-    if length > size:
-        return 0
-    return max(0, length // _SYNCED_BYTES - 1) * _SYNCED_BYTES
-
-
-def _missing_bytes(manifest: Manifest, partial: Path) -> int:
-    sizes = {name: value.size_bytes for name, value in manifest.files.items()}
-    return sum(max(0, size - _copied_bytes(partial, name)) for name, size in sizes.items())
-
-
-def _copied_bytes(partial: Path, name: str) -> int:
-    return max(_length(partial / name), _length(partial / f"{name}.part"))
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+def _total_bytes(manifest: Manifest) -> int:
+    return sum(record.size_bytes for record in manifest.files.values())
 
 
 def _partial(target: Path) -> Path:

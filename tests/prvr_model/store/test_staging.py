@@ -34,7 +34,7 @@ class CountedFiles:
     """A store's files, with a note of what was read."""
 
     files: FolderFiles
-    read: list[tuple[str, int]] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)
 
     @property
     def place(self) -> str:
@@ -43,9 +43,9 @@ class CountedFiles:
     def manifest_bytes(self) -> bytes:
         return self.files.manifest_bytes()
 
-    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
-        self.read.append((name, offset))
-        return self.files.pieces(name, offset)
+    def pieces(self, name: str) -> Iterator[bytes]:
+        self.read.append(name)
+        return self.files.pieces(name)
 
 
 @pytest.fixture
@@ -63,9 +63,8 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces far below the size of a file, so that it can be interrupted in its middle."""
+    """Pieces far below the size of a file, so that its copy can be interrupted in its middle."""
     monkeypatch.setattr("prvr_model.store.sources.PIECE_BYTES", 256)
-    monkeypatch.setattr(staging, "_SYNCED_BYTES", 512)
 
 
 def files_of(store: FeatureStore) -> CountedFiles:
@@ -77,7 +76,7 @@ def staged(store: FeatureStore, cache: Path, files: CountedFiles | None = None) 
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_copy_is_whole_and_made_once(source: FeatureStore, cache: Path) -> None:
@@ -87,7 +86,9 @@ def test_a_copy_is_whole_and_made_once(source: FeatureStore, cache: Path) -> Non
     assert path == cache / source.manifest.fingerprint
     assert names(cache) == [source.manifest.fingerprint]
     assert names(path) == names(source.path)
-    assert all((path / one).read_bytes() == (source.path / one).read_bytes() for one in names(path))
+    assert all(
+        (path / name).read_bytes() == (source.path / name).read_bytes() for name in names(path)
+    )
     assert said == [f"copying file://{source.path} (0.0 MiB) to {path}"]
     count = len(files.read)
     shutil.rmtree(source.path)
@@ -108,13 +109,12 @@ def test_a_trial_trains_on_a_copy_as_on_the_store(
 _COPIES_SLOWLY = """
 import sys
 from pathlib import Path
-from prvr_model.store import staging
 from prvr_model.store import sources as store_files
 from prvr_model.store.staging import staged_store
-store_files.PIECE_BYTES, staging._SYNCED_BYTES = 256, 512
+store_files.PIECE_BYTES = 256
 class Slow(store_files.FolderFiles):
-    def pieces(self, name, offset):
-        for number, piece in enumerate(super().pieces(name, offset)):
+    def pieces(self, name):
+        for number, piece in enumerate(super().pieces(name)):
             if name == "train.captions.arrow" and number == 5:
                 print("in the middle", flush=True)
                 sys.stdin.readline()
@@ -158,42 +158,37 @@ def test_another_process_waits_says_so_and_copies_nothing(
         out, _ = process.communicate("go on\n")
         waiting.join(timeout=60)
     assert said == [f"another process copies file://{source.path}; waiting for it"]
-    assert [str(one) for one in found] == out.split()
+    assert [str(path) for path in found] == out.split()
     assert files.read == []
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_after_a_kill_the_copy_goes_on(source: FeatureStore, cache: Path) -> None:
+def test_after_a_kill_the_copy_begins_anew(source: FeatureStore, cache: Path) -> None:
     with slow_copier(source, cache) as process:
         process.send_signal(signal.SIGKILL)
-    partial = cache / f"{source.manifest.fingerprint}.partial"
-    whole = [one for one in names(partial) if one.endswith(".arrow")]
-    assert "train.captions.arrow.part" in names(partial)
+    assert names(cache / f"{source.manifest.fingerprint}.partial")
     assert not (cache / source.manifest.fingerprint).exists()
     files = files_of(source)
     FeatureStore.open(staged(source, cache, files)).verify()
-    assert len(whole) == 2
-    assert set(whole).isdisjoint(dict(files.read))
-    assert dict(files.read)["train.captions.arrow"] == 512
+    assert sorted(files.read) == sorted(source.manifest.files)
     assert names(cache) == [source.manifest.fingerprint]
 
 
 class EndedError(Exception):
-    """Stands for whatever ends a copy at some instant."""
+    """Stands for any error that ends a copy."""
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_a_copy_that_is_interrupted_at_any_piece_ends_whole(
+def test_a_copy_that_is_interrupted_at_any_piece_leaves_nothing(
     source: FeatureStore, cache: Path
 ) -> None:
-    """Each try gets one piece further than it begins, so every instant is one at which it ends."""
+    """Each try gets one piece further, so every instant is one at which a copy ends."""
     tries = 0
     while True:
         try:
-            path = staged(source, cache, BrokenOff(FolderFiles.open(str(source.path)), num=4))
+            path = staged(source, cache, BrokenOff(FolderFiles.open(str(source.path)), num=tries))
         except EndedError:
             tries += 1
-            assert names(cache) == [f"{source.manifest.fingerprint}.partial"]
+            assert names(cache) == []
         else:
             break
     FeatureStore.open(path).verify()
@@ -202,12 +197,12 @@ def test_a_copy_that_is_interrupted_at_any_piece_ends_whole(
 
 @dataclass
 class BrokenOff(CountedFiles):
-    """Ends with an error after so many pieces of one try."""
+    """Ends with an error after `num` pieces."""
 
     num: int = 0
 
-    def pieces(self, name: str, offset: int) -> Iterator[bytes]:
-        for piece in super().pieces(name, offset):
+    def pieces(self, name: str) -> Iterator[bytes]:
+        for piece in super().pieces(name):
             if not self.num:
                 raise EndedError
             self.num -= 1
@@ -223,15 +218,16 @@ def test_a_changed_source_names_both_fingerprints(source: FeatureStore, cache: P
     assert names(cache) == []
 
 
-def test_what_is_begun_of_other_bytes_is_not_continued(source: FeatureStore, cache: Path) -> None:
+def test_what_a_killed_copy_left_is_never_read(source: FeatureStore, cache: Path) -> None:
     partial = cache / f"{source.manifest.fingerprint}.partial"
     shutil.copytree(source.path, partial)
-    content = (partial / MANIFEST_NAME).read_text()
-    size = source.manifest.files[VIDEOS].size_bytes
-    (partial / MANIFEST_NAME).write_text(content.replace(str(size), str(size + 8)))
+    (partial / "other.arrow").touch()
+    damage(partial / VIDEOS, feature_offset(source))
     files = files_of(source)
-    staged(source, cache, files)
-    assert sorted(files.read) == [(name, 0) for name in sorted(source.manifest.files)]
+    path = staged(source, cache, files)
+    FeatureStore.open(path).verify()
+    assert sorted(files.read) == sorted(source.manifest.files)
+    assert names(path) == names(source.path)
 
 
 def damage(path: Path, at: int) -> None:
@@ -247,32 +243,21 @@ def feature_offset(store: FeatureStore) -> int:
     return (store.path / VIDEOS).read_bytes().index(row)
 
 
-def test_a_damaged_part_is_copied_again(source: FeatureStore, cache: Path) -> None:
-    partial = cache / f"{source.manifest.fingerprint}.partial"
-    shutil.copytree(source.path, partial)
-    damage(partial / VIDEOS, feature_offset(source))
-    files = files_of(source)
-    FeatureStore.open(staged(source, cache, files)).verify()
-    assert files.read == [(VIDEOS, 0)]
-
-
-def test_a_part_with_damaged_texts_is_copied_again(source: FeatureStore, cache: Path) -> None:
-    partial = cache / f"{source.manifest.fingerprint}.partial"
-    shutil.copytree(source.path, partial)
-    captions = "train.captions.arrow"
-    text = source.split("train").caption_texts[0].encode()
-    content = (partial / captions).read_bytes()
-    (partial / captions).write_bytes(content.replace(text, b"\xff" * len(text), 1))
-    files = files_of(source)
-    FeatureStore.open(staged(source, cache, files)).verify()
-    assert (captions, 0) in files.read
-
-
 def test_a_damaged_source_is_never_given_out(source: FeatureStore, cache: Path) -> None:
     damage(source.path / VIDEOS, feature_offset(source))
     with pytest.raises(StoreError, match=f"is damaged: the content of {VIDEOS} is not what"):
         staged(source, cache)
-    assert not (cache / source.manifest.fingerprint).exists()
+    assert names(cache) == []
+
+
+def test_damaged_texts_are_never_given_out(source: FeatureStore, cache: Path) -> None:
+    captions = "train.captions.arrow"
+    text = source.split("train").caption_texts[0].encode()
+    content = (source.path / captions).read_bytes()
+    (source.path / captions).write_bytes(content.replace(text, b"\xff" * len(text), 1))
+    with pytest.raises(StoreError, match=rf"is damaged: the content of .*{captions}"):
+        staged(source, cache)
+    assert names(cache) == []
 
 
 def test_a_manifest_that_lies_about_its_fingerprint(source: FeatureStore, cache: Path) -> None:
@@ -312,7 +297,7 @@ def test_a_fingerprint_cannot_leave_the_cache(
 def test_without_room_nothing_is_copied(
     source: FeatureStore, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    total = sum(one.size_bytes for one in source.manifest.files.values())
+    total = sum(record.size_bytes for record in source.manifest.files.values())
     usage = shutil.disk_usage(source.path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=total - 1))
     files = files_of(source)
@@ -336,21 +321,39 @@ def test_a_disk_that_fills_up_leaves_no_store(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(StoreError, match=r"No space left.*what is copied is kept"):
+        with pytest.raises(StoreError, match=r"No space left.*what was copied is removed"):
             staged(source, cache)
-    assert names(cache) == [f"{source.manifest.fingerprint}.partial"]
+    assert names(cache) == []
     FeatureStore.open(staged(source, cache)).verify()
 
 
-def test_a_copy_that_lost_a_file_gets_it_back(source: FeatureStore, cache: Path) -> None:
+def test_a_copy_that_lost_a_file_is_made_again(source: FeatureStore, cache: Path) -> None:
     path = staged(source, cache)
-    (path / "prepared").mkdir()
     (path / VIDEOS).unlink()
     files, said = files_of(source), list[str]()
     assert staged_store(files, source.manifest.fingerprint, cache, said.append) == path
-    assert files.read == [(VIDEOS, 0)]
-    assert said[0] == f"{path} is damaged; what is missing there is copied again"
-    assert (path / "prepared").is_dir()
+    assert sorted(files.read) == sorted(source.manifest.files)
+    assert said[0] == f"{path} is damaged; it is copied again"
+    FeatureStore.open(path).verify()
+
+
+def test_a_damaged_copy_stays_while_its_source_is_away(source: FeatureStore, cache: Path) -> None:
+    path = staged(source, cache)
+    (path / VIDEOS).unlink()
+    files, fingerprint = files_of(source), source.manifest.fingerprint
+    shutil.rmtree(source.path)
+    with pytest.raises(StoreError, match="there is no feature store to be read"):
+        staged_store(files, fingerprint, cache)
+    assert (path / MANIFEST_NAME).exists()
+
+
+def test_an_unfinished_copy_gives_its_room_to_the_next(
+    source: FeatureStore, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(source.path, cache / f"{source.manifest.fingerprint}.partial")
+    usage = shutil.disk_usage(source.path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert room_problem(source.manifest, cache) is None
 
 
 def test_copies_of_other_data_stay(source: FeatureStore, cache: Path) -> None:
