@@ -19,6 +19,8 @@ COLLAPSE_METRICS = tuple(
 """What a report shows of semantic collapse."""
 NO_NUMBER = "–"  # noqa: RUF001
 """A cell without a number."""
+# As wide as a plus.
+_MINUS = "−"  # noqa: RUF001
 _SMALLEST_P = 0.001
 _SMALLEST_HOURS = 0.001
 # Colours and moves of the cursor, as tools write them to a terminal.
@@ -32,14 +34,14 @@ def number(value: float | None, digits: int = 1) -> str:
     """A number with so many digits after the point."""
     if value is None or isnan(value):
         return NO_NUMBER
-    return f"{value:.{digits}f}"
+    return f"{value:.{digits}f}".replace("-", _MINUS)
 
 
 def signed(value: float | None, digits: int = 1) -> str:
     """A difference with its sign."""
     if value is None or isnan(value):
         return NO_NUMBER
-    return f"{value:+.{digits}f}".replace("-", "−")  # noqa: RUF001  (a minus, as wide as a plus)
+    return f"{value:+.{digits}f}".replace("-", _MINUS)
 
 
 def with_spread(spread: tuple[float, float | None] | None, digits: int = 1) -> str:
@@ -54,8 +56,7 @@ def interval_text(interval: Interval | None) -> str:
     """An interval as `1.2 to 3.4`."""
     if interval is None:
         return NO_NUMBER
-    low, high = (number(end).replace("-", "−") for end in (interval.low, interval.high))  # noqa: RUF001
-    return f"{low} to {high}"
+    return f"{number(interval.low)} to {number(interval.high)}"
 
 
 def p_text(value: float | None) -> str:
