@@ -50,14 +50,14 @@ def functions(text: str) -> Iterator[tuple[str, int, int]]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-            parameters = sum(one.arg not in ("self", "cls") for one in names)
+            parameters = sum(candidate.arg not in ("self", "cls") for candidate in names)
             yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1, parameters
 
 
 def layers(root: Path) -> dict[str, Any]:
     """Lines of the layer contracts, and the most modules that share one line."""
     contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]
-    lines = [line for one in contracts["contracts"] for line in one.get("layers", ())]
+    lines = [line for contract in contracts["contracts"] for line in contract.get("layers", ())]
     return {"lines": len(lines), "most_on_a_line": max(line.count("|") + 1 for line in lines)}
 
 

@@ -69,7 +69,9 @@ def _numbers(encoders: Encoders, captions: list[int], seed: int) -> tuple[Tensor
     draws = random_draws(batch, seed)
     terms = compute_losses(model, batch, SETTINGS.losses, draws, False, encoders)
     terms.total.backward()
-    gradients = [one.grad.flatten() for one in model.parameters() if one.grad is not None]
+    gradients = [
+        parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None
+    ]
     return terms.stacked().detach(), torch.cat(gradients)
 
 
@@ -91,8 +93,8 @@ def trial_error() -> float:
     kinds = ("train/", "val/collapse/")
     return max(
         abs(other.metrics[name] - value) / max(abs(value), 1e-3)
-        for one, other in zip(results[0].reports, results[1].reports, strict=True)
-        for name, value in one.metrics.items()
+        for report, other in zip(results[0].reports, results[1].reports, strict=True)
+        for name, value in report.metrics.items()
         if name.startswith(kinds)
     )
 

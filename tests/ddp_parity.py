@@ -77,7 +77,7 @@ def own_part(batch: Batch, videos: Shards, rank: int) -> Batch:
 
 def converted(batch: Batch, dtype: torch.dtype) -> Batch:
     """The batch with its real numbers in another type."""
-    values = {one.name: getattr(batch, one.name) for one in fields(batch)}
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return replace(
         batch,
         **{
@@ -112,13 +112,13 @@ def compute(
             values = found.all_workers(workers)
             terms = dict(zip(loss_term_names(), values, strict=True)) | {"total": values.sum()}
             gradients = {
-                name: one.grad.clone()
-                for name, one in model.named_parameters()
-                if one.grad is not None
+                name: parameter.grad.clone()
+                for name, parameter in model.named_parameters()
+                if parameter.grad is not None
             }
             first = workers.exchanged_bytes
         optimizer.step()
-    weights = {name: one.detach().clone() for name, one in model.named_parameters()}
+    weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     return Outcome(terms, gradients, weights, first)
 
 
@@ -227,7 +227,7 @@ def check(path: Path, world: int) -> list[GroupResult]:
     """
     found = run_in_group(world, run_rank, path)
     by_group = zip(*found, strict=True)
-    return [max((GroupResult(*one) for one in ranks), key=_error) for ranks in by_group]
+    return [max((GroupResult(*rank) for rank in ranks), key=_error) for ranks in by_group]
 
 
 def _error(result: GroupResult) -> float:

@@ -129,7 +129,7 @@ def stop_gcs(folder: Path, here: dict[str, Any], address: str) -> None:
     """The GCS answers nobody for some seconds, while training goes on."""
     starter = psutil.Process(here["raylet"]).parent()
     assert starter is not None
-    (gcs,) = [one for one in starter.children() if "gcs_server" in one.name()]
+    (gcs,) = [child for child in starter.children() if "gcs_server" in child.name()]
     gcs.suspend()
     try:
         (folder / GO).touch()
@@ -193,18 +193,20 @@ def _found(fault: str, source: RecordingSource, root: Path, hit_at: float) -> Fo
         fault=fault,
         completed=ends == ["beginend"] * 2 and not source.numbers,
         steps_lost=len(steps) - _NUM_STEPS,
-        seconds=round(min(one for one in steps if one > hit_at) - hit_at, 1),
+        seconds=round(min(step for step in steps if step > hit_at) - hit_at, 1),
         equal=_numbers(source, 0) == _numbers(source, 1),
         saved_step=int(saved.read_text()) if saved.exists() else 0,
         rows=[row.epoch for row in source.reports[0]],
-        cause=" ".join(one.message[:300] for one in source.causes.values()),
+        cause=" ".join(cause.message[:300] for cause in source.causes.values()),
     )
 
 
 def _numbers(source: RecordingSource, number: int) -> dict[int, dict[str, float]]:
     timed = ("time/", "memory/")
     return {
-        row.epoch: {name: one for name, one in row.metrics.items() if not name.startswith(timed)}
+        row.epoch: {
+            name: value for name, value in row.metrics.items() if not name.startswith(timed)
+        }
         for row in source.reports[number]
     }
 
@@ -228,14 +230,14 @@ def main() -> int:
         one = suffer(fault)
         found.append(one)
         sys.stderr.write(f"{one}\n")
-    sys.stdout.write(json.dumps([asdict(one) for one in found]) + "\n" if arguments.json else "")
+    sys.stdout.write(json.dumps([asdict(loss) for loss in found]) + "\n" if arguments.json else "")
     if not arguments.json:
-        for one in found:
+        for loss in found:
             sys.stdout.write(
-                f"{one.fault:36} {one.steps_lost:3} steps lost, on after {one.seconds:5.1f} s, "
-                f"{'equal' if one.equal else 'DIFFERENT'}\n"
+                f"{loss.fault:36} {loss.steps_lost:3} steps lost, on after {loss.seconds:5.1f} s, "
+                f"{'equal' if loss.equal else 'DIFFERENT'}\n"
             )
-    return 0 if all(one.completed and one.equal for one in found) else 1
+    return 0 if all(loss.completed and loss.equal for loss in found) else 1
 
 
 if __name__ == "__main__":

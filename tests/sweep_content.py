@@ -11,8 +11,9 @@ from mlflow.entities import Run
 
 from orchestrator.study.study import study_url
 from prvr_model.errors import PrvrError
+from prvr_model.files.checkpoint_header import BEST, LAST
 from prvr_model.files.folder import Folder
-from prvr_model.training import checkpoint
+from prvr_model.network.model_file import read_tensors
 
 # Metrics that measure the machine.
 _MACHINE = ("time/", "memory/")
@@ -30,13 +31,13 @@ def content(home: Path, sweep: str) -> dict[str, Any]:
 def flat(value: Any, path: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401
     """Leaves by path."""
     if isinstance(value, dict) and value:
-        return [leaf for key, one in value.items() for leaf in flat(one, f"{path}/{key}")]
+        return [leaf for key, entry in value.items() for leaf in flat(entry, f"{path}/{key}")]
     return [(path, value)]
 
 
 def study_content(home: Path, sweep: str) -> dict[str, Any]:
     study = optuna.load_study(study_name=sweep, storage=study_url(home))
-    trials = {str(one.number): trial_content(one) for one in study.trials}
+    trials = {str(trial.number): trial_content(trial) for trial in study.trials}
     kept = ("spec_yaml", "state", "num_trials", "sampler", "pruner", "data_fingerprint", "metric")
     return {"trials": trials, **{key: study.user_attrs.get(key) for key in kept}}
 
@@ -48,7 +49,7 @@ def trial_content(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "state": trial.state.name,
         "value": trial.value,
         "params": trial.params,
-        "distributions": {key: str(one) for key, one in trial.distributions.items()},
+        "distributions": {key: str(value) for key, value in trial.distributions.items()},
         "intermediate": trial.intermediate_values,
         "attributes": attributes,
         "pruner": trial.system_attrs,
@@ -64,7 +65,7 @@ def folder_content(folder: str) -> dict[str, Any]:
         return {}
     place = Folder.open(folder)
     found: dict[str, Any] = {"ranks": place.child("ranks").names()}
-    for name in (checkpoint.LAST, checkpoint.BEST):
+    for name in (LAST, BEST):
         if place.exists(name):
             found[name] = _file_content(place, name)
     return found
@@ -72,12 +73,12 @@ def folder_content(folder: str) -> dict[str, Any]:
 
 def _file_content(place: Folder, name: str) -> dict[str, Any]:
     try:
-        tensors, header = checkpoint._read(place, name)
+        tensors, header = read_tensors(place, name)
     except PrvrError as error:
         return {"error": str(error)}
     rows = header.get("state", {}).pop("reports", [])
     return {
-        "tensors": {key: _digest(one.numpy().tobytes()) for key, one in tensors.items()},
+        "tensors": {key: _digest(value.numpy().tobytes()) for key, value in tensors.items()},
         "header": header,
         "rows": {str(row["epoch"]): _without_machine(row["metrics"]) for row in rows},
     }
@@ -112,7 +113,7 @@ def run_content(client: MlflowClient, run: Run) -> dict[str, Any]:
         for key in run.data.metrics
         if not key.startswith(_MACHINE)
     }
-    tags = {key: one for key, one in run.data.tags.items() if key not in _IDENTITIES}
+    tags = {key: value for key, value in run.data.tags.items() if key not in _IDENTITIES}
     return {
         "name": run.info.run_name,
         "status": run.info.status,
@@ -121,7 +122,8 @@ def run_content(client: MlflowClient, run: Run) -> dict[str, Any]:
         "tags": tags,
         "metrics": history,
         "files": {
-            one.path: _file(client, run, one.path) for one in client.list_artifacts(run.info.run_id)
+            artifact.path: _file(client, run, artifact.path)
+            for artifact in client.list_artifacts(run.info.run_id)
         },
     }
 
@@ -148,7 +150,7 @@ def _without_clocks(report: Any) -> Any:  # noqa: ANN401
     if not isinstance(report, dict):
         return report
     return {
-        key: _without_clocks(one)
-        for key, one in report.items()
+        key: _without_clocks(value)
+        for key, value in report.items()
         if key not in clocks and not key.startswith(("time/", "memory/"))
     }

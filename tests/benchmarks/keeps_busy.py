@@ -76,7 +76,7 @@ def _measured(home: Path, options: argparse.Namespace) -> dict[str, float]:
     sender.flush(_FLUSH_S)
     sender.stop(_FLUSH_S)
     outbox.close()
-    trained_s = sum(one.seconds or 0.0 for one in read_sweep(home, "busy").runs)
+    trained_s = sum(run.seconds or 0.0 for run in read_sweep(home, "busy").runs)
     is_alone = options.executor == "inline"
     at_once = 1 if is_alone else min(trials, len(os.sched_getaffinity(0)))
     assert watch.first is not None

@@ -58,8 +58,8 @@ class LiveBytes(TorchDispatchMode):
 
     def hold(self, tensors: Iterable[Tensor], maker: str) -> None:
         """Count tensors that were there before."""
-        for one in tensors:
-            self._add(one, lambda: maker)
+        for tensor in tensors:
+            self._add(tensor, lambda: maker)
 
     def block(self, tensor: Tensor) -> Block | None:
         """The block that a tensor lies in, if it is known."""
@@ -73,9 +73,9 @@ class LiveBytes(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> object:
         result = func(*args, **(kwargs or {}))
-        for one in tree_leaves(result):
-            if isinstance(one, Tensor):
-                self._add(one, lambda: f"{str(func).split('.')[1]} in {site()}")
+        for leave in tree_leaves(result):
+            if isinstance(leave, Tensor):
+                self._add(leave, lambda: f"{str(func).split('.')[1]} in {site()}")
         return result
 
     def _add(self, tensor: Tensor, maker: Callable[[], str]) -> None:

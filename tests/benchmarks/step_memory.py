@@ -94,7 +94,7 @@ def lasting(owned: Mapping[str, Any]) -> dict[str, list[Tensor]]:
     parameters = list(model.parameters())
     return {
         "parameters": [*parameters, *model.buffers()],
-        "gradients": [one.grad for one in parameters if one.grad is not None],
+        "gradients": [weight.grad for weight in parameters if weight.grad is not None],
         "moments": [moment for state in moments for moment in state.values()],
         "batch": list(owned["batch"].tensors().values()),
     }
@@ -143,7 +143,7 @@ class SavedBytes:
 
 def _summary(memory: LiveBytes, saved: SavedBytes, owned: Mapping[str, Any]) -> dict[str, Any]:
     lasts = lasting(owned)
-    gradients = {id(memory.block(one)) for one in lasts["gradients"]}
+    gradients = {id(memory.block(last)) for last in lasts["gradients"]}
 
     def kind(block: Block) -> str:
         if id(block) in gradients:
@@ -175,7 +175,9 @@ def _summary(memory: LiveBytes, saved: SavedBytes, owned: Mapping[str, Any]) -> 
 
 def _megabytes_of(tensors: Iterable[Tensor]) -> float:
     """Size of the storages of tensors, which may share them."""
-    storages = {one.untyped_storage()._cdata: one.untyped_storage().nbytes() for one in tensors}
+    storages = {
+        tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors
+    }
     return sum(storages.values()) / 1e6
 
 

@@ -42,10 +42,12 @@ def write_reference(path: Path) -> None:
     reference = read_reference(path)
     terms = losses(reference)
     terms.total.backward()
-    found = {f"loss/{name}": one for name, one in released_terms(reference, terms).items()}
+    found = {f"loss/{name}": value for name, value in released_terms(reference, terms).items()}
     norms = {
-        f"grad_norm/{released_name(name)}": np.nan if one.grad is None else float(one.grad.norm())
-        for name, one in reference.model.named_parameters()
+        f"grad_norm/{released_name(name)}": np.nan
+        if parameter.grad is None
+        else float(parameter.grad.norm())
+        for name, parameter in reference.model.named_parameters()
     }
     np.savez(path, **inputs, **found, **norms)
 
@@ -72,5 +74,7 @@ def _inputs() -> dict[str, Any]:
     settings = settings_of(_CONFIG)
     model = MscModel(settings.model, sizes["visual_input_size"], sizes["query_input_size"])
     # As after some training: a bias that starts at zero stays there up to rounding.
-    state = {name: one + 0.05 * torch.randn_like(one) for name, one in model.state_dict().items()}
-    return inputs | {f"state/{released_name(name)}": one.numpy() for name, one in state.items()}
+    state = {
+        name: value + 0.05 * torch.randn_like(value) for name, value in model.state_dict().items()
+    }
+    return inputs | {f"state/{released_name(name)}": value.numpy() for name, value in state.items()}

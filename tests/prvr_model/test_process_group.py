@@ -59,8 +59,8 @@ def losses_and_gradients(batch: Batch, workers: Workers, hard: bool) -> list[Ten
     terms = compute_losses(model, batch, SETTINGS.losses, draws, hard, workers=workers)
     terms.total.backward()
     workers.sum_gradients(model.parameters())
-    gradients = [one.grad for one in model.parameters()]
-    assert all(one is not None for one in gradients)
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(part is not None for part in gradients)
     return [terms.all_workers(workers), *gradients]
 
 
@@ -189,7 +189,7 @@ def left_and_gone_on(store: Path, folder: Path) -> list[Any]:
         )
         timed = ("time/", "memory/")
         rows = [
-            {name: one for name, one in row.metrics.items() if not name.startswith(timed)}
+            {name: value for name, value in row.metrics.items() if not name.startswith(timed)}
             for row in result.reports
         ]
         return [result.stop_reason, rows, len(asked)]

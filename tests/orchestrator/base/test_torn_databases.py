@@ -87,7 +87,7 @@ def test_study_database(
 ) -> None:
     home = torn_home(share)
     place, space = ["--home", str(home)], f"{home}/tiny.yaml"
-    commands = [[one, "tiny"] for one in ("status", "resume", "sync", "report", "gc")]
+    commands = [[name, "tiny"] for name in ("status", "resume", "sync", "report", "gc")]
     for command in (*commands, ["plan", space], ["launch", space], ["reproduce", "tiny/0"]):
         assert cli.run([*command, *place]) == 3
         said = capsys.readouterr().err.splitlines()[-1]

@@ -104,7 +104,7 @@ def test_the_first_worker_is_asked_and_a_small_store_goes_along(
     cluster = Growing(HEAD)
     found, told = ready(cluster, store, shared, monkeypatch)
     assert cluster.asked == [{"CPU": 4, "GPU": 1}, str(shared)]
-    assert [one.name for one in found.nodes] == [HEAD.name, WORKER.name, "gpu, not started yet"]
+    assert [node.name for node in found.nodes] == [HEAD.name, WORKER.name, "gpu, not started yet"]
     assert (found.sent_store, found.is_growing) == (str(store.path), True)
     assert len(told) == 1
     assert told[0].startswith("no worker is there yet; one is asked for, which takes minutes")

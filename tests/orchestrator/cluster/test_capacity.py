@@ -41,7 +41,7 @@ def with_worker(left: Left, needs: TrialNeeds) -> Iterator[Left]:
     after = (cpus - needs.cpus, memory - takes, driver)
     if needs.gpus >= 1:
         whole = sorted(gpus, reverse=True)[: int(needs.gpus)]
-        if len(whole) == needs.gpus and all(one == 1 for one in whole):
+        if len(whole) == needs.gpus and all(candidate == 1 for candidate in whole):
             rest = tuple(sorted(gpus, reverse=True)[int(needs.gpus) :])
             yield after[0], rest + (Fraction(0),) * int(needs.gpus), after[1], after[2]
     elif needs.gpus:

@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_all_types_up_to_the_clusters_maximum_the_preferred_first(file: Path) -> None:
-    names = [one.name for one in coming_nodes([HEAD], file)]
+    names = [node.name for node in coming_nodes([HEAD], file)]
     assert names == ["spot, not started yet"] * 3 + ["dear, not started yet"]
     first = coming_nodes([HEAD], file)[0]
     assert (first.cpus, first.gpus, first.memory_bytes) == (8, 1, 2**34)

@@ -131,7 +131,7 @@ def test_what_is_named_as_nearest_fits(needs: TrialNeeds, cluster: list[Node]) -
         return
     for option in advice.removeprefix("nearest that fits: ").split(", or "):
         changes = {name: float(one) for name, one in re.findall(r"(\w+) ([\d.]+)", option)}
-        whole = {name: int(one) for name, one in changes.items() if name != "gpus"}
+        whole = {name: int(value) for name, value in changes.items() if name != "gpus"}
         changed = replace(needs, **changes | whole)
         # Once a worker fits, there may be too few places for all of them.
         assert pack(replace(changed, workers=1), cluster) is not None

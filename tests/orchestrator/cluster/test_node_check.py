@@ -28,9 +28,9 @@ def data_of(store: FeatureStore, /, **changes: object) -> SharedData:
 
 def test_the_same_places_are_fine_and_left_clean(store: FeatureStore, tmp_path: Path) -> None:
     with marked_places(data_of(store), str(tmp_path)) as places:
-        assert [one.name for one in tmp_path.iterdir()] == [places.marker]
+        assert [path.name for path in tmp_path.iterdir()] == [places.marker]
         assert look_here(places) == Look(None)
-        assert [one.name for one in tmp_path.iterdir()] == [places.marker]
+        assert [path.name for path in tmp_path.iterdir()] == [places.marker]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -63,7 +63,7 @@ def test_small_data_that_is_not_there_is_to_be_sent(store: FeatureStore, tmp_pat
 
 
 def test_what_is_small(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = sum(one.size_bytes for one in store.manifest.files.values())
+    size = sum(path.size_bytes for path in store.manifest.files.values())
     monkeypatch.setattr(shared_places, "SENT_STORE_LIMIT_BYTES", size)
     assert SharedData.of(str(store.path), store.manifest).is_small
     assert not SharedData.of(f"file://{store.path}", store.manifest).is_small

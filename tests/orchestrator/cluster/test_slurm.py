@@ -78,7 +78,7 @@ class Job:
 
 def left_over() -> list[psutil.Process]:
     """Processes of the job that still run."""
-    return [one for one in psutil.process_iter() if belongs(one)]
+    return [process for process in psutil.process_iter() if belongs(process)]
 
 
 def belongs(process: psutil.Process) -> bool:
@@ -179,7 +179,7 @@ def check_ends(job: Job, code: int, words: str) -> None:
         assert job.end() == code, job.log.read_text()
         assert words in job.log.read_text()
         assert left_over() == []
-        assert [one for one in job.log.parent.iterdir() if one.name.startswith(".prvr")] == []
+        assert [path for path in job.log.parent.iterdir() if path.name.startswith(".prvr")] == []
     finally:
         job.kill()
 

@@ -124,21 +124,21 @@ class ExecutorContract:
         for number in range(9):
             calls = told.calls[number]
             assert calls[0] == "begin"
-            assert [one for one in calls if one in ("end", "failure")] == [calls[-1]]
+            assert [call for call in calls if call in ("end", "failure")] == [calls[-1]]
 
     def test_another_round_begins_when_nothing_runs(self, told: RecordingSource) -> None:
         assert told.began_later == list(range(8))
         assert told.calls[LATER_NUMBER] == ["begin", "report", "report", "report", "end"]
 
     def test_reports_arrive_in_order_with_every_bit(self, told: RecordingSource) -> None:
-        assert [one.epoch for one in told.reports[0]] == [1, 2, 3]
-        assert [one.timestamp_ms for one in told.reports[0]] == [1001, 1002, 1003]
+        assert [report.epoch for report in told.reports[0]] == [1, 2, 3]
+        assert [report.timestamp_ms for report in told.reports[0]] == [1001, 1002, 1003]
         tau = request(0).settings.losses.tau
         assert told.reports[0][2].metrics["val/SumR"] == 100 * tau * (1 - 0.5**3)
 
     def test_repeated_epochs_are_passed_on(self, told: RecordingSource) -> None:
         """They are the source's to drop."""
-        assert [one.epoch for one in told.reports[6]] == [1, 2, 3, 1, 2, 3]
+        assert [report.epoch for report in told.reports[6]] == [1, 2, 3, 1, 2, 3]
 
     def test_stopped_trial_reports_no_more_and_has_ended(self, told: RecordingSource) -> None:
         assert told.calls[STOPPED_NUMBER] == ["begin", "report", "report", "end"]
@@ -164,10 +164,10 @@ class ExecutorContract:
         assert told.most_live <= self.concurrency
 
     def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
-        before = {one.pid for one in psutil.Process().children(recursive=True)}
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
         executor = type(self).make(f"{self.fakes}:rising")
         source = BrokenSource([0, 1])
         with pytest.raises(BrokenSourceError, match="cannot be written"):
             executor.run(source, 1, Interruption())
         assert not source.causes
-        assert {one.pid for one in psutil.Process().children(recursive=True)} <= before
+        assert {child.pid for child in psutil.Process().children(recursive=True)} <= before

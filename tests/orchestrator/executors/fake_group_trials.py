@@ -87,6 +87,6 @@ def killing_its_keeper(request: TrialRequest, report: Report, workers: Workers) 
         name = os.environ["PRVR_TEST_VICTIM"]
         raylet = psutil.Process().parent()
         assert raylet is not None
-        (victim,) = [one for one in raylet.children() if name in " ".join(one.cmdline())]
+        (victim,) = [child for child in raylet.children() if name in " ".join(child.cmdline())]
         victim.kill()
     time.sleep(600)

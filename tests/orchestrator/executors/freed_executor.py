@@ -29,10 +29,10 @@ class FreedExecutor(TuneExecutor):
             limit_s = time.monotonic() + _LIMIT_S
             while (occupied := _occupied()) and time.monotonic() < limit_s:
                 time.sleep(0.2)
-            states = [one["state"] for one in ray.util.placement_group_table().values()]
+            states = [value["state"] for value in ray.util.placement_group_table().values()]
             self.occupied = occupied
             self.num_groups = len(states)
-            self.groups = [one for one in states if one != "REMOVED"]
+            self.groups = [state for state in states if state != "REMOVED"]
 
 
 def _occupied() -> dict[str, float]:

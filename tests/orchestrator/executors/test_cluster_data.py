@@ -69,7 +69,7 @@ def nodes(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     hidden.mkdir()
     caches = (folder / "first", folder / "second")
     options = [
-        json.dumps({"num_cpus": 2, "env_vars": {CACHE_VARIABLE: str(one)}}) for one in caches
+        json.dumps({"num_cpus": 2, "env_vars": {CACHE_VARIABLE: str(cache)}}) for cache in caches
     ]
     python = hiding_python(folder, hidden)
     with small_cluster(*options, python=python) as cluster:
@@ -105,7 +105,7 @@ def _set(workers: int) -> list[str]:
 
 
 def copies(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.iterdir()) if folder.exists() else []
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
 def complete(done: Done) -> int:
@@ -159,7 +159,9 @@ def test_a_small_store_that_nodes_do_not_see_goes_along(
     assert f": no {store.path} there; it is sent along with the trials" in done.err
     fingerprint = store.manifest.fingerprint
     assert fingerprint not in copies(nodes.own)
-    used = [one / fingerprint for one in nodes.caches if (one / fingerprint / "prepared").is_dir()]
+    used = [
+        cache / fingerprint for cache in nodes.caches if (cache / fingerprint / "prepared").is_dir()
+    ]
     # Workers of one trial lie on both nodes, trials of one worker where Ray puts them.
     assert len(used) == 2 if workers > 1 else used
     for copy in used:

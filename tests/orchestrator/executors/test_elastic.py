@@ -84,6 +84,8 @@ def test_trial_goes_on_with_fewer_workers_where_a_node_never_comes_back() -> Non
     assert [hit[epoch]["workers"] for epoch in sorted(hit)] == [2, 1, 1, 1]
     names = [one for one in hit[4] if one.startswith(("train/", "val/")) and "mb_per" not in one]
     for epoch, wanted in whole.items():
-        found = {one: hit[epoch][one] for one in names}
+        found = {candidate: hit[epoch][candidate] for candidate in names}
         # Sums of one worker and of two differ by rounding, which grows with every step.
-        assert found == pytest.approx({one: wanted[one] for one in names}, rel=2e-3)
+        assert found == pytest.approx(
+            {candidate: wanted[candidate] for candidate in names}, rel=2e-3
+        )

@@ -73,7 +73,7 @@ class TestGroups:
         self, ran: tuple[RecordingSource, FreedExecutor]
     ) -> None:
         source, _ = ran
-        assert [one.epoch for one in source.reports[LOSES_A_WORKER]] == [1, 1, 2, 3]
+        assert [report.epoch for report in source.reports[LOSES_A_WORKER]] == [1, 1, 2, 3]
         assert source.calls[LOSES_A_WORKER][-1] == "end"
 
     def test_everything_is_freed(self, ran: tuple[RecordingSource, FreedExecutor]) -> None:
@@ -108,14 +108,14 @@ class TestLongRuns:
         assert executor.groups == []
 
     def test_workers_that_do_not_heed_a_stop_are_ended(self) -> None:
-        before = {one.pid for one in psutil.Process().children(recursive=True)}
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
         source = StoppingSource([STOPPED, 7])
         source.stopped = frozenset({STOPPED, 7})
         executor = run("deaf", source)
         assert source.calls[STOPPED] == source.calls[7] == ["begin", "report", "end"]
         assert executor.occupied == {}
         assert executor.groups == []
-        assert {one.pid for one in psutil.Process().children(recursive=True)} <= before
+        assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
     @pytest.mark.parametrize("victim", ["TrainController", "ResourceTrainable"])
     def test_killed_keeper_fails_the_trial_and_everything_is_freed(

@@ -25,7 +25,7 @@ _END_LIMIT_S = 10
 
 def _has_value(home: Path) -> bool:
     """Whether a trial's first epoch is in the study."""
-    return any(one.value is not None for one in read_status(home, "small").trials)
+    return any(trial.value is not None for trial in read_status(home, "small").trials)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_interrupt_ends_all_soon_and_keeps_the_study(
     status = read_status(tmp_path / "home", "small")
     assert status.state == "interrupted"
     assert status.counts[TrialState.FAILED] == 0
-    running = [one for one in status.trials if one.state is TrialState.RUNNING]
+    running = [trial for trial in status.trials if trial.state is TrialState.RUNNING]
     # Whichever process was there first.
     assert any(one.value is not None for one in running)
     spec = small_spec()

@@ -96,7 +96,7 @@ def test_the_watcher_hears_when_the_workers_began_or_never_will() -> None:
         box = Mailbox()
         waiting = [asyncio.create_task(box.has_begun(key)) for key in "ab"]
         await asyncio.sleep(0)
-        assert not any(one.done() for one in waiting)
+        assert not any(answer.done() for answer in waiting)
         await box.begin("a")
         await box.close("b")
         assert await soon(asyncio.gather(*waiting)) == [True, False]

@@ -49,13 +49,13 @@ def test_out_of_memory_is_one_cause_with_its_remedy(tmp_path: Path) -> None:
     )
     assert result.counts[TrialState.FAILED] == 4
     shown = read_status(tmp_path, "small")
-    assert {one.kind for one in shown.failures} == {"OutOfMemoryError"}
+    assert {failure.kind for failure in shown.failures} == {"OutOfMemoryError"}
     for group in shown.failures:
         assert "training.batch_videos" in group.message
         assert "Fewer trials at once" in group.message
-    assert "Tried to allocate 2 GiB" in " ".join(one.message for one in shown.failures)
+    assert "Tried to allocate 2 GiB" in " ".join(failure.message for failure in shown.failures)
     # Of the GPU's long advice only its first line; the whole of it is in the traceback.
-    assert "\n" not in "".join(one.message for one in shown.failures)
+    assert "\n" not in "".join(failure.message for failure in shown.failures)
 
 
 @pytest.mark.parametrize(

@@ -95,4 +95,4 @@ def test_a_short_limit_is_warned_of_before_it_ends() -> None:
 def test_who_waits_while_none_runs(statuses: list[str], waits: bool) -> None:
     asked = tune.PlacementGroupFactory([{"CPU": 2, "memory": 2**30}])
     trial = partial(SimpleNamespace, placement_group_factory=asked)
-    assert _waits_for([trial(status=one) for one in statuses]) == (ASKED if waits else None)
+    assert _waits_for([trial(status=status) for status in statuses]) == (ASKED if waits else None)

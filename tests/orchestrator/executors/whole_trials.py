@@ -39,7 +39,7 @@ def write_files(request: TrialRequest, rows: list[EpochReport]) -> None:
     folder.write_bytes(BEST, save(weights, {HEADER: json.dumps(best)}))
     name = f"epoch-{len(rows):04d}.safetensors"
     folder.child("ranks").write_bytes(name, save({"ranks": np.ones(3, np.int32)}))
-    reports = [vars(one) | {"metrics": dict(one.metrics)} for one in rows]
+    reports = [vars(row) | {"metrics": dict(row.metrics)} for row in rows]
     state = {"epoch": len(rows), "reports": reports}
     last = about | {"store_fingerprint": request.data_fingerprint, "state": state}
     folder.write_bytes(LAST, save(weights, {HEADER: json.dumps(last)}))

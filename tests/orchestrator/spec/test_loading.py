@@ -145,7 +145,7 @@ def test_top_level_is_a_mapping(text: str, found: str) -> None:
 
 def test_the_keys_that_are_needed_are_those_that_are_missed() -> None:
     problems = problems_of(text="{}")
-    assert [one.split(":")[2].strip() for one in problems] == ["name", "question", "data"]
+    assert [problem.split(":")[2].strip() for problem in problems] == ["name", "question", "data"]
     assert problems[0] == "small.yaml:1: name: missing; allowed: text"
 
 

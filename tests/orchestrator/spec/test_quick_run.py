@@ -25,7 +25,7 @@ def test_every_shipped_file_has_a_quick_form(space: Path) -> None:
     assert (quick.max_epochs, quick.setting_values(SCHEDULE_EPOCHS)) == (3, (3,))
     assert quick.num_trials == (2 * len(quick.rows) if quick.rows else 4)
     assert quick.ablation is None or quick.ablation.race is None
-    assert all("seeds 2" in one for one in spec_warnings(quick))
+    assert all("seeds 2" in warning for warning in spec_warnings(quick))
 
 
 @pytest.mark.parametrize("space", sorted(SEARCH_SPACES.glob("*.yaml")), ids=lambda path: path.stem)

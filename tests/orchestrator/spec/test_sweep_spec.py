@@ -79,7 +79,11 @@ def test_a_spec_cannot_be_changed() -> None:
 
 def models(model: type[BaseModel]) -> list[type[BaseModel]]:
     annotations = [field.annotation for field in model.model_fields.values()]
-    inner = [one for one in annotations if isinstance(one, type) and issubclass(one, BaseModel)]
+    inner = [
+        annotation
+        for annotation in annotations
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    ]
     return [model, *(one for name in inner for one in models(name))]
 
 

@@ -48,7 +48,7 @@ def test_another_class_is_another_cause() -> None:
 def test_the_most_frequent_comes_first_with_the_first_traceback() -> None:
     trials = [failed(0, "odd", "KeyError"), failed(1, "at 1", trace="one"), failed(2, "at 2")]
     groups = grouped_failures(trials)
-    assert [one.numbers for one in groups] == [(1, 2), (0,)]
+    assert [group.numbers for group in groups] == [(1, 2), (0,)]
     assert failure_lines(groups) == [
         "3 failed: 2 causes",
         "  2 failed (1, 2): ValueError: at 1",

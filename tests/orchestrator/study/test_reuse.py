@@ -63,13 +63,15 @@ def test_a_sweep_of_the_home_is_taken_over_with_all_it_left(tmp_path: Path) -> N
         assert (new.key, new.seed, new.taken_from) == (old.key, old.seed, f"small/{old.number}")
         assert first.rows(old.number) == second.rows(new.number)
         assert new.folder != old.folder
-        names = {str(one.relative_to(old.folder)) for one in Path(old.folder).rglob("*.safe*")}
-        assert names == {str(one.relative_to(new.folder)) for one in Path(new.folder).rglob("*.s*")}
+        names = {str(path.relative_to(old.folder)) for path in Path(old.folder).rglob("*.safe*")}
+        assert names == {
+            str(path.relative_to(new.folder)) for path in Path(new.folder).rglob("*.s*")
+        }
         assert (Path(new.folder) / LAST).samefile(Path(old.folder) / LAST)
     assert sink.kinds(1) == ["trial_started", "epoch", "epoch", "epoch", "trial_ended"]
-    started = next(one for one in sink.events if one["kind"] == "trial_started")
+    started = next(event for event in sink.events if event["kind"] == "trial_started")
     assert started["taken_from"] == "small/0"
-    epoch = next(one for one in sink.events if one["kind"] == "epoch")
+    epoch = next(event for event in sink.events if event["kind"] == "epoch")
     assert epoch["metrics"].keys() == {"val/SumR", "loss"}
     assert "3 not trained, their results were there: from small" in (
         read_status(tmp_path, "again").render()
@@ -83,7 +85,7 @@ def test_what_was_taken_over_outlives_the_original(tmp_path: Path) -> None:
     assert (tmp_path / "again/trials/00001" / LAST).stat().st_size > 0
     run(tmp_path, GRID, "name=third")
     assert trained(tmp_path) == ["small/0", "small/1", "small/2"]
-    origins = [one.taken_from for one in study_of(tmp_path, "third").summaries()]
+    origins = [trial.taken_from for trial in study_of(tmp_path, "third").summaries()]
     assert origins == ["small/0", "small/1", "small/2"]
 
 
@@ -152,7 +154,7 @@ def test_a_freed_checkpoint_is_enough_where_the_model_is_there(tmp_path: Path) -
 def test_pruned_and_failed_trials_are_not_taken(tmp_path: Path) -> None:
     stopping = "early_stopping={method: asha, first_rung: 1, reduction: 2, max_epochs: 3}"
     run(tmp_path, "search.trials=8", stopping)
-    states = [one.state for one in study_of(tmp_path, "small").summaries()]
+    states = [trial.state for trial in study_of(tmp_path, "small").summaries()]
     assert TrialState.PRUNED in states
     run(tmp_path, "search.trials=8", stopping, "name=again")
     again = [int(one.partition("/")[2]) for one in trained(tmp_path) if one.startswith("again")]
@@ -179,9 +181,9 @@ def test_a_sampler_that_repeats_itself_pays_once_a_point_and_ends(tmp_path: Path
     assert result.counts[TrialState.COMPLETE] == 12
     assert len(trained(tmp_path)) == 3
     study = study_of(tmp_path, "small")
-    taken = [one for one in study.summaries() if one.taken_from]
+    taken = [trial for trial in study.summaries() if trial.taken_from]
     assert len(taken) == 9
-    by_number = {one.number: one for one in study.summaries()}
+    by_number = {trial.number: trial for trial in study.summaries()}
     for one in taken:
         original = by_number[int(str(one.taken_from).rpartition("/")[2])]
         assert original.taken_from is None
@@ -201,7 +203,7 @@ class KilledError(BaseException):
 
 def told_study(home: Path) -> list[Any]:
     study = study_of(home, "small")
-    rows = [study.rows(one.number) for one in study.summaries()]
+    rows = [study.rows(trial.number) for trial in study.summaries()]
     named = [(s.state, s.value, s.key, s.taken_from, s.parameters) for s in study.summaries()]
     return [rows, named]
 
@@ -268,7 +270,7 @@ def test_results_that_vanish_while_they_are_taken_over_are_trained(
     shutil.rmtree(tmp_path / "small")
     run(tmp_path, GRID, "name=again", told=Told.of(sink.events))
     study = study_of(tmp_path, "again")
-    assert [one.taken_from for one in study.summaries()] == ["small/0", None, None]
+    assert [trial.taken_from for trial in study.summaries()] == ["small/0", None, None]
     assert trained(tmp_path)[3:] == ["again/1", "again/2"]
 
 
@@ -277,7 +279,7 @@ def test_complete_trials_lists_every_study_of_a_home_newest_first(tmp_path: Path
     run(tmp_path, GRID)
     run(tmp_path, GRID, "name=again")
     found = list(complete_trials(study_url(tmp_path)))
-    assert [(one.sweep, one.number) for one in found[:4]] == [
+    assert [(known.sweep, known.number) for known in found[:4]] == [
         ("again", 2),
         ("again", 1),
         ("again", 0),

@@ -54,8 +54,8 @@ def test_another_driver_goes_on_with_the_same_draws(tmp_path: Path, sampler: str
     spec = small_spec(f"search.sampler={sampler}")
     whole = drawn(tmp_path / "whole", spec)
     parts = drawn(tmp_path / "parts", spec, reopen_at=5)
-    assert [one.parameters for one in whole] == [one.parameters for one in parts]
-    assert len({one.key for one in whole}) == len(whole)
+    assert [candidate.parameters for candidate in whole] == [part.parameters for part in parts]
+    assert len({candidate.key for candidate in whole}) == len(whole)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -86,7 +86,7 @@ def test_a_trial_half_drawn_gets_the_same_rest(
 def test_grid_runs_every_point_once(tmp_path: Path) -> None:
     spec = small_spec(GRID)
     requests = drawn(tmp_path, spec, reopen_at=3)
-    assert [one.parameters for one in requests] == grid_points(spec)
+    assert [request.parameters for request in requests] == grid_points(spec)
     assert len(requests) == 6
 
 

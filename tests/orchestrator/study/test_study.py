@@ -70,7 +70,7 @@ def test_a_known_epoch_is_not_recorded_again(tmp_path: Path) -> None:
     record(study, number, 1.0, 2.0)
     again = study.record_epoch(number, 1, 99.0, 5000, is_judged=True)
     assert not again.is_new
-    assert [one.objective for one in study.rows(number)] == [1.0, 2.0]
+    assert [row.objective for row in study.rows(number)] == [1.0, 2.0]
     assert study.summary(number).value == 2.0
 
 

@@ -56,7 +56,7 @@ def test_a_sweep_runs_and_leaves_the_cluster_as_it_was(
     result = json.loads(done.out)
     assert result["trials"] == {"running": 0, "complete": 2, "pruned": 0, "failed": 0}
     assert result["problem"] is None
-    names = sorted(one.name for one in (home / "tiny").iterdir())
+    names = sorted(path.name for path in (home / "tiny").iterdir())
     reports = [f"report.{kind}" for kind in ("html", "json", "md")]
     assert names == ["owner.json", *reports, "sweep.yaml", "trials"]
     assert tracked(home) == 2

@@ -23,7 +23,9 @@ FAKE = "tests.orchestrator.executors.fake_trials"
 
 
 def row(epoch: int = 1, **metrics: float) -> EpochReport:
-    return EpochReport(epoch, {name.replace("__", "/"): one for name, one in metrics.items()}, 7)
+    return EpochReport(
+        epoch, {name.replace("__", "/"): value for name, value in metrics.items()}, 7
+    )
 
 
 def test_equal_numbers_are_equal_and_clocks_and_memory_do_not_count() -> None:
@@ -134,7 +136,7 @@ def test_a_trial_is_read_with_what_the_study_has_of_it(home: Path) -> None:
 
 def test_micro_batches_are_those_that_the_trial_went_on_with(home: Path) -> None:
     def rows(*sizes: float | None) -> tuple[EpochReport, ...]:
-        named = [{} if one is None else {"micro_batch_videos": one} for one in sizes]
+        named = [{} if size is None else {"micro_batch_videos": size} for size in sizes]
         return tuple(
             EpochReport(epoch, {"val/SumR": 1.0, "train/total": 1.0, **one}, 0)
             for epoch, one in enumerate(named, 1)

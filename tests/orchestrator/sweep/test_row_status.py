@@ -14,7 +14,7 @@ def test_rows_say_how_far_they_are(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         run(tmp_path, read_spec(RACE), "ranked", progress=Dying(4))
     status = read_status(tmp_path, "small")
-    assert [(one.name, one.planned, one.complete, one.running) for one in status.rows] == [
+    assert [(row.name, row.planned, row.complete, row.running) for row in status.rows] == [
         ("baseline", 2, 2, 0),
         ("alike", 2, 1, 1),
         ("worse", 2, 1, 0),
@@ -46,7 +46,7 @@ def test_a_confirmation_is_shown_with_both_values(tmp_path: Path) -> None:
     status = read_status(tmp_path, "small")
     lines = status.render().splitlines()
     assert status.num_trials == len(status.trials) == 11
-    begin = next(k for k, one in enumerate(lines) if one.startswith("confirmed on fresh seeds"))
+    begin = next(k for k, line in enumerate(lines) if line.startswith("confirmed on fresh seeds"))
     assert lines[begin + 1] == "  trial 3: 70 ± 0 in 3 runs, 70 in the search; crowned"
     assert lines[begin + 2] == (
         "  trial 4: 61.25 ± 0 in 3 runs, 78.75 in the search; best of the search"

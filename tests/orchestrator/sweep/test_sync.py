@@ -90,8 +90,8 @@ def _told(outbox: Path) -> list[dict[str, object]]:
     """Events without the times at which the driver wrote them."""
     events = [json.loads(line) for line in outbox.read_text().splitlines()]
     return [
-        {key: one[key] for key in one if key != "timestamp_ms" or one["kind"] == "epoch"}
-        for one in events
+        {key: event[key] for key in event if key != "timestamp_ms" or event["kind"] == "epoch"}
+        for event in events
     ]
 
 

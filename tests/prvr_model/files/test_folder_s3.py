@@ -170,7 +170,7 @@ def test_a_trial_trains_resumes_and_is_exported(
     export_model(folder, tmp_path / "export")
     there, here = load_best(folder), load_exported(tmp_path / "export")
     assert there.epoch == here.epoch == result.best_epoch
-    assert all((here.weights[name] == one).all() for name, one in there.weights.items())
+    assert all((here.weights[name] == value).all() for name, value in there.weights.items())
     found = evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings()).metrics
     best = result.reports[result.best_epoch - 1].metrics
     assert found == {name: best[f"val/{name}"] for name in found}

@@ -160,7 +160,7 @@ def test_a_prepared_array(store: Path, marker: Path, form: str) -> None:
 
 def _declare_whole(folder: Path) -> None:
     """Let the list of contents say that the files are as they were written."""
-    contents = {one.name: {"size_bytes": one.stat().st_size, "parts": []} for one in
+    contents = {path.name: {"size_bytes": path.stat().st_size, "parts": []} for path in
                 folder.glob("*.npy")}  # fmt: skip
     (folder / "contents.json").write_text(json.dumps(contents))
 

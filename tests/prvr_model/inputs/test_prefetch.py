@@ -31,15 +31,15 @@ def order_of(split: PreparedSplit, epoch: int = 0) -> list[np.ndarray]:
 
 def equal(left: Batch, right: Batch) -> bool:
     others = right.tensors()
-    return all(torch.equal(one, others[name]) for name, one in left.tensors().items())
+    return all(torch.equal(value, others[name]) for name, value in left.tensors().items())
 
 
 def copied(batch: Batch) -> Batch:
-    return replace(batch, **{name: one.clone() for name, one in batch.tensors().items()})
+    return replace(batch, **{name: value.clone() for name, value in batch.tensors().items()})
 
 
 def threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "prefetch"]
+    return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
 @DEPTHS

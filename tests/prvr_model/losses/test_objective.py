@@ -29,7 +29,11 @@ def losses_of(
     batch = random_batch(settings, captions, dtype=dtype)
     terms = compute_losses(model, batch, settings.losses, random_draws(batch), hard)
     terms.total.backward()
-    gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+    gradients = {
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     return terms, gradients
 
 
@@ -104,7 +108,7 @@ def test_shapes_alone_decide_what_is_computed(hard: bool) -> None:
     model = tiny_model(SETTINGS).eval()
     # Such tensors have shapes and no content: whatever asks for a number raises.
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        tensors = {name: mode.from_tensor(one) for name, one in batch.tensors().items()}
+        tensors = {name: mode.from_tensor(value) for name, value in batch.tensors().items()}
         fake = replace(batch, **tensors)
         for branch in (draws.clip, draws.frame):
             for one in fields(branch):

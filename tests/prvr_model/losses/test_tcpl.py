@@ -116,8 +116,8 @@ def test_losses_of_parts_of_the_anchors_add_up() -> None:
         rows_and_gradient(lambda s, t, part=part: angle_loss(s, t, part), student, teacher)
         for part in (slice(0, 3), slice(3, 3), slice(3, 11))
     ]
-    for one, others in zip(whole, zip(*parts, strict=True), strict=True):
-        torch.testing.assert_close(sum(others), one)
+    for candidate, others in zip(whole, zip(*parts, strict=True), strict=True):
+        torch.testing.assert_close(sum(others), candidate)
 
 
 @pytest.mark.parametrize(("apart", "tolerance"), [(1e-2, 1e-4), (1e-3, 1e-3), (1e-4, 1e-2)])

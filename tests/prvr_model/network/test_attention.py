@@ -104,7 +104,7 @@ def test_gradient_of_fused_blocks_is_right(with_bias: bool, rate: float) -> None
     rows = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     factors = torch.stack([gaussian_prior(3, width).double() for width in (0.5, 5.0)])
     bias = torch.randn(2, 1, 3, dtype=torch.float64) if with_bias else None
-    parameters = [one for block in blocks for one in block.parameters()]
+    parameters = [parameter for block in blocks for parameter in block.parameters()]
 
     def outputs(x: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
         torch.manual_seed(3)
@@ -140,9 +140,12 @@ def test_fused_and_plain_form_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         branch.zero_grad()
         output = branch(features, token, sizes)
         output.square().sum().backward()
-        found[fused] = [output.detach(), *(one.grad.clone() for one in branch.parameters())]
-    for one, other in zip(found[True], found[False], strict=True):
-        torch.testing.assert_close(one, other)
+        found[fused] = [
+            output.detach(),
+            *(parameter.grad.clone() for parameter in branch.parameters()),
+        ]
+    for gradient, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(gradient, other)
 
 
 def test_fused_dropout_has_the_plain_form_s_mean() -> None:
@@ -246,5 +249,5 @@ def test_parts_of_a_batch_do_not_change_its_encoding(
     whole = branch(features, token, sizes), encoder(tokens, valid)
     monkeypatch.setattr(encoders, "_ROWS_AT_ONCE", {"cpu": rows_at_once})
     parts = branch(features, token, sizes), encoder(tokens, valid)
-    for one, other in zip(parts, whole, strict=True):
-        torch.testing.assert_close(one, other)
+    for part, other in zip(parts, whole, strict=True):
+        torch.testing.assert_close(part, other)

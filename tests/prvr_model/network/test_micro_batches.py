@@ -26,7 +26,11 @@ def step(
     encoders = Encoders(model, SpeedSettings(micro_batch_videos=micro_batch_videos))
     terms = compute_losses(model, batch, settings.losses, random_draws(batch), True, encoders)
     terms.total.backward()
-    gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+    gradients = {
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     return {"terms": terms.stacked().detach(), **gradients}
 
 

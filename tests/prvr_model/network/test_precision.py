@@ -44,7 +44,11 @@ def losses_of(
     encoders = Encoders(model, speed)
     terms = compute_losses(model, batch, SETTINGS.losses, random_draws(batch), False, encoders)
     terms.total.backward()
-    gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
+    gradients = {
+        name: parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
     return terms, gradients
 
 
@@ -65,7 +69,7 @@ def test_bfloat16_rounds_the_encoders_alone() -> None:
     single, single_gradients = losses_of(SpeedSettings())
     half, half_gradients = losses_of(BFLOAT16)
     assert half.stacked().dtype == torch.float32
-    assert {one.dtype for one in half_gradients.values()} == {torch.float32}
+    assert {gradient.dtype for gradient in half_gradients.values()} == {torch.float32}
     assert set(half_gradients) == set(single_gradients)
     for name in loss_term_names():
         one, other = (getattr(terms, name).item() for terms in (single, half))
@@ -90,9 +94,11 @@ def encodings(speed: SpeedSettings) -> dict[str, Tensor]:
     videos = encoders.videos(batch.frames, batch.clips, batch.clip_sizes)
     queries = encoders.captions(batch.tokens, batch.tokens_valid)
     found = {"clips": videos.clips, "frames": videos.frames, "queries": queries}
-    torch.stack([(one @ weights).sum() for one in found.values()]).sum().backward()
-    slopes = [one.grad.flatten() for one in model.parameters() if one.grad is not None]
-    return {**{name: one.detach() for name, one in found.items()}, "slope": torch.cat(slopes)}
+    torch.stack([(output @ weights).sum() for output in found.values()]).sum().backward()
+    slopes = [
+        parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None
+    ]
+    return {**{name: value.detach() for name, value in found.items()}, "slope": torch.cat(slopes)}
 
 
 class _AutocastOfCuda(TorchFunctionMode):
@@ -121,8 +127,8 @@ def test_bfloat16_has_gradients_under_the_autocast_of_cuda(dropout: float) -> No
         videos = encoders.videos(batch.frames, batch.clips, batch.clip_sizes)
         queries = encoders.captions(batch.tokens, batch.tokens_valid)
     (videos.clips.sum() + videos.frames.sum() + queries.sum()).backward()
-    gradients = [one.grad for one in model.parameters() if one.grad is not None]
-    assert all(one.isfinite().all() for one in gradients)
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert all(part.isfinite().all() for part in gradients)
 
 
 def test_losses_see_what_the_encoders_give_in_float32() -> None:
@@ -173,9 +179,9 @@ def test_without_a_compiler_the_error_says_what_to_do(monkeypatch: pytest.Monkey
 
 def test_compiling_renames_no_weight() -> None:
     model = tiny_model(SETTINGS)
-    before = {name: one.data_ptr() for name, one in model.state_dict().items()}
+    before = {name: value.data_ptr() for name, value in model.state_dict().items()}
     Encoders(model, SpeedSettings(compile=True))
-    assert {name: one.data_ptr() for name, one in model.state_dict().items()} == before
+    assert {name: value.data_ptr() for name, value in model.state_dict().items()} == before
 
 
 def test_captured_encoders_compute_the_same() -> None:

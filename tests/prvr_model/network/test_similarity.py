@@ -27,13 +27,13 @@ def test_scores_and_gradients_equal_the_definition(captions: int, videos: int, r
     weights = torch.randn(2, captions, videos).double()
     found = {}
     for function in (score_both, slow_scores):
-        query, gallery = (one.clone().requires_grad_() for one in inputs)
+        query, gallery = (piece.clone().requires_grad_() for piece in inputs)
         scores = function(query, gallery)
         loss = (weights[0] * scores.cosine).sum() + (weights[1] * scores.product.tanh()).sum()
         gradients = torch.autograd.grad(loss, (query, gallery))
         found[function] = (scores.cosine.detach(), scores.product.detach(), *gradients)
-    for one, other in zip(*found.values(), strict=True):
-        torch.testing.assert_close(one, other)
+    for scores, other in zip(*found.values(), strict=True):
+        torch.testing.assert_close(scores, other)
 
 
 def test_best_rows_of_cosine_and_product_may_differ() -> None:

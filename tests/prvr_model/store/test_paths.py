@@ -56,11 +56,11 @@ def test_ids_of_videos_and_captions_are_never_paths(tmp_path: Path) -> None:
     # HDF5 takes `a/b` for a group; a dot alone is its own name for the same group.
     corpus = tiny_corpus({"train": ["..\\..\\a", "..%2fb"], "val": ["~c"], "test": ["$HOME"]})
     root = corpus.write(tmp_path / "corpus")
-    before = {one for one in tmp_path.rglob("*") if tmp_path / "new" not in one.parents}
+    before = {path for path in tmp_path.rglob("*") if tmp_path / "new" not in path.parents}
     import_msc(root, "tiny", tmp_path / "new")
-    there = {one for one in tmp_path.rglob("*") if tmp_path / "new" not in one.parents}
+    there = {path for path in tmp_path.rglob("*") if tmp_path / "new" not in path.parents}
     assert there - before == {tmp_path / "new"}
-    files = {one.name for one in (tmp_path / "new").iterdir()}
+    files = {path.name for path in (tmp_path / "new").iterdir()}
     kinds = ("videos", "captions")
     expected = {f"{split}.{kind}.arrow" for split in ("train", "val", "test") for kind in kinds}
     assert files == expected | {"manifest.json"}

@@ -105,7 +105,7 @@ def test_reading_a_video_copies_nothing(store: FeatureStore) -> None:
 
 def mapped_from(file: Path, address: int) -> bool:
     for line in Path("/proc/self/maps").read_text().splitlines():
-        start, end = (int(one, 16) for one in line.split()[0].split("-"))
+        start, end = (int(part, 16) for part in line.split()[0].split("-"))
         if start <= address < end:
             return line.endswith(str(file))
     return False

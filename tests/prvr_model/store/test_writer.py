@@ -37,7 +37,7 @@ def test_nothing_is_at_the_target_before_the_end(tmp_path: Path) -> None:
     with writer_at(tmp_path / "s") as writer:
         fill(writer)
         assert not (tmp_path / "s").exists()
-    assert [one.name for one in tmp_path.iterdir()] == ["s"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
@@ -53,7 +53,7 @@ def test_an_error_leaves_the_old_store(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fill_and_raise(writer_at(tmp_path / "s", overwrite=True), RuntimeError)
     assert FeatureStore.open(tmp_path / "s").manifest.splits["train"].videos == 2
-    assert [one.name for one in tmp_path.iterdir()] == ["s"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_a_failed_rename_puts_the_old_store_back(
@@ -75,7 +75,7 @@ def test_a_failed_rename_puts_the_old_store_back(
     ):
         fill(writer)
     assert FeatureStore.open(tmp_path / "s").manifest.splits["train"].videos == 2
-    assert [one.name for one in tmp_path.iterdir()] == ["s"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_an_existing_store_is_refused_unless_overwritten(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_an_existing_store_is_refused_unless_overwritten(tmp_path: Path) -> None
     with writer_at(tmp_path / "s", overwrite=True) as writer:
         fill(writer, videos=3)
     assert FeatureStore.open(tmp_path / "s").manifest.splits["train"].videos == 3
-    assert [one.name for one in tmp_path.iterdir()] == ["s"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
 def test_a_mapped_store_can_be_replaced(tmp_path: Path) -> None:

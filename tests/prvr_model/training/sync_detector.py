@@ -54,7 +54,7 @@ def _chosen_by_mask(name: str, args: tuple[Any, ...]) -> bool:
     """Whether a mask chooses elements: their number must be known."""
     masks = (torch.bool, torch.uint8)
     return name in _INDEXED and any(
-        isinstance(one, Tensor) and one.dtype in masks for one in args[1]
+        isinstance(argument, Tensor) and argument.dtype in masks for argument in args[1]
     )
 
 

@@ -42,7 +42,7 @@ def test_steps_equal_the_loop_parameter_by_parameter() -> None:
     parameters = [
         torch.randn(4, generator=generator, dtype=torch.float64).requires_grad_() for _ in scales
     ]
-    start = [one.tolist() for one in parameters]
+    start = [weight.tolist() for weight in parameters]
     optimizer = BertAdam(parameters[:2], parameters[2:], SETTINGS, total_steps=12)
     history: list[list[list[float]]] = [[] for _ in parameters]
     for _ in range(12):
@@ -88,8 +88,8 @@ def test_a_parameter_without_gradient_is_left_alone() -> None:
 
 def test_decay_spares_biases_and_the_norms_of_the_inputs_alone() -> None:
     model = tiny_model(tiny_settings())
-    decayed = {id(one) for one in model.decayed_parameters()}
-    free = {name for name, one in model.named_parameters() if id(one) not in decayed}
+    decayed = {id(parameter) for parameter in model.decayed_parameters()}
+    free = {name for name, parameter in model.named_parameters() if id(parameter) not in decayed}
     norms = {
         f"{part}.projection.{norm}.weight"
         for part in ("clip_branch", "frame_branch", "caption_encoder")
@@ -97,7 +97,7 @@ def test_decay_spares_biases_and_the_norms_of_the_inputs_alone() -> None:
     }
     biases = {name for name, _ in model.named_parameters() if name.endswith(".bias")}
     assert free == norms | biases
-    names = {name for name, one in model.named_parameters() if id(one) in decayed}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in decayed}
     assert {"clip_branch.blocks.0.attention_norm.weight", "mixing_token"} <= names
 
 
@@ -105,16 +105,18 @@ def test_every_parameter_is_in_one_group_and_the_horizon_counts_batches() -> Non
     settings = tiny_settings(optimizer__schedule_epochs=7)
     model = tiny_model(settings)
     optimizer = build_optimizer(model, settings, num_videos=12)
-    groups = [id(one) for group in optimizer.param_groups for one in group["params"]]
-    assert sorted(groups) == sorted(id(one) for one in model.parameters())
+    groups = [id(weight) for group in optimizer.param_groups for weight in group["params"]]
+    assert sorted(groups) == sorted(id(parameter) for parameter in model.parameters())
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0]
     # 12 videos in batches of 5: 5, 5, 2.
     assert optimizer.total_steps == 7 * 3
 
 
 def copies(optimizer: BertAdam, parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-    moments = [optimizer.state[one][name] for one in parameters for name in ("mean", "square")]
-    return [one.detach().clone() for one in (*parameters, *moments)]
+    moments = [
+        optimizer.state[weight][name] for weight in parameters for name in ("mean", "square")
+    ]
+    return [weight.detach().clone() for weight in (*parameters, *moments)]
 
 
 def two_optimizers() -> list[tuple[BertAdam, list[torch.Tensor]]]:
@@ -123,11 +125,11 @@ def two_optimizers() -> list[tuple[BertAdam, list[torch.Tensor]]]:
     for _ in range(2):
         generator = torch.Generator().manual_seed(1)
         shapes = [(3, 4), (5,), (), (2, 2)]
-        parameters = [torch.randn(one, generator=generator).requires_grad_() for one in shapes]
+        parameters = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
         optimizer = BertAdam(parameters[:2], parameters[2:], SETTINGS, total_steps=9)
         for _ in range(2):
-            for one in parameters[:3]:
-                one.grad = torch.randn(one.shape, generator=generator)
+            for weight in parameters[:3]:
+                weight.grad = torch.randn(weight.shape, generator=generator)
             optimizer.step()
         made.append((optimizer, parameters[:3]))
     return made
@@ -147,14 +149,14 @@ def test_a_step_under_a_flag_that_is_false_changes_nothing_whatever_the_gradient
 ) -> None:
     optimizer, parameters = two_optimizers()[0]
     before = copies(optimizer, parameters)
-    for one in parameters:
-        one.grad = torch.full_like(one, bad)
+    for weight in parameters:
+        weight.grad = torch.full_like(weight, bad)
     optimizer.step(applied=torch.tensor(False))
     after = copies(optimizer, parameters)
     assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
     # Without the flag the same gradients spoil everything.
     optimizer.step()
-    assert not any(one.isfinite().any() for one in copies(optimizer, parameters))
+    assert not any(copy.isfinite().any() for copy in copies(optimizer, parameters))
 
 
 def test_a_first_step_under_a_flag_that_is_false_leaves_moments_of_zero() -> None:

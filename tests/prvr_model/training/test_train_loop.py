@@ -402,7 +402,7 @@ def test_a_number_that_is_not_finite_stops_before_the_step(
 
 
 def all_weights(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([one.detach().flatten() for one in model.parameters()])
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def infinite_slope(model: torch.nn.Module) -> torch.Tensor:
@@ -530,7 +530,7 @@ def test_no_step_waits_for_the_device(
             run._step(batch, 0, step, numbers)
     assert detector.found == []
     assert run.optimizer.steps_done == 3
-    assert {one.device for one in run.model.parameters()} == {META}
+    assert {parameter.device for parameter in run.model.parameters()} == {META}
 
 
 @pytest.mark.gpu

@@ -298,7 +298,7 @@ def test_each_mistake_is_found_and_nothing_else(name: str, tmp_path: Path) -> No
     assert line.isdecimal()
 
 
-@pytest.mark.parametrize("name", [name for name, one in MISTAKES.items() if "looks" in one[1]])
+@pytest.mark.parametrize("name", [name for name, value in MISTAKES.items() if "looks" in value[1]])
 def test_secrets_are_not_repeated(name: str, tmp_path: Path) -> None:
     text = "\n".join(problems(edited(GPU, MISTAKES[name][0], tmp_path)))
     assert not any(secret in text for secret in (KEY_ID, "wJalr", "BEGIN"))
@@ -340,13 +340,13 @@ def test_all_mistakes_come_at_once_each_with_its_line(tmp_path: Path) -> None:
     path.write_text(text.replace("max_workers: 8\nidle", "idle"))
     lines = path.read_text().splitlines()
     found = problems(path)
-    assert [one.split(": ")[1] for one in found[1:]] == [
+    assert [line.split(": ")[1] for line in found[1:]] == [
         "provider.regoin",
         "available_node_types.gpu-spot.node_config.InstanceMarketOptions.MarketTyp",
     ]
     assert "max_workers: missing" in found[0]
-    for one, word in zip(found[1:], ("regoin:", "MarketTyp:"), strict=True):
-        assert word in lines[int(one.split(":")[0]) - 1]
+    for line, word in zip(found[1:], ("regoin:", "MarketTyp:"), strict=True):
+        assert word in lines[int(line.split(":")[0]) - 1]
 
 
 def test_a_key_that_stands_twice_is_found(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def without_token(path: Path) -> dict[str, Any]:
 
 def token_message(config: dict[str, Any]) -> str | None:
     """Nodes without a token as the message names them; empty: all, None: there are none."""
-    found = [one.message for one in token_problems(config)]
+    found = [problem.message for problem in token_problems(config)]
     return found[0].partition("token")[2].partition(":")[0] if found else None
 
 

@@ -29,7 +29,7 @@ def refused_root(root: Path, name: str, folder: Path, **options: float | bool) -
     with pytest.raises(CorpusError) as caught:
         import_msc(root, name, folder / "store", **options)
     assert caught.value.exit_code == 3
-    assert [one.name for one in folder.iterdir()] == ["root"]
+    assert [path.name for path in folder.iterdir()] == ["root"]
     return caught.value.problems
 
 
@@ -271,7 +271,8 @@ def test_video_features_that_cannot_be_used(tmp_path: Path, rows: np.ndarray, me
     problems = refused(corpus, tmp_path)
     assert len(problems) == 2
     assert any(
-        one.startswith(message.format(file="FeatureData/tiny_clip_L14.h5")) for one in problems
+        problem.startswith(message.format(file="FeatureData/tiny_clip_L14.h5"))
+        for problem in problems
     )
 
 
@@ -321,7 +322,7 @@ def test_malformed_caption_lines(tmp_path: Path) -> None:
     with corpus.caption_path(root, "train").open("ab") as file:
         file.write(b"a#enc#9 caf\xe9\n")
     problems = refused_root(root, "tiny", tmp_path)
-    assert [one.split(": ", 1)[0] for one in problems] == ["malformed caption line"] * 3
+    assert [problem.split(": ", 1)[0] for problem in problems] == ["malformed caption line"] * 3
     assert "tinytrain.caption.txt:5 starts with 'no', expected <video>#enc#<k>" in problems[0]
     assert "tinytrain.caption.txt:7 is not UTF-8" in problems[2]
 
@@ -346,7 +347,7 @@ def test_twenty_of_a_kind_are_shown_then_the_count(tmp_path: Path) -> None:
         corpus.frames[f"v{n:02}"][:] = np.nan
     del corpus.frames["c"], corpus.tokens["d#enc#0"]
     problems = refused(corpus, tmp_path)
-    bad = [one for one in problems if one.startswith("NaN or infinity: ")]
+    bad = [problem for problem in problems if problem.startswith("NaN or infinity: ")]
     assert len(bad) == 21
     assert bad[-1] == "NaN or infinity: and 12 more (32 in all)"
     assert len(problems) == 23
@@ -365,7 +366,9 @@ def test_an_existing_store_is_refused_before_anything_is_read(tmp_path: Path) ->
 @pytest.mark.skipif(not TVR_MINI.is_dir(), reason=f"{TVR_MINI} is not on this machine")
 def test_real_captions(tmp_path: Path) -> None:
     report = import_msc(TVR_MINI, "tvr_mini", tmp_path / "store")
-    counts = {name: (one.videos, one.captions) for name, one in report.manifest.splits.items()}
+    counts = {
+        name: (value.videos, value.captions) for name, value in report.manifest.splits.items()
+    }
     assert counts == {"train": (280, 1400), "val": (160, 800), "test": (160, 800)}
     assert (report.manifest.video_dim, report.manifest.text_dim) == (160, 384)
     assert report.notes == ()
