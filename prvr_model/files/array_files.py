@@ -5,6 +5,8 @@ take longer than to compute it. So after a power cut files may hold zeros where 
 names that say they are complete. Each folder therefore keeps sums of its parts and the boots of
 the systems that wrote or checked it: within the same boot nothing is lost, and after another the
 sums are compared once. A disk that fails to write without telling is found out then, not before.
+The boot alone would not do: machines that share a file system have different boots, and each would
+compute again, and remove, what another one's trials read.
 """
 
 import io

@@ -1,7 +1,56 @@
-"""What makes a new name in a folder outlast a power cut."""
+"""Files that appear whole under their name or not at all, and outlast a power cut."""
 
 import os
+import uuid
 from pathlib import Path
+from typing import IO, Any
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file whole, in place of one of the same name; its folder is made if missing.
+
+    Raises:
+        OSError: It cannot be written; a file that was there before is intact.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Not `tempfile`: its files are their owner's alone, and a team shares its storage.
+    temporary = partial_path(target)
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            sync_file(stream)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file's content a second name, in place of a file that has the name.
+
+    Raises:
+        OSError: The names lie on different disks, or the file system has no links.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = partial_path(target)
+    try:
+        os.link(source, temporary)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def partial_path(target: Path) -> Path:
+    """A new hidden name beside a file or folder, for what is to become it."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+
+
+def sync_file(stream: IO[Any]) -> None:
+    """Have the system write all of an open file to the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

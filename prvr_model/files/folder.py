@@ -13,9 +13,7 @@ pyarrow asks a server that refuses or is overloaded again for 6 s; where no serv
 it takes one to two minutes to give up.
 """
 
-import os
 import re
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +24,7 @@ from urllib.parse import quote
 from pyarrow import fs
 
 from prvr_model.errors import PrvrError
-from prvr_model.files.durable import sync_folder
+from prvr_model.files.durable import link_file, replace_file
 
 # `user:secret@` before the host; a colon before digits alone is a port.
 _SECRET = re.compile(r"^(\w+)://[^/@:?#]*:(?!\d+/)[^@?#]*@")
@@ -142,7 +140,7 @@ class Folder:
         """
         try:
             if self._is_local:
-                _write_local(Path(self.path) / name, content)
+                replace_file(Path(self.path) / name, content)
             else:
                 # In a thread of its own: a stream that Ctrl-C drops is closed, and closing it
                 # would show an empty object in place of the old one. So the upload goes on.
@@ -165,7 +163,7 @@ class Folder:
             if here.exists() and there.exists() and here.samefile(there):
                 return
             with suppress(OSError):  # other disks, and file systems without links
-                return _link_local(there, here)
+                return link_file(there, here)
         self.write_bytes(name, source.read_bytes(name))
 
     def delete(self, name: str) -> None:
@@ -210,30 +208,3 @@ def uri_below(place: str, name: str) -> str:
         return f"{place.rstrip('/')}/{name}"
     path, mark, options = place.partition("?")
     return f"{path.rstrip('/')}/{quote(name)}{mark}{options}"
-
-
-def _link_local(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
-    try:
-        os.link(source, temporary)
-        temporary.replace(target)
-        sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_local(target: Path, content: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Not `tempfile`: its files are their owner's alone, and a team shares its storage.
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-        sync_folder(target.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

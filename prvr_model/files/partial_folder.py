@@ -9,9 +9,10 @@ import fcntl
 import os
 import shutil
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
+
+from prvr_model.files.durable import partial_path, sync_folder
 
 # Between its making and its lock a folder looks like a leftover.
 _YOUNG_S = 60.0
@@ -21,11 +22,11 @@ class PartialFolder:
     """The folder of one maker.
 
     Args:
-        target: What it is to become, by a rename of `path`.
+        target: What it is to become, by `replace_target` or a rename of `path`.
     """
 
     def __init__(self, target: Path) -> None:
-        self.path = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+        self.path = partial_path(target)
         self._target = target
         self._lock: int | None = None
 
@@ -38,6 +39,27 @@ class PartialFolder:
         _remove_leftovers(self._target)
         self.path.mkdir(parents=True)
         self._lock = _locked(self.path)
+
+    def replace_target(self) -> None:
+        """Make the folder the target, in place of a folder that is there; it outlasts a power cut.
+
+        Raises:
+            OSError: It cannot be renamed; a target that was there before is intact.
+        """
+        sync_folder(self.path)
+        old = self.path.with_suffix(".old") if self._target.exists() else None
+        if old:
+            self._target.rename(old)
+        try:
+            self.path.rename(self._target)
+        except BaseException:
+            if old:
+                old.rename(self._target)
+            raise
+        if old:
+            # Processes that have the old files mapped keep them until they close them.
+            shutil.rmtree(old, ignore_errors=True)
+        sync_folder(self._target.parent)
 
     def remove(self) -> None:
         """Remove the folder if it did not become the target."""
@@ -58,7 +80,7 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """Descriptor that holds the folder's lock; None: another has it, or there are no locks here."""
+    """Descriptor that holds the folder's lock; None: it is taken, or there are no locks here."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

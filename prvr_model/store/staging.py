@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from prvr_model.errors import StoreError
-from prvr_model.files.durable import sync_folder
+from prvr_model.files.durable import sync_file, sync_folder
 from prvr_model.files.file_lock import exclusive
 from prvr_model.store.format import (
     KINDS,
@@ -195,8 +195,7 @@ class _Copy:
     def _write(self, name: str, pieces: Iterable[bytes]) -> None:
         with (self._partial / name).open("xb") as stream:
             stream.writelines(pieces)
-            stream.flush()
-            os.fsync(stream.fileno())
+            sync_file(stream)
 
     def _pieces(self, name: str, size: int) -> Iterator[bytes]:
         """Content of a file, of the size that the manifest says."""

@@ -5,25 +5,21 @@ everything is on disk, and removed on any error or interrupt.
 """
 
 import json
-import math
-import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import numpy as np
-import pyarrow as pa
 
 from prvr_model.errors import DataError, StoreError
-from prvr_model.files.durable import sync_folder
+from prvr_model.files.durable import sync_file
 from prvr_model.files.partial_folder import PartialFolder
+from prvr_model.store.arrow_file import ArrowFile, Values, stored_rows
 from prvr_model.store.format import (
     MANIFEST_NAME,
     SPLIT_NAMES,
-    ContentDigest,
     DTypeName,
     FileRecord,
     Kind,
@@ -34,11 +30,6 @@ from prvr_model.store.format import (
     is_store,
     schema,
 )
-
-# Features that a file holds before it writes them. Two files a split are open, so memory stays
-# below some ten times this; large enough that a batch's header and its mapping cost nothing.
-_BATCH_BYTES = 2 * 2**20
-_Values: TypeAlias = Mapping[str, str | int]
 
 
 class StoreWriter:
@@ -81,8 +72,7 @@ class StoreWriter:
         self._source = dict(source or {})
         self._overwrite = overwrite
         self._partial = PartialFolder(self.path)
-        self._folder = self._partial.path
-        self._streams: dict[tuple[str, Kind], _Stream] = {}
+        self._streams: dict[tuple[str, Kind], ArrowFile] = {}
         self._video_rows: dict[str, dict[str, int]] = {}
         self._captioned: dict[str, set[str]] = {}
         self._caption_ids: dict[str, set[str]] = {}
@@ -155,7 +145,7 @@ class StoreWriter:
         ids = self._caption_ids.setdefault(split, set())
         if caption_id in ids:
             raise DataError(f"caption {caption_id!r} comes twice in split {split}")
-        values: _Values = {"id": caption_id, "video": row, "text": text}
+        values: Values = {"id": caption_id, "video": row, "text": text}
         self._append(split, "captions", values, (caption_id, video_id, text), tokens)
         ids.add(caption_id)
         self._captioned.setdefault(split, set()).add(video_id)
@@ -164,7 +154,7 @@ class StoreWriter:
         self,
         split: str,
         kind: Kind,
-        values: _Values,
+        values: Values,
         texts: tuple[str, ...],
         rows: np.ndarray,
     ) -> None:
@@ -173,11 +163,11 @@ class StoreWriter:
         with self._disk():
             self._stream(split, kind).append(values, texts, rows)
 
-    def _stream(self, split: str, kind: Kind) -> "_Stream":
+    def _stream(self, split: str, kind: Kind) -> ArrowFile:
         if (split, kind) not in self._streams:
-            path = self._folder / file_name(split, kind)
+            path = self._partial.path / file_name(split, kind)
             layout = schema(kind, self._dims[kind], self._dtypes[kind])
-            self._streams[split, kind] = _Stream(path, layout)
+            self._streams[split, kind] = ArrowFile(path, layout)
         return self._streams[split, kind]
 
     def _commit(self) -> None:
@@ -187,12 +177,12 @@ class StoreWriter:
                 stream.finish()
             self._manifest = self._describe()
             content = json.dumps(self._manifest.model_dump(), indent=2) + "\n"
-            with (self._folder / MANIFEST_NAME).open("w", encoding="utf-8") as file:
+            with (self._partial.path / MANIFEST_NAME).open("w", encoding="utf-8") as file:
                 file.write(content)
-                _sync(file.fileno())
-            sync_folder(self._folder)
-            self._put_in_place()
-            sync_folder(self.path.parent)
+                sync_file(file)
+            # Checked again: another process may have made the target in the meantime.
+            check_target(self.path, self._overwrite)
+            self._partial.replace_target()
 
     def _check_complete(self) -> None:
         if not self._video_rows:
@@ -236,22 +226,6 @@ class StoreWriter:
             tokens=captions.num_rows,
         )
 
-    def _put_in_place(self) -> None:
-        # Checked again: another process may have made the target in the meantime.
-        check_target(self.path, self._overwrite)
-        if not self.path.exists():
-            self._folder.rename(self.path)
-            return
-        old = self._folder.with_suffix(".old")
-        self.path.rename(old)
-        try:
-            self._folder.rename(self.path)
-        except BaseException:
-            old.rename(self.path)
-            raise
-        # Trials that have the old files mapped keep them until they close them.
-        shutil.rmtree(old, ignore_errors=True)
-
     @contextmanager
     def _disk(self) -> Iterator[None]:
         try:
@@ -261,82 +235,6 @@ class StoreWriter:
             raise StoreError(
                 f"cannot write store {self.path}: {reason}; nothing was left behind"
             ) from error
-
-
-class _Stream:
-    """One Arrow file that grows by batches."""
-
-    def __init__(self, path: Path, layout: pa.Schema) -> None:
-        self.path = path
-        self.digest = ContentDigest()
-        self.num_items = 0
-        self.num_rows = 0
-        self._schema = layout
-        self._values: list[_Values] = []
-        self._rows: list[np.ndarray] = []
-        self._bytes = 0
-        with ExitStack() as stack:
-            self._file = stack.enter_context(path.open("wb"))
-            self._arrow = pa.ipc.new_file(self._file, layout)
-            stack.pop_all()
-
-    def append(self, values: _Values, texts: tuple[str, ...], rows: np.ndarray) -> None:
-        self.digest.add(texts, rows)
-        self._values.append(values)
-        self._rows.append(rows)
-        self._bytes += rows.nbytes
-        self.num_items += 1
-        self.num_rows += len(rows)
-        if self._bytes >= _BATCH_BYTES:
-            self._write_batch()
-
-    def finish(self) -> None:
-        if self._rows:
-            self._write_batch()
-        self._arrow.close()
-        self._file.flush()
-        _sync(self._file.fileno())
-        self._file.close()
-
-    def abandon(self) -> None:
-        # Closing flushes, and a full disk refuses that too; the file is removed anyway.
-        with suppress(OSError):
-            self._file.close()
-
-    def _write_batch(self) -> None:
-        columns = []
-        for field in self._schema:
-            if field.name == "features":
-                columns.append(_list_array(self._rows, field.type))
-            else:
-                columns.append(pa.array([value[field.name] for value in self._values], field.type))
-        self._arrow.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-        self._values, self._rows, self._bytes = [], [], 0
-
-
-def stored_rows(item: str, rows: np.ndarray, dim: int, dtype: DTypeName) -> np.ndarray:
-    """A copy of `rows` as a store keeps it: (rows, dim), contiguous, of type `dtype`.
-
-    Args:
-        item: What the rows are, for messages.
-        rows: Features of a video or a caption, any floating type.
-        dim: Dimension that is wanted.
-        dtype: Type that is wanted.
-
-    Raises:
-        DataError: Wrong shape, no rows, or values that are not finite in `dtype`.
-    """
-    if rows.ndim != 2 or rows.shape[1] != dim:
-        raise DataError(f"{item} has shape {rows.shape}, expected (any number, {dim})")
-    if not len(rows):
-        raise DataError(f"{item} has no rows")
-    with np.errstate(over="ignore"):
-        stored = np.array(rows, dtype=np.dtype(dtype).newbyteorder("<"), order="C")
-    # One pass without a temporary: in float64 the sum of finite values cannot overflow.
-    if not math.isfinite(float(np.sum(stored, dtype=np.float64))):
-        count = int(np.count_nonzero(~np.isfinite(stored)))
-        raise DataError(f"{item} has {count} values that are NaN or infinite")
-    return stored
 
 
 def check_target(path: Path, overwrite: bool) -> None:
@@ -359,14 +257,3 @@ def _known(split: str) -> str:
     if split not in SPLIT_NAMES:
         raise DataError(f"unknown split {split!r}; splits are {', '.join(SPLIT_NAMES)}")
     return split
-
-
-def _list_array(items: list[np.ndarray], kind: pa.DataType) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum([len(item) for item in items])]).astype(np.int64)
-    flat = np.concatenate(items).reshape(-1)
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind.value_type)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), rows, type=kind)
-
-
-def _sync(descriptor: int) -> None:
-    os.fsync(descriptor)

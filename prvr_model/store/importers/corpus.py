@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from prvr_model.errors import DataError, StoreError
+from prvr_model.store.arrow_file import stored_rows
 from prvr_model.store.format import DTypeName, Manifest
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.hdf5_features import Header
 from prvr_model.store.importers.problems import Problems
-from prvr_model.store.writer import StoreWriter, stored_rows
+from prvr_model.store.writer import StoreWriter
 
 Progress = Callable[[int, int], None]
 """Called with items done and items in all."""

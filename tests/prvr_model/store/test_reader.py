@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from prvr_model.errors import StoreError
-from prvr_model.store import writer as store_writer
+from prvr_model.store import arrow_file
 from prvr_model.store.format import DTypeName
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.writer import StoreWriter
@@ -64,7 +64,7 @@ def test_what_is_written_is_read_back_bit_for_bit(
 ) -> None:
     dtype, videos = content
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_writer, "_BATCH_BYTES", batch_bytes)
+        patch.setattr(arrow_file, "_BATCH_BYTES", batch_bytes)
         with StoreWriter(
             tmp_path / "s", name="t", video_dim=DIM, text_dim=DIM,
             video_dtype=dtype, text_dtype=dtype, overwrite=True,
@@ -136,7 +136,7 @@ def test_fingerprint_ignores_batches_and_name_but_no_content(
 ) -> None:
     rows = np.ones((4, DIM), np.float16)
     first = write(tmp_path / "a", [rows, rows * 2]).manifest.fingerprint
-    monkeypatch.setattr(store_writer, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(arrow_file, "_BATCH_BYTES", 1)
     assert write(tmp_path / "b", [rows, rows * 2]).manifest.fingerprint == first
     assert write(tmp_path / "c", [rows, rows * 3]).manifest.fingerprint != first
     # The same numbers, divided among videos in another way.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from prvr_model.errors import DataError, StoreError
-from prvr_model.store import writer as store_writer
+from prvr_model.store import arrow_file
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.writer import StoreWriter
 
@@ -111,7 +111,7 @@ def test_overwrite_never_removes_what_is_no_store(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_writer, "_BATCH_BYTES", 1)
+    monkeypatch.setattr(arrow_file, "_BATCH_BYTES", 1)
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_writer, "_sync", refuse)
+    monkeypatch.setattr(arrow_file, "sync_file", refuse)
     with (
         pytest.raises(StoreError, match="No space left on device; nothing was left") as caught,
         writer_at(tmp_path / "s") as writer,
