@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+RECALL_DEPTHS = (1, 5, 10, 100)
+"""Depths of the reported recalls, whose sum is SumR."""
+
 
 class Decision(Enum):
     """Answer of a host to an epoch's report."""

@@ -19,9 +19,9 @@ PUBLISHED_LEVELS = (32, 20, 12, 8, 5)
 PUBLISHED_NUM_FRAMES = 128
 
 # Lists as YAML and JSON give them; strict validation alone would take tuples only.
-_FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
-IntList: TypeAlias = Annotated[tuple[int, ...], _FROM_LIST]
-WidthList: TypeAlias = Annotated[tuple[float | None, ...], _FROM_LIST]
+FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+IntList: TypeAlias = Annotated[tuple[int, ...], FROM_LIST]
+WidthList: TypeAlias = Annotated[tuple[float | None, ...], FROM_LIST]
 PresetName: TypeAlias = Literal["tvr", "activitynet", "charades", "qvhighlights"]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from prvr_model.files.folder import Folder
 from prvr_model.losses.objective import compute_losses
-from prvr_model.network.precision import Encoders
+from prvr_model.network.encoding import Encoders
 from prvr_model.reporting import Decision
 from prvr_model.settings import SpeedSettings
 from prvr_model.store.reader import FeatureStore

@@ -24,7 +24,7 @@ TENSOR_MODULES = (
     "network.dropout",
     "network.encoders",
     "network.model",
-    "network.precision",
+    "network.encoding",
     "network.similarity",
     "retrieval.collapse",
     "retrieval.evaluation",

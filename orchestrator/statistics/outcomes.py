@@ -12,9 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from orchestrator.base.errors import StatisticsError
-
-# As in `prvr_model.retrieval.metrics`, which cannot be imported here, as it imports torch.
-RECALL_DEPTHS = (1, 5, 10, 100)
+from prvr_model.reporting import RECALL_DEPTHS
 
 
 def depths_of(metric: str) -> tuple[int, ...] | None:

@@ -14,8 +14,8 @@ from prvr_model.losses.cbva import cbva
 from prvr_model.losses.infonce import infonce
 from prvr_model.losses.tcpl import angle_loss, distance_loss
 from prvr_model.losses.triplet import NegativeDraws, triplet
+from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import EncodedVideos, MscModel
-from prvr_model.network.precision import Encoders
 from prvr_model.network.similarity import score_both
 from prvr_model.process_group import ALONE, Shards, Workers
 from prvr_model.settings import LossSettings

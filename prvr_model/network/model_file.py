@@ -17,7 +17,7 @@ from prvr_model.network.model import MscModel
 from prvr_model.settings import Settings, parse_settings
 
 # Raised when a file of an older version can no longer be read.
-FORMAT_VERSION = 1
+MODEL_FILE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_exported(source: Path) -> ModelFile:
 def model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
     """What a file of weights says of the model: its version, dimensions and settings."""
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": MODEL_FILE_VERSION,
         "settings": settings.model_dump(mode="json"),
         "video_dim": model.video_dim,
         "text_dim": model.text_dim,
@@ -123,10 +123,10 @@ def read_tensors(folder: Folder, name: str) -> tuple[dict[str, Tensor], dict[str
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder.uri}/{name}: is damaged: {error}") from error
-    if header.get("format_version") != FORMAT_VERSION:
+    if header.get("format_version") != MODEL_FILE_VERSION:
         raise CheckpointError(
             f"{folder.uri}/{name}: has format version {header.get('format_version')}, this "
-            f"program reads {FORMAT_VERSION}"
+            f"program reads {MODEL_FILE_VERSION}"
         )
     return tensors, header
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from prvr_model.files.folder import Folder
 from prvr_model.inputs.batching import blocks_of, pad_tokens
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
+from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import EncodedVideos, MscModel
 from prvr_model.network.model_file import load_best
-from prvr_model.network.precision import Encoders
 from prvr_model.network.similarity import unit_rows
 from prvr_model.process_group import ALONE, Shards, Workers
 from prvr_model.retrieval.collapse import GroupSums, rank_correlation, similarity_metrics
@@ -175,8 +175,8 @@ def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(np.array(array)).to(device)
 
 
-@torch.no_grad()
 # Seven: the last two are the group of processes and its share of the gallery, with defaults.
+@torch.no_grad()
 def rank_gallery(
     unit_queries: Float[Tensor, "captions hidden"],
     gallery: EncodedVideos,

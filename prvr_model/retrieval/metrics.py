@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from prvr_model.process_group import Shards, Workers
-
-RECALL_DEPTHS = (1, 5, 10, 100)
+from prvr_model.reporting import RECALL_DEPTHS
 
 
 @dataclass(frozen=True)

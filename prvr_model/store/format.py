@@ -25,7 +25,7 @@ from prvr_model.settings import Section
 
 FORMAT = "prvr-sweep feature store"
 # Raised whenever a reader of the earlier number would misread the files.
-FORMAT_VERSION = 1
+STORE_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -55,7 +55,7 @@ class Manifest(Section):
     """Description of a store; `source` says in words and numbers where the data came from."""
 
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = STORE_VERSION
     name: str
     video_dim: int = Field(ge=1)
     text_dim: int = Field(ge=1)
@@ -162,10 +162,10 @@ def _checked(values: object, store: str, file: str) -> Manifest:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise StoreError(f"{store} is not a feature store: {MANIFEST_NAME} is of another kind")
     version = values.get("format_version")
-    if version != FORMAT_VERSION:
+    if version != STORE_VERSION:
         raise StoreError(
             f"{store} has format version {version!r}, this prvr-sweep reads version "
-            f"{FORMAT_VERSION}; import the data again or use the prvr-sweep that wrote it"
+            f"{STORE_VERSION}; import the data again or use the prvr-sweep that wrote it"
         )
     try:
         return Manifest.model_validate(values)

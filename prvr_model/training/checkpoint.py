@@ -20,7 +20,7 @@ from prvr_model.files.checkpoint_header import BEST, EPOCHS, LAST, WEIGHT
 from prvr_model.files.folder import Folder
 from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import (
-    FORMAT_VERSION,
+    MODEL_FILE_VERSION,
     model_header,
     read_tensors,
     with_prefix,
@@ -170,7 +170,7 @@ def free_last(folder: Folder) -> None:
         StorageError: The folder cannot be written.
     """
     _, header = read_tensors(folder, LAST)
-    kept = {"format_version": FORMAT_VERSION, "state": {**header["state"], "part": None}}
+    kept = {"format_version": MODEL_FILE_VERSION, "state": {**header["state"], "part": None}}
     folder.write_bytes(EPOCHS, json.dumps(kept).encode())
     folder.delete(LAST)
 

@@ -2,12 +2,11 @@
 
 from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from prvr_model.settings import Section, Settings, SpeedSettings
+from prvr_model.settings import FROM_LIST, Section, Settings, SpeedSettings
 
-_FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
-Seconds: TypeAlias = Annotated[tuple[float, ...], _FROM_LIST]
+Seconds: TypeAlias = Annotated[tuple[float, ...], FROM_LIST]
 
 
 class ProbeRequest(Section):
@@ -42,7 +41,7 @@ class ProbeStage(Section):
 class ProbeResult(Section):
     """What a probe measured; stages are ordered by size, the last is the largest that fitted."""
 
-    stages: Annotated[tuple[ProbeStage, ...], _FROM_LIST]
+    stages: Annotated[tuple[ProbeStage, ...], FROM_LIST]
     # Name of the GPU, or of the processor.
     hardware: str
     # Peak memory of the process, and of the GPU with what it has in all; None on a processor.

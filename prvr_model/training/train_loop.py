@@ -31,8 +31,8 @@ from prvr_model.inputs.prefetch import BatchMemory, prefetched
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
 from prvr_model.losses.objective import BranchDraws, compute_losses, loss_term_names
 from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
-from prvr_model.network.precision import Encoders
 from prvr_model.process_group import ALONE, Workers
 from prvr_model.reporting import Decision, EpochReport, Leave, Report, stay
 from prvr_model.retrieval.evaluation import Evaluation, build_relevance, evaluate

@@ -16,8 +16,8 @@ from prvr_model.inputs.resampling import normalise_rows
 from prvr_model.inputs.token_merging import choose_levels, merge_neighbours
 from prvr_model.losses.objective import BranchDraws, compute_losses
 from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
-from prvr_model.network.precision import Encoders
 from prvr_model.settings import Settings, SpeedSettings, build_settings
 from prvr_model.training.allocator import keep_freed_blocks
 from prvr_model.training.train_loop import build_optimizer, gradient_norm

@@ -11,12 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.stats import norm
 
-from orchestrator.statistics.outcomes import (
-    RECALL_DEPTHS,
-    VariantRuns,
-    VideosOfQueries,
-    recall_outcomes,
-)
+from orchestrator.statistics.outcomes import VariantRuns, VideosOfQueries, recall_outcomes
+from prvr_model.reporting import RECALL_DEPTHS
 
 # Mean and standard deviation of log(rank) that give about R@1 14, R@100 83 and SumR 175, as
 # published models reach on TVR.

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from prvr_model.losses.objective import compute_losses
-from prvr_model.network import precision
-from prvr_model.network.precision import Encoders
+from prvr_model.network import encoding
+from prvr_model.network.encoding import Encoders
 from prvr_model.settings import Settings, SpeedSettings
 from tests.benchmarks.live_bytes import LiveBytes
 from tests.prvr_model.tiny import random_batch, random_draws, tiny_model, tiny_settings
@@ -47,7 +47,7 @@ def test_loss_and_gradients_are_those_of_the_batch(micro_batch_videos: int) -> N
 def test_dropout_is_drawn_again_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = tiny_settings()
     again = step(settings, 2)
-    monkeypatch.setattr(precision, "checkpoint", lambda encode, *piece, **_: encode(*piece))
+    monkeypatch.setattr(encoding, "checkpoint", lambda encode, *piece, **_: encode(*piece))
     kept = step(settings, 2)
     for name, expected in kept.items():
         torch.testing.assert_close(again[name], expected, rtol=0, atol=0, msg=name)

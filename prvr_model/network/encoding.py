@@ -1,7 +1,12 @@
-"""The model's encoders as the speed settings run them: in which precision, compiled or not.
+"""The model's encoders as the speed settings run them: precision, compilation, micro-batches.
 
-Training and evaluation encode through here. What comes out has the type of the
-model's weights, so losses, scores and metrics know nothing of the precision.
+Training and evaluation encode through here. What comes out has the type of the model's weights,
+so losses, scores and metrics know nothing of the precision.
+
+A micro-batch is a part of a batch that is computed a second time when its gradient is wanted. What
+an encoder saves for its backward pass is nearly all of a training step's memory; of a part only
+its output stays. Losses are those of the whole batch, so negatives are as many as ever. Gradients
+differ by rounding alone; dropout draws by the parts' shapes.
 """
 
 import os
@@ -20,6 +25,8 @@ from prvr_model.errors import SettingsError
 from prvr_model.inputs.batching import Batch
 from prvr_model.network.model import EncodedVideos, MscModel
 from prvr_model.settings import SpeedSettings
+
+Encoded = TypeVar("Encoded")
 
 
 class Encoders:
@@ -97,16 +104,6 @@ def _check_compiler(device: torch.device) -> None:
             "name another in the environment variable CXX, or leave compile out"
         )
         raise SettingsError([("speed.compile", message)])
-
-
-# Encoding a batch in parts, each computed a second time when its gradient is wanted.
-#
-# What an encoder saves for its backward pass is nearly all of a training step's memory. Of a part
-# only its output stays; losses are those of the whole batch, so negatives are as many as ever.
-# Gradients differ by rounding alone, dropout draws by the parts' shapes.
-
-
-Encoded = TypeVar("Encoded")
 
 
 def num_parts(rows: int, most: int | None) -> int:

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 from prvr_model.errors import SettingsError
 from prvr_model.files.folder import Folder
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
-from prvr_model.network import precision as encoding
-from prvr_model.network.precision import Encoders
+from prvr_model.network import encoding
+from prvr_model.network.encoding import Encoders
 from prvr_model.reporting import Decision
 from prvr_model.retrieval.evaluation import evaluate_checkpoint
 from prvr_model.settings import SpeedSettings
