@@ -56,7 +56,7 @@ def batch_errors(batches: Sequence[list[int]]) -> dict[str, float]:
     plain, compiled = Encoders(model), Encoders(model, SpeedSettings(compile=True))
     found = []
     for number, captions in enumerate(batches):
-        wanted, given = (_numbers(one, captions, number) for one in (plain, compiled))
+        wanted, given = (_numbers(encoders, captions, number) for encoders in (plain, compiled))
         found.append([float((b - a).norm() / a.norm()) for a, b in zip(wanted, given, strict=True)])
     losses, gradients = (max(column) for column in zip(*found, strict=True))
     return {"losses": losses, "gradients": gradients}

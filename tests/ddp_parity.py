@@ -216,7 +216,7 @@ def _computed(
 
 def run_rank(path: Path) -> list[tuple[str, float, float]]:
     """Results of this process."""
-    return [(one.group, one.error, one.tolerance) for one in check_rank(path)]
+    return [(check.group, check.error, check.tolerance) for check in check_rank(path)]
 
 
 def check(path: Path, world: int) -> list[GroupResult]:

@@ -59,7 +59,7 @@ def measure_evaluation(videos: int, options: argparse.Namespace) -> dict[str, fl
 def run(name: str, options: argparse.Namespace, *arguments: str | int) -> dict[str, Any]:
     """Output of another benchmark in a process of its own."""
     shared = ("threads", "hidden", "dim", "repeats")
-    passed = [str(part) for one in shared for part in (f"--{one}", getattr(options, one))]
+    passed = [str(part) for name in shared for part in (f"--{name}", getattr(options, name))]
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", "--json", *passed]
     command += map(str, arguments)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

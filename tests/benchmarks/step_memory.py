@@ -155,8 +155,8 @@ def _summary(memory: LiveBytes, saved: SavedBytes, owned: Mapping[str, Any]) -> 
     at_peak: Counter[str] = Counter()
     for block in memory.at_peak:
         at_peak[kind(block)] += block.num_bytes
-    temporary = [one for one in memory.at_peak if kind(one) == "temporary"]
-    largest = sorted(temporary, key=lambda one: one.num_bytes, reverse=True)[:_NUM_LARGEST]
+    temporary = [block for block in memory.at_peak if kind(block) == "temporary"]
+    largest = sorted(temporary, key=lambda block: block.num_bytes, reverse=True)[:_NUM_LARGEST]
     return {
         "predicted_peak_mb": memory.peak / 1e6,
         "fits": memory.peak / 1e6 < LIMIT_MB,
@@ -168,7 +168,8 @@ def _summary(memory: LiveBytes, saved: SavedBytes, owned: Mapping[str, Any]) -> 
         "peak_in": memory.peak_maker,
         "at_peak_mb": _megabytes(at_peak),
         "largest_temporaries": [
-            {"mb": one.num_bytes / 1e6, "shape": one.shape, "made_by": one.maker} for one in largest
+            {"mb": block.num_bytes / 1e6, "shape": block.shape, "made_by": block.maker}
+            for block in largest
         ],
     }
 

@@ -52,7 +52,7 @@ def test_live_bytes_count_storages_while_they_live(device: str) -> None:
         views.clear()
         assert memory.now == KILOBYTE
     assert memory.peak == 3 * KILOBYTE
-    assert [one.num_bytes for one in memory.at_peak] == [KILOBYTE] * 3
+    assert [block.num_bytes for block in memory.at_peak] == [KILOBYTE] * 3
     # An allocator rounds up.
     with memory:
         small = torch.ones(1, device=device)

@@ -50,6 +50,6 @@ def test_the_checkpoint_before_is_intact_and_training_goes_on_from_it(
 
     rows: list[EpochReport] = []
     train(settings, tiny_store, folder, lambda row: keep(rows, row))
-    assert [(one.epoch, one.metrics["val/SumR"]) for one in rows] == [
-        (one.epoch, one.metrics["val/SumR"]) for one in undisturbed
+    assert [(row.epoch, row.metrics["val/SumR"]) for row in rows] == [
+        (row.epoch, row.metrics["val/SumR"]) for row in undisturbed
     ]

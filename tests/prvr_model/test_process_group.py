@@ -72,7 +72,7 @@ def largest_errors(captions: list[int], counts: tuple[int, ...]) -> list[float]:
         wanted = losses_and_gradients(batch, ALONE, hard)
         part = own_part(batch, Shards(counts), workers.rank)
         found = losses_and_gradients(part, workers, hard)
-        largest = max(float(one.abs().max()) for one in wanted)
+        largest = max(float(tensor.abs().max()) for tensor in wanted)
         errors += [
             float((a - b).abs().max()) / max(float(b.abs().max()), 1e-6 * largest)
             for a, b in zip(found, wanted, strict=True)

@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 def test_an_epoch_holds_every_video_once_and_no_batch_of_one(videos: int, batch: int) -> None:
     order = epoch_order(videos, batch, seed=1, epoch=0)
     assert sorted(np.concatenate(order).tolist()) == list(range(videos))
-    assert all(2 <= len(one) <= batch + 1 for one in order)
+    assert all(2 <= len(videos) <= batch + 1 for videos in order)
     assert len(order) == steps_per_epoch(videos, batch)
     if videos % batch != 1:
         assert max(map(len, order)) <= batch

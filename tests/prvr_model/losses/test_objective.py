@@ -111,8 +111,10 @@ def test_shapes_alone_decide_what_is_computed(hard: bool) -> None:
         tensors = {name: mode.from_tensor(value) for name, value in batch.tensors().items()}
         fake = replace(batch, **tensors)
         for branch in (draws.clip, draws.frame):
-            for one in fields(branch):
-                object.__setattr__(branch, one.name, mode.from_tensor(getattr(branch, one.name)))
+            for field in fields(branch):
+                object.__setattr__(
+                    branch, field.name, mode.from_tensor(getattr(branch, field.name))
+                )
         terms = compute_losses(model, fake, SETTINGS.losses, draws, hard)
         terms.total.backward()
     assert terms.stacked().shape == (7,)

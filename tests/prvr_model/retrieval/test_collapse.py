@@ -25,7 +25,9 @@ def slow_means(rows: torch.Tensor, owners: list[int]) -> tuple[float | None, flo
         for i, j in combinations(range(len(rows)), 2)
     }
     intra = [value for (i, j), value in cosines.items() if owners[i] == owners[j]]
-    return tuple(sum(one) / len(one) if one else None for one in (intra, list(cosines.values())))
+    return tuple(
+        sum(values) / len(values) if values else None for values in (intra, list(cosines.values()))
+    )
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=14), st.integers(0, 1000), st.booleans())

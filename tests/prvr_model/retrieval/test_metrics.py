@@ -38,9 +38,9 @@ def test_ranks_equal_counting_and_ignore_the_order_of_videos(
     scores: np.ndarray, correct: list[set[int]], order: list[int]
 ) -> None:
     widest = max(map(len, correct))
-    rows = [sorted(one) + [min(one)] * (widest - len(one)) for one in correct]
+    rows = [sorted(videos) + [min(videos)] * (widest - len(videos)) for videos in correct]
     ranks = best_ranks(torch.from_numpy(scores), Relevance(torch.tensor(rows)))
-    wanted = [slow_rank(row, one) for row, one in zip(scores.tolist(), correct, strict=True)]
+    wanted = [slow_rank(row, videos) for row, videos in zip(scores.tolist(), correct, strict=True)]
     assert ranks.tolist() == wanted
     place = torch.argsort(torch.tensor(order))
     permuted = best_ranks(torch.from_numpy(scores[:, order]), Relevance(place[torch.tensor(rows)]))

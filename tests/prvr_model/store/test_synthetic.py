@@ -55,7 +55,7 @@ def test_sizes_are_those_asked_for(tmp_path: Path) -> None:
 def test_sentence_vectors_tell_events_apart(tmp_path: Path) -> None:
     """Two captions of one event are nearer to each other than to other events' captions."""
     split = made(tmp_path / "a", FIXED.model_copy(update={"event_pool": 1000})).split("train")
-    ids = [one.split("#") for one in split.caption_ids]
+    ids = [caption_id.split("#") for caption_id in split.caption_ids]
     vectors = np.stack([split.tokens(row)[-1] for row in range(len(ids))]).astype(np.float64)
     similarity = vectors @ vectors.T
     per_video = np.bincount(split.caption_video)

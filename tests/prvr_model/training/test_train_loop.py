@@ -524,7 +524,7 @@ def test_no_step_waits_for_the_device(
     numbers = StepNumbers(step_number_names(), 1, DeafReader())
     # How batches get to a GPU without waiting is the prefetcher's, and its test's.
     host = torch.device("cpu")
-    batches = [make_batch(run.train_split, one, host).to(META) for one in first_order(run)]
+    batches = [make_batch(run.train_split, videos, host).to(META) for videos in first_order(run)]
     with SyncDetector() as detector:
         for step, batch in enumerate(batches):
             run._step(batch, 0, step, numbers)

@@ -208,7 +208,7 @@ def test_damaged_data_inside_hdf5(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"tiny_clip_L14\.h5.*cannot be read"):
         import_msc(root, "tiny", tmp_path / "store")
-    assert [one.name for one in tmp_path.iterdir()] == ["root"]
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
 def test_caption_without_video(tmp_path: Path) -> None:
@@ -331,7 +331,8 @@ def test_an_empty_caption_file(tmp_path: Path) -> None:
     corpus = tiny_corpus()
     corpus.captions["test"] = []
     assert any(
-        one.startswith("caption file without captions:") for one in refused(corpus, tmp_path)
+        problem.startswith("caption file without captions:")
+        for problem in refused(corpus, tmp_path)
     )
 
 
