@@ -12,9 +12,8 @@ from typing import Any
 
 import click
 
+from orchestrator.base.errors import INTERRUPTED
 from prvr_model.errors import PrvrError
-
-_INTERRUPTED = 130
 
 # Command -> module below `orchestrator.commands`; imported when the command is used.
 _COMMANDS = {
@@ -103,10 +102,10 @@ def run(arguments: list[str]) -> int:
         result: Any = cli.main(args=arguments, prog_name="prvr-sweep", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
-        return _INTERRUPTED
+        return INTERRUPTED
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
-        return _INTERRUPTED
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code

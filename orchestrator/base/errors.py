@@ -1,8 +1,13 @@
-"""Errors of sweeps that a user can cause or must hear of, with their exit codes."""
+"""Errors of sweeps that a user can cause or must hear of, and the exit codes of commands."""
 
 from collections.abc import Sequence
 
 from prvr_model.errors import PrvrError
+
+# Of a command without an error of its own; an error carries its exit code.
+NOT_TRACKED = 1
+FINISHED_WITH_FAILURES = 4
+INTERRUPTED = 130
 
 
 class SpecError(PrvrError):

@@ -3,10 +3,13 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from orchestrator.commands.options import given_as
 
 # Readers and writers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
@@ -22,6 +25,19 @@ _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace a store tha
 @click.group()
 def data() -> None:
     """Make feature stores and look into them."""
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What an import is told."""
+
+    layout: str
+    root: Path
+    collection: str
+    val_from_train: float | None
+    skip_uncaptioned: bool
+    overwrite: bool
+    store: Path
 
 
 @data.command("import")
@@ -51,15 +67,8 @@ def data() -> None:
 )
 @_OVERWRITE
 @_STORE
-def import_(
-    layout: str,
-    root: Path,
-    collection: str,
-    val_from_train: float | None,
-    skip_uncaptioned: bool,
-    overwrite: bool,
-    store: Path,
-) -> None:
+@given_as(ImportOptions)
+def import_(options: ImportOptions) -> None:
     """Write STORE from features and captions in a known LAYOUT.
 
     Every problem of the corpus is listed; nothing is written where there is one.
@@ -67,17 +76,17 @@ def import_(
     from prvr_model.store.importers.msc import import_msc
 
     report = import_msc(
-        root,
-        collection,
-        store,
-        overwrite=overwrite,
-        val_from_train=val_from_train,
-        skip_uncaptioned=skip_uncaptioned,
+        options.root,
+        options.collection,
+        options.store,
+        overwrite=options.overwrite,
+        val_from_train=options.val_from_train,
+        skip_uncaptioned=options.skip_uncaptioned,
         progress=_Progress(),
     )
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
-    _echo_store(store, report.manifest)
+    _echo_store(options.store, report.manifest)
 
 
 @data.command()

@@ -1,12 +1,28 @@
 """`prvr-sweep drain-agent`: runs beside Ray on machines that may be taken away."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import click
 
 from orchestrator.cluster.spot_notices import METADATA_URL
+from orchestrator.commands.options import given_as
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
+
+
+@dataclass(frozen=True)
+class DrainAgentOptions:
+    """What the agent is told."""
+
+    source: str
+    metadata_url: str
+    lead_seconds: float
+    poll_seconds: float
+    try_seconds: float
+    wait_seconds: float
+    address: str | None
+    node_id: str | None
 
 
 @click.command()
@@ -54,16 +70,8 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--address", metavar="HOST:PORT", help="Cluster of the node; default: the only one.")
 @click.option("--node-id", metavar="ID", help="The node; default: the only one of this machine.")
-def drain_agent(
-    source: str,
-    metadata_url: str,
-    lead_seconds: float,
-    poll_seconds: float,
-    try_seconds: float,
-    wait_seconds: float,
-    address: str | None,
-    node_id: str | None,
-) -> int:
+@given_as(DrainAgentOptions)
+def drain_agent(options: DrainAgentOptions) -> int:
     """Drain this machine's Ray node when the machine is about to be taken away.
 
     Trials on a draining node save themselves and go on elsewhere. Ends with the node's Ray, or on
@@ -76,10 +84,12 @@ def drain_agent(
     try:
         # First, for until then SIGUSR1 would end this process.
         notices = (
-            SignalNotices(lead_seconds) if source == "signal" else Ec2Notices(metadata_url, _say)
+            SignalNotices(options.lead_seconds)
+            if options.source == "signal"
+            else Ec2Notices(options.metadata_url, _say)
         )
-        node = find_node(address, node_id, wait_seconds)
-        DrainAgent(node, notices, poll_seconds, try_seconds, _say).run()
+        node = find_node(options.address, options.node_id, options.wait_seconds)
+        DrainAgent(node, notices, options.poll_seconds, options.try_seconds, _say).run()
     except KeyboardInterrupt:
         # SIGTERM comes as an interrupt; it is how an agent is meant to end.
         _say("told to end")

@@ -2,13 +2,16 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.base.errors import FINISHED_WITH_FAILURES
 from orchestrator.commands.options import (
     DEFAULT_HOME,
+    given_as,
     home_as_given_option,
     json_option,
     quick_option,
@@ -17,11 +20,27 @@ from orchestrator.commands.options import (
     storage_option,
     tracking_option,
 )
-from orchestrator.commands.outcome import FINISHED_WITH_FAILURES, show
+from orchestrator.commands.outcome import show
 from orchestrator.commands.space import space_spec
 
 if TYPE_CHECKING:
-    from orchestrator.spec.sweep_spec import SweepSpec
+    from orchestrator.sweep.context import ExecutorName
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """What a launch is told; None: the default."""
+
+    space: Path
+    home: str | None
+    storage: str | None
+    tracking_uri: str | None
+    executor: "ExecutorName"
+    address: str | None
+    submit: str | None
+    quick: bool
+    overrides: tuple[str, ...]
+    as_json: bool
 
 
 @click.command()
@@ -51,67 +70,22 @@ if TYPE_CHECKING:
 @set_option
 @json_option
 @space_argument
-def launch(
-    space: Path,
-    home: str | None,
-    storage: str | None,
-    tracking_uri: str | None,
-    executor: Any,  # noqa: ANN401  (click checks the choice)
-    address: str | None,
-    submit: str | None,
-    quick: bool,
-    overrides: tuple[str, ...],
-    as_json: bool,
-) -> int:
+@given_as(LaunchOptions)
+def launch(options: LaunchOptions) -> int:
     """Run the sweep of SPACE (a YAML file) and register its best model.
 
     The plan and the progress go to stderr, the winner to stdout. Exit code 2: a trial fits
     nowhere, or the cluster cannot be used; 4: finished, but trials failed.
     """
-    if (address is not None or submit is not None) and executor == "inline":
+    elsewhere = options.address is not None or options.submit is not None
+    if elsewhere and options.executor == "inline":
         raise click.UsageError(
             "--executor inline runs in this process; leave out --address and --submit"
         )
-    if submit is not None:
-        if address is not None:
-            raise click.UsageError("a job finds its own cluster; leave out --address or --submit")
-        spec = space_spec(space, overrides, quick=quick, runs_elsewhere=True)
-        return _submit(submit, spec, home, storage, tracking_uri, as_json)
-    here = Path(home or DEFAULT_HOME).resolve()
-    spec = space_spec(space, overrides, quick=quick)
-    return _launch(spec, here, storage, tracking_uri, executor, address, as_json)
+    return _launch(options) if options.submit is None else _submit(options.submit, options)
 
 
-def _submit(
-    url: str,
-    spec: "SweepSpec",
-    home: str | None,
-    storage: str | None,
-    tracking_uri: str | None,
-    as_json: bool,
-) -> int:
-    from orchestrator.commands import submission_text
-    from orchestrator.sweep.submit import REMOTE_HOME, RemoteLocations
-    from orchestrator.sweep.submit import submit as send
-
-    places = RemoteLocations(home or REMOTE_HOME, storage, tracking_uri)
-    sent = send(url, spec, places, as_json)
-    if as_json:
-        click.echo(json.dumps(submission_text.summary(sent)))
-    else:
-        click.echo(submission_text.render(sent))
-    return sent.job.exit_code if sent.job.exit_code == FINISHED_WITH_FAILURES else 0
-
-
-def _launch(
-    spec: "SweepSpec",
-    home: Path,
-    storage: str | None,
-    tracking_uri: str | None,
-    executor: Any,  # noqa: ANN401  (click checks the choice)
-    address: str | None,
-    as_json: bool,
-) -> int:
+def _launch(options: LaunchOptions) -> int:
     from orchestrator.commands.plan_text import render_plan
     from orchestrator.preflight.already_trained import known_runs
     from orchestrator.preflight.plan import plan_here, plan_on
@@ -120,13 +94,34 @@ def _launch(
     from orchestrator.sweep.progress import progress_on
     from orchestrator.tracking.store import TrackingStore
 
-    places = SweepLocations(home, storage, TrackingStore.of(tracking_uri, home))
-    known = known_runs(spec, home, storage)
-    if address is None:
+    home = Path(options.home or DEFAULT_HOME).resolve()
+    spec = space_spec(options.space, options.overrides, quick=options.quick)
+    tracking = TrackingStore.of(options.tracking_uri, home)
+    locations = SweepLocations(home, options.storage, tracking)
+    known = known_runs(spec, home, options.storage)
+    if options.address is None:
         planned = plan_here(spec, known=known)
     else:
-        planned = plan_on(spec, address, probe=False, known=known)
+        planned = plan_on(spec, options.address, probe=False, known=known)
     click.echo(render_plan(planned), err=True)
     click.echo(err=True)
-    result = run(spec, places, progress_on(sys.stderr), executor, address)
-    return show(result, places, spec, as_json=as_json)
+    progress = progress_on(sys.stderr)
+    result = run(spec, locations, progress, options.executor, options.address)
+    return show(result, locations, spec, as_json=options.as_json)
+
+
+def _submit(url: str, options: LaunchOptions) -> int:
+    from orchestrator.commands import submission_text
+    from orchestrator.sweep.submit import REMOTE_HOME, RemoteLocations
+    from orchestrator.sweep.submit import submit as send
+
+    if options.address is not None:
+        raise click.UsageError("a job finds its own cluster; leave out --address or --submit")
+    spec = space_spec(options.space, options.overrides, quick=options.quick, runs_elsewhere=True)
+    locations = RemoteLocations(options.home or REMOTE_HOME, options.storage, options.tracking_uri)
+    sent = send(url, spec, locations, options.as_json)
+    if options.as_json:
+        click.echo(json.dumps(submission_text.summary(sent)))
+    else:
+        click.echo(submission_text.render_submission(sent))
+    return sent.job.exit_code if sent.job.exit_code == FINISHED_WITH_FAILURES else 0

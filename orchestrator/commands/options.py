@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,9 +8,31 @@ from typing import Any, TypeVar
 import click
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Options = TypeVar("_Options")
+_Result = TypeVar("_Result")
 
 DEFAULT_HOME = "prvr-runs"
 _HOME_HELP = "Folder of studies, MLflow's database and generated data."
+
+
+def given_as(
+    options: Callable[..., _Options],
+) -> Callable[[Callable[[_Options], _Result]], Callable[..., _Result]]:
+    """Hand a command its arguments and options as one object.
+
+    Args:
+        options: A dataclass with a field for each of them.
+    """
+
+    def decorated(command: Callable[[_Options], _Result]) -> Callable[..., _Result]:
+        @functools.wraps(command)
+        def call(**given: Any) -> _Result:  # noqa: ANN401  (click has checked them)
+            return command(options(**given))
+
+        return call
+
+    return decorated
+
 
 home_option = click.option(
     "--home",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.base.errors import FINISHED_WITH_FAILURES, INTERRUPTED, NOT_TRACKED
 from orchestrator.base.home import home_option
 
 if TYPE_CHECKING:
@@ -12,11 +13,6 @@ if TYPE_CHECKING:
     from orchestrator.study.trial import TrialSummary
     from orchestrator.sweep.launch import LaunchResult
     from orchestrator.sweep.locations import SweepLocations
-
-FINISHED_WITH_FAILURES = 4
-_NOT_TRACKED = 1
-PAPER = "protocol paper: val is both selected on and reported, so its numbers are optimistic"
-_INTERRUPTED = 130
 
 
 def show(
@@ -96,7 +92,9 @@ def _winner(result: "LaunchResult", places: "SweepLocations", metric: str) -> st
         lines.append("  best run of the crowned row; what is real is in the report")
     lines += confirmation_lines(sweep.confirmed, sweep.direction)
     if result.protocol == "paper":
-        lines.append(f"  {PAPER}")
+        from orchestrator.spec.warnings import PAPER_NOTE
+
+        lines.append(f"  {PAPER_NOTE}")
     if result.test:
         names = ("R1", "R5", "R10", "R100", "SumR")
         lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))
@@ -140,7 +138,7 @@ def _short(value: object) -> str:
 
 def _exit_code(result: "LaunchResult") -> int:
     if result.sweep.interrupted:
-        return _INTERRUPTED
+        return INTERRUPTED
     if result.sweep.counts.get("failed", 0):  # type: ignore[call-overload]
         return FINISHED_WITH_FAILURES
-    return _NOT_TRACKED if result.problem else 0
+    return NOT_TRACKED if result.problem else 0

@@ -1,12 +1,14 @@
 """`prvr-sweep plan`: what a sweep will do, before anything starts."""
 
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
 
 from orchestrator.commands.options import (
+    given_as,
     home_option,
     json_option,
     quick_option,
@@ -15,6 +17,20 @@ from orchestrator.commands.options import (
     storage_option,
 )
 from orchestrator.commands.space import space_spec
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan is told; None: the default."""
+
+    space: Path
+    home: Path
+    storage: str | None
+    address: str | None
+    probe: bool | None
+    quick: bool
+    overrides: tuple[str, ...]
+    as_json: bool
 
 
 @click.command()
@@ -36,16 +52,8 @@ from orchestrator.commands.space import space_spec
 @set_option
 @json_option
 @space_argument
-def plan(
-    space: Path,
-    home: Path,
-    storage: str | None,
-    address: str | None,
-    probe: bool | None,
-    quick: bool,
-    overrides: tuple[str, ...],
-    as_json: bool,
-) -> None:
+@given_as(PlanOptions)
+def plan(options: PlanOptions) -> None:
     """Check SPACE (a YAML file) and say what it will run, where, and about what it costs.
 
     Trials that are complete already, in the home or on the storage, are left out of the costs where
@@ -57,14 +65,15 @@ def plan(
     from orchestrator.preflight.already_trained import known_runs
     from orchestrator.preflight.plan import plan_here, plan_on
 
-    spec = space_spec(space, overrides, quick=quick)
+    spec = space_spec(options.space, options.overrides, quick=options.quick)
     tell = partial(click.echo, err=True)
-    known = known_runs(spec, home, storage)
-    if address is None:
-        planned = plan_here(spec, probe=bool(probe), tell=tell, known=known)
+    known = known_runs(spec, options.home, options.storage)
+    if options.address is None:
+        planned = plan_here(spec, probe=bool(options.probe), tell=tell, known=known)
     else:
-        planned = plan_on(spec, address, probe=probe is not False, tell=tell, known=known)
-    if as_json:
+        probes = options.probe is not False
+        planned = plan_on(spec, options.address, probe=probes, tell=tell, known=known)
+    if options.as_json:
         click.echo(json.dumps(planned.to_dict()))
         return
     click.echo(render_plan(planned))

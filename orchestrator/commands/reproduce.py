@@ -1,15 +1,32 @@
 """`prvr-sweep reproduce`: a trial once more, and whether the same comes out."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import home_option, json_option, tracking_option
-from orchestrator.sweep.epoch_comparison import TOLERANCE, EpochComparison, EpochDifference
-from orchestrator.sweep.reproduce import Reproduction
+from orchestrator.commands.options import given_as, home_option, json_option, tracking_option
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.epoch_comparison import EpochComparison, EpochDifference
+    from orchestrator.sweep.reproduce import Reproduction
 
 _DIFFERS = 1
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """What a reproduction is told; None: the default."""
+
+    trial: str
+    home: Path
+    tracking_uri: str | None
+    epochs: int | None
+    keep: str | None
+    address: str | None
+    as_json: bool
 
 
 @click.command()
@@ -34,15 +51,8 @@ _DIFFERS = 1
 )
 @json_option
 @click.argument("trial", metavar="SWEEP/NUMBER|RUN_ID")
-def reproduce(
-    trial: str,
-    home: Path,
-    tracking_uri: str | None,
-    epochs: int | None,
-    keep: str | None,
-    address: str | None,
-    as_json: bool,
-) -> int:
+@given_as(ReproduceOptions)
+def reproduce(options: ReproduceOptions) -> int:
     """Run a trial of a sweep again, from its settings, data and seed, and compare each epoch.
 
     The trial is named by sweep and number, or by the id of its MLflow run. On a machine of the
@@ -53,22 +63,26 @@ def reproduce(
     from orchestrator.sweep.reproduce import ReproduceRequest
     from orchestrator.sweep.reproduce import reproduce as run
 
-    place = str(Path(keep).resolve()) if keep is not None and "://" not in keep else keep
-    request = ReproduceRequest(trial, home, tracking_uri, epochs, place, address)
+    keep = options.keep
+    request = ReproduceRequest(
+        options.trial,
+        options.home,
+        options.tracking_uri,
+        options.epochs,
+        str(Path(keep).resolve()) if keep is not None and "://" not in keep else keep,
+        options.address,
+    )
     found = run(request, lambda line: click.echo(line, err=True))
-    click.echo(json.dumps(found.to_dict()) if as_json else render(found))
+    click.echo(json.dumps(found.to_dict()) if options.as_json else render_reproduction(found))
     return 0 if found.is_reproduced else _DIFFERS
 
 
-# What running a trial again came to, as lines to read.
-
-
-# More rows of a table than this are read by no one; the JSON has all.
+# Longer tables are not read to their end; the JSON has every row.
 _MAX_ROWS = 12
 _LABEL_WIDTH = 9
 
 
-def render(found: Reproduction) -> str:
+def render_reproduction(found: "Reproduction") -> str:
     """The verdict first, then the table of the first epoch that differs, then what was checked."""
     first = found.first_too_far
     lines = [f"{found.trial}: {_verdict(found)}", *(_table(first) if first else [])]
@@ -78,7 +92,7 @@ def render(found: Reproduction) -> str:
     return "\n".join(lines)
 
 
-def _verdict(found: Reproduction) -> str:
+def _verdict(found: "Reproduction") -> str:
     count, first = len(found.epochs), found.first_too_far
     epochs = f"{count} {'epoch' if count == 1 else 'epochs'}"
     if first is not None:
@@ -95,7 +109,7 @@ def _verdict(found: Reproduction) -> str:
     return f"within the tolerance in {epochs}, {found.num_equal} of them equal{failed}"
 
 
-def _table(epoch: EpochComparison) -> list[str]:
+def _table(epoch: "EpochComparison") -> list[str]:
     rows = [("metric", "then", "now", "difference"), *map(_row, epoch.too_far[:_MAX_ROWS])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -106,14 +120,16 @@ def _table(epoch: EpochComparison) -> list[str]:
     return [*lines, f"  and {more} more (--json has all)"] if more > 0 else lines
 
 
-def _row(difference: EpochDifference) -> tuple[str, str, str, str]:
+def _row(difference: "EpochDifference") -> tuple[str, str, str, str]:
     then, now = difference.then, difference.now
     by = "-" if then is None or now is None else f"{now - then:+.2g}"
     texts = [f"{value:.9g}" if value is not None else "-" for value in (then, now)]
     return difference.metric, texts[0], texts[1], by
 
 
-def _parts(found: Reproduction) -> dict[str, list[str]]:
+def _parts(found: "Reproduction") -> dict[str, list[str]]:
+    from orchestrator.sweep.epoch_comparison import TOLERANCE
+
     then, now = found.results_version
     close = (
         f"within {TOLERANCE.relative:.0%}, recalls within {TOLERANCE.recall_points:g} points (SumR "

@@ -1,13 +1,42 @@
 """`prvr-sweep resume`: go on with a sweep, or give it more to do."""
 
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import home_option, json_option
+from orchestrator.commands.options import given_as, home_option, json_option
 from orchestrator.commands.outcome import show
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.context import ExecutorName
+    from orchestrator.sweep.resume import ResumeRequest
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """What a resume is told; None: as the sweep was launched."""
+
+    sweep: str
+    home: Path
+    trials: int | None
+    epochs: int | None
+    seeds: int | None
+    budget: tuple[str, ...]
+    storage: str | None
+    tracking_uri: str | None
+    executor: "ExecutorName | None"
+    address: str | None
+    as_json: bool
+
+    def request(self) -> "ResumeRequest":
+        """As the sweep room takes it."""
+        from orchestrator.sweep.resume import ResumeRequest
+
+        names = [field.name for field in fields(ResumeRequest)]
+        return ResumeRequest(**{name: getattr(self, name) for name in names})
 
 
 @click.command()
@@ -41,19 +70,8 @@ from orchestrator.commands.outcome import show
 )
 @json_option
 @click.argument("sweep")
-def resume(
-    sweep: str,
-    home: Path,
-    trials: int | None,
-    epochs: int | None,
-    seeds: int | None,
-    budget: tuple[str, ...],
-    storage: str | None,
-    tracking_uri: str | None,
-    executor: Any,  # noqa: ANN401  (click checks the choice)
-    address: str | None,
-    as_json: bool,
-) -> int:
+@given_as(ResumeOptions)
+def resume(options: ResumeOptions) -> int:
     """Go on with SWEEP, whatever ended it; finished trials are not run again.
 
     Unfinished trials continue from their last checkpoints, then new ones are drawn as if nothing
@@ -61,11 +79,9 @@ def resume(
     launch.
     """
     from orchestrator.sweep.progress import progress_on
-    from orchestrator.sweep.resume import ResumeRequest
     from orchestrator.sweep.resume import resume as run
 
-    request = ResumeRequest(
-        sweep, home, trials, epochs, seeds, budget, storage, tracking_uri, executor, address
+    resumed = run(
+        options.request(), progress_on(sys.stderr), lambda line: click.echo(line, err=True)
     )
-    found = run(request, progress_on(sys.stderr), lambda line: click.echo(line, err=True))
-    return show(found.result, found.locations, found.spec, as_json=as_json)
+    return show(resumed.result, resumed.locations, resumed.spec, as_json=options.as_json)

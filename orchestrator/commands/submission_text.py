@@ -33,7 +33,7 @@ def follow_commands(sent: Submitted) -> dict[str, str]:
     return commands
 
 
-def render(sent: Submitted) -> str:
+def render_submission(sent: Submitted) -> str:
     """The state of the job and how to follow it."""
     commands = follow_commands(sent)
     lines = [

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import click
 
+from orchestrator.base.errors import NOT_TRACKED
 from orchestrator.commands.options import (
     home_option,
     json_option,
     launched_tracking_option,
 )
-
-_NOT_TRACKED = 1
 
 
 @click.command()
@@ -43,4 +42,4 @@ def sync(sweep: str, home: Path, tracking_uri: str | None, limit_s: float, as_js
         click.echo(f"{result.uri} has everything of {sweep}")
     else:
         click.echo(f"{result.uri} does not have everything: {result.problem or 'time is up'}")
-    return 0 if result.done and not result.problem else _NOT_TRACKED
+    return 0 if result.done and not result.problem else NOT_TRACKED

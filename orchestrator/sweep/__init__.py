@@ -4,5 +4,6 @@
 sends it to a cluster, `status` shows it, `sync` brings MLflow up to date, `reproduce` trains a
 trial again and makes its `epoch_comparison`, `free_checkpoints` frees its storage.
 
-Offers these, `handle` (the Python API), `locations` (where a sweep keeps things) and `progress`.
+Offers these, `context` (a running sweep as one object), `handle` (the Python API), `locations`
+(where a sweep keeps things) and `progress`.
 """

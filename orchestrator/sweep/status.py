@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import psutil
 
 from orchestrator.base.home import home_option
+from orchestrator.spec.warnings import PAPER_NOTE
 from orchestrator.study.confirmation import Confirmed, confirmation_lines, confirmed_trials, crowned
 from orchestrator.study.failures import FailureGroup, failure_lines, grouped_failures
 from orchestrator.study.planned_trials import TrialPlan
@@ -22,7 +23,6 @@ from orchestrator.tracking.run_filters import filter_lines, variant_filters
 SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
 """`lost`: it says running, but its driver is gone from this machine."""
 
-_PAPER = "protocol paper: val is both selected on and reported, so its numbers are optimistic"
 # Two clocks of one machine tell a process's start this far apart.
 _START_TOLERANCE_S = 2.0
 
@@ -98,7 +98,7 @@ class SweepStatus:
             f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
             + (f", {done} to come" if done > 0 else ""),
             self.question,
-            _PAPER if self.protocol == "paper" else "",
+            PAPER_NOTE if self.protocol == "paper" else "",
             *(row_lines(self.rows, self.metric) or self._best_lines()),
             *confirmation_lines(self.confirmed, self.direction),
             self._taken_line(),

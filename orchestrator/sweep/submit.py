@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from orchestrator.base.errors import ClusterError, LocationError
+from orchestrator.base.errors import FINISHED_WITH_FAILURES, ClusterError, LocationError
 from orchestrator.base.machine import VERSION_FILE, code_version
 from orchestrator.base.our_code import COMMAND_LINE, PACKAGES, ROOT
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -36,7 +36,6 @@ _DIGEST_DIGITS = 12
 # Ray kills a job 3 s after it was told to stop; a sweep ends within ten, with its trials saved.
 _STOP_S = 30
 _REFUSED_CODES = (2, 3)
-_FINISHED_WITH_FAILURES = 4
 # What `LogProgress` shows when the first trial has started.
 _PROGRESS = re.compile(r"^\d+/\d+ trials \| ", re.MULTILINE)
 
@@ -176,7 +175,7 @@ def _may_be_sent_again(job: "Job") -> bool:
     """A sweep that finished, if with failed trials, is one that is there."""
     if job.state == "stopped":
         return True
-    return job.state == "failed" and job.exit_code != _FINISHED_WITH_FAILURES
+    return job.state == "failed" and job.exit_code != FINISHED_WITH_FAILURES
 
 
 def _has_begun(server: "JobServer", job: "Job") -> bool:

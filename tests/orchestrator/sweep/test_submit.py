@@ -15,7 +15,7 @@ import pytest
 from orchestrator.base.errors import ClusterError, LocationError, SpecError, TrackingError
 from orchestrator.base.machine import code_version
 from orchestrator.cluster import job_server as client
-from orchestrator.commands.submission_text import follow_commands, render, summary
+from orchestrator.commands.submission_text import follow_commands, render_submission, summary
 from orchestrator.spec.loading import load_spec, read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.sweep.submit import (
@@ -99,7 +99,7 @@ def test_the_same_is_not_sent_twice(server: FakeJobServer, spec: SweepSpec, stat
     assert not again.is_new
     assert (again.job.identity, again.job.state) == (first.job.identity, state.lower())
     assert len(server.requests) == 1
-    assert render(again).startswith(
+    assert render_submission(again).startswith(
         f"there already: job {first.job.identity} is {state.lower()}; nothing was sent\n"
     )
 
@@ -109,7 +109,7 @@ def test_a_sweep_with_failed_trials_has_finished(server: FakeJobServer, spec: Sw
     again = submit(server.url, spec, PLACES)
     assert not again.is_new
     assert again.job.exit_code == 4
-    assert "is failed (exit code 4); nothing was sent" in render(again)
+    assert "is failed (exit code 4); nothing was sent" in render_submission(again)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_failed_or_was_stopped_is_sent_again(
     assert [one.identity for one in second.earlier] == [first]
     assert second.has_begun is has_begun
     hint = "prvr-sweep resume tiny --home /srv/home --address auto"
-    assert (hint in render(second)) is has_begun
+    assert (hint in render_submission(second)) is has_begun
     assert summary(second)["resume"] == (hint if has_begun else None)
     third = submit(server.url, spec, PLACES)
     assert (third.is_new, third.job.identity) == (False, f"{first}-2")
@@ -314,7 +314,7 @@ def test_how_to_follow_a_job(server: FakeJobServer, spec: SweepSpec) -> None:
     sent = submit(server.url, spec, RemoteLocations())
     job, port = sent.job.identity, server.server_address[1]
     assert (
-        render(sent)
+        render_submission(sent)
         == f"""\
 sent: job {job} runs sweep tiny on {server.url}
   follow     ray job logs --follow {job} --address {server.url}
@@ -339,7 +339,7 @@ def test_where_mlflow_is(server: FakeJobServer, spec: SweepSpec) -> None:
     assert "ui" not in follow_commands(local)
     far = with_tracking(sent, "https://mlflow.example")
     assert not {"ui", "mlflow"} & set(follow_commands(far))
-    assert render(far).endswith("  MLflow     https://mlflow.example")
+    assert render_submission(far).endswith("  MLflow     https://mlflow.example")
     database = with_tracking(sent, "sqlite:////srv/m.db")
     assert follow_commands(database)["ui"] == (
         "prvr-sweep ui --home /srv/home --tracking-uri sqlite:////srv/m.db"
