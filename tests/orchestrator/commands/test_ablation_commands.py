@@ -97,7 +97,7 @@ def test_more_seeds_run_what_is_missing(folder: Path, capsys: pytest.CaptureFixt
         if one["p_value"] is not None:
             assert one["corrected_p"] >= min(1.0, 2 * one["p_value"])
     assert run(folder, "report", "rows", "--home") == 0
-    assert "added after the table had been judged at 2: p is counted 2 times" in (
+    assert "added after the table had been judged at 2: p is multiplied by 2" in (
         capsys.readouterr().out
     )
 
