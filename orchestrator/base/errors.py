@@ -141,7 +141,7 @@ class RayChangedError(PrvrError):
 
 
 class NodeLeavingError(PrvrError):
-    """The node of a trial is being drained; the trial has saved itself and goes on elsewhere."""
+    """The node of a trial is being drained; the trial saved itself and continues elsewhere."""
 
     def __init__(self) -> None:
         super().__init__("the node is being drained; the trial saved itself and left")

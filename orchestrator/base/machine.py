@@ -1,4 +1,7 @@
-"""Which kind of file system holds a path: a disk of this machine, or one that others mount too."""
+"""This machine and this installation: code version, packages, hardware, file systems.
+
+`network_file_system` tells a disk of this machine from one that other machines mount too.
+"""
 
 import functools
 import getpass
@@ -36,9 +39,6 @@ def _kind(path: Path) -> str:
         for partition in psutil.disk_partitions(all=True)
     }
     return next((mounts[parent] for parent in (path, *path.parents) if parent in mounts), "")
-
-
-# Where a result comes from: its content key, the code, the packages and the machine.
 
 
 VERSION_FILE = "code_version.txt"

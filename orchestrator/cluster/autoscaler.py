@@ -2,6 +2,11 @@
 
 `ray up` leaves the cluster's file on its head, with the resources of every node type filled in. A
 driver that runs there packs trials onto what is there and onto what can come.
+
+A cluster without workers yet: what they will find must be known before the first trial.
+
+Right after `ray up` only the head is there. Its own disk is refused at once, as no other machine
+has it; everything else is asked of the first worker, which the sweep would start anyway.
 """
 
 from collections import Counter
@@ -98,13 +103,6 @@ def _node(name: str, resources: Mapping[str, Any]) -> Node:
 
 def _shape(node: Node) -> tuple[float, float]:
     return node.cpus, node.gpus
-
-
-# A cluster without workers yet: what they will find must be known before the first trial.
-#
-# Right after `ray up` only the head is there. Its own disk is refused at once, as no other
-# machine has it; everything else is asked of the first worker, which the sweep would start
-# anyway.
 
 
 _FILE_SCHEME = "file://"

@@ -24,7 +24,7 @@ class TrialSource(Protocol):
         """A trial returned by itself, or was ended after STOP."""
 
     def on_move(self, number: int, cause: FailureCause) -> None:
-        """A trial lost its place or ran out of memory, and goes on under its number: no failure."""
+        """A trial was evicted or ran out of memory, and continues under its number: no failure."""
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
         """A trial raised an error, or its process is gone."""

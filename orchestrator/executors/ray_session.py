@@ -2,6 +2,10 @@
 
 It listens on loopback and asks for a token; its files are in a short-lived folder, and what it
 would print is turned off.
+
+A Ray that is already running, for as long as one sweep runs there; it is never stopped.
+
+What the sweep started ends with its connection; authentication is the environment's.
 """
 
 import logging
@@ -91,11 +95,6 @@ def _token() -> dict[str, str]:
 def _loopback() -> AbstractContextManager[None]:
     """Ray takes 127.0.0.1 for a mistake and listens on the network instead."""
     return replaced(services, "resolve_ip_for_localhost", str)
-
-
-# A Ray that is already running, for as long as one sweep runs there; it is never stopped.
-#
-# What the sweep started ends with its connection; authentication is the environment's.
 
 
 @contextmanager

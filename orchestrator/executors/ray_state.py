@@ -3,6 +3,13 @@
 Ray keeps a placement group until both the actor that made it and the job have ended, and Ray
 Train's own cleaner needs the dashboard: without this, a killed controller's CPUs and GPUs would
 be lost until the sweep ends.
+
+How many workers of a trial a running Ray would place at this moment.
+
+Sees that this process's node is being drained, and tells the process's trial to leave.
+
+For both hosts of trials, on a cluster whose nodes may be drained; those of our own Ray never are.
+Train's own watcher would be a process more for each trial, and is none for trials of one worker.
 """
 
 import threading
@@ -76,9 +83,6 @@ def _accessor() -> Any:  # noqa: ANN401
         raise RayChangedError(f"ray._private.state: {error}") from error
 
 
-# How many workers of a trial a running Ray would place at this moment.
-
-
 try:
     from ray._private.state import available_resources_per_node
 except ImportError as error:
@@ -95,13 +99,6 @@ def free_slots(bundle: Mapping[str, float]) -> int:
     return sum(
         min(int(free.get(name, 0.0) // amount) for name, amount in bundle.items()) for free in nodes
     )
-
-
-# Sees that this process's node is being drained, and tells the process's trial to leave.
-#
-# For both hosts of trials, on a cluster whose nodes may be drained; those of our own Ray never are.
-# Train's own watcher would be a process more for each trial, and is none for trials of one
-# worker.
 
 
 # A spot notice gives half a minute or more; a look is one small question to the GCS.

@@ -1,7 +1,14 @@
-"""Trials that lost their place: which of them run again, and in what order.
+"""Trials that run again: after an eviction, with fewer workers, or with smaller micro-batches.
 
 A trial whose process or node dies restarts from its checkpoint under its number; that is no
-failure. Only what takes its processes down every time must end at some point.
+failure. Only a trial that takes its processes down every time fails at some point (`LostTrials`).
+
+A trial asks for all of its workers. Where they find no slot within the start limit, because a node
+is gone, the next try asks for as many as there is room for (`GroupSizes`). Batch, learning rate and
+draws are those of the settings whatever the number, so nothing but dropout and summation differs.
+
+Out of memory is one cause, whether Python, numpy, the CPU or the GPU could not allocate. Where the
+settings allow it, such a trial continues with smaller micro-batches (`with_smaller_batches`).
 """
 
 import re
@@ -82,13 +89,6 @@ class LostTrials:
         return self._waiting.popleft() if self._waiting else None
 
 
-# How many workers each trial gets, where a trial may go on with fewer.
-#
-# A trial asks for all of its workers. Where they find no place within the start limit, because a
-# node is gone, the next try asks for as many as there is room for. Batch, learning rate and draws
-# are those of the settings whatever the number, so nothing but dropout and summation differs.
-
-
 _NO_ROOM = frozenset({"NoSlotError", "SlotLostError"})
 
 
@@ -127,9 +127,6 @@ class GroupSizes:
         return True
 
 
-# Out of memory is one cause, whether Python, numpy, the CPU or the GPU could not allocate.
-
-
 OUT_OF_MEMORY = "OutOfMemoryError"
 # torch raises a class of this name for a GPU, and plain RuntimeErrors for the CPU and in cuBLAS.
 _TEXT = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.I)
@@ -152,9 +149,6 @@ def memory_message(error: BaseException) -> str:
     """What happened and what to do, the error's own first line at the end."""
     lines = str(error).strip().splitlines()
     return f"{_REMEDY}: {lines[0] if lines else type(error).__name__}"
-
-
-# Trials that ran out of memory go on with smaller micro-batches, where settings allow it.
 
 
 def with_smaller_batches(

@@ -1,6 +1,16 @@
 """One trial, wherever it runs: from the request to the train loop, and errors as plain text.
 
 What a trial needs is imported when it runs: the driver sends requests and loads no torch.
+
+Whether this process must leave its node; set by the thread that watches the node, asked at every
+step.
+
+A flag of the process: what watches knows Ray, what trains does not.
+
+The data of a trial on the machine that runs it: found there, or copied there once.
+
+A path is used as it is. A store at a URI is copied from there, and one that the sweep's driver sent
+along from its pieces; both go to the machine's cache, see `prvr_model.store.staging`.
 """
 
 import importlib
@@ -68,12 +78,6 @@ def _load(name: str) -> Any:  # noqa: ANN401
     return getattr(importlib.import_module(module), function)
 
 
-# Whether this process must leave its node; set by the thread that watches the node, asked at every
-# step.
-#
-# A flag of the process: what watches knows Ray, what trains does not.
-
-
 _leaving = threading.Event()
 
 
@@ -85,12 +89,6 @@ def set_leaving() -> None:
 def is_leaving() -> bool:
     """Whether the trial must save itself and end."""
     return _leaving.is_set()
-
-
-# The data of a trial on the machine that runs it: found there, or copied there once.
-#
-# A path is used as it is. A store at a URI is copied from there, and one that the sweep's driver
-# sent along from its pieces; both go to the machine's cache, see `prvr_model.store.staging`.
 
 
 def local_request(request: TrialRequest, sent: "StoreFiles | None" = None) -> TrialRequest:

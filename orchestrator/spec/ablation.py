@@ -1,4 +1,7 @@
-"""The section `ablation` of a sweep's YAML: a baseline, variants of it, and the seeds of all."""
+"""The section `ablation` of a sweep's YAML: a baseline, variants of it, and the seeds of all.
+
+The rows of an ablation's table: what each one changes in the settings of the sweep.
+"""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -250,9 +253,6 @@ def _with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
     elif race is False:
         values["race"] = None
     return values
-
-
-# The rows of an ablation's table: what each one changes in the settings of the sweep.
 
 
 @dataclass(frozen=True)

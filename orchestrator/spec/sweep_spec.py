@@ -1,4 +1,7 @@
-"""What a sweep is: the YAML file as one frozen, strictly typed model with everything resolved."""
+"""What a sweep is: the YAML file as one frozen, strictly typed model with everything resolved.
+
+Trials that may follow the first ones: seeds of a race, and fresh runs of a search's best.
+"""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -313,9 +316,6 @@ def _speed_defaults(resources: Mapping[str, Any]) -> dict[str, Any]:
     on_gpu = isinstance(gpus, int | float) and gpus > 0
     threads = cpus if isinstance(cpus, int) and cpus > 0 else 1
     return {"device": "cuda" if on_gpu else "cpu", "threads": threads}
-
-
-# Trials that may follow the first ones: seeds of a race, and fresh runs of a search's best.
 
 
 def race_of(spec: SweepSpec) -> Race | None:

@@ -1,4 +1,7 @@
-"""Where studies are kept: an SQLite file of the home, or another database, opened by Optuna."""
+"""Where studies are kept: an SQLite file of the home, or another database, opened by Optuna.
+
+Says which database it was that Optuna or SQLAlchemy could not use, and what to do about it.
+"""
 
 import json
 import sqlite3
@@ -248,9 +251,6 @@ def _set_study_attribute(
         row = models.StudyUserAttributeModel(study_id=study.study_id, key=key)
         session.add(row)
     row.value_json = json.dumps(value)
-
-
-# Says which database it was that Optuna or SQLAlchemy could not use, and what to do about it.
 
 
 @contextmanager

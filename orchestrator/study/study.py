@@ -51,7 +51,7 @@ _LONGEST_TEXT = 16_000
 """Attribute of a sweep whose budget allows no further trial: why; absent or None: it does."""
 """Attribute of an ablation: seeds of its rows whenever it was finished and got more."""
 """Attribute of a sweep with the scores of its selected trials on test, see `scoring`."""
-"""Attribute of a trial: how often it lost its place and went on."""
+"""Attribute of a trial: how often it was evicted and continued."""
 """Attribute of a trial with the numbers of workers that trained its epochs, in their order."""
 """Attribute of a trial that was complete after so many epochs and is to be longer."""
 
@@ -267,7 +267,7 @@ class SweepStudy(StudyReader):
             trial.set_user_attr(WORKERS, [*known, workers])
 
     def note_move(self, number: int) -> int:
-        """Note that a trial lost its place; how often it has by now."""
+        """Note that a trial was evicted; returns how often it was by now."""
         trial = self._trial(number)
         moves = int(trial.user_attrs.get(MOVES, 0)) + 1
         trial.set_user_attr(MOVES, moves)

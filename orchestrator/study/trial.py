@@ -65,7 +65,8 @@ class TrialSummary:
     run of, `confirms` the trial whose configuration it runs again with a fresh seed, and
     `taken_from` the sweep and number (`SWEEP/NUMBER`) of the trial whose results it took over.
     `workers` are the numbers of workers that trained its epochs, in their order; empty where it
-    trained alone. `moves` counts how often it lost its place, e.g. its node, and went on elsewhere.
+    trained alone. `moves` counts how often it was evicted, e.g. with its node, and continued
+    elsewhere.
     """
 
     number: int

@@ -1,4 +1,7 @@
-"""A sweep as its study shows it, while it runs or afterwards; nothing is started or written."""
+"""A sweep as its study shows it, while it runs or afterwards; nothing is started or written.
+
+How far the rows of an ablation are, and their means so far.
+"""
 
 import socket
 from collections import Counter
@@ -117,11 +120,11 @@ class SweepStatus:
         return f"ended by its budget: {self.over_budget}; go on with {again}"
 
     def _moved_line(self) -> str:
-        """Trials that lost their place and went on."""
+        """Trials that were evicted and continued."""
         moved = [f"{one.number} ({one.moves} times)" for one in self.trials if one.moves > 1]
         once = [str(one.number) for one in self.trials if one.moves == 1]
         listed = ", ".join([*once, *moved])
-        return f"lost their place and went on elsewhere: trials {listed}" if listed else ""
+        return f"evicted, and continued in another slot: trials {listed}" if listed else ""
 
     def _best_lines(self) -> list[str]:
         best = self.best or self.best_so_far
@@ -249,9 +252,6 @@ def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None
 
 def _short(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-# How far the rows of an ablation are, and their means so far.
 
 
 def row_statuses(

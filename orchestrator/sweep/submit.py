@@ -2,6 +2,11 @@
 
 The job runs `prvr-sweep launch --address auto` on the cluster's head. Its id follows from what is
 sent, so that sending the same twice is recognised: nothing runs twice.
+
+What goes along with a sweep that is sent to a cluster: this package and the resolved spec.
+
+A zip that is unpacked as the job's working directory, on the head and on every node: the nodes need
+the dependencies alone, and a version that is installed there is passed over.
 """
 
 import hashlib
@@ -256,12 +261,6 @@ def _check_places(places: RemoteLocations) -> None:
 def _has_password(uri: str) -> bool:
     url = _split(uri)
     return url is not None and url.password is not None
-
-
-# What goes along with a sweep that is sent to a cluster: this package and the resolved spec.
-#
-# A zip that is unpacked as the job's working directory, on the head and on every node: the nodes
-# need the dependencies alone, and a version that is installed there is passed over.
 
 
 SPEC_FILE = "sweep.yaml"

@@ -1,4 +1,4 @@
-"""How many workers a trial asks for after it lost its place."""
+"""How many workers a trial asks for after it was evicted."""
 
 import pytest
 

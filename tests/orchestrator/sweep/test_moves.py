@@ -53,7 +53,7 @@ def test_moves_are_said_counted_and_shown(tmp_path: Path) -> None:
     ]
     status = read_status(tmp_path, "small")
     assert [trial.moves for trial in status.trials] == [2, 0]
-    assert "lost their place and went on elsewhere: trials 0 (2 times)" in status.render()
+    assert "evicted, and continued in another slot: trials 0 (2 times)" in status.render()
     study = StudyReader.open(study_url(tmp_path), "small")
     again = missing_events(study, spec, Told(), {})
     for events in (sink.events, again):
