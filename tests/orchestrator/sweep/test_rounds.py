@@ -134,13 +134,19 @@ def test_without_a_race_every_row_has_its_seeds_and_no_more(tmp_path: Path) -> N
     assert len(content(tmp_path)) == 6
 
 
+@pytest.fixture(scope="module")
+def whole_race(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("race")
+    run(home, read_spec(RACE), "ranked")
+    return home
+
+
 @pytest.mark.parametrize("at", [0, 5, 6, 8, 9])
-def test_a_race_continues_after_a_kill(tmp_path: Path, at: int) -> None:
-    run(tmp_path / "whole", read_spec(RACE), "ranked")
+def test_a_race_continues_after_a_kill(whole_race: Path, tmp_path: Path, at: int) -> None:
     with pytest.raises(KilledError):
         run(tmp_path / "cut", read_spec(RACE), "ranked", progress=Dying(at))
     run(tmp_path / "cut", read_spec(RACE), "ranked", told=Told())
-    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+    assert content(tmp_path / "cut") == content(whole_race)
 
 
 def test_a_confirmation_crowns_the_best_mean(tmp_path: Path) -> None:
@@ -190,13 +196,21 @@ def test_of_an_ablation_the_row_with_the_best_mean_wins(tmp_path: Path) -> None:
     assert result.best == best
 
 
+@pytest.fixture(scope="module")
+def whole_confirmation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("confirmation")
+    run(home, small_spec(*CONFIRM), "lucky")
+    return home
+
+
 @pytest.mark.parametrize("at", [4, 5, 7, 10])
-def test_a_confirmation_continues_after_a_kill(tmp_path: Path, at: int) -> None:
-    run(tmp_path / "whole", small_spec(*CONFIRM), "lucky")
+def test_a_confirmation_continues_after_a_kill(
+    whole_confirmation: Path, tmp_path: Path, at: int
+) -> None:
     with pytest.raises(KilledError):
         run(tmp_path / "cut", small_spec(*CONFIRM), "lucky", progress=Dying(at))
     run(tmp_path / "cut", small_spec(*CONFIRM), "lucky", told=Told())
-    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+    assert content(tmp_path / "cut") == content(whole_confirmation)
 
 
 def test_fresh_runs_are_never_pruned(tmp_path: Path) -> None:
