@@ -1,12 +1,11 @@
 """Nodes that a cluster's autoscaler may start, which Ray itself does not tell.
 
 `ray up` leaves the cluster's file on its head, with the resources of every node type filled in. A
-driver that runs there packs trials onto what is there and onto what can come.
+driver that runs there packs trials onto the nodes that exist and onto those that can come.
 
-A cluster without workers yet: what they will find must be known before the first trial.
-
-Right after `ray up` only the head is there. Its own disk is refused at once, as no other machine
-has it; everything else is asked of the first worker, which the sweep would start anyway.
+Right after `ray up` only the head exists, and what the workers will find must be known before the
+first trial. The head's own disk is refused at once, as no other machine has it; everything else is
+asked of the first worker, which the sweep would start anyway.
 """
 
 from collections import Counter

@@ -1,11 +1,10 @@
-"""A Ray of our own on this machine, for as long as one sweep runs.
+"""The Ray of one sweep: one of our own on this machine, or one that is already running.
 
-It listens on loopback and asks for a token; its files are in a short-lived folder, and what it
+Our own listens on loopback and asks for a token; its files are in a short-lived folder, and what it
 would print is turned off.
 
-A Ray that is already running, for as long as one sweep runs there; it is never stopped.
-
-What the sweep started ends with its connection; authentication is the environment's.
+A running Ray is attached to for as long as the sweep runs and is never stopped. What the sweep
+started there ends with its connection; authentication is the environment's.
 """
 
 import logging

@@ -1,15 +1,14 @@
-"""Frees the places of workers whose keeper is gone.
+"""What a running Ray has reserved, has free, and is about to lose.
 
-Ray keeps a placement group until both the actor that made it and the job have ended, and Ray
-Train's own cleaner needs the dashboard: without this, a killed controller's CPUs and GPUs would
-be lost until the sweep ends.
+`free_groups_of` removes placement groups whose keeper is gone. Ray keeps a group until both the
+actor that made it and the job have ended, and Ray Train's own cleaner needs the dashboard: without
+this, a killed controller's CPUs and GPUs would be lost until the sweep ends.
 
-How many workers of a trial a running Ray would place at this moment.
+`free_slots` counts the workers of a trial that Ray would place at this moment.
 
-Sees that this process's node is being drained, and tells the process's trial to leave.
-
-For both hosts of trials, on a cluster whose nodes may be drained; those of our own Ray never are.
-Train's own watcher would be a process more for each trial, and is none for trials of one worker.
+`watch_this_node` sees that this process's node is being drained and tells the process's trial to
+leave. Both hosts of trials use it on a cluster; nodes of our own Ray are never drained. Train's own
+watcher would be one more process for each trial, and does not exist for trials of one worker.
 """
 
 import threading

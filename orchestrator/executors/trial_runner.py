@@ -2,15 +2,12 @@
 
 What a trial needs is imported when it runs: the driver sends requests and loads no torch.
 
-Whether this process must leave its node; set by the thread that watches the node, asked at every
-step.
+`is_leaving` says whether this process must leave its node. It is a flag of the process, because the
+thread that watches the node knows Ray and the train loop, which asks at every step, does not.
 
-A flag of the process: what watches knows Ray, what trains does not.
-
-The data of a trial on the machine that runs it: found there, or copied there once.
-
-A path is used as it is. A store at a URI is copied from there, and one that the sweep's driver sent
-along from its pieces; both go to the machine's cache, see `prvr_model.store.staging`.
+`local_request` brings the data to the machine that runs the trial. A path is used as it is. A store
+at a URI is copied from there, and one that the sweep's driver sent is put together from its pieces;
+both go to the machine's cache, see `prvr_model.store.staging`.
 """
 
 import importlib

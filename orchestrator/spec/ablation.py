@@ -1,6 +1,6 @@
 """The section `ablation` of a sweep's YAML: a baseline, variants of it, and the seeds of all.
 
-The rows of an ablation's table: what each one changes in the settings of the sweep.
+`ablation_rows` makes the rows of its table: what each one changes in the settings of the sweep.
 """
 
 import itertools

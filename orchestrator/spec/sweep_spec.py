@@ -1,6 +1,7 @@
 """What a sweep is: the YAML file as one frozen, strictly typed model with everything resolved.
 
-Trials that may follow the first ones: seeds of a race, and fresh runs of a search's best.
+`most_trials` and `fresh_seeds` say which trials may follow the first ones: seeds of a race, and
+fresh runs of a search's best.
 """
 
 from collections.abc import Mapping

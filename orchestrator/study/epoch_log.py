@@ -6,7 +6,7 @@ from typing import Any
 
 from prvr_model.reporting import Decision
 
-EPOCHS = "epochs"
+EPOCHS_ATTRIBUTE = "epochs"
 """Name of the attribute."""
 
 
@@ -30,7 +30,7 @@ class EpochLog:
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> "EpochLog":
         """The log among a trial's attributes; empty before its first epoch."""
-        stored = attributes.get(EPOCHS, {"rows": [], "notes": {}})
+        stored = attributes.get(EPOCHS_ATTRIBUTE, {"rows": [], "notes": {}})
         rows = tuple(
             EpochRow(epoch, objective, Decision(decision), timestamp_ms)
             for epoch, objective, decision, timestamp_ms in stored["rows"]

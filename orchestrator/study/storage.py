@@ -1,6 +1,6 @@
 """Where studies are kept: an SQLite file of the home, or another database, opened by Optuna.
 
-Says which database it was that Optuna or SQLAlchemy could not use, and what to do about it.
+An error of Optuna or SQLAlchemy becomes one that names the database and what to do about it.
 """
 
 import json

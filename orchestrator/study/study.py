@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState as OptunaState
 
 from orchestrator.base.errors import SweepExistsError
-from orchestrator.study.epoch_log import EPOCHS, EpochLog, EpochRow
+from orchestrator.study.epoch_log import EPOCHS_ATTRIBUTE, EpochLog, EpochRow
 from orchestrator.study.reader import (
     CAUSE,
     CONTINUED,
@@ -253,7 +253,7 @@ class SweepStudy(StudyReader):
             decision = Decision.STOP if stop else Decision.CONTINUE
             known = EpochRow(epoch, objective, decision, timestamp_ms)
             log = EpochLog((*log.rows, known), {**log.notes, **notes})
-            trial.set_user_attr(EPOCHS, log.to_json())
+            trial.set_user_attr(EPOCHS_ATTRIBUTE, log.to_json())
             self._follow_up(trial, epoch, value, notes)
             return RecordedEpoch(decision, is_new=True)
         self._repeat(trial, log)

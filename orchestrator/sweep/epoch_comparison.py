@@ -97,11 +97,11 @@ def compare_epoch(
         is_whole: Whether all metrics were recorded; else only those that were are compared.
     """
     names = [*then.metrics, *(now.metrics if is_whole else ())]
-    compared = [one for one in dict.fromkeys(names) if not one.startswith(_UNREPEATABLE)]
-    unequal = [_difference(one, then.metrics, now.metrics) for one in compared]
-    found = tuple(one for one in unequal if not one.is_equal)
+    compared = [name for name in dict.fromkeys(names) if not name.startswith(_UNREPEATABLE)]
+    unequal = [_difference(name, then.metrics, now.metrics) for name in compared]
+    found = tuple(metric for metric in unequal if not metric.is_equal)
     too_far = tuple(
-        one for one in found if expectation == "equal" or not _is_close(then.epoch, one)
+        metric for metric in found if expectation == "equal" or not _is_close(then.epoch, metric)
     )
     return EpochComparison(then.epoch, len(compared), found, too_far)
 
@@ -110,10 +110,10 @@ def _difference(name: str, then: Mapping[str, float], now: Mapping[str, float]) 
     return EpochDifference(name, then.get(name), now.get(name))
 
 
-def _is_close(epoch: int, one: EpochDifference) -> bool:
-    if one.then is None or one.now is None:
+def _is_close(epoch: int, difference: EpochDifference) -> bool:
+    if difference.then is None or difference.now is None:
         return False
-    return TOLERANCE.allows(epoch, one.metric, one.then, one.now)
+    return TOLERANCE.allows(epoch, difference.metric, difference.then, difference.now)
 
 
 def machine_differences(

@@ -66,7 +66,7 @@ class RecordedTrial:
     def micro_batch_sizes(self) -> tuple[int | None, ...]:
         """Sizes of the micro-batches of its epochs, each once, in their order; None: no such."""
         found = (row.metrics.get(_MICRO_BATCH) for row in self.rows if len(row.metrics) > 1)
-        return tuple(dict.fromkeys(None if one is None else int(one) for one in found))
+        return tuple(dict.fromkeys(None if size is None else int(size) for size in found))
 
 
 def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
@@ -136,7 +136,9 @@ def recorded_settings(
     settings = resolve(spec, trial.parameters)
     horizon = settings.optimizer.schedule_epochs
     likely = [settings.training.epochs, trial.epochs, trial.continued_from_epochs or 0]
-    candidates = [one for one in dict.fromkeys([*likely, *range(1, horizon + 1)]) if one > 0]
+    candidates = [
+        epochs for epochs in dict.fromkeys([*likely, *range(1, horizon + 1)]) if epochs > 0
+    ]
     for version in range(RESULTS_VERSION, 0, -1):
         for epochs in candidates:
             found = with_epochs(settings, epochs)
@@ -158,21 +160,21 @@ def _events(home: Path, sweep: str, number: int) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     events = read_events(path, 0, path.stat().st_size, None).events
-    return [one for one in events if one.get("number") == number]
+    return [event for event in events if event.get("number") == number]
 
 
 def _started_tags(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Tags of the last time that the trial was handed out: a sweep may outlive a version."""
     tags: Mapping[str, Any] = {}
-    for one in events:
-        if one["kind"] == "trial_started":
-            tags = one.get("tags", {})
+    for event in events:
+        if event["kind"] == "trial_started":
+            tags = event.get("tags", {})
     return tags
 
 
 def _packages(tags: Mapping[str, Any]) -> dict[str, str]:
     return {
-        name.removeprefix(_VERSION_TAG): str(one)
-        for name, one in tags.items()
+        name.removeprefix(_VERSION_TAG): str(value)
+        for name, value in tags.items()
         if name.startswith(_VERSION_TAG)
     }

@@ -80,7 +80,7 @@ class Failure:
     @property
     def is_same(self) -> bool:
         """Whether both ended for the same reason; messages may name other folders."""
-        kinds = [one.partition(":")[0] if one else None for one in (self.then, self.now)]
+        kinds = [end.partition(":")[0] if end else None for end in (self.then, self.now)]
         return kinds[0] == kinds[1]
 
 
@@ -128,12 +128,12 @@ class Reproduction:
     @property
     def first_too_far(self) -> EpochComparison | None:
         """The first epoch that differs by more than is allowed."""
-        return next((one for one in self.epochs if one.too_far), None)
+        return next((epoch for epoch in self.epochs if epoch.too_far), None)
 
     @property
     def num_equal(self) -> int:
         """Epochs that are equal bit for bit."""
-        return sum(not one.unequal for one in self.epochs)
+        return sum(not epoch.unequal for epoch in self.epochs)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: metrics of the first epoch that differs, of the others how many do."""
@@ -141,12 +141,12 @@ class Reproduction:
         fields = asdict(self)
         fields["epochs"] = [
             {
-                "epoch": one.epoch,
-                "compared": one.num_compared,
-                "unequal": len(one.unequal),
-                "too_far": len(one.too_far),
+                "epoch": epoch.epoch,
+                "compared": epoch.num_compared,
+                "unequal": len(epoch.unequal),
+                "too_far": len(epoch.too_far),
             }
-            for one in self.epochs
+            for epoch in self.epochs
         ]
         return {
             "reproduced": self.is_reproduced,
@@ -274,7 +274,7 @@ def _differences(recorded: RecordedTrial) -> tuple[str, ...]:
     """What is another than then, whether it should matter or not."""
     code = code_version()
     changed = [] if code == recorded.code else [f"code {code}, then {recorded.code or 'unknown'}"]
-    if any((one or "").endswith(".dirty") for one in (code, recorded.code)):
+    if any((version or "").endswith(".dirty") for version in (code, recorded.code)):
         changed.append("a checkout with changes that are in no commit (.dirty) says not which")
     return (*changed, *package_differences(recorded.packages, package_versions()))
 

@@ -1,6 +1,6 @@
 """A sweep as its study shows it, while it runs or afterwards; nothing is started or written.
 
-How far the rows of an ablation are, and their means so far.
+Of an ablation it shows how far each row is, and its mean so far.
 """
 
 import socket
@@ -89,8 +89,8 @@ class SweepStatus:
         fields["counts"] = {str(state): count for state, count in self.counts.items()}
         for trial in fields["trials"]:
             del trial["cause"]
-        fields["confirmed"] = [_confirmed_fields(one) for one in self.confirmed]
-        fields["filters"] = variant_filters(self.sweep, [one.name for one in self.rows])
+        fields["confirmed"] = [_confirmed_fields(confirmed) for confirmed in self.confirmed]
+        fields["filters"] = variant_filters(self.sweep, [row.name for row in self.rows])
         return fields
 
     def render(self) -> str:
@@ -108,7 +108,7 @@ class SweepStatus:
             self._moved_line(),
             self._budget_line(),
             *failure_lines(self.failures),
-            *filter_lines(self.sweep, [one.name for one in self.rows]),
+            *filter_lines(self.sweep, [row.name for row in self.rows]),
             *self._hints(),
         ]
         return "\n".join(line for line in lines if line)
@@ -121,8 +121,10 @@ class SweepStatus:
 
     def _moved_line(self) -> str:
         """Trials that were evicted and continued."""
-        moved = [f"{one.number} ({one.moves} times)" for one in self.trials if one.moves > 1]
-        once = [str(one.number) for one in self.trials if one.moves == 1]
+        moved = [
+            f"{trial.number} ({trial.moves} times)" for trial in self.trials if trial.moves > 1
+        ]
+        once = [str(trial.number) for trial in self.trials if trial.moves == 1]
         listed = ", ".join([*once, *moved])
         return f"evicted, and continued in another slot: trials {listed}" if listed else ""
 
@@ -139,10 +141,10 @@ class SweepStatus:
 
     def _taken_line(self) -> str:
         """How many trials were not trained, and where their results come from."""
-        origins = [one.taken_from for one in self.trials if one.taken_from]
+        origins = [trial.taken_from for trial in self.trials if trial.taken_from]
         if not origins:
             return ""
-        sweeps = sorted({one.rpartition("/")[0] for one in origins})
+        sweeps = sorted({origin.rpartition("/")[0] for origin in origins})
         return f"{len(origins)} not trained, their results were there: from {', '.join(sweeps)}"
 
     def _hints(self) -> list[str]:
@@ -174,7 +176,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
     # The state first: trials read after it can only be further than it says.
     attributes = study.attributes
     trials = study.summaries()
-    counts = Counter(one.state for one in trials)
+    counts = Counter(trial.state for trial in trials)
     return SweepStatus(
         sweep=sweep,
         home=home,
@@ -187,7 +189,9 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         counts={state: counts[state] for state in TrialState},
         metric=attributes.get("metric", "objective"),
         best=next(iter(crowned(study, 1)), None),
-        best_so_far=_best(study, [one for one in trials if one.state is not TrialState.FAILED]),
+        best_so_far=_best(
+            study, [trial for trial in trials if trial.state is not TrialState.FAILED]
+        ),
         failures=grouped_failures(trials),
         trials=trials,
         rows=row_statuses(trials, TrialPlan.of(attributes).runs()),
@@ -244,9 +248,9 @@ def _is_alive(pid: int, started_s: float) -> bool:
 
 def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None:
     best: TrialSummary | None = None
-    for one in trials:
-        if one.value is not None and study.is_better(one.value, best.value if best else None):
-            best = one
+    for trial in trials:
+        if trial.value is not None and study.is_better(trial.value, best.value if best else None):
+            best = trial
     return best
 
 
@@ -265,15 +269,17 @@ def row_statuses(
     """
     every = list(trials)
     return tuple(
-        _row(name, count, [one for one in every if one.variant == name])
+        _row(name, count, [trial for trial in every if trial.variant == name])
         for name, count in planned.items()
     )
 
 
 def _row(name: str, planned: int, trials: Sequence[TrialSummary]) -> RowStatus:
-    states = [one.state for one in trials]
+    states = [trial.state for trial in trials]
     values = [
-        one.value for one in trials if one.state is TrialState.COMPLETE and one.value is not None
+        trial.value
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.value is not None
     ]
     return RowStatus(
         name=name,
@@ -300,5 +306,5 @@ def row_lines(rows: Sequence[RowStatus], metric: str) -> list[str]:
 
 def _cells(row: RowStatus) -> tuple[str, ...]:
     numbers = (row.mean, row.standard_deviation)
-    shown = ("-" if one is None else f"{one:.2f}" for one in numbers)
+    shown = ("-" if number is None else f"{number:.2f}" for number in numbers)
     return (row.name, f"{row.complete}/{row.planned}", str(row.failed), *shown)

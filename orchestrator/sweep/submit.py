@@ -1,12 +1,11 @@
-"""Sends a sweep to a cluster as a Ray job, which goes on when this machine is gone.
+"""Sends a sweep to a cluster as a Ray job, which continues when this machine is gone.
 
 The job runs `prvr-sweep launch --address auto` on the cluster's head. Its id follows from what is
 sent, so that sending the same twice is recognised: nothing runs twice.
 
-What goes along with a sweep that is sent to a cluster: this package and the resolved spec.
-
-A zip that is unpacked as the job's working directory, on the head and on every node: the nodes need
-the dependencies alone, and a version that is installed there is passed over.
+A zip with this package and the resolved spec travels with the job and is unpacked as its working
+directory, on the head and on every node: the nodes need the dependencies alone, and a version that
+is installed there is not used.
 """
 
 import hashlib
@@ -112,7 +111,7 @@ def submit(
             if is_new or not _may_be_sent_again(job):
                 break
             earlier.append(job)
-        begun = any(_has_begun(server, one) for one in earlier)
+        begun = any(_has_begun(server, earlier_job) for earlier_job in earlier)
     return Submitted(url, spec.name, places, job, is_new, tuple(earlier), begun)
 
 

@@ -13,7 +13,7 @@ from prvr_model.reporting import EpochReport
 LAST = "last.safetensors"
 BEST = "best.safetensors"
 # What stays of `LAST` when it is freed.
-EPOCHS = "epochs.json"
+EPOCHS_FILE = "epochs.json"
 HEADER = "prvr_sweep"
 WEIGHT = "model."
 
@@ -47,13 +47,13 @@ def read_record(folder: Folder) -> TrialRecord:
     """
     if folder.exists(LAST):
         return _record_of_checkpoint(folder)
-    if not folder.exists(EPOCHS):
-        raise CheckpointError(f"{folder.uri}: has neither {LAST} nor {EPOCHS}")
+    if not folder.exists(EPOCHS_FILE):
+        raise CheckpointError(f"{folder.uri}: has neither {LAST} nor {EPOCHS_FILE}")
     try:
-        state = json.loads(folder.read_bytes(EPOCHS))["state"]
+        state = json.loads(folder.read_bytes(EPOCHS_FILE))["state"]
         return TrialRecord(_reports(state), None)
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder.locate(EPOCHS)}: is damaged: {error!r}") from error
+        raise CheckpointError(f"{folder.locate(EPOCHS_FILE)}: is damaged: {error!r}") from error
 
 
 def read_header(folder: Folder, name: str) -> tuple[dict[str, Any], int]:

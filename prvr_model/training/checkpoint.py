@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from prvr_model.errors import CheckpointError
-from prvr_model.files.checkpoint_header import BEST, EPOCHS, LAST, WEIGHT
+from prvr_model.files.checkpoint_header import BEST, EPOCHS_FILE, LAST, WEIGHT
 from prvr_model.files.folder import Folder
 from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import (
@@ -155,7 +155,7 @@ def read_state(folder: Folder) -> TrainingState:
         CheckpointError: The file is damaged.
     """
     if not folder.exists(LAST):
-        return _read_epochs(folder) if folder.exists(EPOCHS) else TrainingState()
+        return _read_epochs(folder) if folder.exists(EPOCHS_FILE) else TrainingState()
     tensors, header = read_tensors(folder, LAST)
     return _parse_state(header["state"], without_prefix(_PART_RANDOM, tensors))
 
@@ -171,15 +171,15 @@ def free_last(folder: Folder) -> None:
     """
     _, header = read_tensors(folder, LAST)
     kept = {"format_version": MODEL_FILE_VERSION, "state": {**header["state"], "part": None}}
-    folder.write_bytes(EPOCHS, json.dumps(kept).encode())
+    folder.write_bytes(EPOCHS_FILE, json.dumps(kept).encode())
     folder.delete(LAST)
 
 
 def _read_epochs(folder: Folder) -> TrainingState:
     try:
-        return _parse_state(json.loads(folder.read_bytes(EPOCHS))["state"], {})
+        return _parse_state(json.loads(folder.read_bytes(EPOCHS_FILE))["state"], {})
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder.locate(EPOCHS)}: is damaged: {error!r}") from error
+        raise CheckpointError(f"{folder.locate(EPOCHS_FILE)}: is damaged: {error!r}") from error
 
 
 def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:

@@ -10,7 +10,14 @@ from math import inf
 from typing import Any
 
 from prvr_model.errors import CheckpointError, PrvrError
-from prvr_model.files.checkpoint_header import BEST, EPOCHS, HEADER, LAST, read_header, read_record
+from prvr_model.files.checkpoint_header import (
+    BEST,
+    EPOCHS_FILE,
+    HEADER,
+    LAST,
+    read_header,
+    read_record,
+)
 from prvr_model.files.folder import Folder
 from prvr_model.reporting import EpochReport
 from prvr_model.settings import Settings, parse_settings
@@ -64,7 +71,7 @@ def copy_finished(source: FinishedTrial, target: Folder) -> None:
     for name in source.folder.child(RANKS).names():
         target.child(RANKS).copy_from(source.folder.child(RANKS), name)
     target.copy_from(source.folder, BEST)
-    target.copy_from(source.folder, LAST if source.folder.exists(LAST) else EPOCHS)
+    target.copy_from(source.folder, LAST if source.folder.exists(LAST) else EPOCHS_FILE)
 
 
 def _check_model(folder: Folder, name: str, settings: Settings) -> Mapping[str, Any]:

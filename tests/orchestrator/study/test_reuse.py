@@ -17,7 +17,7 @@ from orchestrator.study.trial import TrialState
 from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.missing_events import Told
-from prvr_model.files.checkpoint_header import BEST, EPOCHS, HEADER, LAST
+from prvr_model.files.checkpoint_header import BEST, EPOCHS_FILE, HEADER, LAST
 from tests.orchestrator.executors.whole_trials import trained
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 
@@ -145,7 +145,7 @@ def test_a_freed_checkpoint_is_enough_where_the_model_is_there(tmp_path: Path) -
     run(tmp_path, GRID)
     folder = tmp_path / "small/trials/00001"
     rows = [{"epoch": e, "metrics": {"val/SumR": 1.0}, "timestamp_ms": e} for e in (1, 2, 3)]
-    (folder / EPOCHS).write_text(json.dumps({"state": {"reports": rows}}))
+    (folder / EPOCHS_FILE).write_text(json.dumps({"state": {"reports": rows}}))
     (folder / LAST).unlink()
     run(tmp_path, GRID, "name=again")
     assert len(trained(tmp_path)) == 3

@@ -15,7 +15,7 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.free_checkpoints import _wanted_models
-from prvr_model.files.checkpoint_header import EPOCHS, LAST
+from prvr_model.files.checkpoint_header import EPOCHS_FILE, LAST
 from prvr_model.files.folder import Folder
 from prvr_model.network.model_file import load_best
 from prvr_model.training.checkpoint import BEST, read_state
@@ -93,7 +93,7 @@ def test_rows_and_ranks_stay(swept: Path, capsys: pytest.CaptureFixture[str]) ->
     run_gc(swept, capsys)
     assert [read_state(folder) for folder in folders] == states
     assert [folder.child("ranks").names() for folder in folders] == ranks
-    assert all(EPOCHS in folder.names() for folder in folders)
+    assert all(EPOCHS_FILE in folder.names() for folder in folders)
     load_best(folders[ranking(swept)[0]])
 
 
