@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from orchestrator.base.errors import SpecError
 from orchestrator.spec.loading import load_spec
 from prvr_model.errors import CheckpointError
+from prvr_model.files.checkpoint_header import EPOCHS_FILE
 from prvr_model.files.folder import Folder
 from prvr_model.network.model_file import export_model, load_best, load_exported
 from prvr_model.reporting import Decision
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import write_synthetic
-from prvr_model.training.checkpoint import EPOCHS, LAST, free_last, read_state
+from prvr_model.training.checkpoint import LAST, free_last, read_state
 from prvr_model.training.train_loop import train
 from tests.orchestrator.command_line import TINY_SPACE
 from tests.prvr_model.tiny import TINY_DATA, tiny_settings
@@ -60,9 +61,9 @@ def test_the_rows_of_a_freed_checkpoint(trial: Folder, share: float) -> None:
     last = trial.read_bytes(LAST)
     try:
         free_last(trial)
-        whole = trial.read_bytes(EPOCHS)
-        trial.write_bytes(EPOCHS, whole[: int(len(whole) * share)])
-        with pytest.raises(CheckpointError, match=f"{EPOCHS}: is damaged"):
+        whole = trial.read_bytes(EPOCHS_FILE)
+        trial.write_bytes(EPOCHS_FILE, whole[: int(len(whole) * share)])
+        with pytest.raises(CheckpointError, match=f"{EPOCHS_FILE}: is damaged"):
             read_state(trial)
     finally:
         trial.write_bytes(LAST, last)
