@@ -63,7 +63,7 @@ def wrap(instants: Instants, owner: Any, name: str, what: str) -> None:  # noqa:
 
 def wrap_files(instants: Instants) -> None:
     """Checkpoints and the outbox, also half written."""
-    write_file, write_lines = storage._write_local, outbox._write_all
+    write_file, write_lines = storage.replace_file, outbox._write_all
 
     def write_local(target: Path, content: bytes) -> None:
         half = target.with_name(f".{target.name}.killed.partial")
@@ -82,7 +82,7 @@ def wrap_files(instants: Instants) -> None:
         write_lines(file, data)
         instants.reach("outbox line written")
 
-    storage._write_local, outbox._write_all = write_local, write_all
+    storage.replace_file, outbox._write_all = write_local, write_all
     wrap(instants, Path, "replace", "rename")
     wrap(instants, outbox.OutboxReader, "commit", "position of the sender")
 

@@ -19,7 +19,7 @@ def test_trials_stay_unfinished_and_continue_when_it_can_be_written_again(
     capsys: pytest.CaptureFixture[str],
     reason: int,
 ) -> None:
-    write, written = storage._write_local, []
+    write, written = storage.replace_file, []
 
     def until_it_cannot(target: Path, content: bytes) -> None:
         if "trials" in target.parts and len(written) >= 3:  # the first trial's first epoch
@@ -30,7 +30,7 @@ def test_trials_stay_unfinished_and_continue_when_it_can_be_written_again(
     (home / "tiny.yaml").write_text(TINY_SPACE)
     place = ["--home", str(home)]
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_write_local", until_it_cannot)
+        patch.setattr(storage, "replace_file", until_it_cannot)
         code = cli.run(["launch", f"{home}/tiny.yaml", *place, "--executor", "inline"])
     err = capsys.readouterr().err
     assert code == 2
