@@ -251,6 +251,6 @@ def _words(annotation: object) -> list[str]:
     if origin in (Union, types.UnionType):
         return [word for part in get_args(annotation) for word in _words(part)]
     if origin is tuple:
-        one = " or ".join(_words(get_args(annotation)[0]))
-        return ["a list, each " + one.replace("or null", "null")]
+        entry = " or ".join(_words(get_args(annotation)[0]))
+        return ["a list, each " + entry.replace("or null", "null")]
     return ["a mapping (key: value)"]

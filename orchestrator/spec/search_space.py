@@ -63,7 +63,7 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
     The spec is one whose parameters are all countable, as loading ensures for a grid.
     """
     space = spec.space
-    columns = [values_of(value) for value in space.values()]
+    columns = [values_of(parameter) for parameter in space.values()]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
 
 
@@ -78,8 +78,7 @@ def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
     if spec.rows:
         return [resolve(spec, row.overrides) for row in spec.rows]
     generator = random.Random(_seed(spec))
-    space = spec.space
-    points = [{path: value.draw(generator) for path, value in space.items()} for _ in range(count)]
+    points = [_inner_point(spec, generator) for _ in range(count)]
     return [resolve(spec, point) for point in points]
 
 
@@ -129,16 +128,20 @@ def _trial_points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     space = spec.space
     generator = random.Random(_seed(spec))
     num_corners = 1
-    for value in space.values():
-        num_corners *= len(value.ends)
+    for parameter in space.values():
+        num_corners *= len(parameter.ends)
     if num_corners <= MAX_CORNERS:
-        ends = [value.ends for value in space.values()]
+        ends = [parameter.ends for parameter in space.values()]
         yield from (dict(zip(space, values, strict=True)) for values in itertools.product(*ends))
     else:
         for _ in range(MAX_CORNERS):
-            yield {path: generator.choice(value.ends) for path, value in space.items()}
+            yield {path: generator.choice(parameter.ends) for path, parameter in space.items()}
     for _ in range(_INNER_POINTS):
-        yield {path: value.draw(generator) for path, value in space.items()}
+        yield _inner_point(spec, generator)
+
+
+def _inner_point(spec: SweepSpec, generator: random.Random) -> dict[str, Any]:
+    return {path: parameter.draw(generator) for path, parameter in spec.space.items()}
 
 
 def _failures(spec: SweepSpec, point: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -179,7 +179,7 @@ class Search(SpecSection):
             for path, parameter in self.parameters.items()
             if parameter.num_values is None
         ]
-        points = prod(searched.num_values or 1 for searched in self.parameters.values())
+        points = prod(parameter.num_values or 1 for parameter in self.parameters.values())
         if points > _MAX_GRID:
             message = (
                 f"the grid has {points} points; allowed: at most {_MAX_GRID}; use larger steps or "

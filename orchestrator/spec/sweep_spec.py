@@ -247,7 +247,7 @@ class SweepSpec(SpecSection):
             return len(self.rows) * self.ablation.num_seeds
         if self.search is not None and self.search.trials is not None:
             return self.search.trials
-        return prod(value.num_values or 1 for value in self.space.values())
+        return prod(parameter.num_values or 1 for parameter in self.space.values())
 
     def seeds(self, count: int | None = None) -> tuple[int, ...]:
         """The first seeds of the ablation's rows; None: as many as every row gets."""

@@ -62,14 +62,14 @@ def _schedule_warnings(spec: SweepSpec) -> list[str]:
 def _search_warnings(spec: SweepSpec) -> list[str]:
     texts = [
         f"search.parameters.{path}: {text}"
-        for path, value in spec.space.items()
-        if not isinstance(value, CategoricalParameter) and (text := uneven(value))
+        for path, parameter in spec.space.items()
+        if not isinstance(parameter, CategoricalParameter) and (text := uneven(parameter))
     ]
     if spec.search is None:
         return _ablation_warnings(spec)
     if spec.objective.direction == "minimize":
         texts.append(f"objective.direction minimize: {spec.objective.metric} is better when larger")
-    chosen = [p for p, value in spec.space.items() if value.type == "categorical"]
+    chosen = [path for path, parameter in spec.space.items() if parameter.type == "categorical"]
     if spec.search.sampler == "qmc" and chosen:
         texts.append(f"qmc draws categorical parameters at random: {', '.join(chosen)}")
     if spec.search.sampler == "grid" and spec.num_trials > _LARGE_GRID:

@@ -61,8 +61,8 @@ def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:
 def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
     """Configurations with fresh runs, the best first (`by_mean`); none before there are any."""
     trials = {trial.number: trial for trial in study.summaries()}
-    runs = _by_mean(study, _fresh_runs(trials.values()).values())
-    return tuple(Confirmed(trials[some[0].confirms or 0], tuple(some)) for some in runs)
+    groups = _by_mean(study, _fresh_runs(trials.values()).values())
+    return tuple(Confirmed(trials[group[0].confirms or 0], tuple(group)) for group in groups)
 
 
 def _fresh_runs(trials: Iterable[TrialSummary]) -> dict[int, list[TrialSummary]]:
@@ -81,7 +81,7 @@ def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
     its runs, whose checkpoint is what can be registered.
     """
     groups: Sequence[Sequence[TrialSummary]]
-    groups = [trial.runs for trial in confirmed_trials(study)] or _rows_by_mean(study)
+    groups = [found.runs for found in confirmed_trials(study)] or _rows_by_mean(study)
     if not groups:
         return study.best(count)
     sign = 1 if study.direction == "maximize" else -1
@@ -100,7 +100,7 @@ def _rows_by_mean(study: StudyReader) -> list[Sequence[TrialSummary]]:
 def _by_mean(
     study: StudyReader, groups: Iterable[Sequence[TrialSummary]]
 ) -> list[Sequence[TrialSummary]]:
-    return by_mean(groups, lambda group: group.value or 0.0, maximize=study.direction == "maximize")
+    return by_mean(groups, lambda run: run.value or 0.0, maximize=study.direction == "maximize")
 
 
 def _is_complete(trial: TrialSummary) -> bool:

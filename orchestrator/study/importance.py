@@ -22,7 +22,7 @@ def ped_anova(
     parameters: Sequence[Mapping[str, Any]],
     values: Float[np.ndarray, "trials"],
 ) -> dict[str, float]:
-    """How much each parameter tells the best quarter from all trials; 0: nothing.
+    """How much each parameter tells the best quarter from all trials; 0 where it tells nothing.
 
     Args:
         spec: Whose parameters they are.
@@ -35,8 +35,8 @@ def ped_anova(
         study = optuna.create_study(direction="maximize")
         study.add_trials(
             [
-                optuna.create_trial(params=dict(parameter), distributions=space, value=float(value))
-                for parameter, value in zip(parameters, values, strict=True)
+                optuna.create_trial(params=dict(point), distributions=space, value=float(value))
+                for point, value in zip(parameters, values, strict=True)
             ]
         )
         evaluator = PedAnovaImportanceEvaluator(target_quantile=_TARGET_QUANTILE)

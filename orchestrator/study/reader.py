@@ -23,13 +23,21 @@ from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from prvr_model.reporting import Decision
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
-CAUSE = "cause"
+
 OVER_BUDGET = "over_budget"
+"""Attribute of a sweep: why its budget allows no further trial; absent or None where it does."""
 JUDGED_SEEDS = "judged_seeds"
+"""Attribute of an ablation: how many seeds a row had each time the table got more seeds."""
 TEST_SCORES = "test_scores"
+"""Attribute of a sweep: the scores of its selected trials on test, see `test_scores`."""
+CAUSE = "cause"
+"""Attribute of a failed trial: the error."""
 MOVES = "moves"
+"""Attribute of a trial: how often it was evicted and continued."""
 WORKERS = "workers"
+"""Attribute of a trial: the numbers of workers that trained its epochs, in their order."""
 CONTINUED = "continued_from_epochs"
+"""Attribute of a trial that was complete after this many epochs and was then given more."""
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
     OptunaState.WAITING: TrialState.RUNNING,

@@ -76,7 +76,7 @@ def build_sampler(spec: SweepSpec) -> BaseSampler:
 
 def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:
     """Optuna's form of the parameters, by dotted path."""
-    return {path: _distribution(value) for path, value in spec.space.items()}
+    return {path: _distribution(parameter) for path, parameter in spec.space.items()}
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

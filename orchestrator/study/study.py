@@ -48,13 +48,6 @@ __all__ = ["RecordedEpoch", "StudyReader", "SweepStudy", "shown_url", "study_url
 # Frames of a traceback beyond this say nothing more; some databases keep 64 kB of an attribute.
 _LONGEST_TEXT = 16_000
 
-"""Attribute of a sweep whose budget allows no further trial: why; absent or None: it does."""
-"""Attribute of an ablation: seeds of its rows whenever it was finished and got more."""
-"""Attribute of a sweep with the scores of its selected trials on test, see `scoring`."""
-"""Attribute of a trial: how often it was evicted and continued."""
-"""Attribute of a trial with the numbers of workers that trained its epochs, in their order."""
-"""Attribute of a trial that was complete after so many epochs and is to be longer."""
-
 
 @dataclass(frozen=True)
 class AskedTrial:
@@ -203,7 +196,7 @@ class SweepStudy(StudyReader):
     def move_folders(self, url: str, folders: Mapping[int, str]) -> None:
         """Write down where finished trials' folders are now; all at once."""
         known = {number: self._frozen(number).user_attrs[REQUEST] for number in folders}
-        described = {n: {REQUEST: {**known[n], "folder": value}} for n, value in folders.items()}
+        described = {n: {REQUEST: {**known[n], "folder": folder}} for n, folder in folders.items()}
         mark_trials(url, self.name, described)
 
     def ask(self, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
@@ -302,7 +295,7 @@ class SweepStudy(StudyReader):
     def _drawn(
         self, trial: optuna.Trial, distributions: Mapping[str, BaseDistribution]
     ) -> AskedTrial:
-        drawn = {path: trial._suggest(path, value) for path, value in distributions.items()}
+        drawn = {path: trial._suggest(path, each) for path, each in distributions.items()}
         return AskedTrial(trial.number, drawn)
 
     def _ask_pruner(

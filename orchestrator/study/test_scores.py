@@ -67,11 +67,11 @@ def scored(
             found[trial.number] = _kept(trial, there) or _score(trial, spec, store)
         except Exception as error:  # noqa: BLE001  (told with the result, and no reason to lose the model)
             problems.append(f"trial {trial.number}: {type(error).__name__}: {error}")
-    if any(there.get(number) != value for number, value in found.items()):
+    if any(there.get(number) != score for number, score in found.items()):
         study = SweepStudy.reopen(
             url, spec.name, build_sampler(spec), build_pruner(spec.early_stopping)
         )
-        kept = {str(number): asdict(value) for number, value in {**there, **found}.items()}
+        kept = {str(number): asdict(score) for number, score in {**there, **found}.items()}
         study.set_attribute(TEST_SCORES, kept)
     return found, f"not scored on test: {'; '.join(problems)}" if problems else None
 
@@ -79,7 +79,7 @@ def scored(
 def kept_scores(study: StudyReader) -> Scores:
     """Scores that the study has."""
     kept = study.attributes.get(TEST_SCORES, {})
-    return {int(number): TestScore(**value) for number, value in kept.items()}
+    return {int(number): TestScore(**score) for number, score in kept.items()}
 
 
 def _kept(trial: TrialSummary, there: Scores) -> TestScore | None:

@@ -132,7 +132,7 @@ def test_draws_and_ends_are_values(raw: dict[str, object]) -> None:
         assert {*drawn, *parameter.ends} <= set(values_of(parameter))
     else:
         assert isinstance(parameter, FloatParameter)
-        assert all(parameter.low <= float(str(one)) <= parameter.high for one in drawn)
+        assert all(parameter.low <= float(str(value)) <= parameter.high for value in drawn)
         assert len(set(drawn)) > 1
 
 

@@ -84,11 +84,11 @@ def models(model: type[BaseModel]) -> list[type[BaseModel]]:
         for annotation in annotations
         if isinstance(annotation, type) and issubclass(annotation, BaseModel)
     ]
-    return [model, *(one for name in inner for one in models(name))]
+    return [model, *(part for name in inner for part in models(name))]
 
 
 def test_every_field_is_described() -> None:
-    own = [one for one in models(SweepSpec) if one.__module__.startswith("orchestrator")]
+    own = [part for part in models(SweepSpec) if part.__module__.startswith("orchestrator")]
     assert len(own) > 5
     for model in own:
         for name, field in model.model_fields.items():

@@ -114,8 +114,8 @@ def test_the_results_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_whole_number_is_the_same_setting_as_its_float() -> None:
     keys = {
-        content_key.trial_key(build_settings(None, {"losses.margin": one}), "", SpeedSettings())
-        for one in (1, 1.0)
+        content_key.trial_key(build_settings(None, {"losses.margin": margin}), "", SpeedSettings())
+        for margin in (1, 1.0)
     }
     assert len(keys) == 1
 

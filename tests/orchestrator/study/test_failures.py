@@ -12,7 +12,7 @@ def failed(number: int, message: str, kind: str = "ValueError", trace: str = "")
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "other"),
     [
         ("loss was nan at step 17", "loss was inf at step 4"),
         ("tried to allocate 2.00 GiB", "tried to allocate 512.5 GiB"),
@@ -23,22 +23,22 @@ def failed(number: int, message: str, kind: str = "ValueError", trace: str = "")
         ("object at 0x7f12aa gone", "object at 0x1 gone"),
     ],
 )
-def test_numbers_and_paths_make_no_other_cause(one: str, other: str) -> None:
-    assert without_varying(one) == without_varying(other)
-    (group,) = grouped_failures([failed(3, one), failed(5, other)])
-    assert (group.numbers, group.message) == ((3, 5), one)
+def test_numbers_and_paths_make_no_other_cause(first: str, other: str) -> None:
+    assert without_varying(first) == without_varying(other)
+    (group,) = grouped_failures([failed(3, first), failed(5, other)])
+    assert (group.numbers, group.message) == ((3, 5), first)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "other"),
     [
         ("losses.tau is too high", "losses.margin is too high"),
         ("clip_triplet was nan at step 3", "tcpl_angle was nan at step 3"),
         ("yes and/or no", "yes"),
     ],
 )
-def test_names_make_another_cause(one: str, other: str) -> None:
-    assert len(grouped_failures([failed(0, one), failed(1, other)])) == 2
+def test_names_make_another_cause(first: str, other: str) -> None:
+    assert len(grouped_failures([failed(0, first), failed(1, other)])) == 2
 
 
 def test_another_class_is_another_cause() -> None:

@@ -37,6 +37,6 @@ def test_an_epoch_waits_for_a_locked_database(tmp_path: Path) -> None:
         assert reader.rows(request.number) == ()
         other.execute("COMMIT")
     driver.join(60)
-    assert [(one.decision, one.is_new) for one in told] == [(Decision.CONTINUE, True)]
+    assert [(answer.decision, answer.is_new) for answer in told] == [(Decision.CONTINUE, True)]
     again = StudyReader.open(study_url(tmp_path), "small")
     assert [row.objective for row in again.rows(request.number)] == [5.0]

@@ -157,7 +157,7 @@ def test_pruned_and_failed_trials_are_not_taken(tmp_path: Path) -> None:
     states = [trial.state for trial in study_of(tmp_path, "small").summaries()]
     assert TrialState.PRUNED in states
     run(tmp_path, "search.trials=8", stopping, "name=again")
-    again = [int(one.partition("/")[2]) for one in trained(tmp_path) if one.startswith("again")]
+    again = [int(name.partition("/")[2]) for name in trained(tmp_path) if name.startswith("again")]
     complete = [n for n, state in enumerate(states) if state is TrialState.COMPLETE]
     assert not set(complete) & set(again)
     assert len(again) == 8 - len(complete)
@@ -184,10 +184,10 @@ def test_a_sampler_that_repeats_itself_pays_once_a_point_and_ends(tmp_path: Path
     taken = [trial for trial in study.summaries() if trial.taken_from]
     assert len(taken) == 9
     by_number = {trial.number: trial for trial in study.summaries()}
-    for one in taken:
-        original = by_number[int(str(one.taken_from).rpartition("/")[2])]
+    for trial in taken:
+        original = by_number[int(str(trial.taken_from).rpartition("/")[2])]
         assert original.taken_from is None
-        assert (one.parameters, one.value) == (original.parameters, original.value)
+        assert (trial.parameters, trial.value) == (original.parameters, original.value)
 
 
 def test_a_sweep_of_duplicates_alone_ends(tmp_path: Path) -> None:

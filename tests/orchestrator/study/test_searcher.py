@@ -92,7 +92,7 @@ def test_grid_runs_every_point_once(tmp_path: Path) -> None:
 
 def test_qmc_is_spread_from_the_first_trial_on(tmp_path: Path) -> None:
     spec = small_spec("search.sampler=qmc", "search.trials=8")
-    scales = sorted(one.parameters["model.num_scales"] for one in drawn(tmp_path, spec))
+    scales = sorted(trial.parameters["model.num_scales"] for trial in drawn(tmp_path, spec))
     assert scales == list(range(1, 9))
 
 
@@ -101,7 +101,7 @@ def test_tpe_learns(tmp_path: Path) -> None:
     spec = small_spec("search.sampler=tpe", "search.trials=24")
     startup = sampler_arguments(spec.search)["n_startup_trials"]
     assert startup == 8
-    taus = [one.parameters["losses.tau"] for one in drawn(tmp_path, spec)]
+    taus = [trial.parameters["losses.tau"] for trial in drawn(tmp_path, spec)]
     random, learned = taus[:startup], taus[-8:]
     assert sum(learned) / 8 > sum(random) / startup
 

@@ -59,7 +59,7 @@ def test_smaller_is_better_where_the_spec_says_so(tmp_path: Path) -> None:
         number = ask(study, spec)
         record(study, number, *values)
         study.tell_complete(number)
-    assert [one.value for one in study.best(2)] == [1.0, 2.0]
+    assert [trial.value for trial in study.best(2)] == [1.0, 2.0]
     assert study.summary(0).best_epoch == 2
 
 
@@ -192,7 +192,7 @@ def copy(home: Path, target: Path) -> None:
 def go_on(study: SweepStudy, spec: SweepSpec) -> list[Decision]:
     """Decisions on the judged epoch of trial 3, and on two trials after it."""
     decision = study.record_epoch(3, 2, 2.5, 1002, is_judged=True).decision
-    return [decision, *(record(study, ask(study, spec), one, one)[-1] for one in (2.6, 7.0))]
+    return [decision, *(record(study, ask(study, spec), value, value)[-1] for value in (2.6, 7.0))]
 
 
 @pytest.mark.parametrize("after", [False, True])
