@@ -1,4 +1,4 @@
-"""Amounts in words, as every message writes them."""
+"""Amounts in words, as every message writes them, and the line of a text that they show."""
 
 from collections.abc import Mapping
 
@@ -15,6 +15,11 @@ def in_words(resources: Mapping[str, float]) -> str:
         for name, amount in resources.items()
     ]
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+
+
+def first_line(text: str) -> str:
+    """The first line of a text, blank ones before it apart; empty where all are blank."""
+    return next(iter(text.strip().splitlines()), "")
 
 
 def gib(size_bytes: float) -> str:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrator.spec.problems import refuse, shown
 from orchestrator.spec.sections import PathProblems, SpecSection
-from orchestrator.spec.setting_schema import flatten_settings, path_problem, value_problem
+from orchestrator.spec.setting_schema import checked_settings, path_problem, value_problem
 
 SEED = "training.seed"
 EPOCHS = "training.epochs"
@@ -38,24 +38,13 @@ _SHARED = {
 }
 
 
-def _setting_problem(path: str, value: object) -> str | None:
+def _override_problem(path: str, value: object) -> str | None:
     return path_problem(path) or _SHARED.get(path) or value_problem(path, value)
 
 
 def _flat_overrides(value: object) -> object:
     """Overrides by dotted path, each checked against its setting."""
-    if not isinstance(value, Mapping):
-        return value
-    flat, twice = flatten_settings(value)
-    problems: PathProblems = [
-        ((path,), "found twice, dotted and nested; keep one") for path in twice
-    ]
-    for path, setting in flat.items():
-        message = _setting_problem(path, setting)
-        problems.extend([((path,), message)] if message else [])
-    if problems:
-        refuse(problems)
-    return flat
+    return checked_settings(value, problem=_override_problem)
 
 
 def _checked_name(name: str) -> str:

@@ -1,12 +1,12 @@
 """What a trial's settings allow, asked by dotted path before anything is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from orchestrator.spec.problems import allowed_in, literals, shown, suggestion
+from orchestrator.spec.problems import allowed_in, literals, refuse, shown, suggestion
 from prvr_model.settings import PRESETS, PresetName, Settings, setting_paths
 
 
@@ -88,3 +88,28 @@ def flatten_settings(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
         twice.extend(path for path in pairs if path in flat)
         flat.update(pairs)
     return flat, twice
+
+
+def setting_problem(path: str, value: object) -> str | None:
+    """Why a path cannot be set to a value; None where it can."""
+    return path_problem(path) or value_problem(path, value)
+
+
+def checked_settings(
+    value: object, *, problem: Callable[[str, object], str | None] = setting_problem
+) -> object:
+    """Settings by dotted path, each one checked; what is no mapping is left to pydantic.
+
+    Args:
+        value: The settings as a section of the YAML has them.
+        problem: Why a path cannot be set to a value.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    flat, twice = flatten_settings(value)
+    found = {path: problem(path, setting) for path, setting in flat.items()}
+    problems = [((path,), "found twice, dotted and nested; keep one") for path in twice]
+    problems += [((path,), message) for path, message in found.items() if message]
+    if problems:
+        refuse(problems)
+    return flat

@@ -28,12 +28,7 @@ from orchestrator.spec.sections import (
     data_mapping,
     elastic_problems,
 )
-from orchestrator.spec.setting_schema import (
-    base_value,
-    flatten_settings,
-    path_problem,
-    value_problem,
-)
+from orchestrator.spec.setting_schema import base_value, checked_settings, flatten_settings
 from orchestrator.spec.yaml_text import dump_yaml
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.racing import Race
@@ -61,22 +56,6 @@ def _checked_name(name: str) -> str:
     )
 
 
-def _flat_checked(value: object) -> object:
-    if not isinstance(value, Mapping):
-        return value
-    flat, twice = flatten_settings(value)
-    problems: PathProblems = [
-        ((path,), "found twice, dotted and nested; keep one") for path in twice
-    ]
-    for path, setting in flat.items():
-        message = path_problem(path) or value_problem(path, setting)
-        if message:
-            problems.append(((path,), message))
-    if problems:
-        refuse(problems)
-    return flat
-
-
 class SweepSpec(SpecSection):
     """A sweep with every default filled in; `settings` holds the overrides by dotted path."""
 
@@ -88,7 +67,7 @@ class SweepSpec(SpecSection):
     """`builtin`, the path of a store, or `{synthetic: {...}}`."""
     preset: PresetName | None = None
     """Published settings of a data set to start from."""
-    settings: Annotated[dict[str, Any], BeforeValidator(_flat_checked)] = {}  # noqa: RUF012
+    settings: Annotated[dict[str, Any], BeforeValidator(checked_settings)] = {}  # noqa: RUF012
     """Settings that all trials share, dotted or nested; they win over the preset."""
     objective: Objective = Objective()
     """What the search improves."""

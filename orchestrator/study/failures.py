@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from orchestrator.base.text import first_line
 from orchestrator.study.trial import FailureCause, TrialSummary
 
 # In this order: a path may hold numbers, an address may look like a number.
@@ -30,8 +31,8 @@ class FailureGroup:
         """The same for a terminal."""
         numbers = ", ".join(map(str, self.numbers[:_SHOWN_NUMBERS]))
         more = ", ..." if len(self.numbers) > _SHOWN_NUMBERS else ""
-        first = self.message.partition("\n")[0]
-        shown = [f"  {len(self.numbers)} failed ({numbers}{more}): {self.kind}: {first}"]
+        cause = f"{self.kind}: {first_line(self.message)}"
+        shown = [f"  {len(self.numbers)} failed ({numbers}{more}): {cause}"]
         frames = self.traceback.strip().splitlines()
         if not frames:
             return shown

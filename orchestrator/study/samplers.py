@@ -158,21 +158,12 @@ class _NumberedQMC(QMCSampler):
         return self._point
 
 
-class _Grid(BaseSampler):
-    """Point number n of the grid for trial number n."""
+class _Grid(RandomSampler):
+    """Point number n of the grid for trial number n; parameters are independent, as at random."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(seed=0)
         self._points = points
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self,

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError
 from orchestrator.base.sqlite_files import make_whole, what_is_torn
+from orchestrator.base.text import first_line
 
 # A reader holds SQLite for milliseconds; a copy or a backup of the file may hold it for longer.
 _SQLITE_BUSY_S = 60
@@ -285,5 +286,4 @@ def _found(error: BaseException) -> str:
     """The database's own words: Optuna's are about a commit, SQLAlchemy's hold the query."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     cause = cause.orig if isinstance(cause, DBAPIError) else cause
-    lines = str(cause or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return first_line(str(cause or error)) or type(error).__name__
