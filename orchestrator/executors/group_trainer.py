@@ -73,9 +73,9 @@ class GroupShape:
     bundle: Mapping[str, float]
     start_limit_s: float
 
-    def no_slot(self, had_place: bool = False) -> NoSlotError:
+    def no_slot(self, had_slot: bool = False) -> NoSlotError:
         """The error of workers that did not start in time, or not again after a loss."""
-        error = SlotLostError if had_place else NoSlotError
+        error = SlotLostError if had_slot else NoSlotError
         return error(self.workers, in_words(self.bundle), self.start_limit_s)
 
 
@@ -175,17 +175,17 @@ class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
         return super().make_decision(training_failed_error)
 
 
-def root_cause(error: BaseException, shape: GroupShape, had_place: bool) -> BaseException:
+def root_cause(error: BaseException, shape: GroupShape, had_slot: bool) -> BaseException:
     """What made a group fail: a lost worker, the trial's own error, or no place to be.
 
     Args:
         error: What `GroupTrainer.fit` raised.
         shape: The workers.
-        had_place: Whether they had started before.
+        had_slot: Whether they had started before.
     """
     inner: BaseException = getattr(error, "controller_failure", error)
     if isinstance(inner, WorkerGroupStartupTimeoutError):
-        return shape.no_slot(had_place)
+        return shape.no_slot(had_slot)
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     in_order = [failures[rank] for rank in sorted(failures)]
     lost = [failure for failure in in_order if isinstance(failure, WorkerHealthCheckFailedError)]

@@ -1,7 +1,8 @@
 """Trials that run again: after an eviction, with fewer workers, or with smaller micro-batches.
 
 A trial whose process or node dies restarts from its checkpoint under its number; that is no
-failure. Only a trial that takes its processes down every time fails at some point (`LostTrials`).
+failure. Only a trial that takes its processes down every time fails at some point
+(`EvictedTrials`).
 
 A trial asks for all of its workers. Where they find no slot within the start limit, because a node
 is gone, the next try asks for as many as there is room for (`GroupSizes`). Batch, learning rate and
@@ -18,17 +19,17 @@ from dataclasses import replace
 
 from orchestrator.study.trial import FailureCause, TrialRequest
 
-MAX_LOSSES = 5
-"""Losses of a trial between two epochs that it completes; one more and it has failed."""
+MAX_EVICTIONS = 5
+"""Evictions of a trial between two epochs that it completes; one more and it has failed."""
 
 LEFT = "NodeLeavingError"
-"""What a trial raises that saved itself since its node is being drained."""
+"""Raised by a trial that saved its state because its node is being drained."""
 STORAGE = "StorageError"
-"""What a trial raises that cannot use its folder: the storage may be away for a moment only."""
-_NO_PLACE = "NoSlotError"
-# What Ray says of processes and nodes that are gone, what workers come to that found no others, and
-# a storage that was away; none of them is a trial's own fault.
-_LOST = frozenset(
+"""Raised by a trial that cannot use its folder: the storage may be away for a moment only."""
+_NO_SLOT = "NoSlotError"
+# Errors that Ray raises for processes and nodes that are gone, the error of workers that found no
+# others, and a storage that was away; none of them is a trial's own fault.
+_EVICTED = frozenset(
     {
         "RayActorError",
         "ActorDiedError",
@@ -43,45 +44,45 @@ _LOST = frozenset(
 )
 
 
-class LostTrials:
-    """Counts losses and keeps requests that wait for a new place.
+class EvictedTrials:
+    """Counts the evictions of each trial and queues trials that wait for a new slot.
 
     Args:
-        max_losses: Losses of a trial between two epochs that it completes.
+        max_evictions: Evictions that a trial may have between two epochs that it completes.
     """
 
-    def __init__(self, max_losses: int = MAX_LOSSES) -> None:
-        self._max_losses = max_losses
-        self._losses: Counter[int] = Counter()
+    def __init__(self, max_evictions: int = MAX_EVICTIONS) -> None:
+        self._max_evictions = max_evictions
+        self._num_evictions: Counter[int] = Counter()
         self._epochs: dict[int, int] = {}
-        self._placed: set[int] = set()
+        self._had_slot: set[int] = set()
         self._waiting: deque[TrialRequest] = deque()
 
     def reported(self, number: int, epoch: int) -> None:
-        """A trial reported an epoch, perhaps one that it had reported before it was lost."""
-        self._placed.add(number)
+        """A trial reported an epoch, perhaps one that it had reported before it was evicted."""
+        self._had_slot.add(number)
         if epoch > self._epochs.get(number, 0):
             self._epochs[number] = epoch
-            self._losses[number] = 0
+            self._num_evictions[number] = 0
 
-    def take_back(self, request: TrialRequest, cause: FailureCause) -> bool:
-        """Keep a trial that was lost; False where it has failed."""
+    def requeue_evicted(self, request: TrialRequest, cause: FailureCause) -> bool:
+        """Requeue a trial that was evicted; False: it has failed and is not requeued."""
         number = request.number
         if cause.kind != LEFT:
             # A trial that had a slot before looks for another; one that never had a slot has
             # failed.
-            looks_again = cause.kind == _NO_PLACE and number in self._placed
-            self._losses[number] += 1
-            is_lost = looks_again or cause.kind in _LOST
-            if not is_lost or self._losses[number] > self._max_losses:
+            looks_again = cause.kind == _NO_SLOT and number in self._had_slot
+            self._num_evictions[number] += 1
+            is_evicted = looks_again or cause.kind in _EVICTED
+            if not is_evicted or self._num_evictions[number] > self._max_evictions:
                 return False
-        self.put_back(request, cause)
+        self.requeue(request, cause)
         return True
 
-    def put_back(self, request: TrialRequest, cause: FailureCause) -> None:
-        """Keep a trial that is to run again whatever it has lost."""
-        if cause.kind != _NO_PLACE:
-            self._placed.add(request.number)
+    def requeue(self, request: TrialRequest, cause: FailureCause) -> None:
+        """Queue a trial that runs again however often it was evicted."""
+        if cause.kind != _NO_SLOT:
+            self._had_slot.add(request.number)
         self._waiting.append(request)
 
     def next(self) -> TrialRequest | None:
@@ -93,12 +94,12 @@ _NO_ROOM = frozenset({"NoSlotError", "SlotLostError"})
 
 
 class GroupSizes:
-    """Sizes by trial.
+    """Decides with how many workers each trial starts.
 
     Args:
-        workers: Workers of a trial that has its place.
-        least: The fewest with which one goes on; as many as `workers`: none ever shrinks.
-        free_slots: How many workers would find a place now.
+        workers: Workers of a trial that has all of its slots.
+        least: The fewest with which a trial continues; equal to `workers`: no trial shrinks.
+        free_slots: Counts the workers that would find a slot now.
     """
 
     def __init__(self, workers: int, least: int, free_slots: Callable[[], int]) -> None:
@@ -112,9 +113,9 @@ class GroupSizes:
         return self._smaller.get(number, self._workers)
 
     def shrink(self, number: int, cause: FailureCause) -> bool:
-        """Take note of a loss; True: it found no place, and is to be tried with fewer workers.
+        """Note an eviction; True: the trial found no slots and starts again with fewer workers.
 
-        Any other loss says nothing about room: the next try asks for all workers again.
+        Any other eviction says nothing about room: the next try asks for all workers again.
         """
         size = self.of(number)
         if cause.kind not in _NO_ROOM:
@@ -122,7 +123,7 @@ class GroupSizes:
             return False
         if size <= self._least:
             return False
-        # One less at least: what is free now may be what its last try was too late for.
+        # At least one fewer: what is free now may have come too late for its last try.
         self._smaller[number] = max(self._least, min(self._free_slots(), size - 1))
         return True
 
@@ -139,7 +140,7 @@ _REMEDY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had."""
+    """Whether an error says that an allocation failed."""
     if isinstance(error, MemoryError) or type(error).__name__ == OUT_OF_MEMORY:
         return True
     return isinstance(error, RuntimeError) and bool(_TEXT.search(str(error)))
@@ -154,12 +155,12 @@ def memory_message(error: BaseException) -> str:
 def with_smaller_batches(
     request: TrialRequest, cause: FailureCause, workers: int = 1
 ) -> TrialRequest | None:
-    """The request of its next try; None: it has failed.
+    """The request of the trial's next try, with smaller micro-batches; None: it has failed.
 
     Args:
-        request: The one that failed.
-        cause: Why.
-        workers: Among how many its batches were shared.
+        request: The request that failed.
+        cause: Why it failed.
+        workers: Number of workers that shared its batches.
     """
     speed = request.speed
     if cause.kind != OUT_OF_MEMORY or speed.on_out_of_memory == "fail":

@@ -11,11 +11,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.executors.executor import TrialSource
-from orchestrator.executors.group_host import (
-    GroupCollector,
-)
+from orchestrator.executors.group_host import GroupCollector
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.retries import GroupSizes, LostTrials, with_smaller_batches
+from orchestrator.executors.retries import EvictedTrials, GroupSizes, with_smaller_batches
 from orchestrator.executors.start_limit import StartLimit
 from orchestrator.executors.wire import (
     TrialFailedError,
@@ -41,14 +39,14 @@ class Bridge:
         source: TrialSource,
         room: int,
         interruption: Interruption,
-        lost: LostTrials,
+        evicted: EvictedTrials,
         sizes: GroupSizes,
         limit: StartLimit,
     ) -> None:
         self._source = source
         self._room = room
         self._interruption = interruption
-        self._lost = lost
+        self._evicted = evicted
         self._sizes = sizes
         self._limit = limit
         self._live: dict[str, TrialRequest] = {}
@@ -61,13 +59,12 @@ class Bridge:
         return object, ()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Configuration of a new Tune trial; None: wait; FINISHED: there is no more."""
+        """Configuration of a new Tune trial; None: wait; FINISHED: there are no more trials."""
         if len(self._live) >= self._room:
             return None
-        request = self._lost.next() or self._new()
+        request = self._evicted.next() or self._new()
         if request is None:
-            # One that runs may be lost and come again, or bring a round; after FINISHED Tune asks
-            # no more.
+            # A running trial may be requeued or bring a round; after FINISHED Tune asks no more.
             return None if self._live else str(Searcher.FINISHED)
         self._live[trial_id] = request
         return {
@@ -84,7 +81,7 @@ class Bridge:
     def report(self, trial_id: str, report: EpochReport) -> Decision:
         """A trial reported an epoch."""
         number = self._live[trial_id].number
-        self._lost.reported(number, report.epoch)
+        self._evicted.reported(number, report.epoch)
         return self._guard(lambda: self._source.on_report(number, report))
 
     def end(self, trial_id: str) -> None:
@@ -95,17 +92,17 @@ class Bridge:
             self._guard(lambda: self._source.on_end(request.number))
 
     def fail(self, trial_id: str, cause: FailureCause) -> None:
-        """A trial has failed, or was lost and will be suggested again."""
+        """A trial has failed, or was evicted and will be suggested again."""
         request = self._live.pop(trial_id, None)
         self._has_more = True
         if request is None:
             return
         workers = self._sizes.of(request.number)
         if self._sizes.shrink(request.number, cause):
-            self._lost.put_back(request, cause)
+            self._evicted.requeue(request, cause)
         elif smaller := with_smaller_batches(request, cause, workers):
-            self._lost.put_back(smaller, cause)
-        elif not self._lost.take_back(request, cause):
+            self._evicted.requeue(smaller, cause)
+        elif not self._evicted.requeue_evicted(request, cause):
             self._guard(lambda: self._source.on_failure(request.number, cause))
             return
         self._guard(lambda: self._source.on_move(request.number, cause))
@@ -193,7 +190,7 @@ class Watcher(TrialProgressCallback):  # type: ignore[misc]
 
 
 def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
-    """What a trial asks for that has no place while none runs; None: there is no such trial."""
+    """Resources of a trial that waits for a slot while none runs; None: no trial waits so."""
     waiting = None
     for trial in trials:
         if trial.status == Trial.RUNNING:
@@ -212,7 +209,7 @@ def ray_room() -> tuple[Mapping[str, float], Mapping[str, float]]:
 
 
 def _cause(trial: Trial) -> FailureCause:
-    """Cause that the trial sent, or what Ray knows where its process is gone."""
+    """The cause that the trial sent, or Ray's error if the trial's process is gone."""
     path = trial.pickled_error_file  # Tune's own file, in our scratch folder
     if path is None or not Path(path).exists():
         return FailureCause("UnknownError", "Ray knows no cause; see its logs", "")

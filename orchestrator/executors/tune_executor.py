@@ -33,7 +33,7 @@ from orchestrator.executors.group_host import (
 from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.ray_session import attached_ray, own_ray
 from orchestrator.executors.ray_state import free_slots, watch_this_node
-from orchestrator.executors.retries import MAX_LOSSES, GroupSizes, LostTrials
+from orchestrator.executors.retries import MAX_EVICTIONS, EvictedTrials, GroupSizes
 from orchestrator.executors.sent_store import SentStore, send_store
 from orchestrator.executors.start_limit import StartLimit
 from orchestrator.executors.trial_runner import load_trial_function, local_request
@@ -80,8 +80,8 @@ class TuneExecutor:
         cluster: Where trials run; None: on a Ray of our own on this machine.
         start_limit_s: Seconds in which the workers of a trial must find a slot; else it fails.
             Where trials wait so long and none runs, the sweep ends.
-        max_losses: Times that a trial may lose its process or node between two epochs that it
-            completes; it restarts from its checkpoint each time, and after them has failed.
+        max_evictions: Evictions that a trial may have between two epochs that it completes; it
+            restarts from its checkpoint after each, and one more fails it.
 
     Raises:
         SpecError: Not one trial fits there.
@@ -93,10 +93,10 @@ class TuneExecutor:
         function: str = TRAIN_TRIAL,
         cluster: RunningCluster | None = None,
         start_limit_s: float | None = None,
-        max_losses: int = MAX_LOSSES,
+        max_evictions: int = MAX_EVICTIONS,
     ) -> None:
         self._min_workers = slot.min_workers or slot.workers
-        self._max_losses = max_losses
+        self._max_evictions = max_evictions
         growing = cluster is not None and cluster.is_growing
         limit_s = start_limit_s or (COMING_LIMIT_S if growing else GROUP_START_LIMIT_S)
         self._threads = slot.threads
@@ -110,14 +110,14 @@ class TuneExecutor:
         """Run all trials, see `Executor.run`.
 
         Raises:
-            NothingStartsError: Trials wait for a place and none runs.
+            NothingStartsError: Trials wait for a slot and none runs.
         """
         room = self._packing.trials
-        lost = LostTrials(self._max_losses)
+        evicted = EvictedTrials(self._max_evictions)
         shape = self._shape
         sizes = GroupSizes(shape.workers, self._min_workers, lambda: free_slots(shape.bundle))
         limit = StartLimit(shape.start_limit_s, ray_room, source.on_wait)
-        bridge = Bridge(source, min(concurrency or room, room), interruption, lost, sizes, limit)
+        bridge = Bridge(source, min(concurrency or room, room), interruption, evicted, sizes, limit)
         with self._ray(interruption) as scratch:
             try:
                 self._fit(bridge, scratch)

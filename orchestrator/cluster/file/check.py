@@ -1,7 +1,7 @@
 """Checks a file for `ray up` before it costs money.
 
 Ray takes misspelt keys and missing sections in silence, and fills in defaults that are never
-wanted. The rules are `cluster_rules`; here are reading, lines and the error.
+wanted. The rules are in `rules`; here are reading, lines and the error.
 """
 
 import sys

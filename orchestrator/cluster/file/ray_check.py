@@ -22,7 +22,7 @@ def ray_problem(config: Mapping[str, Any]) -> Problem | None:
         config: The file's content.
 
     Returns:
-        None: Ray takes it, which says little; see `cluster_rules`.
+        None: Ray takes it, which says little; see `rules`.
     """
     try:
         # Ray fills in defaults as it goes, and prints on stdout, which is for results.

@@ -17,7 +17,7 @@ class FreedExecutor(TuneExecutor):
 
     def __init__(self, function: str, workers: int = 2, start_limit_s: float = 300) -> None:
         slot = TrialSlot(workers=workers)
-        super().__init__(slot, function, start_limit_s=start_limit_s, max_losses=1)
+        super().__init__(slot, function, start_limit_s=start_limit_s, max_evictions=1)
         self.occupied: dict[str, float] | None = None
         self.groups: list[str] = []
         self.num_groups = 0

@@ -12,8 +12,8 @@ from orchestrator.executors.inline_executor import InlineExecutor
 from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.retries import (
     OUT_OF_MEMORY,
+    EvictedTrials,
     GroupSizes,
-    LostTrials,
     is_out_of_memory,
     with_smaller_batches,
 )
@@ -92,7 +92,7 @@ def test_tune_is_given_the_same_trial_with_smaller_micro_batches() -> None:
         source,
         1,
         Interruption(),
-        LostTrials(),
+        EvictedTrials(),
         GroupSizes(1, 1, lambda: 0),
         StartLimit(60.0, dict, lambda _: None),
     )

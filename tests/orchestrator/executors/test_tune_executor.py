@@ -21,7 +21,7 @@ GIB = 2**30
 
 @pytest.mark.integration
 class TestTuneExecutor(ExecutorContract):
-    make = staticmethod(partial(TuneExecutor, TrialSlot(), max_losses=1))
+    make = staticmethod(partial(TuneExecutor, TrialSlot(), max_evictions=1))
     concurrency = 2
     exit_kind = "ActorDiedError"
 
