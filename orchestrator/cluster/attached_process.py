@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.base.errors import ClusterError, RayChangedError
 from orchestrator.base.our_code import PACKAGES, ROOT
 from orchestrator.cluster.capacity import Node
-from orchestrator.cluster.node_survey import look_at_nodes
+from orchestrator.cluster.node_survey import look_at_nodes, ray_error_text
 
 try:
     from ray._private import services
@@ -131,8 +131,7 @@ def probe_worker(request: str, bundle: Mapping[str, float], limit_s: float) -> d
         ray.cancel(answer, force=True)
         return {"error": f"no worker answered within {limit_s:.0f} s; the cluster may be busy"}
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        return {"error": f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"}
+        return {"error": ray_error_text(error)}
     return {"node": node, "result": result}
 
 
@@ -205,7 +204,7 @@ def look_at_all_nodes(limit_s: float) -> dict[str, Any]:
     """Look at each node from a worker on it.
 
     Returns:
-        `nodes`: see `ray_nodes.look_at_nodes`.
+        `nodes`: see `node_survey.look_at_nodes`.
     """
     nodes = [(key, node.name) for key, node in _nodes_by_id()]
     return {"nodes": look_at_nodes(nodes, limit_s)}
@@ -215,9 +214,7 @@ def _look_or_error(answer: Any) -> dict[str, Any]:  # noqa: ANN401
     try:
         found: dict[str, Any] = ray.get(answer)
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        problem = f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
-        return {"problem": problem, "lacks_data": False}
+        return {"problem": ray_error_text(error), "lacks_data": False}
     return found
 
 

@@ -58,6 +58,13 @@ def clock_offset(
     return offset_s, uncertainty_s
 
 
+def ray_error_text(error: ray.exceptions.RayError) -> str:
+    """Class and last line of what a task raised, or of Ray's own error where it never answered."""
+    cause = getattr(error, "cause", None) or error
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[-1]}" if lines else type(cause).__name__
+
+
 class _Looker:
     """Runs on a node."""
 
@@ -100,6 +107,5 @@ def _look(looker: Any, described: Any) -> dict[str, Any]:  # noqa: ANN401
     except ray.exceptions.GetTimeoutError:
         return {"error": "no answer in time"}
     except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        return {"error": f"{type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"}
+        return {"error": ray_error_text(error)}
     return {**found, "offset_s": offset_s, "uncertainty_s": uncertainty_s}
