@@ -78,7 +78,7 @@ trap clean_up EXIT
 trap 'exit 143' TERM INT
 trap on_notice USR1
 
-# Who has the token may run anything on this Ray, and the nodes may have other users.
+# A token keeps out the other users of these nodes; with it, a program may run anything here.
 (
   umask 077
   mkdir "$folder"
@@ -123,7 +123,7 @@ while nodes < wanted and time.monotonic() < deadline:
         nodes = sum(node["Alive"] for node in ray.nodes())
         continue
     try:
-        # Nobody listens yet: Ray itself would try for most of a minute.
+        # Until the head listens, Ray itself would try for most of a minute.
         socket.create_connection((host, port), 5).close()
         ray.init(f"{host}:{port}", log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ConnectionError, ray.exceptions.RayError):
