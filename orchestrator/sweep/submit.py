@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # The working directory of a job goes when it ends, so the home must lie elsewhere.
 REMOTE_HOME = "~/prvr-runs"
 
-# 48 bits: whoever meets two sweeps of one name and one digest has sent millions.
+# 48 bits: two sweeps of one name share a digest only among millions.
 _DIGEST_DIGITS = 12
 # Ray kills a job 3 s after it was told to stop; a sweep ends within ten, with its trials saved.
 _STOP_S = 30
@@ -168,7 +168,7 @@ def _found_or_sent(
     try:
         server.send(identity, job_command(places, as_json), package, job_variables())
     except ClusterError:
-        # Somebody else may have sent the same at the same moment.
+        # Another process may have sent the same at the same moment.
         if (there := server.jobs().get(identity)) is None:
             raise
         return there, False
@@ -183,7 +183,7 @@ def _may_be_sent_again(job: "Job") -> bool:
 
 
 def _has_begun(server: "JobServer", job: "Job") -> bool:
-    """Whether trials of a job that has ended were started; if nobody knows any more, yes."""
+    """Whether trials of a job that has ended were started; yes where the log is gone."""
     if job.exit_code in _REFUSED_CODES:
         return False
     try:
