@@ -1,6 +1,6 @@
-"""Amounts in words, as every message writes them, and the line of a text that they show."""
+"""Amounts in words, as every message writes them, the first line of a text, and small tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 def count(number: float, what: str) -> str:
@@ -20,6 +20,14 @@ def in_words(resources: Mapping[str, float]) -> str:
 def first_line(text: str) -> str:
     """The first line of a text, blank ones before it apart; empty where all are blank."""
     return next(iter(text.strip().splitlines()), "")
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of equal width for a terminal: first column left, others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
 
 
 def gib(size_bytes: float) -> str:

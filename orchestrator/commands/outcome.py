@@ -19,7 +19,8 @@ def show(
     result: "LaunchResult", places: "SweepLocations", spec: "SweepSpec", *, as_json: bool
 ) -> int:
     """Print the result on stdout and what is missing on stderr; returns the exit code."""
-    from orchestrator.tracking.run_filters import filter_lines, variant_filters
+    from orchestrator.commands.status_text import filter_lines
+    from orchestrator.tracking.run_filters import variant_filters
 
     rows = [row.name for row in spec.rows]
     if as_json:
@@ -84,7 +85,7 @@ def _summary(result: "LaunchResult", places: "SweepLocations") -> dict[str, Any]
 
 
 def _winner(result: "LaunchResult", places: "SweepLocations", metric: str) -> str:
-    from orchestrator.study.confirmation import confirmation_lines
+    from orchestrator.commands.status_text import confirmation_lines
 
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]

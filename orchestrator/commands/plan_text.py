@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.base.text import count, gib
+from orchestrator.base.text import count, gib, table_lines
 from orchestrator.cluster.capacity import Node
 from orchestrator.preflight.epoch_band import Band
 from orchestrator.preflight.plan import Plan
@@ -142,10 +142,7 @@ def _node_lines(plan: Plan) -> list[str]:
     for node, workers in zip(packing.nodes, packing.workers, strict=True):
         size = "?" if node.memory_bytes is None else gib(node.memory_bytes)
         rows.append((_name(node), f"{node.cpus:g}", f"{node.gpus:g}", size, str(workers)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
+    return table_lines(rows)
 
 
 def _name(node: Node) -> str:

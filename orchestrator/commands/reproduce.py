@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.base.text import count, table_lines
 from orchestrator.commands.options import given_as, home_option, json_option, tracking_option
 
 if TYPE_CHECKING:
-    from orchestrator.sweep.epoch_comparison import EpochComparison, EpochDifference
+    from orchestrator.sweep.epoch_comparison import EpochComparison
     from orchestrator.sweep.reproduce import Reproduction
 
 _DIFFERS = 1
@@ -35,7 +36,7 @@ class ReproduceOptions:
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    help="Only the first so many epochs. Default: all that were recorded.",
+    help="How many epochs, from the first on. Default: all that were recorded.",
 )
 @click.option(
     "--keep",
@@ -46,7 +47,7 @@ class ReproduceOptions:
 @click.option(
     "--address",
     metavar="auto|HOST:PORT",
-    help="Run on a Ray cluster; needs --keep with a place that all its nodes see. Default: this "
+    help="Run on a Ray cluster; needs --keep with a location that all its nodes see. Default: this "
     "machine.",
 )
 @json_option
@@ -79,7 +80,6 @@ def reproduce(options: ReproduceOptions) -> int:
 
 # Longer tables are not read to their end; the JSON has every row.
 _MAX_ROWS = 12
-_LABEL_WIDTH = 9
 
 
 def render_reproduction(found: "Reproduction") -> str:
@@ -87,44 +87,44 @@ def render_reproduction(found: "Reproduction") -> str:
     first = found.first_too_far
     lines = [f"{found.trial}: {_verdict(found)}", *(_table(first) if first else [])]
     for name, texts in _parts(found).items():
-        for number, text in enumerate(texts):
-            lines.append(f"  {'' if number else name:<{_LABEL_WIDTH}}  {text}")
+        labels = [name, *[""] * len(texts)]
+        lines += [f"  {label:<9}  {text}" for label, text in zip(labels, texts, strict=False)]
     return "\n".join(lines)
 
 
 def _verdict(found: "Reproduction") -> str:
-    count, first = len(found.epochs), found.first_too_far
-    epochs = f"{count} {'epoch' if count == 1 else 'epochs'}"
+    num, first, failure = len(found.epochs), found.first_too_far, found.failure
     if first is not None:
         share = f"{len(first.too_far)} of {first.num_compared} metrics"
         return f"DIFFERS from epoch {first.epoch} on, in {share} there"
-    if not found.failure.is_same:
-        then, now = found.failure.then, found.failure.now
-        return f"DIFFERS: failed then with {then or 'nothing'}, now with {now or 'nothing'}"
-    if count < found.wanted_epochs:
+    if not failure.is_same:
+        return f"DIFFERS: failed then with {failure.then or 'nothing'}, now with " + (
+            failure.now or "nothing"
+        )
+    epochs = count(num, "epoch")
+    if num < found.wanted_epochs:
         return f"DIFFERS: ended after {epochs}, then after {found.wanted_epochs}"
-    failed = ", and failed as it did then" if found.failure.then else ""
-    if found.num_equal == count:
+    failed = ", and failed as it did then" if failure.then else ""
+    if found.num_equal == num:
         return f"equal bit for bit in {epochs}{failed}"
     return f"within the tolerance in {epochs}, {found.num_equal} of them equal{failed}"
 
 
 def _table(epoch: "EpochComparison") -> list[str]:
-    rows = [("metric", "then", "now", "difference"), *map(_row, epoch.too_far[:_MAX_ROWS])]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  " + "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-        for row in rows
-    ]
+    rows = [("metric", "then", "now", "difference")]
+    for difference in epoch.too_far[:_MAX_ROWS]:
+        then, now = difference.then, difference.now
+        by = "-" if then is None or now is None else f"{now - then:+.2g}"
+        rows.append((difference.metric, _number(then), _number(now), by))
     more = len(epoch.too_far) - _MAX_ROWS
-    return [*lines, f"  and {more} more (--json has all)"] if more > 0 else lines
+    return [
+        *(f"  {line}" for line in table_lines(rows)),
+        *([f"  and {more} more (--json has all)"] if more > 0 else []),
+    ]
 
 
-def _row(difference: "EpochDifference") -> tuple[str, str, str, str]:
-    then, now = difference.then, difference.now
-    by = "-" if then is None or now is None else f"{now - then:+.2g}"
-    texts = [f"{value:.9g}" if value is not None else "-" for value in (then, now)]
-    return difference.metric, texts[0], texts[1], by
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.9g}"
 
 
 def _parts(found: "Reproduction") -> dict[str, list[str]]:

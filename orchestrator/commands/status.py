@@ -14,7 +14,8 @@ from orchestrator.commands.options import home_option, json_option
 @click.argument("sweep")
 def status(sweep: str, home: Path, as_json: bool) -> None:
     """Show SWEEP: its trials by state, the best so far, failures by cause."""
+    from orchestrator.commands.status_text import render_status
     from orchestrator.sweep.status import read_status
 
     found = read_status(home, sweep)
-    click.echo(json.dumps(found.to_dict()) if as_json else found.render())
+    click.echo(json.dumps(found.to_dict()) if as_json else render_status(found))

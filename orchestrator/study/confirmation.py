@@ -9,7 +9,7 @@ from orchestrator.spec.ablation import SEED
 from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds
 from orchestrator.statistics.ranking import by_mean
 from orchestrator.study.planned_trials import PlannedTrial
-from orchestrator.study.reader import Direction, StudyReader
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 
 
@@ -105,30 +105,3 @@ def _by_mean(
 
 def _is_complete(trial: TrialSummary) -> bool:
     return trial.state is TrialState.COMPLETE and trial.value is not None
-
-
-def confirmation_lines(confirmed: Sequence[Confirmed], direction: Direction) -> list[str]:
-    """What a confirmation came to, for a terminal; nothing without one.
-
-    Args:
-        confirmed: Configurations with fresh runs, the crowned one first.
-        direction: Whether larger or smaller values are better.
-    """
-    if not confirmed:
-        return []
-    sign = 1 if direction == "maximize" else -1
-    first = max(confirmed, key=lambda configuration: sign * (configuration.searched.value or 0.0))
-    lines = ["confirmed on fresh seeds; the search chose by its own values, which are optimistic:"]
-    for configuration in confirmed:
-        marks = [*(["crowned"] if configuration is confirmed[0] else []),
-                 *(["best of the search"] if configuration is first else [])]  # fmt: skip
-        trial = configuration.searched
-        line = f"  trial {trial.number}: {_mean(configuration)}, {trial.value:.4g} in the search"
-        lines.append(f"{line}; {' and '.join(marks)}" if marks else line)
-    return lines
-
-
-def _mean(confirmed: Confirmed) -> str:
-    runs = f"{len(confirmed.runs)} run{'s' if len(confirmed.runs) > 1 else ''}"
-    spread = confirmed.standard_deviation
-    return f"{confirmed.mean:.4g}{'' if spread is None else f' ± {spread:.2g}'} in {runs}"

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.base.text import first_line
 from orchestrator.study.trial import FailureCause, TrialSummary
 
 # In this order: a path may hold numbers, an address may look like a number.
@@ -13,9 +12,6 @@ _VARYING = (
     (re.compile(r"\b0x[0-9a-fA-F]+\b|\b(?=[0-9a-f]*\d)[0-9a-f]{8,}\b"), "ID"),
     (re.compile(r"[-+]?\b\d[\d_]*(?:[.,:]\d+)*(?:[eE][-+]?\d+)?|[-+]?\b(?:nan|inf)\b"), "N"),
 )
-# Of a long traceback, the end is where it happened.
-_SHOWN_LINES = 12
-_SHOWN_NUMBERS = 10
 
 
 @dataclass(frozen=True)
@@ -27,19 +23,6 @@ class FailureGroup:
     numbers: tuple[int, ...]
     traceback: str
 
-    def lines(self) -> list[str]:
-        """The same for a terminal."""
-        numbers = ", ".join(map(str, self.numbers[:_SHOWN_NUMBERS]))
-        more = ", ..." if len(self.numbers) > _SHOWN_NUMBERS else ""
-        cause = f"{self.kind}: {first_line(self.message)}"
-        shown = [f"  {len(self.numbers)} failed ({numbers}{more}): {cause}"]
-        frames = self.traceback.strip().splitlines()
-        if not frames:
-            return shown
-        cut = ["..."] if len(frames) > _SHOWN_LINES else []
-        tail = [f"      {line}" for line in [*cut, *frames[-_SHOWN_LINES:]]]
-        return [*shown, f"    of trial {self.numbers[0]}:", *tail]
-
 
 def grouped_failures(trials: Iterable[TrialSummary]) -> tuple[FailureGroup, ...]:
     """Failures by cause, the most frequent first."""
@@ -50,15 +33,6 @@ def grouped_failures(trials: Iterable[TrialSummary]) -> tuple[FailureGroup, ...]
             groups.setdefault(key, []).append((trial.number, trial.cause))
     ordered = sorted(groups.values(), key=lambda failed: -len(failed))
     return tuple(_group(failed) for failed in ordered)
-
-
-def failure_lines(groups: tuple[FailureGroup, ...]) -> list[str]:
-    """All groups for a terminal, e.g. `38 failed: 2 causes` and what they are; none: nothing."""
-    if not groups:
-        return []
-    total = sum(len(group.numbers) for group in groups)
-    causes = f"{len(groups)} cause{'s' if len(groups) > 1 else ''}"
-    return [f"{total} failed: {causes}", *(line for group in groups for line in group.lines())]
 
 
 def without_varying(message: str) -> str:

@@ -1,9 +1,8 @@
 """Whether a trial that was run again came to the same, epoch by epoch and metric by metric."""
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from math import isnan
+from typing import Literal, TypeAlias
 
 from prvr_model.reporting import EpochReport
 
@@ -54,18 +53,11 @@ TOLERANCE = Tolerance()
 
 @dataclass(frozen=True)
 class EpochDifference:
-    """A metric with two values; None: that run did not report it."""
+    """A metric that differs; None: that run did not report it."""
 
     metric: str
     then: float | None
     now: float | None
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether both are the same number, or the same lack of one: a trial may end in NaN."""
-        if self.then is None or self.now is None:
-            return self.then is self.now
-        return self.then == self.now or (math.isnan(self.then) and math.isnan(self.now))
 
 
 @dataclass(frozen=True)
@@ -85,78 +77,34 @@ class EpochComparison:
     too_far: tuple[EpochDifference, ...]
 
 
-def compare_epoch(
-    then: EpochReport, now: EpochReport, expectation: Expectation, *, is_whole: bool = True
-) -> EpochComparison:
+def compare_epoch(then: EpochReport, now: EpochReport, expectation: Expectation) -> EpochComparison:
     """Compare an epoch of two runs.
 
     Args:
-        then: As it was recorded.
+        then: As it was recorded; where its metrics are lost, the objective alone.
         now: As it was run again.
         expectation: What is allowed.
-        is_whole: Whether all metrics were recorded; else only those that were are compared.
     """
-    names = [*then.metrics, *(now.metrics if is_whole else ())]
-    compared = [name for name in dict.fromkeys(names) if not name.startswith(_UNREPEATABLE)]
-    unequal = [_difference(name, then.metrics, now.metrics) for name in compared]
-    found = tuple(metric for metric in unequal if not metric.is_equal)
+    is_whole = len(then.metrics) > 1
+    names = dict.fromkeys([*then.metrics, *(now.metrics if is_whole else ())])
+    pairs = [
+        EpochDifference(name, then.metrics.get(name), now.metrics.get(name))
+        for name in names
+        if not name.startswith(_UNREPEATABLE)
+    ]
+    unequal = tuple(pair for pair in pairs if not _is_same(pair.then, pair.now))
     too_far = tuple(
-        metric for metric in found if expectation == "equal" or not _is_close(then.epoch, metric)
+        pair for pair in unequal if expectation == "equal" or not _is_close(then.epoch, pair)
     )
-    return EpochComparison(then.epoch, len(compared), found, too_far)
+    return EpochComparison(then.epoch, len(pairs), unequal, too_far)
 
 
-def _difference(name: str, then: Mapping[str, float], now: Mapping[str, float]) -> EpochDifference:
-    return EpochDifference(name, then.get(name), now.get(name))
+def _is_same(then: float | None, now: float | None) -> bool:
+    """Whether both are the same number, or both NaN: a trial may end in NaN."""
+    return then == now or (then is not None and now is not None and isnan(then) and isnan(now))
 
 
-def _is_close(epoch: int, difference: EpochDifference) -> bool:
-    if difference.then is None or difference.now is None:
+def _is_close(epoch: int, pair: EpochDifference) -> bool:
+    if pair.then is None or pair.now is None:
         return False
-    return TOLERANCE.allows(epoch, difference.metric, difference.then, difference.now)
-
-
-def machine_differences(
-    then: Mapping[str, Any], now: Mapping[str, Any], *, uses_gpu: bool
-) -> tuple[str, ...]:
-    """What makes this machine another kind than the recorded one, in words; empty: the same kind.
-
-    Args:
-        then: `machine.hardware` as recorded.
-        now: The same, of this machine.
-        uses_gpu: Whether the trial is trained on a GPU.
-    """
-    if not then:
-        return ("the machine was not recorded",)
-    kinds = {"cpu": "CPU"} | ({"gpus": "GPUs"} if uses_gpu else {})
-    return tuple(
-        f"{word} {_shown(now.get(key))}, then {_shown(then.get(key))}"
-        for key, word in kinds.items()
-        if _kind(now.get(key)) != _kind(then.get(key))
-    )
-
-
-def _kind(value: object) -> object:
-    # More cards of one kind are still that kind.
-    return sorted(set(value)) if isinstance(value, list) else value
-
-
-def _shown(value: object) -> str:
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
-
-
-def package_differences(
-    then: Mapping[str, str], now: Mapping[str, str], names: Sequence[str] | None = None
-) -> tuple[str, ...]:
-    """Packages of other versions than recorded, in words.
-
-    Args:
-        then: Version by package.
-        now: The same, installed now.
-        names: The packages that are looked at; None: all that were recorded.
-    """
-    return tuple(
-        f"{name} {now.get(name, 'missing')}, then {then.get(name, 'not recorded')}"
-        for name in (then if names is None else names)
-        if then.get(name) != now.get(name)
-    )
+    return TOLERANCE.allows(epoch, pair.metric, pair.then, pair.now)

@@ -1,6 +1,6 @@
-"""What a sweep has recorded of one of its trials: rows of metrics, data, code and machine."""
+"""What a sweep has recorded of one of its trials: metrics of each epoch, data, code and machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,14 @@ class RecordedTrial:
         spec: The sweep as it is now, perhaps extended since.
         summary: The trial.
         settings: What it was trained with.
-        rows: Its epochs; of one whose metrics are lost, the objective alone.
-        results_version: Version of the numbers that its key was made with; None: no known version
-            gives this key, so settings or their defaults have changed since.
-        code: Version of the code that handed it out.
+        rows: Its epochs; where the metrics of one are lost, the objective alone.
+        results_version: Version of the numbers that its key was made with; None: no version makes
+            this key of the settings, so their defaults have changed since.
+        code: Version of the code that handed it out; None: it was not recorded.
         packages: Versions of packages then.
         hardware: The machine of the sweep's driver.
-        places: What the study keeps of where the sweep ran.
+        address: The Ray cluster that the sweep ran on; None: none.
         data_fingerprint: Fingerprint of its data.
-        was_resumed: Whether the sweep was gone on with, perhaps on another machine than is known.
     """
 
     sweep: str
@@ -53,9 +52,8 @@ class RecordedTrial:
     code: str | None
     packages: Mapping[str, str]
     hardware: Mapping[str, Any]
-    places: Mapping[str, Any]
+    address: str | None
     data_fingerprint: str
-    was_resumed: bool
 
     @property
     def name(self) -> str:
@@ -64,13 +62,13 @@ class RecordedTrial:
 
     @property
     def micro_batch_sizes(self) -> tuple[int | None, ...]:
-        """Sizes of the micro-batches of its epochs, each once, in their order; None: no such."""
+        """Sizes of its micro-batches in the order of its epochs, each once; None: no such."""
         found = (row.metrics.get(_MICRO_BATCH) for row in self.rows if len(row.metrics) > 1)
         return tuple(dict.fromkeys(None if size is None else int(size) for size in found))
 
 
 def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
-    """Read what there is of a trial; nothing is written.
+    """Read what is recorded of a trial; nothing is written.
 
     Args:
         home: Home of the sweep.
@@ -80,7 +78,7 @@ def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
     Raises:
         SweepNotFoundError: There is no such sweep.
         ReproductionError: It has no such trial, or the trial was never trained.
-        SettingsError: The settings cannot be built by this version.
+        SettingsError: This version cannot build the settings.
     """
     study = StudyReader.open(study_url(home), sweep)
     kept = study.attributes
@@ -88,8 +86,17 @@ def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
     if "spec_yaml" not in kept or "data_fingerprint" not in kept:
         raise ReproductionError(f"sweep {sweep!r} in {study.url} was ended before it began")
     spec = read_spec(kept["spec_yaml"], (), f"spec of {sweep}", home)
-    events = _events(home, sweep, number)
-    tags = _started_tags(events)
+    path = outbox_path(home, sweep)
+    events = read_events(path, 0, path.stat().st_size, None).events if path.exists() else []
+    events = [event for event in events if event.get("number") == number]
+    # Of the last time that it was handed out: a sweep may be resumed by another version.
+    started = [event.get("tags", {}) for event in events if event["kind"] == "trial_started"]
+    tags = started[-1] if started else {}
+    packages = {
+        name.removeprefix(_VERSION_TAG): str(version)
+        for name, version in tags.items()
+        if name.startswith(_VERSION_TAG)
+    }
     settings, version = recorded_settings(spec, trial, kept["data_fingerprint"])
     return RecordedTrial(
         sweep=sweep,
@@ -99,20 +106,19 @@ def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
         rows=read_history(study, trial, events, home).rows,
         results_version=version,
         code=tags.get("code") or kept.get("code_version"),
-        packages=_packages(tags) or kept.get("packages", {}),
+        packages=packages or kept.get("packages", {}),
         hardware=kept.get("hardware", {}),
-        places=kept.get("places", {}),
+        address=kept.get("places", {}).get("address"),
         data_fingerprint=kept["data_fingerprint"],
-        was_resumed=bool(kept.get("resumed_ms")),
     )
 
 
 def _summary(study: StudyReader, number: int) -> TrialSummary:
     trials = study.summaries()
     if not 0 <= number < len(trials):
-        there = f"0 to {len(trials) - 1}" if trials else "none"
+        found = f"0 to {len(trials) - 1}" if trials else "none"
         raise ReproductionError(
-            f"sweep {study.name!r} has no trial {number}; trials there: {there}"
+            f"sweep {study.name!r} has no trial {number}; trials there: {found}"
         )
     trial = trials[number]
     if not trial.key:
@@ -135,15 +141,11 @@ def recorded_settings(
     """
     settings = resolve(spec, trial.parameters)
     horizon = settings.optimizer.schedule_epochs
-    likely = [settings.training.epochs, trial.epochs, trial.continued_from_epochs or 0]
-    candidates = [
-        epochs for epochs in dict.fromkeys([*likely, *range(1, horizon + 1)]) if epochs > 0
-    ]
+    likely = [settings.training.epochs, trial.epochs, trial.continued_from_epochs]
     for version in range(RESULTS_VERSION, 0, -1):
-        for epochs in candidates:
+        for epochs in dict.fromkeys(filter(None, [*likely, *range(1, horizon + 1)])):
             found = with_epochs(settings, epochs)
-            key = key_in(spec, found, data_fingerprint, version)
-            if key == trial.key:
+            if key_in(spec, found, data_fingerprint, version) == trial.key:
                 return found, version
     return settings, None
 
@@ -152,29 +154,3 @@ def with_epochs(settings: Settings, epochs: int) -> Settings:
     """The settings with another number of epochs, at most the schedule's."""
     training = settings.training.model_copy(update={"epochs": epochs})
     return settings.model_copy(update={"training": training})
-
-
-def _events(home: Path, sweep: str, number: int) -> list[dict[str, Any]]:
-    """What the sweep's outbox holds of a trial; nothing where the outbox is gone."""
-    path = outbox_path(home, sweep)
-    if not path.exists():
-        return []
-    events = read_events(path, 0, path.stat().st_size, None).events
-    return [event for event in events if event.get("number") == number]
-
-
-def _started_tags(events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Tags of the last time that the trial was handed out: a sweep may outlive a version."""
-    tags: Mapping[str, Any] = {}
-    for event in events:
-        if event["kind"] == "trial_started":
-            tags = event.get("tags", {})
-    return tags
-
-
-def _packages(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name.removeprefix(_VERSION_TAG): str(value)
-        for name, value in tags.items()
-        if name.startswith(_VERSION_TAG)
-    }

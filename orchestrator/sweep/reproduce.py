@@ -6,7 +6,7 @@ kind of host that the sweep used, a Ray of our own or a running cluster.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.base.errors import ReproductionError
 from orchestrator.base.machine import code_version, hardware, package_versions
 from orchestrator.base.our_code import TRAIN_TRIAL
+from orchestrator.base.text import first_line
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
 from orchestrator.executors.interruption import Interruption
@@ -27,8 +28,6 @@ from orchestrator.sweep.epoch_comparison import (
     EpochComparison,
     Expectation,
     compare_epoch,
-    machine_differences,
-    package_differences,
 )
 from orchestrator.sweep.ready_cluster import ready_cluster
 from orchestrator.sweep.recorded_trial import RecordedTrial, read_recorded, with_epochs
@@ -37,7 +36,6 @@ from orchestrator.tracking.lookup import is_run_id, tracked_trial
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.results_version import RESULTS_VERSION
-from prvr_model.settings import SpeedSettings
 from prvr_model.store.staging import CACHE_VARIABLE
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class ReproduceRequest:
         target: `SWEEP/NUMBER`, or the id of an MLflow run.
         home: Home of the sweep.
         tracking_uri: Where MLflow is; None: in the home.
-        epochs: The first so many epochs; None: all that were recorded.
+        epochs: How many of its epochs, from the first on; None: all that were recorded.
         keep: Folder or URI for the trial's files, empty so far; None: they are not kept.
         address: Of a running Ray cluster; None: this machine.
     """
@@ -95,7 +93,7 @@ class Reproduction:
         expectation: Whether both runs were to be equal bit for bit, or within the
             tolerance.
         reasons: Why they need not be equal bit for bit, in words; empty: they must.
-        changes: What else is another than then: code, packages.
+        changes: What else has changed since: code, packages.
         code: Version of the code, then and now.
         results_version: Version of the numbers, then (None: not known) and now.
         recorded_epochs: Epochs that the sweep has of the trial.
@@ -138,8 +136,7 @@ class Reproduction:
     def to_dict(self) -> dict[str, Any]:
         """For JSON: metrics of the first epoch that differs, of the others how many do."""
         first = self.first_too_far
-        fields = asdict(self)
-        fields["epochs"] = [
+        epochs = [
             {
                 "epoch": epoch.epoch,
                 "compared": epoch.num_compared,
@@ -151,7 +148,8 @@ class Reproduction:
         return {
             "reproduced": self.is_reproduced,
             "equal_epochs": self.num_equal,
-            **fields,
+            **asdict(self),
+            "epochs": epochs,
             "tolerance": asdict(TOLERANCE),
             "first_difference": asdict(first) if first else None,
         }
@@ -172,32 +170,29 @@ def reproduce(request: ReproduceRequest, say: Say) -> Reproduction:
         DataError: The data is missing, damaged, or not what the trial was trained on.
         SpecError: It does not fit on this machine.
     """
-    sweep, number = _target(request)
-    recorded = read_recorded(request.home, sweep, number)
+    recorded = read_recorded(request.home, *_target(request))
     epochs = _wanted_epochs(recorded, request.epochs)
     store = _same_data(recorded, request.home, say)
-    expectation, reasons = _expected(recorded)
-    for line in _differences(recorded):
-        say(f"then and now: {line}")
+    reasons, changes = _reasons(recorded), _changes(recorded)
     with _folder(request) as folder:
-        again = _Again(recorded, _request(recorded, store, folder, epochs), expectation, say)
+        again = _Again(recorded, _request(recorded, store, folder, epochs), reasons, say)
         with Interruption().listening() as interruption:
             _executor(recorded, request, store, folder, say).run(again, 1, interruption)
-        return Reproduction(
-            trial=recorded.name,
-            seed=recorded.settings.training.seed,
-            data_fingerprint=recorded.data_fingerprint,
-            expectation=expectation,
-            reasons=reasons,
-            changes=_differences(recorded),
-            code=(recorded.code, code_version()),
-            results_version=(recorded.results_version, RESULTS_VERSION),
-            recorded_epochs=len(recorded.rows),
-            wanted_epochs=min(epochs, len(recorded.rows)),
-            epochs=tuple(again.compared),
-            failure=again.failure(),
-            folder=folder if request.keep else None,
-        )
+    return Reproduction(
+        trial=recorded.name,
+        seed=recorded.settings.training.seed,
+        data_fingerprint=recorded.data_fingerprint,
+        expectation=again.expectation,
+        reasons=reasons,
+        changes=changes,
+        code=(recorded.code, code_version()),
+        results_version=(recorded.results_version, RESULTS_VERSION),
+        recorded_epochs=len(recorded.rows),
+        wanted_epochs=min(epochs, len(recorded.rows)),
+        epochs=tuple(again.compared),
+        failure=again.failure(),
+        folder=request.keep,
+    )
 
 
 def _target(request: ReproduceRequest) -> tuple[str, int]:
@@ -212,8 +207,8 @@ def _target(request: ReproduceRequest) -> tuple[str, int]:
         )
     store = TrackingStore.of(request.tracking_uri, request.home)
     trial = tracked_trial(store, request.target)
-    there = StudyReader.open(study_url(request.home), trial.sweep)
-    if there.attributes.get("outbox_id") != trial.sweep_id:
+    study = StudyReader.open(study_url(request.home), trial.sweep)
+    if study.attributes.get("outbox_id") != trial.sweep_id:
         raise ReproductionError(
             f"run {request.target} is of another sweep called {trial.sweep!r} than the one in "
             f"{request.home}; name its home with --home"
@@ -223,11 +218,11 @@ def _target(request: ReproduceRequest) -> tuple[str, int]:
 
 def _wanted_epochs(recorded: RecordedTrial, asked: int | None) -> int:
     """Epochs to train: those recorded, and the one that a failed trial failed in."""
-    rows, state = len(recorded.rows), recorded.summary.state
-    if not rows and state is not TrialState.FAILED:
+    rows, has_failed = len(recorded.rows), recorded.summary.state is TrialState.FAILED
+    if not rows and not has_failed:
         raise ReproductionError(f"trial {recorded.name} has not completed an epoch yet")
-    most = recorded.settings.training.epochs
-    whole = min(rows + 1, max(most, rows)) if state is TrialState.FAILED else rows
+    is_short = rows < recorded.settings.training.epochs
+    whole = rows + 1 if has_failed and is_short else rows
     if asked is not None and asked > whole:
         raise ReproductionError(
             f"--epochs {asked}: trial {recorded.name} has {rows}; allowed: at most {whole}"
@@ -244,14 +239,14 @@ def _same_data(recorded: RecordedTrial, home: Path, say: Say) -> "FeatureStore":
     if found != wanted:
         raise StoreError(
             f"{store.path} is not the data that trial {recorded.name} was trained on: its "
-            f"fingerprint is {found[:12]}, not {wanted[:12]}; bring that data back to this place"
+            f"fingerprint is {found[:12]}, not {wanted[:12]}; put that data there again"
         )
     store.verify()
     return store
 
 
-def _expected(recorded: RecordedTrial) -> tuple[Expectation, tuple[str, ...]]:
-    """Whether the numbers must be equal in every bit, and if not, why."""
+def _reasons(recorded: RecordedTrial) -> tuple[str, ...]:
+    """Why the numbers need not be equal in every bit; empty: they must be."""
     device = recorded.spec.speed.device.partition(":")[0]
     reasons = [
         *machine_differences(recorded.hardware, hardware(), uses_gpu=device == "cuda"),
@@ -259,7 +254,7 @@ def _expected(recorded: RecordedTrial) -> tuple[Expectation, tuple[str, ...]]:
         *([] if device == "cpu" else [f"{device} adds up in no fixed order"]),
     ]
     if len(recorded.micro_batch_sizes) > 1:
-        reasons.append("it ran out of memory and went on with smaller micro-batches")
+        reasons.append("it ran out of memory and continued with smaller micro-batches")
     if len(set(recorded.summary.workers)) > 1:
         reasons.append("its number of workers changed, and each draws its own dropout")
     if recorded.results_version is None:
@@ -267,15 +262,55 @@ def _expected(recorded: RecordedTrial) -> tuple[Expectation, tuple[str, ...]]:
     elif recorded.results_version != RESULTS_VERSION:
         then = recorded.results_version
         reasons.append(f"numbers of version {RESULTS_VERSION}, then of version {then}")
-    return ("close" if reasons else "equal"), tuple(reasons)
+    return tuple(reasons)
 
 
-def _differences(recorded: RecordedTrial) -> tuple[str, ...]:
-    """What is another than then, whether it should matter or not."""
+def machine_differences(
+    then: Mapping[str, Any], now: Mapping[str, Any], *, uses_gpu: bool
+) -> tuple[str, ...]:
+    """In words, why a machine is of another kind than a recorded one; empty: it is of that kind.
+
+    Args:
+        then: `machine.hardware` as recorded.
+        now: The same, of this machine.
+        uses_gpu: Whether the trial is trained on a GPU.
+    """
+    if not then:
+        return ("the machine was not recorded",)
+    found = []
+    if now.get("cpu") != then.get("cpu"):
+        found.append(f"CPU {now.get('cpu')}, then {then.get('cpu')}")
+    cards, cards_then = now.get("gpus", []), then.get("gpus", [])
+    # More cards of one kind are still that kind.
+    if uses_gpu and set(cards) != set(cards_then):
+        shown, shown_then = (", ".join(names) or "none" for names in (cards, cards_then))
+        found.append(f"GPUs {shown}, then {shown_then}")
+    return tuple(found)
+
+
+def package_differences(
+    then: Mapping[str, str], now: Mapping[str, str], names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Packages of other versions than recorded, in words.
+
+    Args:
+        then: Version by package.
+        now: The same, installed now.
+        names: The packages that are looked at; None: all that were recorded.
+    """
+    return tuple(
+        f"{name} {now.get(name, 'missing')}, then {then.get(name, 'not recorded')}"
+        for name in (then if names is None else names)
+        if then.get(name) != now.get(name)
+    )
+
+
+def _changes(recorded: RecordedTrial) -> tuple[str, ...]:
+    """What has changed since, whether it should matter or not."""
     code = code_version()
     changed = [] if code == recorded.code else [f"code {code}, then {recorded.code or 'unknown'}"]
     if any((version or "").endswith(".dirty") for version in (code, recorded.code)):
-        changed.append("a checkout with changes that are in no commit (.dirty) says not which")
+        changed.append("code of a checkout with changes that are in no commit (.dirty)")
     return (*changed, *package_differences(recorded.packages, package_versions()))
 
 
@@ -295,8 +330,8 @@ def _folder(request: ReproduceRequest) -> Iterator[str]:
 
     if Folder.open(request.keep).exists(LAST):
         raise ReproductionError(
-            f"--keep {request.keep}: has a trial already, which would be gone on with; allowed: "
-            "an empty folder"
+            f"--keep {request.keep}: holds a trial, which this one would continue; allowed: an "
+            "empty folder"
         )
     yield request.keep
 
@@ -304,24 +339,21 @@ def _folder(request: ReproduceRequest) -> Iterator[str]:
 def _request(
     recorded: RecordedTrial, store: "FeatureStore", folder: str, epochs: int
 ) -> TrialRequest:
+    sizes = recorded.micro_batch_sizes
+    # The micro-batches that the trial ended with.
+    ended_with = {"micro_batch_videos": sizes[-1]} if sizes else {}
     return TrialRequest(
         sweep=recorded.sweep,
         number=recorded.summary.number,
         key=recorded.summary.key,
         parameters=recorded.summary.parameters,
         settings=with_epochs(recorded.settings, epochs),
-        speed=_speed(recorded),
+        speed=recorded.spec.speed.model_copy(update=ended_with),
         store=trial_store(recorded.spec.data, store),
         data_fingerprint=recorded.data_fingerprint,
         folder=folder,
         cache=os.environ.get(CACHE_VARIABLE),
     )
-
-
-def _speed(recorded: RecordedTrial) -> SpeedSettings:
-    """The sweep's, with the micro-batches that the trial ended with."""
-    sizes = recorded.micro_batch_sizes
-    return recorded.spec.speed.model_copy(update={"micro_batch_videos": sizes[-1]} if sizes else {})
 
 
 def _executor(
@@ -331,14 +363,14 @@ def _executor(
     folder: str,
     say: Say,
 ) -> Executor:
-    spec = recorded.spec
+    spec, address = recorded.spec, recorded.address
     if request.address is not None:
         cluster = ready_cluster(request.address, spec, store, folder, say)
         return tune_executor(spec, TRAIN_TRIAL, cluster)
     if spec.resources.workers == 1 and not spec.resources.gpus:
         return InlineExecutor()
-    if there := recorded.places.get("address"):
-        say(f"the sweep ran on the cluster at {there}, this runs here; --address names a cluster")
+    if address is not None:
+        say(f"the sweep ran on the cluster at {address}, this runs here; --address names a cluster")
     return tune_executor(spec, TRAIN_TRIAL, None)
 
 
@@ -346,15 +378,15 @@ class _Again:
     """The `TrialSource` of one trial, which compares each epoch as it comes."""
 
     def __init__(
-        self, recorded: RecordedTrial, request: TrialRequest, expectation: Expectation, say: Say
+        self, recorded: RecordedTrial, request: TrialRequest, reasons: Sequence[str], say: Say
     ) -> None:
         self._recorded = recorded
         self._request: TrialRequest | None = request
         self._epochs = request.settings.training.epochs
-        self._expectation = expectation
         self._say = say
         self._then = {row.epoch: row for row in recorded.rows}
         self._cause: FailureCause | None = None
+        self.expectation: Expectation = "close" if reasons else "equal"
         self.compared: list[EpochComparison] = []
 
     def next_trial(self) -> TrialRequest | None:
@@ -364,44 +396,36 @@ class _Again:
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
         """Compare an epoch."""
-        is_new = report.epoch > len(self.compared)
-        if report.epoch in self._then and is_new:
-            self.compared.append(self._compare(report))
-            self._say(f"epoch {report.epoch} of {self._epochs}: {self._word()}")
+        then, is_new = self._then.get(report.epoch), report.epoch > len(self.compared)
+        if then is not None and is_new:
+            found = compare_epoch(then, report, self.expectation)
+            self.compared.append(found)
+            differs = "differs" if found.too_far else "within the tolerance"
+            word = differs if found.unequal else "equal"
+            self._say(f"epoch {report.epoch} of {self._epochs}: {word}")
         return Decision.STOP if report.epoch >= self._epochs else Decision.CONTINUE
-
-    def _compare(self, report: EpochReport) -> EpochComparison:
-        then = self._then[report.epoch]
-        # Of a row that is lost the study still has its one number.
-        is_whole = len(then.metrics) > 1
-        return compare_epoch(then, report, self._expectation, is_whole=is_whole)
-
-    def _word(self) -> str:
-        last = self.compared[-1]
-        if not last.unequal:
-            return "equal"
-        return "differs" if last.too_far else "within the tolerance"
 
     def on_end(self, number: int) -> None:
         """It ran to its end."""
 
     def on_move(self, number: int, cause: FailureCause) -> None:
-        """It goes on elsewhere, and its rows come again."""
+        """It continues elsewhere, and its rows come again."""
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
         """It failed, perhaps as it did then."""
         self._cause = cause
 
     def on_wait(self, message: str) -> None:
-        """It waits for a place."""
+        """It waits for a slot."""
         self._say(message)
 
     def failure(self) -> Failure:
         """How it failed; then is left out where this run was not to come so far."""
-        cause = self._recorded.summary.cause
         reaches_end = self._epochs > len(self._recorded.rows) or not self._recorded.rows
-        return Failure(_line(cause) if reaches_end else None, _line(self._cause))
+        return Failure(
+            _line(self._recorded.summary.cause) if reaches_end else None, _line(self._cause)
+        )
 
 
 def _line(cause: FailureCause | None) -> str | None:
-    return f"{cause.kind}: {cause.message.partition(chr(10))[0]}" if cause else None
+    return f"{cause.kind}: {first_line(cause.message)}" if cause else None

@@ -13,15 +13,13 @@ from typing import Any, Literal, TypeAlias
 
 import psutil
 
-from orchestrator.base.home import home_option
-from orchestrator.spec.warnings import PAPER_NOTE
-from orchestrator.study.confirmation import Confirmed, confirmation_lines, confirmed_trials, crowned
-from orchestrator.study.failures import FailureGroup, failure_lines, grouped_failures
+from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
+from orchestrator.study.failures import FailureGroup, grouped_failures
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.reader import OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.tracking.run_filters import filter_lines, variant_filters
+from orchestrator.tracking.run_filters import variant_filters
 
 SweepState: TypeAlias = Literal["running", "finished", "interrupted", "lost"]
 """`lost`: it says running, but its driver is gone from this machine."""
@@ -92,73 +90,6 @@ class SweepStatus:
         fields["confirmed"] = [_confirmed_fields(confirmed) for confirmed in self.confirmed]
         fields["filters"] = variant_filters(self.sweep, [row.name for row in self.rows])
         return fields
-
-    def render(self) -> str:
-        """The same for a terminal."""
-        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
-        done = self.num_trials - sum(self.counts.values())
-        lines = [
-            f"{self.sweep}: {self.state}; {counts or 'no trials yet'}"
-            + (f", {done} to come" if done > 0 else ""),
-            self.question,
-            PAPER_NOTE if self.protocol == "paper" else "",
-            *(row_lines(self.rows, self.metric) or self._best_lines()),
-            *confirmation_lines(self.confirmed, self.direction),
-            self._taken_line(),
-            self._moved_line(),
-            self._budget_line(),
-            *failure_lines(self.failures),
-            *filter_lines(self.sweep, [row.name for row in self.rows]),
-            *self._hints(),
-        ]
-        return "\n".join(line for line in lines if line)
-
-    def _budget_line(self) -> str:
-        if self.over_budget is None:
-            return ""
-        again = self._command("resume", " --budget KEY=VALUE")
-        return f"ended by its budget: {self.over_budget}; go on with {again}"
-
-    def _moved_line(self) -> str:
-        """Trials that were evicted and continued."""
-        moved = [
-            f"{trial.number} ({trial.moves} times)" for trial in self.trials if trial.moves > 1
-        ]
-        once = [str(trial.number) for trial in self.trials if trial.moves == 1]
-        listed = ", ".join([*once, *moved])
-        return f"evicted, and continued in another slot: trials {listed}" if listed else ""
-
-    def _best_lines(self) -> list[str]:
-        best = self.best or self.best_so_far
-        if best is None:
-            return []
-        parameters = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
-        return [
-            f"best {self.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
-            f"epoch {best.best_epoch} of {best.epochs})",
-            *parameters,
-        ]
-
-    def _taken_line(self) -> str:
-        """How many trials were not trained, and where their results come from."""
-        origins = [trial.taken_from for trial in self.trials if trial.taken_from]
-        if not origins:
-            return ""
-        sweeps = sorted({origin.rpartition("/")[0] for origin in origins})
-        return f"{len(origins)} not trained, their results were there: from {', '.join(sweeps)}"
-
-    def _hints(self) -> list[str]:
-        again = self._command("resume")
-        kept = "trials that say running keep their last checkpoint"
-        if self.state == "lost":
-            return [f"its driver is gone; {kept}; go on: {again}"]
-        if self.state == "interrupted":
-            unfinished = f"; {kept}" if self.counts[TrialState.RUNNING] else ""
-            return [f"interrupted{unfinished}; go on: {again}"]
-        return []
-
-    def _command(self, name: str, options: str = "") -> str:
-        return f"`prvr-sweep {name} {self.sweep}{home_option(self.home)}{options}`"
 
 
 def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
@@ -254,10 +185,6 @@ def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None
     return best
 
 
-def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
 def row_statuses(
     trials: Iterable[TrialSummary], planned: Mapping[str, int]
 ) -> tuple[RowStatus, ...]:
@@ -290,21 +217,3 @@ def _row(name: str, planned: int, trials: Sequence[TrialSummary]) -> RowStatus:
         mean=fmean(values) if values else None,
         standard_deviation=stdev(values) if len(values) > 1 else None,
     )
-
-
-def row_lines(rows: Sequence[RowStatus], metric: str) -> list[str]:
-    """The rows as a small table for a terminal; nothing without rows."""
-    if not rows:
-        return []
-    table = [("variant", "runs", "failed", metric, "sd"), *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in table
-    ]
-
-
-def _cells(row: RowStatus) -> tuple[str, ...]:
-    numbers = (row.mean, row.standard_deviation)
-    shown = ("-" if number is None else f"{number:.2f}" for number in numbers)
-    return (row.name, f"{row.complete}/{row.planned}", str(row.failed), *shown)

@@ -21,18 +21,6 @@ def variant_filters(sweep: str, variants: Iterable[str]) -> dict[str, str]:
     }
 
 
-def filter_lines(sweep: str, variants: Iterable[str]) -> list[str]:
-    """The filters as lines for the terminal; empty for a sweep without rows."""
-    filters = variant_filters(sweep, variants)
-    width = max(map(len, filters), default=0)
-    lines = [f"  {name:<{width}}  {text}" for name, text in filters.items()]
-    return (
-        ["a row's runs in MLflow, by its search (they are folded under the sweep's):", *lines]
-        if lines
-        else []
-    )
-
-
 def _equal_to(name: str) -> str:
     if "'" not in name:
         return f"= '{name}'"

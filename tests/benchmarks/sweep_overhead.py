@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.progress import SilentProgress
@@ -126,7 +127,7 @@ def _figures(watch: Watch) -> dict[str, float]:
 
 def _status_s(home: Path) -> float:
     start = time.perf_counter()
-    read_status(home, "overhead").render()
+    render_status(read_status(home, "overhead"))
     return time.perf_counter() - start
 
 

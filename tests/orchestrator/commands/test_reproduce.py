@@ -78,14 +78,14 @@ def test_a_trial_that_failed_fails_again_in_the_same_way(folder: Path) -> None:
     assert then.startswith("NonFinite")
 
 
-def test_files_are_kept_where_they_are_wanted_and_never_gone_on_with(folder: Path) -> None:
+def test_files_are_kept_where_they_are_wanted_and_never_continued(folder: Path) -> None:
     done, found = reproduce(folder, "tiny/0", "--keep", "again")
     assert done.code == 0, done.err
     assert found["folder"] == str(folder / "again")
     assert checkpoint.read_state(Folder.open(folder / "again")).epoch == 2
     done, _ = reproduce(folder, "tiny/0", "--keep", "again")
     assert (done.code, done.out) == (2, "")
-    assert "has a trial already" in done.err
+    assert "holds a trial, which this one would continue" in done.err
 
 
 def test_a_run_of_mlflow_names_its_trial_and_the_sweeps_own_none(folder: Path) -> None:

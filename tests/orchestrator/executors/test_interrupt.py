@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.study.trial import TrialRequest, TrialState
 from orchestrator.sweep.status import read_status
 from tests.orchestrator.helpers import new_searcher, reopened_study, small_spec
@@ -92,7 +93,7 @@ def test_a_killed_driver_leaves_no_process_and_its_sweep_can_go_on(
     assert not alive
     status = read_status(tmp_path / "home", "small")
     assert status.state == "lost"
-    assert "prvr-sweep resume small" in status.render()
+    assert "prvr-sweep resume small" in render_status(status)
     spec = small_spec()
     again = new_searcher(reopened_study(tmp_path / "home", spec), spec).next()
     assert isinstance(again, TrialRequest)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.report.findings import Findings
 from orchestrator.report.numbers import report_numbers
 from orchestrator.report.publishing import FORMATS, render, report
@@ -272,7 +273,6 @@ def test_the_protocol_of_the_field_is_labelled(tmp_path: Path) -> None:
     text = render(report(tmp_path, "small"), "md")
     assert ", protocol paper" in text.splitlines()[2]
     assert "selected on the split that is reported here" in text
-    assert (
-        "protocol paper: val is both selected on and reported"
-        in read_status(tmp_path, "small").render()
+    assert "protocol paper: val is both selected on and reported" in render_status(
+        read_status(tmp_path, "small")
     )

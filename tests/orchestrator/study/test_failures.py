@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestrator.study.failures import failure_lines, grouped_failures, without_varying
+from orchestrator.commands.status_text import failure_lines
+from orchestrator.study.failures import grouped_failures, without_varying
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 
 

@@ -10,6 +10,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import complete_trials
 from orchestrator.study.study import study_url
@@ -74,7 +75,7 @@ def test_a_sweep_of_the_home_is_taken_over_with_all_it_left(tmp_path: Path) -> N
     epoch = next(event for event in sink.events if event["kind"] == "epoch")
     assert epoch["metrics"].keys() == {"val/SumR", "loss"}
     assert "3 not trained, their results were there: from small" in (
-        read_status(tmp_path, "again").render()
+        render_status(read_status(tmp_path, "again"))
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
@@ -70,7 +71,7 @@ def test_hours_of_gpus_are_those_of_all_trials(tmp_path: Path) -> None:
         "budget: 9 of 10 GPU-hours are spent, and another trial would bring them to 12; no "
         "further trial begins"
     )
-    text = read_status(tmp_path, "small").render()
+    text = render_status(read_status(tmp_path, "small"))
     assert "small: finished; 3 complete, 3 to come" in text
     assert "ended by its budget: 9 of 10 GPU-hours are spent" in text
 
@@ -93,7 +94,7 @@ def test_a_sweep_continues_with_a_larger_budget(tmp_path: Path) -> None:
     result = run(tmp_path, "budget.trials=5", told=Told())
     assert num_complete(result) == 5
     assert num_complete(run(tmp_path, "budget.trials=null", told=Told())) == 6
-    assert "budget" not in read_status(tmp_path, "small").render()
+    assert "budget" not in render_status(read_status(tmp_path, "small"))
 
 
 def test_no_round_begins_beyond_the_budget(tmp_path: Path) -> None:

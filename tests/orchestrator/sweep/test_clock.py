@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.progress import LogProgress
 from orchestrator.sweep.status import read_status
@@ -37,7 +38,7 @@ def test_a_clock_that_goes_backwards(
         )
     assert result.counts[TrialState.COMPLETE] == 3
     assert result.tracking_errors == ()
-    assert read_status(home, "small").render().startswith("small: finished; 3 complete")
+    assert render_status(read_status(home, "small")).startswith("small: finished; 3 complete")
 
     events = OutboxReader(outbox, home / "position").read(1000).events
     epochs = [(event["number"], event["epoch"]) for event in events if event["kind"] == "epoch"]

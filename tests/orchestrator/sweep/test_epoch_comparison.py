@@ -9,13 +9,9 @@ from orchestrator.base.errors import ReproductionError, SweepNotFoundError
 from orchestrator.spec.search_space import resolve
 from orchestrator.study.content_key import trial_key
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.sweep.epoch_comparison import (
-    TOLERANCE,
-    compare_epoch,
-    machine_differences,
-    package_differences,
-)
+from orchestrator.sweep.epoch_comparison import TOLERANCE, compare_epoch
 from orchestrator.sweep.recorded_trial import read_recorded, recorded_settings, with_epochs
+from orchestrator.sweep.reproduce import machine_differences, package_differences
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
@@ -43,11 +39,11 @@ def test_one_bit_is_a_difference_where_runs_must_be_equal_and_close_elsewhere() 
 
 
 def test_a_metric_that_only_one_run_has_differs_unless_the_row_was_lost() -> None:
-    then, now = row(val__SumR=1.0), row(val__SumR=1.0, train__new=2.0)
+    then, now = row(val__SumR=1.0, a=1.0), row(val__SumR=1.0, a=1.0, train__new=2.0)
     (found,) = compare_epoch(then, now, "close").too_far
     assert (found.metric, found.then, found.now) == ("train/new", None, 2.0)
-    assert compare_epoch(then, now, "equal", is_whole=False).too_far == ()
     assert compare_epoch(now, then, "close").too_far[0].now is None
+    assert compare_epoch(row(val__SumR=1.0), now, "equal").too_far == ()
 
 
 def test_a_collapse_that_is_no_number_in_both_runs_is_the_same() -> None:
@@ -129,7 +125,7 @@ def test_a_trial_is_read_with_what_the_study_has_of_it(home: Path) -> None:
     assert [one.epoch for one in found.rows] == [1, 2, 3]
     # Without a checkpoint and an outbox the objective is left.
     assert all(one.metrics.keys() == {"val/SumR"} for one in found.rows)
-    assert (found.results_version, found.was_resumed) == (1, False)
+    assert found.results_version == 1
     assert found.settings.training.epochs == 3
     assert "torch" in found.packages
 

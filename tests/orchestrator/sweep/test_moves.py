@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import LocationError
+from orchestrator.commands.status_text import render_status
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.interruption import Interruption
 from orchestrator.study.reader import StudyReader
@@ -53,7 +54,7 @@ def test_moves_are_said_counted_and_shown(tmp_path: Path) -> None:
     ]
     status = read_status(tmp_path, "small")
     assert [trial.moves for trial in status.trials] == [2, 0]
-    assert "evicted, and continued in another slot: trials 0 (2 times)" in status.render()
+    assert "evicted, and continued in another slot: trials 0 (2 times)" in render_status(status)
     study = StudyReader.open(study_url(tmp_path), "small")
     again = missing_events(study, spec, Told(), {})
     for events in (sink.events, again):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import VideosOfQueries
@@ -170,7 +171,7 @@ def test_a_confirmation_crowns_the_best_mean(tmp_path: Path) -> None:
     status = read_status(tmp_path, "small")
     assert status.best == result.best
     assert status.num_trials == 11
-    assert "trial 3: 70 ± 0 in 3 runs, 70 in the search; crowned" in status.render()
+    assert "trial 3: 70 ± 0 in 3 runs, 70 in the search; crowned" in render_status(status)
     started = [
         event for event in sink.events if event["kind"] == "trial_started" and "confirms" in event
     ]

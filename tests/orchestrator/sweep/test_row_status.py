@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.status_text import render_status, row_lines
 from orchestrator.spec.loading import read_spec
-from orchestrator.sweep.status import RowStatus, read_status, row_lines
+from orchestrator.sweep.status import RowStatus, read_status
 from tests.orchestrator.helpers import small_spec
 from tests.orchestrator.sweep.test_rounds import CONFIRM, RACE, Dying, KilledError, run
 
@@ -24,7 +25,7 @@ def test_rows_say_how_far_they_are(tmp_path: Path) -> None:
     assert first.split() == ["variant", "runs", "failed", "val/SumR", "sd"]
     assert lines[0].split()[:3] == ["baseline", "2/2", "0"]
     assert lines[2].split()[4] == "-"
-    assert "baseline" in status.render()
+    assert "baseline" in render_status(status)
     assert status.to_dict()["rows"][1]["complete"] == 1
 
 
@@ -38,13 +39,13 @@ def test_more_seeds_of_a_race_count_as_asked_for(tmp_path: Path) -> None:
     run(tmp_path, read_spec(RACE), "ranked")
     status = read_status(tmp_path, "small")
     assert (status.num_trials, len(status.trials)) == (12, 12)
-    assert "to come" not in status.render()
+    assert "to come" not in render_status(status)
 
 
 def test_a_confirmation_is_shown_with_both_values(tmp_path: Path) -> None:
     run(tmp_path, small_spec(*CONFIRM), "lucky")
     status = read_status(tmp_path, "small")
-    lines = status.render().splitlines()
+    lines = render_status(status).splitlines()
     assert status.num_trials == len(status.trials) == 11
     begin = next(k for k, line in enumerate(lines) if line.startswith("confirmed on fresh seeds"))
     assert lines[begin + 1] == "  trial 3: 70 ± 0 in 3 runs, 70 in the search; crowned"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.status import read_status, this_driver
 from tests.orchestrator.helpers import new_searcher, new_study, small_spec
@@ -44,7 +45,7 @@ def test_counts_best_and_failures_by_cause(home: Path) -> None:
 
 
 def test_rendered_text_says_the_same(home: Path) -> None:
-    text = read_status(home, "small").render()
+    text = render_status(read_status(home, "small"))
     assert "1 running, 1 complete, 2 failed, 2 to come" in text
     assert "best val/SumR: 10.0000 (trial 0, complete, epoch 1 of 1)" in text
     assert "2 failed: 1 cause\n  2 failed (1, 2): ValueError: too large\n" in text
@@ -66,8 +67,8 @@ def test_driver_that_is_gone_is_noticed(tmp_path: Path) -> None:
     study.set_attribute("driver", {**this_driver(), "pid": int(gone.stdout)})
     status = read_status(tmp_path, "small")
     assert status.state == "lost"
-    assert "keep their last checkpoint" in status.render()
-    assert f"go on: `prvr-sweep resume small --home {tmp_path}`" in status.render()
+    assert "keep their last checkpoint" in render_status(status)
+    assert f"go on: `prvr-sweep resume small --home {tmp_path}`" in render_status(status)
 
 
 def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
     new_searcher(study, spec).next()
     study.set_attribute("state", "interrupted")
     study.set_attribute("over_budget", "no hour is left")
-    text = read_status(tmp_path, "small").render()
+    text = render_status(read_status(tmp_path, "small"))
     assert "keep their last checkpoint" in text
     assert f"go on: `prvr-sweep resume small --home {tmp_path}`" in text
     assert f"`prvr-sweep resume small --home {tmp_path} --budget KEY=VALUE`" in text
@@ -87,7 +88,7 @@ def test_the_default_home_needs_no_option(tmp_path: Path, monkeypatch: pytest.Mo
     home = Path("prvr-runs").resolve()
     home.mkdir()
     new_study(home, small_spec()).set_attribute("state", "interrupted")
-    assert "go on: `prvr-sweep resume small`" in read_status(home, "small").render()
+    assert "go on: `prvr-sweep resume small`" in render_status(read_status(home, "small"))
 
 
 def test_status_needs_neither_torch_nor_ray() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.status_text import render_status
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import set_study_attributes
@@ -104,5 +105,5 @@ def test_a_lost_outbox_names_data_user_and_versions_again(home: Path) -> None:
 def test_status_prints_a_filter_for_each_row(home: Path) -> None:
     status = read_status(home, "table")
     text = "tags.variant = 'wide' AND tags.`prvr.sweep` = 'table'"
-    assert f"  wide       {text}" in status.render()
+    assert f"  wide       {text}" in render_status(status)
     assert status.to_dict()["filters"]["wide"] == text

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from orchestrator.commands.status_text import filter_lines
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.run_filters import filter_lines, variant_filters
+from orchestrator.tracking.run_filters import variant_filters
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
 from tests.orchestrator.tracking.fake_sweep import START_MS, sweep_started

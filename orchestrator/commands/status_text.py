@@ -1,0 +1,162 @@
+"""A sweep as a terminal shows it: its trials by state, rows, confirmation, failures, what to do."""
+
+from collections.abc import Iterable, Sequence
+
+from orchestrator.base.home import home_option
+from orchestrator.base.text import count, first_line, table_lines
+from orchestrator.spec.warnings import PAPER_NOTE
+from orchestrator.study.confirmation import Confirmed
+from orchestrator.study.failures import FailureGroup
+from orchestrator.study.reader import Direction
+from orchestrator.study.trial import TrialState
+from orchestrator.sweep.status import RowStatus, SweepStatus
+from orchestrator.tracking.run_filters import variant_filters
+
+# Of a long traceback, the end is where it happened.
+_SHOWN_LINES = 12
+_SHOWN_NUMBERS = 10
+
+
+def render_status(sweep: SweepStatus) -> str:
+    """All that is known about a sweep, and the command that continues it."""
+    counts = ", ".join(f"{number} {state}" for state, number in sweep.counts.items() if number)
+    to_come = sweep.num_trials - sum(sweep.counts.values())
+    lines = [
+        f"{sweep.sweep}: {sweep.state}; {counts or 'no trials yet'}"
+        + (f", {to_come} to come" if to_come > 0 else ""),
+        sweep.question,
+        PAPER_NOTE if sweep.protocol == "paper" else "",
+        *(row_lines(sweep.rows, sweep.metric) or _best_lines(sweep)),
+        *confirmation_lines(sweep.confirmed, sweep.direction),
+        _taken_line(sweep),
+        _moved_line(sweep),
+        _budget_line(sweep),
+        *failure_lines(sweep.failures),
+        *filter_lines(sweep.sweep, [row.name for row in sweep.rows]),
+        _hint(sweep),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def row_lines(rows: Sequence[RowStatus], metric: str) -> list[str]:
+    """The rows of an ablation as a small table; empty without rows."""
+    if not rows:
+        return []
+    return table_lines([("variant", "runs", "failed", metric, "sd"), *map(_cells, rows)])
+
+
+def _cells(row: RowStatus) -> tuple[str, ...]:
+    numbers = (row.mean, row.standard_deviation)
+    shown = ("-" if number is None else f"{number:.2f}" for number in numbers)
+    return (row.name, f"{row.complete}/{row.planned}", str(row.failed), *shown)
+
+
+def _best_lines(sweep: SweepStatus) -> list[str]:
+    best = sweep.best or sweep.best_so_far
+    if best is None:
+        return []
+    return [
+        f"best {sweep.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
+        f"epoch {best.best_epoch} of {best.epochs})",
+        *(f"  {path} = {_short(value)}" for path, value in best.parameters.items()),
+    ]
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def confirmation_lines(confirmed: Sequence[Confirmed], direction: Direction) -> list[str]:
+    """Configurations that were run again on fresh seeds; empty where none was.
+
+    Args:
+        confirmed: Configurations with fresh runs, the crowned one first.
+        direction: Whether larger or smaller values are better.
+    """
+    if not confirmed:
+        return []
+    sign = 1 if direction == "maximize" else -1
+    first = max(confirmed, key=lambda configuration: sign * (configuration.searched.value or 0.0))
+    lines = ["confirmed on fresh seeds; the search chose by its own values, which are optimistic:"]
+    for configuration in confirmed:
+        marks = [*(["crowned"] if configuration is confirmed[0] else []),
+                 *(["best of the search"] if configuration is first else [])]  # fmt: skip
+        trial = configuration.searched
+        line = f"  trial {trial.number}: {_mean(configuration)}, {trial.value:.4g} in the search"
+        lines.append(f"{line}; {' and '.join(marks)}" if marks else line)
+    return lines
+
+
+def _mean(confirmed: Confirmed) -> str:
+    spread = confirmed.standard_deviation
+    deviation = "" if spread is None else f" ± {spread:.2g}"
+    return f"{confirmed.mean:.4g}{deviation} in {count(len(confirmed.runs), 'run')}"
+
+
+def _taken_line(sweep: SweepStatus) -> str:
+    """How many trials were not trained, and where their results come from."""
+    origins = [trial.taken_from for trial in sweep.trials if trial.taken_from]
+    if not origins:
+        return ""
+    sweeps = sorted({origin.rpartition("/")[0] for origin in origins})
+    return f"{len(origins)} not trained, their results were there: from {', '.join(sweeps)}"
+
+
+def _moved_line(sweep: SweepStatus) -> str:
+    """Trials that were evicted and continued."""
+    moved = [f"{trial.number} ({trial.moves} times)" for trial in sweep.trials if trial.moves > 1]
+    once = [str(trial.number) for trial in sweep.trials if trial.moves == 1]
+    listed = ", ".join([*once, *moved])
+    return f"evicted, and continued in another slot: trials {listed}" if listed else ""
+
+
+def _budget_line(sweep: SweepStatus) -> str:
+    if sweep.over_budget is None:
+        return ""
+    again = _command(sweep, " --budget KEY=VALUE")
+    return f"ended by its budget: {sweep.over_budget}; go on with {again}"
+
+
+def failure_lines(groups: Sequence[FailureGroup]) -> list[str]:
+    """Failures by cause, e.g. `38 failed: 2 causes` and what they are; empty without failures."""
+    if not groups:
+        return []
+    total = sum(len(group.numbers) for group in groups)
+    lines = [f"{total} failed: {count(len(groups), 'cause')}"]
+    for group in groups:
+        numbers = ", ".join(map(str, group.numbers[:_SHOWN_NUMBERS]))
+        more = ", ..." if len(group.numbers) > _SHOWN_NUMBERS else ""
+        cause = f"{group.kind}: {first_line(group.message)}"
+        lines.append(f"  {len(group.numbers)} failed ({numbers}{more}): {cause}")
+        frames = group.traceback.strip().splitlines()
+        if frames:
+            cut = ["..."] if len(frames) > _SHOWN_LINES else []
+            lines.append(f"    of trial {group.numbers[0]}:")
+            lines += [f"      {line}" for line in [*cut, *frames[-_SHOWN_LINES:]]]
+    return lines
+
+
+def filter_lines(sweep: str, variants: Iterable[str]) -> list[str]:
+    """The filters that show the runs of a row in MLflow; empty for a sweep without rows."""
+    filters = variant_filters(sweep, variants)
+    if not filters:
+        return []
+    width = max(map(len, filters))
+    return [
+        "a row's runs in MLflow, by its search (they are folded under the sweep's):",
+        *(f"  {name:<{width}}  {text}" for name, text in filters.items()),
+    ]
+
+
+def _hint(sweep: SweepStatus) -> str:
+    kept = "trials that say running keep their last checkpoint"
+    if sweep.state == "lost":
+        return f"its driver is gone; {kept}; go on: {_command(sweep)}"
+    if sweep.state == "interrupted":
+        unfinished = f"; {kept}" if sweep.counts[TrialState.RUNNING] else ""
+        return f"interrupted{unfinished}; go on: {_command(sweep)}"
+    return ""
+
+
+def _command(sweep: SweepStatus, options: str = "") -> str:
+    return f"`prvr-sweep resume {sweep.sweep}{home_option(sweep.home)}{options}`"
