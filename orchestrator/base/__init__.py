@@ -1,6 +1,7 @@
 """What every room may use: errors, words, this machine and the home. It imports no other room.
 
-Offers `errors` (with their exit codes), `text` (amounts in words), `machine` (versions, packages,
-hardware), `home` (its lock, outbox and option), `our_code` (modules that are run by name) and
-`sqlite_files` (databases that are whole or not there).
+Offers `errors` (with their exit codes), `text` (amounts in words), `machine` (what this process may
+use, by its `cgroups` too), `holdings` (what other sweeps use), `installation` (versions), `home`
+(its lock, outbox and option), `our_code` (modules that are run by name) and `sqlite_files`
+(databases that are whole or not there).
 """

@@ -7,9 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import psutil
-
-from orchestrator.base.machine import available_cpus, hardware
+from orchestrator.base.holdings import Holding, held_by_others
+from orchestrator.base.machine import Gpu, available_cpus, memory, visible_gpus
 
 # Own memory of a process that imported torch 2.13 (CPU) and ray.tune 2.60 and did nothing yet;
 # measured.
@@ -37,6 +36,7 @@ class Node:
         name: What it is called, e.g. its IP address.
         resources: Its other resources, e.g. `train_driver`.
         labels: What else is known of it, e.g. the kind of its GPUs.
+        held: What other sweeps hold of it, which is not in the numbers above.
     """
 
     cpus: float
@@ -45,12 +45,26 @@ class Node:
     name: str = "this machine"
     resources: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    held: tuple[Holding, ...] = ()
 
     @classmethod
     def here(cls) -> "Node":
-        """What this process may use of this machine."""
-        memory = psutil.virtual_memory().available
-        return cls(available_cpus(), len(hardware()["gpus"]), memory)
+        """What this process may use of this machine and no other sweep holds."""
+        held = held_by_others()
+        cpus = available_cpus() - sum(holding.cpus for holding in held)
+        unused_bytes = sum(holding.unused_bytes for holding in held)
+        return cls(
+            cpus=max(0.0, cpus),
+            gpus=len(free_gpus(held)),
+            memory_bytes=max(0, memory().available_bytes - unused_bytes),
+            held=held,
+        )
+
+
+def free_gpus(held: Sequence[Holding]) -> tuple[Gpu, ...]:
+    """GPUs that this process sees and no other sweep holds."""
+    taken = {identity for holding in held for identity in holding.gpus}
+    return tuple(gpu for gpu in visible_gpus() if gpu.identity not in taken)
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,8 @@ def pack(needs: TrialNeeds, nodes: Sequence[Node]) -> Packing | None:
     """Pack as many trials as fit at once.
 
     Workers of all trials are alike, so each takes a slot and no order of starts strands one: the
-    number is exact, however Ray places them.
+    number is exact, however Ray places them. Where other sweeps hold all CPUs, one trial shares
+    them: it is slow, and runs.
 
     Returns:
         None where not even one trial fits on empty nodes.
@@ -189,10 +204,18 @@ def pack(needs: TrialNeeds, nodes: Sequence[Node]) -> Packing | None:
     trials = _room(needs, nodes)
     if trials:
         return Packing(needs, tuple(nodes), _place(needs, nodes, trials))
+    shared = [replace(node, cpus=node.cpus + held_cpus(node)) for node in nodes]
+    if _room(needs, shared):
+        return Packing(needs, tuple(nodes), _place(needs, shared, 1))
     lighter = _lightest(needs)
-    if _room(lighter, nodes):
-        return Packing(needs, tuple(nodes), _place(lighter, nodes, 1), is_tight=True)
+    if _room(lighter, shared):
+        return Packing(needs, tuple(nodes), _place(lighter, shared, 1), is_tight=True)
     return None
+
+
+def held_cpus(node: Node) -> float:
+    """CPUs of a node that other sweeps hold."""
+    return sum(holding.cpus for holding in node.held)
 
 
 def needs_driver(needs: TrialNeeds, nodes: Sequence[Node]) -> bool:

@@ -87,7 +87,8 @@ def _worker_problems(needs: TrialNeeds, nodes: Sequence[Node]) -> list[str]:
         found.append(f"resources.cpus: a worker asks for {asked}, {largest} has {cpus:g}")
     if math.ceil(needs.gpus) > gpus:
         asked = count(needs.gpus, "GPU")
-        found.append(f"resources.gpus: a worker asks for {asked}, {largest} has {gpus:g}")
+        free = f"{gpus:g}{_held_gpus(nodes)}"
+        found.append(f"resources.gpus: a worker asks for {asked}, {largest} has {free}")
     sizes = [node.memory_bytes for node in nodes]
     known = [size for size in sizes if size is not None]
     if needs.memory and len(known) == len(sizes) and needs.memory.least_bytes > max(known):
@@ -97,6 +98,12 @@ def _worker_problems(needs: TrialNeeds, nodes: Sequence[Node]) -> list[str]:
     if not found:
         found.append(f"resources: a worker asks for {_each(needs)}, no node has it all")
     return [f"{problem}; {advice}" for problem in found]
+
+
+def _held_gpus(nodes: Sequence[Node]) -> str:
+    """Who holds the others, e.g. ` (others are held: sweep 'cbva' (process 4711): ...)`."""
+    holders = [str(holding) for node in nodes for holding in node.held if holding.gpus]
+    return f" free ({'; '.join(holders)})" if holders else ""
 
 
 def _each(needs: TrialNeeds) -> str:

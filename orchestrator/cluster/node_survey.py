@@ -69,11 +69,12 @@ class _Looker:
     """Runs on a node."""
 
     def describe(self) -> dict[str, Any]:
-        from orchestrator.base.machine import hardware, package_versions
+        from orchestrator.base.installation import package_versions
+        from orchestrator.base.machine import installed_gpus
 
         return {
             "versions": package_versions(),
-            "present": hardware()["gpus"],
+            "present": [gpu.name for gpu in installed_gpus()],
             "devices": _devices(),
         }
 

@@ -11,14 +11,14 @@ import logging
 import secrets
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import ray
 
 from orchestrator.base.errors import RayChangedError
-from orchestrator.base.machine import available_cpus, hardware
+from orchestrator.base.machine import VISIBLE_GPUS, Gpu, available_cpus
 from orchestrator.cluster.attached_process import attached
 from orchestrator.cluster.capacity import DRIVER_RESOURCE
 from orchestrator.cluster.ray_environment import (
@@ -41,17 +41,25 @@ _OBJECT_STORE_BYTES = 80 * 2**20
 
 
 @contextmanager
-def own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
+def own_ray(threads: int, gpus: Sequence[Gpu], interruption: Interruption) -> Iterator[Path]:
     """A Ray of our own for as long as the block runs; gives its scratch folder.
 
     Its socket paths must be shorter than 108 letters, hence /tmp whatever TMPDIR says.
+
+    Args:
+        threads: Threads of a worker's numerical libraries.
+        gpus: The GPUs that it may hand out.
+        interruption: The user's wish to end.
     """
+    variables = {**ray_variables(threads), **_token()}
+    if gpus:
+        variables[VISIBLE_GPUS] = ",".join(gpu.identity for gpu in gpus)
     scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
     guard = ProcessGuard(scratch)
     has_started = False
-    with environment({**ray_variables(threads), **_token()}), quiet(), _loopback(), own_signals():
+    with environment(variables), quiet(), _loopback(), own_signals():
         try:
-            _start_interruptibly(scratch, interruption)
+            _start_interruptibly(scratch, len(gpus), interruption)
             has_started = True
             yield scratch
         finally:
@@ -60,19 +68,19 @@ def own_ray(threads: int, interruption: Interruption) -> Iterator[Path]:
             guard.finish(at_once=not has_started)
 
 
-def _start_interruptibly(scratch: Path, interruption: Interruption) -> None:
+def _start_interruptibly(scratch: Path, num_gpus: int, interruption: Interruption) -> None:
     with interruption.at_once():
-        _start_ray(scratch)
+        _start_ray(scratch, num_gpus)
     interruption.listen_again()
     # Ray's start may have swallowed the wish.
     interruption.check()
 
 
-def _start_ray(scratch: Path) -> None:
+def _start_ray(scratch: Path, num_gpus: int) -> None:
     ray.init(
         address="local",
         num_cpus=available_cpus(),
-        num_gpus=len(hardware()["gpus"]),
+        num_gpus=num_gpus,
         resources={DRIVER_RESOURCE: 1},
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,

@@ -4,8 +4,10 @@ Tune hands out processes and carries rows; it decides nothing. Its searcher and 
 ask the source, its own state is scratch, and what it would print is turned off.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from orchestrator.base.holdings import Holding, held_by_others, holding
 from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.cluster.capacity import (
     COMING_LIMIT_S,
@@ -20,6 +23,7 @@ from orchestrator.cluster.capacity import (
     Node,
     RunningCluster,
     TrialNeeds,
+    free_gpus,
     needs_driver,
 )
 from orchestrator.cluster.fitting import pack_or_refuse
@@ -60,6 +64,7 @@ class TrialSlot:
         workers: Workers that train one trial together.
         min_workers: The fewest workers with which a trial continues; None: `workers`.
         memory: Memory of a worker; None: not known.
+        sweep: Name of the sweep, by which others on this machine hear of it.
     """
 
     cpus: int = 1
@@ -68,6 +73,7 @@ class TrialSlot:
     workers: int = 1
     min_workers: int | None = None
     memory: MemoryNeed | None = None
+    sweep: str = ""
 
 
 class TuneExecutor:
@@ -99,7 +105,7 @@ class TuneExecutor:
         self._max_evictions = max_evictions
         growing = cluster is not None and cluster.is_growing
         limit_s = start_limit_s or (COMING_LIMIT_S if growing else GROUP_START_LIMIT_S)
-        self._threads = slot.threads
+        self._slot = slot
         self._function = function
         needs = TrialNeeds(slot.workers, slot.cpus, slot.gpus, slot.memory)
         self._cluster = cluster
@@ -112,13 +118,13 @@ class TuneExecutor:
         Raises:
             NothingStartsError: Trials wait for a slot and none runs.
         """
-        room = self._packing.trials
+        at_once = min(concurrency or self._packing.trials, self._packing.trials)
         evicted = EvictedTrials(self._max_evictions)
         shape = self._shape
         sizes = GroupSizes(shape.workers, self._min_workers, lambda: free_slots(shape.bundle))
         limit = StartLimit(shape.start_limit_s, ray_room, source.on_wait)
-        bridge = Bridge(source, min(concurrency or room, room), interruption, evicted, sizes, limit)
-        with self._ray(interruption) as scratch:
+        bridge = Bridge(source, at_once, interruption, evicted, sizes, limit)
+        with self._ray(at_once, interruption) as scratch:
             try:
                 self._fit(bridge, scratch)
             except SourceBrokenError:
@@ -126,10 +132,25 @@ class TuneExecutor:
                 raise bridge.error from None
         interruption.check()
 
-    def _ray(self, interruption: Interruption) -> AbstractContextManager[Path]:
-        if self._cluster is None:
-            return own_ray(self._threads, interruption)
-        return attached_ray(self._cluster.address, self._threads, interruption)
+    @contextmanager
+    def _ray(self, at_once: int, interruption: Interruption) -> Iterator[Path]:
+        """The Ray that runs the trials; other sweeps on this machine hear what ours holds."""
+        threads = self._slot.threads
+        if self._cluster is not None:
+            with attached_ray(self._cluster.address, threads, interruption) as scratch:
+                yield scratch
+            return
+        needs, workers = self._packing.needs, at_once * self._packing.needs.workers
+        gpus = free_gpus(held_by_others())[: math.ceil(workers * needs.gpus)]
+        held = Holding(
+            sweep=self._slot.sweep,
+            pid=os.getpid(),
+            cpus=workers * needs.cpus,
+            memory_bytes=workers * needs.memory.total_bytes if needs.memory else 0,
+            gpus=tuple(gpu.identity for gpu in gpus),
+        )
+        with holding(held), own_ray(threads, gpus, interruption) as scratch:
+            yield scratch
 
     def _fit(self, bridge: "Bridge", scratch: Path) -> None:
         several = self._shape.workers > 1

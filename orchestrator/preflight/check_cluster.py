@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.base.errors import ClusterError
-from orchestrator.base.machine import package_versions
+from orchestrator.base.installation import package_versions
 from orchestrator.base.text import count
 from orchestrator.cluster.capacity import Node
 from orchestrator.cluster.client import attached_cluster

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.base.machine import hardware
+from orchestrator.base.machine import VISIBLE_GPUS, installed_gpus
 from orchestrator.base.our_code import DEVICES, environment_with_our_code
 from orchestrator.preflight.finding import Finding, fine, problem
 
@@ -30,8 +30,10 @@ def check_devices() -> list[Finding]:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         remedy = "run `python -c 'import torch; torch.cuda.init()'` and mend what it says"
         return [problem("gpu", f"torch does not start: {said[-1]}", remedy)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return judge_devices("", hardware()["gpus"], json.loads(done.stdout), visible)
+    visible = os.environ.get(VISIBLE_GPUS)
+    return judge_devices(
+        "", [gpu.name for gpu in installed_gpus()], json.loads(done.stdout), visible
+    )
 
 
 def judge_devices(

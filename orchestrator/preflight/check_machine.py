@@ -1,13 +1,13 @@
-"""Checks this machine for a Ray that a sweep starts: ports on loopback, scratch space, memory."""
+"""Checks this machine for a Ray that a sweep starts: ports, scratch space, CPUs, memory, limits."""
 
 import shutil
 import socket
 from pathlib import Path
 
-import psutil
-
 from orchestrator.base.errors import TrackingError
-from orchestrator.base.machine import available_cpus
+from orchestrator.base.holdings import held_by_others
+from orchestrator.base.machine import Cpus, Memory, allowed_cpus, memory, open_files, processes_left
+from orchestrator.base.text import count, gib
 from orchestrator.preflight.finding import Finding, fine, problem, warning
 from orchestrator.tracking.ui import DEFAULT_PORT, HOST, check_port
 
@@ -18,16 +18,22 @@ _SHARED = Path("/dev/shm")
 _SHARED_BYTES = 100 * 2**20
 # Ray and one worker with torch.
 _MEMORY_BYTES = 2 * 2**30
+# Ray's own recommendation, and its threads on two CPUs with room for trials.
+_FILES = 1024
+_PROCESSES = 500
 
 
 def check_machine() -> list[Finding]:
-    """Ports, scratch space and memory."""
+    """Ports, scratch space, CPUs, memory, limits, and the sweeps that run here."""
     return [
         check_loopback(),
         check_ui_port(DEFAULT_PORT),
         check_space("scratch", _SCRATCH, _SCRATCH_BYTES, "Ray's sockets and logs"),
         check_space("scratch", _SHARED, _SHARED_BYTES, "Ray's objects"),
-        check_memory(psutil.virtual_memory().available),
+        check_cpus(allowed_cpus()),
+        check_memory(memory()),
+        check_limits(open_files(), processes_left()),
+        *(fine("sweeps", f"running here: {held}") for held in held_by_others()),
     ]
 
 
@@ -65,10 +71,41 @@ def check_space(check: str, folder: Path, least_bytes: int, purpose: str) -> Fin
     return fine(check, message)
 
 
-def check_memory(available_bytes: int) -> Finding:
+def check_cpus(cpus: Cpus) -> Finding:
+    """CPUs that this process may use, and what makes them fewer than the machine has."""
+    whole = "" if cpus.allowed >= cpus.machine else f" of the machine's {cpus.machine}"
+    message = f"{count(cpus.allowed, 'CPU')}{whole}"
+    if cpus.allowed < 1:
+        remedy = "give the container a whole CPU (docker: --cpus)"
+        return warning("cpus", f"{message}; trials will be slow", remedy)
+    return fine("cpus", message)
+
+
+def check_memory(memory: Memory) -> Finding:
     """Memory that is free now."""
-    message = f"{available_bytes / 2**30:.1f} GiB of memory free, {available_cpus()} CPUs"
-    if available_bytes < _MEMORY_BYTES:
-        remedy = "end other programs, or run one trial at a time (--set concurrency=1)"
-        return warning("memory", message, remedy)
+    limit = f" of a limit of {gib(memory.total_bytes)}" if memory.is_limited else ""
+    message = f"{gib(memory.available_bytes)} of memory free{limit}"
+    if memory.available_bytes < _MEMORY_BYTES:
+        remedy = "end other programs, raise the container's limit (docker: --memory), or run one "
+        return warning("memory", message, remedy + "trial at a time (--set concurrency=1)")
     return fine("memory", message)
+
+
+def check_limits(files: int | None, processes: int | None) -> Finding:
+    """Open files and processes that this user may have; None: no limit.
+
+    Args:
+        files: Open files of one process.
+        processes: Processes and threads that may still be started.
+    """
+    message = f"{_amount(files)} open files, {_amount(processes)} more processes and threads"
+    if files is not None and files < _FILES:
+        return warning("limits", message, f"`ulimit -n {_FILES}` in the shell before the sweep")
+    if processes is not None and processes < _PROCESSES:
+        remedy = f"allow {_PROCESSES} (`ulimit -u`; docker: --pids-limit)"
+        return warning("limits", message, remedy)
+    return fine("limits", message)
+
+
+def _amount(limit: int | None) -> str:
+    return "any number of" if limit is None else str(limit)

@@ -102,7 +102,10 @@ class Plan:
 
     def _nodes(self) -> list[dict[str, Any]]:
         pairs = zip(self.packing.nodes, self.packing.workers, strict=True)
-        return [{**asdict(node), "workers": workers} for node, workers in pairs]
+        return [
+            {**asdict(node), "held": [str(held) for held in node.held], "workers": workers}
+            for node, workers in pairs
+        ]
 
 
 @dataclass(frozen=True)

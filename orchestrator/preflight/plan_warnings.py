@@ -10,8 +10,8 @@ from prvr_model.training.probe_messages import ProbeResult
 
 
 def fit_warnings(spec: SweepSpec, packing: Packing) -> list[str]:
-    """Fewer trials at once than was asked for or than CPUs and GPUs allow."""
-    texts = []
+    """What other sweeps hold; fewer trials at once than was asked for or CPUs and GPUs allow."""
+    texts = _held_texts(packing)
     fitting, memory = packing.trials, packing.needs.memory
     if spec.concurrency is not None and spec.concurrency > fitting:
         fit = "fits" if fitting == 1 else "fit"
@@ -32,6 +32,17 @@ def fit_warnings(spec: SweepSpec, packing: Packing) -> list[str]:
             f"worker takes {each}"
         )
     return texts
+
+
+def _held_texts(packing: Packing) -> list[str]:
+    """A line for each sweep that runs on the same machine."""
+    needs = packing.needs
+    return [
+        f"{holding} of {node.name}, which this sweep "
+        + ("shares: one trial at once" if node.cpus < needs.cpus else "leaves alone")
+        for node in packing.nodes
+        for holding in node.held
+    ]
 
 
 def sharing_warnings(spec: SweepSpec, result: ProbeResult) -> list[str]:

@@ -1,11 +1,11 @@
 """Scores of a sweep's selected trials on test: made once, kept with the study."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from orchestrator.base.machine import available_cpus
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import TEST_SCORES, StudyReader
@@ -103,4 +103,4 @@ def _speed_here(spec: SweepSpec) -> "SpeedSettings":
 
     if not spec.speed.device.startswith("cuda") or find_devices().gpus:
         return spec.speed
-    return spec.speed.model_copy(update={"device": "cpu", "threads": os.cpu_count() or 1})
+    return spec.speed.model_copy(update={"device": "cpu", "threads": available_cpus()})

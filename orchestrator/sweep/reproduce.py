@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ReproductionError
-from orchestrator.base.machine import code_version, hardware, package_versions
+from orchestrator.base.installation import code_version, package_versions
+from orchestrator.base.machine import hardware
 from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.base.text import first_line
 from orchestrator.executors.executor import Executor

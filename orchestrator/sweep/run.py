@@ -7,7 +7,8 @@ from typing import Any
 
 from orchestrator.base.errors import LocationError
 from orchestrator.base.home import home_option
-from orchestrator.base.machine import code_version, hardware, package_versions, user_name
+from orchestrator.base.installation import code_version, package_versions
+from orchestrator.base.machine import hardware, user_name
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
@@ -126,6 +127,7 @@ def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None
         resources.workers,
         resources.min_workers,
         sweep_memory(spec),
+        spec.name,
     )
     return TuneExecutor(slot, function, cluster)
 

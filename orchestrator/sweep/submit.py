@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.base.errors import FINISHED_WITH_FAILURES, ClusterError, LocationError
-from orchestrator.base.machine import VERSION_FILE, code_version
+from orchestrator.base.installation import VERSION_FILE, code_version
 from orchestrator.base.our_code import COMMAND_LINE, PACKAGES, ROOT
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.store import TrackingStore

@@ -10,7 +10,7 @@ from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from orchestrator.base.machine import package_versions
+from orchestrator.base.installation import package_versions
 from orchestrator.base.our_code import SERVED_MODEL
 
 _EXPORT = "model"

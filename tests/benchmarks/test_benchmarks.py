@@ -139,6 +139,7 @@ def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
     assert found["fits"]
 
 
+@pytest.mark.soak
 def test_the_benchmark_of_busy_cores_runs_real_trials() -> None:
     busy(output_of("keeps_busy", [*BUSY, "--executor", "inline"]))
 

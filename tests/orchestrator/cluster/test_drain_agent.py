@@ -124,7 +124,7 @@ def gcs(cluster: Cluster) -> Any:  # noqa: ANN401  (a class of Ray's)
     return cluster.head_node.all_processes["gcs_server"][0].process
 
 
-@pytest.mark.integration
+@pytest.mark.soak
 def test_a_notice_drains_the_node_and_the_agent_ends_with_it(cluster: Cluster) -> None:
     trial = Trial.remote()
     node_id = ray.get(trial.node_id.remote())
@@ -160,7 +160,7 @@ def test_a_notice_drains_the_node_and_the_agent_ends_with_it(cluster: Cluster) -
     assert "is draining" not in log
 
 
-@pytest.mark.integration
+@pytest.mark.soak
 def test_a_signal_drains_and_sigterm_ends_the_agent(cluster: Cluster) -> None:
     trial = Trial.remote()
     node_id = ray.get(trial.node_id.remote())
@@ -177,7 +177,7 @@ def test_a_signal_drains_and_sigterm_ends_the_agent(cluster: Cluster) -> None:
     assert node_id in alive()
 
 
-@pytest.mark.integration
+@pytest.mark.soak
 def test_several_nodes_want_a_choice(cluster: Cluster) -> None:
     with pytest.raises(DrainAgentError, match="several Ray nodes run on this machine") as caught:
         find_node(cluster.address, None, 0)

@@ -36,7 +36,7 @@ def run(function: str, source: RecordingSource, start_limit_s: float = 300) -> F
 
 
 @needs_two_cpus
-@pytest.mark.integration
+@pytest.mark.soak
 class TestGroups:
     """One Ray for all: it and each group take many seconds to start."""
 

@@ -57,7 +57,7 @@ def sweep(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-@pytest.mark.integration
+@pytest.mark.soak
 def test_interrupt_ends_all_soon_and_keeps_the_study(
     sweep: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -25,12 +25,16 @@ class TestTuneExecutor(ExecutorContract):
     concurrency = 2
     exit_kind = "ActorDiedError"
 
+    @pytest.mark.soak
+    def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
+        super().test_error_of_the_source_ends_the_run_and_leaves_nothing()
+
     def test_trials_run_at_the_same_time(self, told: RecordingSource) -> None:
         assert told.most_live == min(2, available_cpus())
 
 
 def test_sigterm_while_ray_starts_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(scratch: object) -> None:
+    def start(*_: object) -> None:
         # What Ray does at the beginning of its start; and what its code may do to an exception.
         utils.set_sigterm_handler(lambda *_: None)
         with suppress(KeyboardInterrupt):

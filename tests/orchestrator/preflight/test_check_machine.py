@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.base.machine import Cpus, Memory
 from orchestrator.preflight import check_devices as check_devices_module
 from orchestrator.preflight.check_devices import check_devices, judge_devices
 from orchestrator.preflight.check_machine import (
+    check_cpus,
+    check_limits,
     check_loopback,
     check_memory,
     check_space,
@@ -46,8 +49,32 @@ def test_little_room_for_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_little_memory_is_a_warning() -> None:
-    assert check_memory(2**30).level == "warning"
-    assert check_memory(2**35).level == "ok"
+    found = check_memory(Memory(2**31, 2**30, is_limited=True))
+    assert (found.level, found.message) == (
+        "warning",
+        "1.0 GiB of memory free of a limit of 2.0 GiB",
+    )
+    assert check_memory(Memory(2**36, 2**35, is_limited=False)).message == "32.0 GiB of memory free"
+
+
+def test_less_than_a_cpu_is_a_warning() -> None:
+    found = check_cpus(Cpus(8, 0.5))
+    assert (found.level, found.message) == (
+        "warning",
+        "0.5 CPU of the machine's 8; trials will be slow",
+    )
+    assert check_cpus(Cpus(8, 2)).message == "2 CPUs of the machine's 8"
+    assert check_cpus(Cpus(2, 2)).message == "2 CPUs"
+
+
+@pytest.mark.parametrize(
+    ("files", "processes", "level"),
+    [(None, None, "ok"), (1024, 500, "ok"), (256, None, "warning"), (None, 20, "warning")],
+)
+def test_few_files_or_processes_are_a_warning(
+    files: int | None, processes: int | None, level: str
+) -> None:
+    assert check_limits(files, processes).level == level
 
 
 def devices(*gpus: str, cuda: str | None = "12.8", nccl: str | None = "2.27.3") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from tests.orchestrator.cluster_process import SmallCluster, small_cluster
 from tests.orchestrator.command_line import TINY_SPACE
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.soak
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from orchestrator.tracking.store import settle_mlflow
 from tests.orchestrator.cluster_process import SmallCluster, small_cluster
 from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.soak
 
 # Prints what is free when it is all, or after half a minute: actors end after their driver.
 _FREE = """
@@ -63,7 +63,6 @@ def test_a_sweep_runs_and_leaves_the_cluster_as_it_was(
     assert free(cluster) == "2.0 2 0"
 
 
-@pytest.mark.soak
 def test_workers_of_a_trial_need_no_driver_resource(
     cluster: SmallCluster, space: Path, tmp_path: Path
 ) -> None:

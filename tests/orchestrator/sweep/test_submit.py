@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import ClusterError, LocationError, SpecError, TrackingError
-from orchestrator.base.machine import code_version
+from orchestrator.base.installation import code_version
 from orchestrator.cluster import job_server as client
 from orchestrator.commands.submission_text import follow_commands, render_submission, summary
 from orchestrator.spec.loading import load_spec, read_spec
@@ -294,7 +294,7 @@ def test_the_package_is_whole_and_the_same_each_time(spec: SweepSpec, tmp_path: 
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     unpacked = tmp_path / "unpacked"
     zipfile.ZipFile(tmp_path / "one.zip").extractall(unpacked)
-    found = "import orchestrator.base.machine as p; print(p.__file__, p.code_version())"
+    found = "import orchestrator.base.installation as p; print(p.__file__, p.code_version())"
     for arguments, expected in (
         (["-c", found], f"{unpacked / 'orchestrator' / 'base' / 'machine.py'} {code_version()}"),
         (["-m", "orchestrator.cli", "plan", "sweep.yaml"], "sweep tiny: "),

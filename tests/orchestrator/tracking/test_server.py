@@ -21,7 +21,7 @@ from tests.orchestrator.conftest import Server
 from tests.orchestrator.tracking.fake_sweep import sweep_events
 from tests.orchestrator.tracking.reading import DATA_SET, content_of, replay, runs_of, send
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.soak
 
 
 def filled(path: Path, num_trials: int = 3) -> Outbox:

@@ -184,6 +184,7 @@ def test_compiling_renames_no_weight() -> None:
     assert {name: value.data_ptr() for name, value in model.state_dict().items()} == before
 
 
+@pytest.mark.soak
 def test_captured_encoders_compute_the_same() -> None:
     done = run_warm(compiled_parity.main, ["--quick"], 600)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,108 @@
+"""What the sweeps that run on this machine hold of it, so that another one leaves it alone.
+
+Each has a small file in a folder that all users share, for as long as it runs; one whose process
+is gone counts for nothing.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from orchestrator.base.text import count
+
+# Not TMPDIR, which batch systems give each job of its own.
+_FOLDER = Path("/tmp/prvr-holdings")
+_LARGEST_BYTES = 10_000
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a sweep holds.
+
+    Args:
+        sweep: Its name.
+        pid: Process of its driver.
+        cpus: CPUs of all trials that run at once.
+        memory_bytes: Their memory, as it was planned; 0: not known.
+        gpus: Identities of the GPUs that its trials may use.
+    """
+
+    sweep: str
+    pid: int
+    cpus: float = 0.0
+    memory_bytes: int = 0
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def unused_bytes(self) -> int:
+        """What of the planned memory its processes have not taken yet."""
+        used = 0
+        with suppress(psutil.Error):
+            driver = psutil.Process(self.pid)
+            for process in driver.children(recursive=True):
+                with suppress(psutil.Error):
+                    used += process.memory_info().rss
+        return max(0, self.memory_bytes - used)
+
+    def __str__(self) -> str:
+        """In words, e.g. `sweep 'cbva' (process 4711): 2 CPUs, 1 GPU`."""
+        gpus = [count(len(self.gpus), "GPU")] if self.gpus else []
+        return f"sweep {self.sweep!r} (process {self.pid}): " + ", ".join(
+            [count(self.cpus, "CPU"), *gpus]
+        )
+
+
+@contextmanager
+def holding(held: Holding, folder: Path = _FOLDER) -> Iterator[None]:
+    """Tell other sweeps, for as long as the block runs; where the folder cannot be written, none.
+
+    Args:
+        held: What this process holds.
+        folder: Where all tell it.
+    """
+    file = folder / f"{held.pid}-{uuid.uuid4().hex}.json"
+    with suppress(OSError):
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(0o1777)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(held)), encoding="utf-8")
+        partial.chmod(0o644)
+        partial.rename(file)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()
+
+
+def held_by_others(folder: Path = _FOLDER) -> tuple[Holding, ...]:
+    """What other processes on this machine hold."""
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    found = [held for file in files if (held := _read(file)) is not None]
+    return tuple(held for held in found if held.pid != os.getpid())
+
+
+def _read(file: Path) -> Holding | None:
+    """What a file says; None: its process is gone, another has its number, or it says nothing."""
+    try:
+        written = file.lstat()
+        fields = json.loads(file.read_bytes()[:_LARGEST_BYTES])
+        held = Holding(
+            str(fields["sweep"]),
+            int(fields["pid"]),
+            float(fields["cpus"]),
+            int(fields["memory_bytes"]),
+            tuple(map(str, fields["gpus"])),
+        )
+        process = psutil.Process(held.pid)
+        is_its = process.uids().real == written.st_uid
+        return held if is_its and process.create_time() <= written.st_mtime + 1 else None
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
