@@ -170,6 +170,7 @@ def test_json() -> None:
             "memory_bytes": 4 * GIB,
             "resources": {},
             "labels": {},
+            "held": [],
             "workers": 2,
         }
     ]
