@@ -7,7 +7,7 @@ against one process (float64 and float32) and against the file (float32). Exit c
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -17,10 +17,10 @@ from torch import Tensor
 from prvr_model.inputs.batching import Batch, draws_for_step
 from prvr_model.losses.objective import BranchDraws, LossTerms, compute_losses, loss_term_names
 from prvr_model.losses.triplet import NegativeDraws
-from prvr_model.process_group import ALONE, BatchShards, GroupWorkers, Shards, Workers
+from prvr_model.process_group import ALONE, GroupWorkers, Workers
 from prvr_model.training.optimizer import BertAdam
 from prvr_model.training.train_loop import build_optimizer
-from tests.gloo_processes import run_in_group
+from tests.process_group import converted, own_part, run_in_group, uneven
 from tests.prvr_model.released_checkpoint import our_name
 from tests.reference_conformance import (
     GRADIENT_FLOOR,
@@ -47,45 +47,6 @@ class Outcome:
     gradients: dict[str, Tensor]
     weights: dict[str, Tensor]
     exchanged_bytes: int
-
-
-def uneven(total: int, world: int) -> Shards:
-    """Shards as uneven as can be: 1 row, then as many as are left for the others."""
-    if world == 1:
-        return Shards((total,))
-    rest = Shards.even(total - 1, world - 1).counts
-    return Shards((1, *rest)) if total else Shards.even(total, world)
-
-
-def own_part(batch: Batch, videos: Shards, rank: int) -> Batch:
-    """A worker's part of a batch."""
-    per_video = torch.bincount(batch.video_of_caption, minlength=len(batch.frames))
-    counts = tuple(
-        int(per_video[videos.rows(worker)].sum()) for worker in range(len(videos.counts))
-    )
-    captions = Shards(counts)
-    rows, texts = videos.rows(rank), captions.rows(rank)
-    by_video = ("frames", "clips", "clip_sizes", "frame_to_clip", "segment_of_clip")
-    return replace(
-        batch,
-        **{name: getattr(batch, name)[rows] for name in by_video},
-        tokens=batch.tokens[texts],
-        tokens_valid=batch.tokens_valid[texts],
-        given_spread=BatchShards(videos, captions),
-    )
-
-
-def converted(batch: Batch, dtype: torch.dtype) -> Batch:
-    """The batch with its real numbers in another type."""
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(
-        batch,
-        **{
-            name: value.to(dtype)
-            for name, value in values.items()
-            if isinstance(value, Tensor) and value.is_floating_point()
-        },
-    )
 
 
 def compute(

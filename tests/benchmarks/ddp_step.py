@@ -25,8 +25,7 @@ from prvr_model.training.allocator import keep_freed_blocks
 from prvr_model.training.train_loop import build_optimizer
 from tests.benchmarks.measure import arguments, show
 from tests.benchmarks.train_step import random_batch
-from tests.ddp_parity import own_part
-from tests.gloo_processes import run_in_group
+from tests.process_group import own_part, run_in_group
 
 
 def main() -> None:

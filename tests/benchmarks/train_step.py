@@ -77,15 +77,19 @@ def measure(step: Callable[[], object]) -> tuple[float, float]:
 
 
 def build_step(
-    settings: Settings, batch: Batch, options: argparse.Namespace
+    settings: Settings,
+    batch: Batch,
+    options: argparse.Namespace,
+    speed: SpeedSettings | None = None,
 ) -> Callable[[], object]:
-    """One training step, as `train_loop` makes it."""
+    """One training step, as `train_loop` makes it; `speed` None: as the options say."""
     model = MscModel(settings.model, options.dim, options.dim).train()
     optimizer = build_optimizer(model, settings, options.videos)
     sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
     drawn = [torch.rand(size) for size in sizes]
     draws = BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
-    encoders = Encoders(model, SpeedSettings(micro_batch_videos=options.micro_batch_videos))
+    as_told = SpeedSettings(micro_batch_videos=options.micro_batch_videos)
+    encoders = Encoders(model, speed or as_told)
 
     def step() -> None:
         terms = compute_losses(model, batch, settings.losses, draws, options.hard, encoders)

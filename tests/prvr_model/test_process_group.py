@@ -22,8 +22,7 @@ from prvr_model.settings import SpeedSettings
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import write_synthetic
 from prvr_model.training.train_loop import train
-from tests.ddp_parity import own_part
-from tests.gloo_processes import run_in_group
+from tests.process_group import own_part, run_in_group
 from tests.prvr_model.tiny import (
     TEXT_DIM,
     TINY_DATA,

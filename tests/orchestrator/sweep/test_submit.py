@@ -296,7 +296,10 @@ def test_the_package_is_whole_and_the_same_each_time(spec: SweepSpec, tmp_path: 
     zipfile.ZipFile(tmp_path / "one.zip").extractall(unpacked)
     found = "import orchestrator.base.installation as p; print(p.__file__, p.code_version())"
     for arguments, expected in (
-        (["-c", found], f"{unpacked / 'orchestrator' / 'base' / 'machine.py'} {code_version()}"),
+        (
+            ["-c", found],
+            f"{unpacked / 'orchestrator' / 'base' / 'installation.py'} {code_version()}",
+        ),
         (["-m", "orchestrator.cli", "plan", "sweep.yaml"], "sweep tiny: "),
     ):
         done = subprocess.run(

@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_numpy
 from prvr_model.errors import CheckpointError, NonFiniteError, StoreError
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder
-from prvr_model.inputs.batching import epoch_order, make_batch
+from prvr_model.inputs.batching import make_batch
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.retrieval.evaluation import evaluate_checkpoint
@@ -27,6 +27,7 @@ from prvr_model.training.step_numbers import StepNumbers, reader_for
 from prvr_model.training.train_loop import TrainResult, step_number_names, train
 from tests.prvr_model.files.slow_reader import DeafReader, SlowReader
 from tests.prvr_model.tiny import TINY_DATA, tiny_settings
+from tests.prvr_model.training.steps import first_order, train_steps
 from tests.prvr_model.training.sync_detector import META, SyncDetector
 
 Row = tuple[int, dict[str, float]]
@@ -499,18 +500,6 @@ def test_too_few_videos_are_refused(tmp_path: Path, folder: Folder) -> None:
     write_synthetic(tmp_path / "one.store", TINY_DATA.model_copy(update={"train_videos": 1}))
     with pytest.raises(StoreError, match="train needs two videos or more"):
         train(tiny_settings(), FeatureStore.open(tmp_path / "one.store"), folder, go_on)
-
-
-def train_steps(run: train_loop._Run, numbers: StepNumbers) -> None:
-    """The steps of the first epoch, batches included, without its end."""
-    run.model.train()
-    for step, batch in enumerate(run._batches(first_order(run))):
-        run._step(batch, 0, step, numbers)
-
-
-def first_order(run: train_loop._Run) -> list[np.ndarray]:
-    training = run.settings.training
-    return epoch_order(run.train_split.num_videos, training.batch_videos, training.seed, 0)
 
 
 @pytest.mark.parametrize("switch", [None, 0], ids=["random negatives", "hard negatives"])
