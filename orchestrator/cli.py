@@ -34,18 +34,18 @@ _COMMANDS = {
 }
 _HELP = {
     "launch": "Run a sweep and register its best model.",
-    "resume": "Go on with a sweep that was ended, or extend one.",
-    "plan": "Say what a sweep will do and cost; start nothing.",
-    "status": "Show a sweep, also while it runs.",
-    "report": "Say what a sweep found, with intervals and verdicts.",
+    "resume": "Continue a sweep that ended, or extend one.",
+    "plan": "Show what a sweep will do and cost; start nothing.",
+    "status": "Show the trials of a sweep, also while it runs.",
+    "report": "Report what a sweep found, with intervals and verdicts.",
     "reproduce": "Run a trial again and compare it with what was recorded.",
     "promote": "Make a version of a model its champion.",
-    "sync": "Send to MLflow what it missed of a sweep.",
-    "gc": "Free the checkpoints of a sweep that nothing needs.",
+    "sync": "Send MLflow what it missed of a sweep.",
+    "gc": "Free checkpoints that a sweep no longer needs.",
     "ui": "Start the MLflow UI on a home's results.",
-    "data": "Make feature stores and look into them.",
+    "data": "Make and inspect feature stores.",
     "cluster": "Check files for `ray up`.",
-    "doctor": "Check what usually goes wrong, before it does.",
+    "doctor": "Check for common problems before a sweep runs.",
     "drain-agent": "Drain this machine's Ray node before the machine is taken away.",
 }
 

@@ -1,8 +1,8 @@
-"""A running Ray cluster: attaching to it, what its nodes have, and a probe on one of its workers.
+"""Attaches to a running Ray cluster, describes and checks its nodes, and probes one worker.
 
-Ray waits for minutes, and for ever, for a cluster that does not answer, and some of its failures
-end the process. So `cluster_query` runs this module as a process of its own, which it can end:
-requests come on stdin and answers go to stdout, a line of JSON each.
+If a cluster does not answer, Ray waits for minutes or for ever, and some of its failures end the
+process. So `client` runs this module in a separate process, which it can end: requests come on
+stdin and answers go to stdout, one line of JSON each.
 """
 
 import json
@@ -31,7 +31,7 @@ except ImportError as error:
 
 _HEAD = "node:__internal_head__"
 _ACCELERATOR = "accelerator_type:"
-# What a node has for Ray itself, and names that are no resources.
+# Not in `Node.resources`: they have fields of their own, serve Ray itself, or are only names.
 _NOT_OFFERED = ("CPU", "GPU", "memory", "object_store_memory", "node:", _ACCELERATOR)
 _CONNECT_S = 2.0
 
@@ -40,14 +40,14 @@ _CONNECT_S = 2.0
 def attached(
     address: str, namespace: str | None = None, variables: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """This process as a driver of a running cluster for as long as the block runs.
+    """Attach this process to a running cluster as a driver while the block runs.
 
-    The package goes along with what is run there. Authentication is the environment's.
+    Our packages travel with what runs there. Authentication comes from the environment.
 
     Args:
         address: `auto` or HOST:PORT.
-        namespace: Of named actors; None: one of its own.
-        variables: Environment of what is run there.
+        namespace: Namespace of named actors; None: a new one.
+        variables: Environment variables of what runs there.
 
     Raises:
         ClusterError: There is no cluster, or it refuses.
@@ -70,7 +70,7 @@ def attached(
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(str(error)) from error
     except BaseException:
-        # Broken off by Ctrl-C: what is half attached would stay.
+        # Ctrl-C may leave this process half attached.
         ray.shutdown()
         raise
     try:
@@ -80,7 +80,7 @@ def attached(
 
 
 def cluster_nodes() -> list[Node]:
-    """The living nodes of the cluster that this process is attached to, as if nothing ran there."""
+    """The living nodes of the attached cluster with all their resources, free or in use."""
     return [node for _, node in _nodes_by_id()]
 
 
@@ -110,7 +110,7 @@ def probe_worker(request: str, bundle: Mapping[str, float], limit_s: float) -> d
 
     Args:
         request: A `ProbeRequest` as JSON.
-        bundle: What the worker occupies, by Ray's names.
+        bundle: Resources of the worker by Ray's names.
         limit_s: Seconds to wait for its answer.
 
     Returns:
@@ -136,21 +136,21 @@ def probe_worker(request: str, bundle: Mapping[str, float], limit_s: float) -> d
 
 
 def _probe(request: str) -> tuple[str, str]:
-    """Runs on a worker; what it imports comes with `attached`."""
+    """Runs on a worker, with the packages that `attached` sends."""
     from prvr_model.training.probe import probe_json
 
     return ray.util.get_node_ip_address(), probe_json(request)
 
 
 def await_worker(bundle: Mapping[str, float], limit_s: float) -> dict[str, Any]:
-    """Wait until a node has room for a process, which the autoscaler starts where there is none.
+    """Wait until a node has room for a process; the autoscaler starts one if none has.
 
     Args:
-        bundle: What the process occupies, by Ray's names.
+        bundle: Resources of the process by Ray's names.
         limit_s: Seconds to wait.
 
     Returns:
-        `came`: whether there is such a node; `nodes`: all living nodes now.
+        `came`: whether a node has room; `nodes`: all living nodes now.
     """
     ask = ray.remote(_nothing).options(
         num_cpus=bundle.get("CPU", 0), num_gpus=bundle.get("GPU", 0), max_retries=0
@@ -166,25 +166,25 @@ def _nothing() -> None:
     """Runs on a worker."""
 
 
-def check_places(places: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
-    """Look from every node that trials can run on whether it finds what the driver has.
+def check_locations(locations: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
+    """Check from every node that can run trials whether it finds the driver's data and storage.
 
     Args:
-        places: Fields of `SharedLocations`.
+        locations: Fields of `SharedLocations`.
         limit_s: Seconds to wait for all nodes together.
 
     Returns:
         `problems`: a line for each node that has one; `lacking`: nodes that must be sent the data.
     """
     asked = {
-        # No CPU: a node that is busy is looked at as well.
+        # No CPU, so that busy nodes are checked too.
         ray.remote(_look)
         .options(
             num_cpus=0,
             max_retries=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(key, False),
         )
-        .remote(dict(places)): node.name
+        .remote(dict(locations)): node.name
         for key, node in _nodes_by_id()
         if node.cpus
     }
@@ -218,12 +218,12 @@ def _look_or_error(answer: Any) -> dict[str, Any]:  # noqa: ANN401
     return found
 
 
-def _look(places: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs on a worker; what it imports comes with `attached`."""
+def _look(locations: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs on a worker, with the packages that `attached` sends."""
     from orchestrator.cluster.node_check import SharedData, SharedLocations, look_here
 
-    data = SharedData(**places["data"])
-    return asdict(look_here(SharedLocations(**{**places, "data": data})))
+    data = SharedData(**locations["data"])
+    return asdict(look_here(SharedLocations(**{**locations, "data": data})))
 
 
 def _head_first(entry: Mapping[str, Any]) -> tuple[bool, str, int]:
@@ -249,7 +249,7 @@ def _node(name: str, resources: Mapping[str, float], labels: Mapping[str, str]) 
 
 @contextmanager
 def _loopback_where_it_is(address: str) -> Iterator[None]:
-    """Lets a cluster be found that lives on loopback alone.
+    """Let Ray find a cluster that listens on loopback alone.
 
     Ray takes 127.0.0.1 for a mistake and looks for the cluster on the network instead.
     """
@@ -268,11 +268,11 @@ def _loopback_where_it_is(address: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Answer requests until there are no more: first the address, then what is to be done."""
+    """Answer requests until stdin ends: the first holds the address, each other one a task."""
     handlers: dict[str, Callable[..., dict[str, Any]]] = {
         "probe": probe_worker,
         "worker": await_worker,
-        "places": check_places,
+        "locations": check_locations,
         "look": look_at_all_nodes,
     }
     answers = _answers()

@@ -1,11 +1,11 @@
-"""Nodes that a cluster's autoscaler may start, which Ray itself does not tell.
+"""Nodes that a cluster's autoscaler may still start; Ray itself does not list them.
 
 `ray up` leaves the cluster's file on its head, with the resources of every node type filled in. A
-driver that runs there packs trials onto the nodes that exist and onto those that can come.
+driver that runs there packs trials onto the nodes that exist and onto those that may start.
 
-Right after `ray up` only the head exists, and what the workers will find must be known before the
-first trial. The head's own disk is refused at once, as no other machine has it; everything else is
-asked of the first worker, which the sweep would start anyway.
+Right after `ray up` only the head exists, but before the first trial it must be known whether
+workers find data and storage. Locations on the head's own disk are refused at once, as no other
+machine has it; all others are checked from the first worker, which the sweep would start anyway.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` puts the file on the head; Tune looks there too."""
 
 _OWN = ("CPU", "GPU", "memory", "object_store_memory")
-# More would only make the plan long: a sweep of so many trials at once is cut by other limits.
+# More would only make the plan long: other limits apply to so many trials at once.
 _MOST_NODES = 1000
 
 
@@ -34,11 +34,11 @@ def coming_nodes(present: Sequence[Node], file: Path | None = None) -> list[Node
     """Worker nodes that the autoscaler may still start, those of higher priority first.
 
     Args:
-        present: Nodes that are there, the head first.
+        present: Nodes that exist, the head first.
         file: The cluster's file; None: where `ray up` leaves it.
 
     Returns:
-        None of them where there is no such file, or it cannot be read: then what is there is all.
+        Empty if the file is missing or cannot be read: then no other nodes are known.
     """
     config = _config((file or BOOTSTRAP_FILE).expanduser())
     types = config.get("available_node_types")
@@ -54,10 +54,10 @@ def coming_nodes(present: Sequence[Node], file: Path | None = None) -> list[Node
 
 
 def is_growing(present: Sequence[Node], file: Path | None = None) -> bool:
-    """Whether the autoscaler starts nodes there, if only in place of those that are lost.
+    """Whether the autoscaler starts nodes, if only to replace lost ones.
 
     Args:
-        present: Nodes that are there, the head first.
+        present: Nodes that exist, the head first.
         file: See `coming_nodes`.
     """
     return bool(coming_nodes(present[:1], file))
@@ -77,14 +77,14 @@ def _priority(node_type: Any) -> int:  # noqa: ANN401
 
 
 def _of_type(name: str, node_type: Any, present: Counter[Any]) -> Iterator[Node]:  # noqa: ANN401
-    """Nodes of a type beyond those of its shape that are there."""
+    """Nodes of a type that may start, besides those of its shape that exist."""
     resources = node_type.get("resources") if isinstance(node_type, Mapping) else None
     if not isinstance(resources, Mapping) or not resources.get("CPU"):
-        return  # Without CPUs no trial runs there.
+        return  # No trial runs on a node without CPUs.
     node = _node(name, resources)
-    there = min(present[_shape(node)], int(node_type.get("max_workers", 0)))
-    present[_shape(node)] -= there
-    for _ in range(min(int(node_type.get("max_workers", 0)) - there, _MOST_NODES)):
+    started = min(present[_shape(node)], int(node_type.get("max_workers", 0)))
+    present[_shape(node)] -= started
+    for _ in range(min(int(node_type.get("max_workers", 0)) - started, _MOST_NODES)):
         yield node
 
 
@@ -109,71 +109,71 @@ _FILE_SCHEME = "file://"
 
 def bring_first_worker(
     cluster: Cluster,
-    places: SharedLocations,
+    locations: SharedLocations,
     needs: TrialNeeds,
     coming: Sequence[Node],
     warn: Callable[[str], None],
 ) -> None:
-    """Have a worker there that can be asked for the places; nothing is done where there is one.
+    """Wait until one worker node is up, so that it can check the locations.
 
-    A head that runs trials itself may never need a worker, so none is waited for.
+    A head that runs trials itself may never need a worker; then this does not wait.
 
     Args:
-        cluster: With its nodes, the head first.
-        places: What the workers will have to find.
+        cluster: The cluster; the head is the first of its nodes.
+        locations: Data and storage that workers must find.
         needs: What a trial occupies.
-        coming: Nodes that may still be started.
+        coming: Nodes that may still start.
         warn: Takes a line for the user.
 
     Raises:
-        LocationError: A place is on a disk of this machine alone.
+        LocationError: A location is on a disk that only this machine has.
         SpecError: No trial would ever fit.
-        ClusterError: No worker came in time.
+        ClusterError: No worker started in time.
     """
     if any(node.cpus for node in cluster.nodes[1:]):
         return
-    _refuse_own_disk(places)
+    _refuse_own_disk(locations)
     pack_or_refuse(needs, [*cluster.nodes, *coming])
     if any(needs.slots_on(node) for node in cluster.nodes):
         warn(
-            "no worker is there yet that could be asked for data and storage; those that start "
-            f"later must find {_needed(places)}, or their trials fail"
+            "no worker is up yet that could check data and storage; workers that start later "
+            f"must find {_needed(locations)}, or their trials fail"
         )
         return
     warn(
-        "no worker is there yet; one is asked for, which takes minutes, to see whether it finds "
-        "data and storage"
+        "no worker is up yet; starting one, which takes minutes, to check whether it finds data "
+        "and storage"
     )
     cluster.await_worker({"CPU": needs.cpus, "GPU": needs.gpus})
 
 
-def _needed(places: SharedLocations) -> str:
-    storage = f"the driver's {places.storage}"
-    return storage if places.data.is_small else f"{storage} and {places.data.store}"
+def _needed(locations: SharedLocations) -> str:
+    storage = f"the driver's {locations.storage}"
+    return storage if locations.data.is_small else f"{storage} and {locations.data.store}"
 
 
-def _refuse_own_disk(places: SharedLocations) -> None:
+def _refuse_own_disk(locations: SharedLocations) -> None:
     problems = []
-    if not places.data.is_small and _is_on_own_disk(places.data.store):
+    if not locations.data.is_small and _is_on_own_disk(locations.data.store):
         problems.append(
-            f"data: {places.data.store} is on a disk of this machine; name it by a URI (data: "
-            "s3://...) or put it on a file system that all nodes mount; up to "
-            f"{SENT_STORE_LIMIT_BYTES >> 20} MiB it would go along with the sweep"
+            f"data: {locations.data.store} is on a disk of this machine; name it by a URI (data: "
+            "s3://...) or put it on a file system that all nodes mount; a store of up to "
+            f"{SENT_STORE_LIMIT_BYTES >> 20} MiB would travel with the sweep"
         )
-    if _is_on_own_disk(places.storage):
+    if _is_on_own_disk(locations.storage):
         problems.append(
-            f"storage: {places.storage} is on a disk of this machine; set --storage to s3://... or "
-            "to a folder on a file system that all nodes mount"
+            f"storage: {locations.storage} is on a disk of this machine; set --storage to s3://... "
+            "or to a folder on a file system that all nodes mount"
         )
     if problems:
         found = "\n".join(f"  {problem}" for problem in problems)
         raise LocationError(
-            "workers of the cluster are still to come, and would not find everything; nothing was "
-            f"started:\n{found}\n  where they share it all the same, let one start first "
-            "(min_workers: 1 in the cluster's file): it is asked then"
+            "no worker of the cluster is up yet, and workers would lack data or storage; nothing "
+            f"was started:\n{found}\n  if workers do share it, start one first (min_workers: 1 in "
+            "the cluster's file); it is then checked"
         )
 
 
-def _is_on_own_disk(place: str) -> bool:
-    path = place.removeprefix(_FILE_SCHEME)
+def _is_on_own_disk(location: str) -> bool:
+    path = location.removeprefix(_FILE_SCHEME)
     return "://" not in path and network_file_system(Path(path)) is None

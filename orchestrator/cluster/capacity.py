@@ -1,6 +1,6 @@
-"""What there is to run on, and how the trials of a sweep are packed onto it, node by node.
+"""The nodes that trials run on, and how the trials of a sweep are packed onto them.
 
-The plan, the launch and the executors all ask here, so that what is shown is what runs.
+The plan, the launch and the executors all use this module, so that the plan shows what will run.
 """
 
 import math
@@ -10,18 +10,17 @@ from dataclasses import dataclass, field, replace
 from orchestrator.base.holdings import Holding, held_by_others
 from orchestrator.base.machine import Gpu, available_cpus, memory, visible_gpus
 
-# Own memory of a process that imported torch 2.13 (CPU) and ray.tune 2.60 and did nothing yet;
-# measured.
+# Measured: memory of a process that has imported torch 2.13 (CPU) and ray.tune 2.60, and no more.
 TRIAL_BASE_BYTES = 345 * 2**20
 DRIVER_RESOURCE = "train_driver"
-"""What the head of a cluster offers to the drivers of trials of several workers."""
+"""Resource that a cluster's head offers to the drivers of trials of several workers."""
 DRIVER_SHARE = 0.01
-"""How much of it one such driver takes; it computes nothing, and Ray refuses to place nothing."""
+"""How much of it one such driver takes: it computes nothing, but Ray refuses an empty request."""
 COMING_LIMIT_S = 1200.0
-"""Seconds for a machine of a cloud to come: bought, booted, set up; spot ones asked for again."""
+"""Seconds for a cloud machine to start: bought, booted, set up; spot requests are repeated."""
 # Quotients such as 0.29 / 0.01 may come out just below the whole number.
 _ROUNDING = 1e-9
-# An estimate of memory may be this many times too high: only what lacks more can never fit.
+# An estimate of memory may be this many times too high; less memory than that can never fit.
 _MEMORY_DOUBT = 2
 
 
@@ -30,13 +29,13 @@ class Node:
     """One machine, as plain numbers.
 
     Args:
-        cpus: CPUs that trials may have.
-        gpus: GPUs, whole ones.
-        memory_bytes: Memory that trials may have; None: not known.
-        name: What it is called, e.g. its IP address.
+        cpus: CPUs for trials.
+        gpus: Number of whole GPUs.
+        memory_bytes: Memory for trials; None: not known.
+        name: Its name, e.g. its IP address.
         resources: Its other resources, e.g. `train_driver`.
-        labels: What else is known of it, e.g. the kind of its GPUs.
-        held: What other sweeps hold of it, which is not in the numbers above.
+        labels: Other facts, e.g. the kind of its GPUs.
+        held: What other sweeps hold of it; the numbers above leave that out.
     """
 
     cpus: float
@@ -49,7 +48,7 @@ class Node:
 
     @classmethod
     def here(cls) -> "Node":
-        """What this process may use of this machine and no other sweep holds."""
+        """What this process may use of this machine, less what other sweeps hold."""
         held = held_by_others()
         cpus = available_cpus() - sum(holding.cpus for holding in held)
         unused_bytes = sum(holding.unused_bytes for holding in held)
@@ -69,14 +68,14 @@ def free_gpus(held: Sequence[Holding]) -> tuple[Gpu, ...]:
 
 @dataclass(frozen=True)
 class RunningCluster:
-    """A Ray that was running before us.
+    """A Ray cluster that was running before the sweep.
 
     Args:
         address: `auto`, or HOST:PORT of its head.
-        nodes: Its living nodes, as if nothing ran there, and those that may still be started.
-        sent_store: Path of a small store that goes to its nodes with the sweep; None: they see
-            the data where it is.
-        is_growing: Whether an autoscaler starts nodes there, and others where some are lost.
+        nodes: Its living nodes with all their resources, and nodes that may still start.
+        sent_store: Path of a small store that travels to its nodes with the sweep; None: nodes
+            read the data at its own location.
+        is_growing: Whether an autoscaler starts nodes and replaces lost ones.
     """
 
     address: str
@@ -87,14 +86,14 @@ class RunningCluster:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Memory of a worker in bytes: a part that is always there, and one for each video of a batch.
+    """Memory of a worker in bytes: a fixed part, and a part for each video of a batch.
 
     Args:
-        fixed_bytes: Whatever the size of the batch.
-        video_bytes: For each video of the worker's share of a batch; 0: not known.
+        fixed_bytes: Memory that does not depend on the batch.
+        video_bytes: Memory for each video of the worker's share of a batch; 0: not known.
         videos: Size of that share.
-        floor_bytes: The least whatever the videos, since other moments than a step need memory too.
-        is_estimate: Whether it was estimated; what a user states is taken by its word.
+        floor_bytes: Lower limit whatever the batch, since work outside of a step needs memory too.
+        is_estimate: Whether it was estimated; a size that the user states is taken as exact.
     """
 
     fixed_bytes: int
@@ -105,7 +104,7 @@ class MemoryNeed:
 
     @property
     def total_bytes(self) -> int:
-        """The largest of it at any moment."""
+        """The largest need at any moment."""
         return max(self.floor_bytes, self.fixed_bytes + self.video_bytes * self.videos)
 
     @property
@@ -114,7 +113,7 @@ class MemoryNeed:
         return self.total_bytes // _MEMORY_DOUBT if self.is_estimate else self.total_bytes
 
     def shifted(self, extra_bytes: int) -> "MemoryNeed":
-        """The same need, so many bytes larger or smaller at every moment."""
+        """The same need with `extra_bytes` more (or less, if negative) at every moment."""
         fixed, floor = self.fixed_bytes + extra_bytes, self.floor_bytes + extra_bytes
         return replace(self, fixed_bytes=fixed, floor_bytes=floor)
 
@@ -125,8 +124,8 @@ class TrialNeeds:
 
     Args:
         workers: Processes that train it together. One trains in the trial's own actor. Several
-            have a driver beside them, which takes a little of the cluster's `train_driver` where
-            there is such a thing, and no CPU.
+            have a driver beside them, which takes no CPU and a little of `train_driver`, if the
+            cluster offers that.
         cpus: CPUs of each worker.
         gpus: GPUs of each worker; a fraction for one-worker trials only.
         memory: Memory of each worker; None: not known.
@@ -160,10 +159,10 @@ class Packing:
 
     Args:
         needs: What each trial occupies.
-        nodes: All nodes, those without room too.
-        placed: For each trial, how many of its workers lie on each node.
-        is_tight: Whether the estimated memory is more than there is: one trial is tried all the
-            same, since the estimate may be too high.
+        nodes: All nodes, including those without room.
+        placed: For each trial, how many of its workers run on each node.
+        is_tight: Whether the estimated memory is more than there is; one trial is still tried,
+            since the estimate may be too high.
     """
 
     needs: TrialNeeds
@@ -179,11 +178,11 @@ class Packing:
     @property
     def workers(self) -> tuple[int, ...]:
         """Workers on each node."""
-        return tuple(sum(trial[place] for trial in self.placed) for place in range(len(self.nodes)))
+        return tuple(sum(trial[index] for trial in self.placed) for index in range(len(self.nodes)))
 
     @property
     def bundle(self) -> dict[str, float]:
-        """What to ask of Ray for each worker; memory too, or Ray would place by the rest alone."""
+        """Resources to ask of Ray for each worker; without memory, Ray would overfill a node."""
         asked: dict[str, float] = {"CPU": self.needs.cpus, "GPU": self.needs.gpus}
         memory = self.needs.memory
         if memory is not None and all(node.memory_bytes is not None for node in self.nodes):
@@ -194,12 +193,12 @@ class Packing:
 def pack(needs: TrialNeeds, nodes: Sequence[Node]) -> Packing | None:
     """Pack as many trials as fit at once.
 
-    Workers of all trials are alike, so each takes a slot and no order of starts strands one: the
-    number is exact, however Ray places them. Where other sweeps hold all CPUs, one trial shares
-    them: it is slow, and runs.
+    Workers of all trials are alike, so each takes one slot, and no order of starts wastes a slot:
+    the number is exact, however Ray places them. If other sweeps hold all CPUs, one trial shares
+    them and runs slowly.
 
     Returns:
-        None where not even one trial fits on empty nodes.
+        None if not even one trial fits on empty nodes.
     """
     trials = _room(needs, nodes)
     if trials:
@@ -238,23 +237,23 @@ def _lightest(needs: TrialNeeds) -> TrialNeeds:
 
 
 def _place(needs: TrialNeeds, nodes: Sequence[Node], trials: int) -> tuple[tuple[int, ...], ...]:
-    """Workers of each trial on each node: together where a node has room for all, else in few."""
+    """Workers of each trial on each node: all on one node if it has room, else on few nodes."""
     free = [needs.slots_on(node) for node in nodes]
     placed = []
     for _ in range(trials):
         taken = [0] * len(nodes)
         while (left := needs.workers - sum(taken)) > 0:
-            place = _best_place(free, left)
-            assert free[place], "more trials are to be placed than there is room for"
-            taken[place] = min(left, free[place])
-            free[place] -= taken[place]
+            index = _best_node(free, left)
+            assert free[index], "more trials are to be placed than there is room for"
+            taken[index] = min(left, free[index])
+            free[index] -= taken[index]
         placed.append(tuple(taken))
     return tuple(placed)
 
 
-def _best_place(free: Sequence[int], wanted: int) -> int:
-    """The least room that is enough, so that larger nodes stay whole; else the most."""
-    enough = [place for place, slots in enumerate(free) if slots >= wanted]
+def _best_node(free: Sequence[int], wanted: int) -> int:
+    """The fullest node that has enough slots, so that others stay whole; else the emptiest."""
+    enough = [index for index, slots in enumerate(free) if slots >= wanted]
     if enough:
-        return min(enough, key=lambda place: free[place])
-    return max(range(len(free)), key=lambda place: free[place])
+        return min(enough, key=lambda index: free[index])
+    return max(range(len(free)), key=lambda index: free[index])

@@ -1,6 +1,6 @@
-"""Asks a running Ray cluster what it has, from another process and in bounded time.
+"""Asks a running Ray cluster about its nodes, through another process and in bounded time.
 
-This process loads no Ray: see `ray_cluster`, which answers.
+This process does not load Ray; the other one, `attached_process`, does.
 """
 
 import json
@@ -31,22 +31,22 @@ _CONNECT_S = 5.0
 _ATTACH_S = 25.0
 _LEAVE_S = 10.0
 # A worker starts and imports; a storage that does not answer is given up after two minutes.
-_PLACES_S = 180.0
-# A worker starts and imports torch, on each node at once.
+_LOCATIONS_S = 180.0
+# A worker starts and imports torch, on all nodes at once.
 _LOOK_S = 180.0
-# The cluster's answer is late by this at most after Ray's own limit.
+# How much later than Ray's own limit an answer may come.
 _MARGIN_S = 5.0
-# What Ray writes where it is refused; it tries on all the same.
+# What Ray logs if the cluster refuses it; Ray keeps trying.
 _REFUSED = "Unauthenticated"
 
 
 class Cluster:
-    """A running cluster, as found when it was attached to.
+    """A running cluster as it was on attaching.
 
     Args:
-        nodes: Living nodes, as if nothing ran there.
-        in_use: CPUs and GPUs that are in use now.
-        line: To and from the process that is attached.
+        nodes: Living nodes with all their resources, free or in use.
+        in_use: CPUs and GPUs that are in use.
+        line: Connection to the attached process.
     """
 
     def __init__(self, nodes: list[Node], in_use: Mapping[str, float], line: "_Line") -> None:
@@ -56,12 +56,12 @@ class Cluster:
 
     @property
     def busy(self) -> str:
-        """What is in use, in words; empty: nothing."""
+        """CPUs and GPUs in use, in words; empty if none are."""
         texts = [count(round(amount, 2), name) for name, amount in self.in_use.items()]
         return " and ".join(texts)
 
     def probe(self, request: ProbeRequest, bundle: Mapping[str, float]) -> tuple[str, ProbeResult]:
-        """Probe one worker; gives the address of its node and what was measured.
+        """Probe one worker; returns the address of its node and what was measured.
 
         Raises:
             ProbeError: The probe failed, or no worker was free in time.
@@ -81,13 +81,13 @@ class Cluster:
         return answer["node"], ProbeResult.model_validate_json(answer["result"])
 
     def await_worker(self, bundle: Mapping[str, float]) -> None:
-        """Wait until a node has room for a process, and look at the nodes again.
+        """Wait until a node has room for a process, then update `nodes`.
 
         Args:
-            bundle: What the process occupies, by Ray's names.
+            bundle: Resources of the process by Ray's names.
 
         Raises:
-            ClusterError: None came in time.
+            ClusterError: No worker started in time.
         """
         asked = {"what": "worker", "bundle": dict(bundle), "limit_s": COMING_LIMIT_S}
         answer = self._line.ask(asked, COMING_LIMIT_S + _MARGIN_S)
@@ -95,12 +95,12 @@ class Cluster:
             raise ClusterError(
                 f"no worker of the cluster started within {COMING_LIMIT_S / 60:.0f} min, so no "
                 "trial was begun; `ray status` on the head says what it waits for, `ray monitor "
-                "FILE` why; launch again when there is one"
+                "FILE` why; launch again when one is up"
             )
         self.nodes = [Node(**node) for node in answer["nodes"]]
 
-    def check_places(self, places: SharedLocations) -> list[str]:
-        """Look from a worker of each node whether it finds data and storage.
+    def check_locations(self, locations: SharedLocations) -> list[str]:
+        """Check from a worker on each node whether it finds data and storage.
 
         Returns:
             The nodes that data must be sent to.
@@ -109,10 +109,10 @@ class Cluster:
             LocationError: A node does not; says which, what it found and what to do.
             ClusterError: The cluster gave no answer.
         """
-        asked = {"what": "places", "places": asdict(places), "limit_s": _PLACES_S}
-        answer = self._line.ask(asked, _PLACES_S + _MARGIN_S)
+        asked = {"what": "locations", "locations": asdict(locations), "limit_s": _LOCATIONS_S}
+        answer = self._line.ask(asked, _LOCATIONS_S + _MARGIN_S)
         if answer is None:
-            raise ClusterError(f"the cluster gave no answer within {_PLACES_S:.0f} s")
+            raise ClusterError(f"the cluster gave no answer within {_LOCATIONS_S:.0f} s")
         if answer["problems"]:
             found = "\n".join(f"  {problem}" for problem in answer["problems"])
             raise LocationError(f"not every node can run trials; nothing was started:\n{found}")
@@ -120,7 +120,7 @@ class Cluster:
         return lacking
 
     def look_at_nodes(self) -> list[dict[str, Any]]:
-        """Look at each node from a worker on it: see `ray_nodes.look_at_nodes`.
+        """Look at each node from a worker on it: see `node_survey.look_at_nodes`.
 
         Raises:
             ClusterError: The cluster gave no answer.
@@ -134,13 +134,13 @@ class Cluster:
 
 @contextmanager
 def attached_cluster(address: str) -> Iterator[Cluster]:
-    """A running cluster for as long as the block runs.
+    """Attach to a running cluster while the block runs.
 
     Args:
-        address: `auto`, or HOST:PORT of its head. Authentication is the environment's.
+        address: `auto`, or HOST:PORT of its head. Authentication comes from the environment.
 
     Raises:
-        ClusterError: The address is of no use, or nothing answers there in time.
+        ClusterError: The address cannot be used, or nothing answers there in time.
     """
     _check_address(address)
     with tempfile.NamedTemporaryFile("w+") as log, _Line.to_child(log) as line:
@@ -154,7 +154,7 @@ def attached_cluster(address: str) -> Iterator[Cluster]:
 
 
 class _Line:
-    """Questions and answers, a line of JSON each, to a process whose errors go to a file."""
+    """Questions to a process and its answers, one line of JSON each; its stderr goes to a file."""
 
     def __init__(self, child: subprocess.Popen[bytes], log: Path) -> None:
         self._child = child
@@ -182,12 +182,12 @@ class _Line:
     def ask(
         self, question: Mapping[str, Any], limit_s: float, until: str | None = None
     ) -> dict[str, Any] | None:
-        """The answer; None where there is none in time, or none will come.
+        """The answer; None if it does not come in time, or cannot come.
 
         Args:
             question: What is asked.
             limit_s: Seconds to wait.
-            until: Text in the errors that makes waiting useless.
+            until: Text in the process's stderr after which no answer will come.
         """
         assert self._child.stdin is not None
         with suppress(BrokenPipeError):  # it is gone, and so is the answer
@@ -202,11 +202,11 @@ class _Line:
         return answer
 
     def log_text(self) -> str:
-        """What the process wrote as errors so far."""
+        """What the process has written to stderr so far."""
         return self._log.read_text(errors="replace")
 
     def _read(self) -> bool:
-        """Wait a moment for more; False where the process is gone."""
+        """Wait a moment for more; False if the process is gone."""
         assert self._child.stdout is not None
         if not select.select([self._child.stdout], [], [], 0.5)[0]:
             return True
@@ -216,7 +216,7 @@ class _Line:
 
 
 def _leave(child: subprocess.Popen[bytes]) -> None:
-    """End of the questions: the process leaves the cluster and ends."""
+    """End the questions: the process then leaves the cluster and ends."""
     assert child.stdin is not None
     assert child.stdout is not None
     with suppress(BrokenPipeError):

@@ -1,9 +1,9 @@
 """Drains this machine's Ray node when a notice says that the machine will be taken away.
 
-A drained node gets no new work, and trials on it hear of the deadline and save themselves. Nothing
-in Ray listens to spot notices, so this does, beside Ray on every worker. It imports no Ray, to cost
-next to nothing while it waits; what it knows of the node stands in the command line of its raylet,
-where Ray's own programs look too.
+A drained node gets no new work, and trials on it are told to save a checkpoint. Ray does not listen
+to spot notices, so this agent does, beside Ray on every worker. It does not import Ray, so that it
+costs next to nothing while it waits; it reads the node's id and address from the raylet's command
+line, as Ray's own programs do.
 """
 
 import subprocess
@@ -51,8 +51,8 @@ class DrainAgent:
     Args:
         node: The node to drain.
         source: Where notices come from.
-        poll_s: Pause between two looks.
-        try_s: Limit of one attempt to reach the GCS.
+        poll_s: Seconds between two looks.
+        try_s: Seconds that one attempt to reach the GCS may take.
         say: Takes a line for the log.
     """
 
@@ -92,7 +92,7 @@ def find_node(address: str | None, node_id: str | None, wait_s: float) -> LocalN
     Args:
         address: HOST:PORT of its cluster; None: any.
         node_id: Its id; None: any.
-        wait_s: How long it may take to start.
+        wait_s: Seconds to wait for it to start.
 
     Raises:
         DrainAgentError: There is none, or there are several.
@@ -103,9 +103,9 @@ def find_node(address: str | None, node_id: str | None, wait_s: float) -> LocalN
     if len(found) == 1:
         return found[0]
     if found:
-        there = ", ".join(f"{node.node_id} of {node.address}" for node in found)
+        nodes = ", ".join(f"{node.node_id} of {node.address}" for node in found)
         raise DrainAgentError(
-            f"several Ray nodes run on this machine ({there}); choose one with --address or "
+            f"several Ray nodes run on this machine ({nodes}); choose one with --address or "
             "--node-id"
         )
     wanted = "".join(
@@ -118,7 +118,7 @@ def find_node(address: str | None, node_id: str | None, wait_s: float) -> LocalN
 
 
 def drain(node: LocalNode, reason: str, left_s: int, limit_s: float) -> str | None:
-    """Tell the GCS that the node goes in `left_s` seconds; gives the problem, if there is one."""
+    """Tell the GCS that the node will be gone in `left_s` seconds; returns the problem, if any."""
     # -P: the working directory may hold modules of any name.
     command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "drain-node",
                "--address", node.address, "--node-id", node.node_id,

@@ -25,7 +25,7 @@ def pack_or_refuse(needs: TrialNeeds, nodes: Sequence[Node]) -> Packing:
     """Pack as many trials as fit at once.
 
     Raises:
-        SpecError: Not even one, on empty nodes; says why and what would.
+        SpecError: Not even one trial fits on empty nodes; says why, and what would fit.
     """
     packing = pack(needs, nodes)
     if packing is None:
@@ -45,12 +45,12 @@ def _problems(needs: TrialNeeds, nodes: Sequence[Node]) -> list[str]:
 
 
 def _holds(needs: TrialNeeds, node: Node) -> bool:
-    """Whether a node holds one worker, if its memory is not over-estimated."""
+    """Whether a node holds one worker, if need be with less memory than estimated."""
     return pack(replace(needs, workers=1), [node]) is not None
 
 
 def _workers_problem(needs: TrialNeeds, nodes: Sequence[Node]) -> str:
-    """Each worker fits somewhere, but not all at once."""
+    """The problem if each worker fits on some node, but not all fit at once."""
     fitting = range(needs.workers - 1, 0, -1)
     room = next(
         num_workers
@@ -77,7 +77,7 @@ def _fewer_cpus(needs: TrialNeeds, nodes: Sequence[Node]) -> list[str]:
 
 
 def _worker_problems(needs: TrialNeeds, nodes: Sequence[Node]) -> list[str]:
-    """No node holds even one worker."""
+    """The problems if no node holds even one worker."""
     advice = _nearest(needs, nodes)
     largest = "the largest node" if len(nodes) > 1 else nodes[0].name
     cpus, gpus = (max(getattr(node, name) for node in nodes) for name in ("cpus", "gpus"))
@@ -92,16 +92,16 @@ def _worker_problems(needs: TrialNeeds, nodes: Sequence[Node]) -> list[str]:
     sizes = [node.memory_bytes for node in nodes]
     known = [size for size in sizes if size is not None]
     if needs.memory and len(known) == len(sizes) and needs.memory.least_bytes > max(known):
-        place = "training.batch_videos" if needs.memory.is_estimate else "resources.memory_gib"
+        path = "training.batch_videos" if needs.memory.is_estimate else "resources.memory_gib"
         words = _memory_words(needs.memory)
-        found.append(f"{place}: a worker takes {words}, {largest} has {gib(max(known))}")
+        found.append(f"{path}: a worker takes {words}, {largest} has {gib(max(known))}")
     if not found:
         found.append(f"resources: a worker asks for {_each(needs)}, no node has it all")
     return [f"{problem}; {advice}" for problem in found]
 
 
 def _held_gpus(nodes: Sequence[Node]) -> str:
-    """Who holds the others, e.g. ` (others are held: sweep 'cbva' (process 4711): ...)`."""
+    """Which sweeps hold GPUs, e.g. ` free (sweep 'cbva' (process 4711): ...)`; empty if none do."""
     holders = [str(holding) for node in nodes for holding in node.held if holding.gpus]
     return f" free ({'; '.join(holders)})" if holders else ""
 
@@ -122,7 +122,7 @@ def _memory_words(memory: MemoryNeed | None) -> str:
 
 
 def _nearest(needs: TrialNeeds, nodes: Sequence[Node]) -> str:
-    """What would fit on the node that asks for the smallest change."""
+    """What would fit on the node that needs the smallest change."""
     changed = [(_loss(needs, fit), fit) for node in nodes if (fit := _clipped(needs, node))]
     if not changed:
         return "no setting fits: use a larger machine"
@@ -155,7 +155,7 @@ def _loss(needs: TrialNeeds, nearest: TrialNeeds) -> float:
 
 
 def _clipped(needs: TrialNeeds, node: Node) -> TrialNeeds | None:
-    """The needs of a worker, cut down to what a node has; None where too little would be left."""
+    """The needs of a worker, cut down to what a node has; None if too little would be left."""
     cpus = min(needs.cpus, math.floor(node.cpus))
     gpus = needs.gpus if math.ceil(needs.gpus) <= node.gpus else float(math.floor(node.gpus))
     clipped = replace(needs, cpus=cpus, gpus=gpus, memory=_clipped_memory(needs.memory, node))
@@ -165,11 +165,11 @@ def _clipped(needs: TrialNeeds, node: Node) -> TrialNeeds | None:
 
 
 def _clipped_memory(memory: MemoryNeed | None, node: Node) -> MemoryNeed | None:
-    """Memory of a worker on a node with fewer videos a batch, or as much as the node has."""
+    """Memory of a worker that a node has: for fewer videos in a batch, or all of the node's."""
     if memory is None or node.memory_bytes is None or memory.least_bytes <= node.memory_bytes:
         return memory
     if not memory.is_estimate:
-        # Down to a tenth of a GiB, as it is shown.
+        # Rounded down to a tenth of a GiB, as it is shown.
         tenths = node.memory_bytes * 10 // 2**30
         return MemoryNeed(tenths * 2**30 // 10) if tenths else None
     if not memory.video_bytes or memory.floor_bytes > node.memory_bytes:

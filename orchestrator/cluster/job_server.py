@@ -1,6 +1,6 @@
-"""Ray's job server on a cluster's head: jobs that are there, and sending another.
+"""Ray's job server on a cluster's head: lists its jobs and sends new ones.
 
-Ray's own client, with limits of time, and with its errors made ours.
+Uses Ray's own client, with time limits, and turns its errors into ours.
 """
 
 import logging
@@ -24,7 +24,7 @@ except ImportError as error:
 _CONNECT_S = 5.0
 # The server starts an agent for its first job, and unpacks the package.
 _ANSWER_S = 60.0
-# They set their own level, and would tell of each upload on stderr.
+# They set their own level, and would report each upload on stderr.
 _TALKATIVE = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 
 
@@ -35,7 +35,7 @@ class Job:
     Args:
         identity: Its submission id.
         state: `pending`, `running`, `succeeded`, `failed` or `stopped`.
-        exit_code: Of its command; None: it has not ended, or was ended.
+        exit_code: Exit code of its command; None: it still runs, or was stopped.
         message: What Ray says about its end.
     """
 
@@ -55,7 +55,7 @@ class JobServer:
         """All jobs that were submitted since the cluster started, by submission id.
 
         Raises:
-            ClusterError: There is no answer, or a refusal.
+            ClusterError: The server does not answer, or refuses.
         """
         with self._errors():
             found = [job for job in self._client.list_jobs() if job.submission_id]
@@ -76,12 +76,12 @@ class JobServer:
 
         Args:
             identity: Its submission id, which no other job has.
-            command: For the head's shell, in the unpacked package.
+            command: Command for the head's shell, run in the unpacked package.
             package: A zip file.
             variables: Environment of the job and of all that it starts.
 
         Raises:
-            ClusterError: There is no answer, or a refusal.
+            ClusterError: The server does not answer, or refuses.
         """
         with self._errors():
             self._client.submit_job(
@@ -94,7 +94,7 @@ class JobServer:
         """What a job has printed so far.
 
         Raises:
-            ClusterError: There is no answer, or its log is gone.
+            ClusterError: The server does not answer, or the log is gone.
         """
         with self._errors():
             return str(self._client.get_job_logs(identity))
@@ -107,12 +107,12 @@ class JobServer:
 
 @contextmanager
 def job_server(address: str) -> Iterator[JobServer]:
-    """The job server at `http(s)://HOST:PORT`; authentication is the environment's.
+    """The job server at `http(s)://HOST:PORT`; authentication comes from the environment.
 
     Raises:
-        ClusterError: Nothing answers there, or it wants another token.
+        ClusterError: Nothing answers there, or it requires another token.
     """
-    # By itself, Ray's client would prefer an address of the environment to ours.
+    # Otherwise Ray's client would prefer an address from the environment.
     with environment({"RAY_API_SERVER_ADDRESS": address}), quiet(), _silent():
         with _as_ours(address):
             client = _Client(address)
@@ -120,7 +120,7 @@ def job_server(address: str) -> Iterator[JobServer]:
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client, which does not wait for ever."""
+    """Ray's client with time limits."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:  # noqa: ANN401
         limits = (_CONNECT_S, _ANSWER_S)
@@ -143,10 +143,10 @@ def _as_ours(address: str) -> Iterator[None]:
         ) from error
     except ReadTimeout as error:
         raise ClusterError(
-            f"{address} gave no answer within {_ANSWER_S:.0f} s; what was asked may still be done "
-            "there: ask again"
+            f"{address} gave no answer within {_ANSWER_S:.0f} s, but may still carry out the "
+            "request: run the command again"
         ) from error
-    except OSError as error:  # what the HTTP library raises is one, too
+    except OSError as error:  # the HTTP library's errors are some, too
         raise ClusterError(
             f"no Ray dashboard answers at {address} ({_reason(error)}); is the tunnel open? "
             "`ray dashboard CLUSTER.yaml` or `ssh -N -L 8265:127.0.0.1:8265 HEAD` opens one"
@@ -156,7 +156,7 @@ def _as_ours(address: str) -> Iterator[None]:
 
 
 def _reason(error: OSError) -> str:
-    """The innermost error's words; the HTTP library wraps it several times."""
+    """The text of the innermost error; the HTTP library wraps it several times."""
     inner: BaseException = error
     while (deeper := inner.__cause__ or inner.__context__) is not None:
         inner = deeper

@@ -1,10 +1,10 @@
-"""Whether a worker, on whatever node, finds the data and the storage that the driver has.
+"""Whether a worker, on whatever node, finds the driver's data and storage.
 
-Small data need not be there: it is sent. Data at a URI is copied to each node, which must have
-room for it.
+Small data need not be on the nodes: it is sent. Data at a URI is copied to each node, which must
+have room for it.
 
-A path that is there on every node but is another folder on each would be found out by the first
-lost node only.
+A marker file shows whether a path is the same folder on all nodes. Without it, a path that is
+another folder on each node would be noticed only when a node is lost.
 """
 
 import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 SENT_STORE_LIMIT_BYTES = 256 * 2**20
-"""Size up to which a store goes to the nodes along with the sweep.
+"""Size up to which a store travels to the nodes with the sweep.
 
 All of it stays in the memory of Ray's object store on the driver's node while the sweep runs, and
 each node fetches it from there: a few per cent of a small head's memory, and seconds at a gigabit.
@@ -35,8 +35,8 @@ class SharedData:
     Args:
         store: Absolute path or URI of the feature store.
         fingerprint: Fingerprint of its content.
-        is_small: Whether it can go along with the sweep.
-        cache: Folder of copies where a node names none; None: neither does the driver.
+        is_small: Whether it can travel with the sweep.
+        cache: The driver's folder for copies, used on nodes that set none; None: not set either.
     """
 
     store: str
@@ -75,8 +75,8 @@ class Look:
     """What a node found.
 
     Args:
-        problem: What keeps trials from running there; None: nothing.
-        lacks_data: Whether the data must be sent there.
+        problem: Why trials cannot run on the node; None: they can.
+        lacks_data: Whether the data must be sent to the node.
     """
 
     problem: str | None
@@ -84,8 +84,8 @@ class Look:
 
 
 @contextmanager
-def marked_places(data: SharedData, storage: str) -> Iterator[SharedLocations]:
-    """The driver's places, with its marker in the storage for as long as the block runs.
+def marked_locations(data: SharedData, storage: str) -> Iterator[SharedLocations]:
+    """The driver's locations, with its marker in the storage while the block runs.
 
     Raises:
         LocationError: The storage cannot be written.
@@ -105,11 +105,11 @@ def marked_places(data: SharedData, storage: str) -> Iterator[SharedLocations]:
             folder.delete(marker)
 
 
-def look_here(places: SharedLocations) -> Look:
-    """What this machine finds of the places."""
-    data = _data_problem(places.data)
-    storage = _storage_problem(places)
-    if data and places.data.is_small:
+def look_here(locations: SharedLocations) -> Look:
+    """What this machine finds at the locations."""
+    data = _data_problem(locations.data)
+    storage = _storage_problem(locations)
+    if data and locations.data.is_small:
         return Look(storage, lacks_data=True)
     return Look(data or storage)
 
@@ -139,23 +139,23 @@ _URI_ADVICE = (
 )
 _PATH_ADVICE = (
     "put the store on a file system that all nodes share and name it by data.store, or into an "
-    "object store and name it by its URI (data: s3://...); up to "
-    f"{SENT_STORE_LIMIT_BYTES >> 20} MiB it would go along with the sweep"
+    "object store and name it by its URI (data: s3://...); a store of up to "
+    f"{SENT_STORE_LIMIT_BYTES >> 20} MiB would travel with the sweep"
 )
 
 
-def _storage_problem(places: SharedLocations) -> str | None:
+def _storage_problem(locations: SharedLocations) -> str | None:
     from prvr_model.files.folder import Folder, StorageError
 
     advice = "set --storage to a folder that all nodes share and may write, or to s3://..."
-    own = f"{places.marker}-{uuid.uuid4().hex[:12]}"
+    own = f"{locations.marker}-{uuid.uuid4().hex[:12]}"
     try:
-        folder = Folder.open(places.storage)
-        if not folder.exists(places.marker):
-            return f"storage: {places.storage} is not the driver's folder of this name; {advice}"
+        folder = Folder.open(locations.storage)
+        if not folder.exists(locations.marker):
+            return f"storage: {locations.storage} is not the driver's folder of this name; {advice}"
         folder.write_bytes(own, own.encode())
         intact = folder.read_bytes(own) == own.encode()
         folder.delete(own)
     except StorageError as error:
         return f"storage: {error}; {advice}"
-    return None if intact else f"storage: {places.storage} gives back other bytes; {advice}"
+    return None if intact else f"storage: {locations.storage} returns other bytes; {advice}"

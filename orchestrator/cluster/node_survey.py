@@ -45,8 +45,8 @@ def clock_offset(
     """How far another clock is ahead, in seconds, and how uncertain that is.
 
     Args:
-        ask: Asks the other clock; the answer was right at some moment in between.
-        clock: The own one.
+        ask: Reads the other clock, at some moment during the call.
+        clock: Reads the caller's clock.
     """
     readings = []
     for _ in range(_EXCHANGES):

@@ -1,6 +1,6 @@
-"""What Ray's libraries are told by environment variables, and what they would print or take over.
+"""Environment variables for Ray, and blocks in which Ray prints nothing and takes no signals.
 
-The same on a Ray of our own and on a cluster that is running.
+The same for a Ray of our own and for a running cluster.
 """
 
 import logging
@@ -37,18 +37,18 @@ def ray_variables(threads: int) -> dict[str, str]:
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
-        # By default the next trial's process starts when the last one's has, seconds later. How
-        # many there may be is the executor's to say.
+        # By default a trial's process starts only after the previous one has, seconds later. The
+        # executor limits their number.
         "TUNE_MAX_PENDING_TRIALS_PG": str(10**6),
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": str(_CLEAN_UP_S),
-        # A process more for each trial; `node_watch` does its work in both hosts of trials.
+        # It would be one more process for each trial; `watch_this_node` does its work.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-        # A process group whose worker failed need not end in good order.
+        # A process group whose worker failed need not shut down cleanly.
         "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "2",
-        # Each trial is a thread of its actor, and by default each thread a heap with holes of its
-        # own: an actor's memory doubled over seven trials.
+        # Each trial is a thread of its actor, and by default each thread has a heap of its own with
+        # holes: an actor's memory doubled over seven trials.
         "MALLOC_ARENA_MAX": "1",
-        # Sums are split by thread: numbers repeat only where these are fixed.
+        # Sums are split by thread: results repeat only if the number of threads is fixed.
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
@@ -57,7 +57,7 @@ def ray_variables(threads: int) -> dict[str, str]:
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """These variables for as long as the block runs; Ray reads them again."""
+    """Set variables while the block runs; Ray reads them again."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     _reread_environment()
@@ -80,9 +80,10 @@ def _reread_environment() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Tune logs each failed trial and how to restore the experiment; both are ours to say.
+    """Silence Ray while the block runs.
 
-    Ray prints what happens to its processes on stdout, which is for the result.
+    Tune would log each failed trial and how to restore the experiment; we report both ourselves.
+    Ray would print events of its processes on stdout, which is for the result.
     """
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
     levels = [logger.level for logger in loggers]
@@ -101,13 +102,13 @@ def _to_log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
 
 
 def own_signals() -> AbstractContextManager[None]:
-    """Ray's start takes SIGTERM over with an exit that Ray's own code can swallow."""
+    """Keep Ray from handling SIGTERM: it would exit in a way that its own code can swallow."""
     return replaced(utils, "set_sigterm_handler", lambda _: None)
 
 
 @contextmanager
 def replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    """Another value in a module of Ray for as long as the block runs."""
+    """Replace a value in a module of Ray while the block runs."""
     if not hasattr(module, name):
         raise RayChangedError(f"{module.__name__}.{name}")
     before = getattr(module, name)

@@ -1,6 +1,6 @@
 """Notices that this machine is about to be taken away: EC2's metadata service, or a signal.
 
-A spot instance is told about two minutes before it goes. Batch systems send a signal instead.
+A spot instance gets a notice about two minutes before. Batch systems send a signal instead.
 """
 
 import json
@@ -20,9 +20,9 @@ from urllib.error import HTTPError
 METADATA_URL = "http://169.254.169.254"
 _ACTION = "spot/instance-action"
 _REBALANCE = "events/recommendations/rebalance"
-# Amazon's longest; a token that ends earlier, e.g. with a restart of the service, is renewed.
+# Amazon's maximum; a token that expires earlier, e.g. with a restart of the service, is renewed.
 _TOKEN_S = 21_600
-# The service is on the same host: what takes longer is not there.
+# The service runs on the same host: if it takes longer, it does not exist.
 _ANSWER_S = 2.0
 
 Say = Callable[[str], None]
@@ -33,7 +33,7 @@ class Notice:
     """One notice.
 
     Args:
-        key: Tells this notice from others; the same for as long as it is repeated.
+        key: Identifies the notice; the same each time that it is repeated.
         reason: What happens, in words.
         at: When it happens, Unix time in seconds.
     """
@@ -47,10 +47,10 @@ class NoticeSource(Protocol):
     """Where notices come from."""
 
     def look(self) -> Notice | None:
-        """The notice that stands, or None."""
+        """The current notice, or None."""
 
     def wait(self, seconds: float) -> None:
-        """Pause between two looks; shorter where a notice arrives."""
+        """Pause between two looks; returns early if a notice arrives."""
 
 
 class Ec2Notices:
@@ -72,7 +72,7 @@ class Ec2Notices:
         self._first_seen: dict[str, float] = {}
 
     def look(self) -> Notice | None:
-        """See `NoticeSource.look`; None also where the service does not answer."""
+        """See `NoticeSource.look`; None also if the service does not answer."""
         action = self._get(_ACTION)
         self._mention_rebalance()
         return self._parse(action) if action else None
@@ -94,7 +94,7 @@ class Ec2Notices:
         return Notice(text, f"spot instance action {action}", at)
 
     def _mention_rebalance(self) -> None:
-        """Amazon expects to take the instance, some time or never: nothing to act upon."""
+        """Log that Amazon may take the instance at some time, which is no reason to act."""
         if recommendation := self._get(_REBALANCE):
             self._say_once(f"rebalance recommendation (nothing is done): {recommendation[:200]}")
 
@@ -104,12 +104,12 @@ class Ec2Notices:
             self._say(line)
 
     def _get(self, path: str) -> str | None:
-        """Metadata below `latest/meta-data`; None where there is none or no server answers."""
+        """Metadata below `latest/meta-data`; None if there is none or no server answers."""
         try:
             text = self._ask(path)
         except (OSError, HTTPException) as error:
             self._token = None
-            trouble = f"{self._url} does not answer ({error}); asking on"
+            trouble = f"{self._url} does not answer ({error}); trying again"
             if self._trouble is None:
                 self._say(trouble)
             self._trouble = trouble
@@ -145,10 +145,10 @@ class Ec2Notices:
 
 
 class SignalNotices:
-    """Takes SIGUSR1 for a notice; to be made in the main thread.
+    """Takes SIGUSR1 for a notice; must be created in the main thread.
 
     Args:
-        lead_s: How long after the signal the machine goes.
+        lead_s: Seconds from the signal until the machine is taken away.
     """
 
     def __init__(self, lead_s: float) -> None:

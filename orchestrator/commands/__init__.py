@@ -1,5 +1,5 @@
-"""The command line: one command a file, and the texts that it prints.
+"""The command line: one file per command, and the texts that commands print.
 
-A command reads its options, calls one room, and shows what came out: the result on stdout, progress
-and messages on stderr.
+A command reads its options, calls one room and prints the result on stdout, progress and messages
+on stderr.
 """

@@ -13,10 +13,10 @@ def cluster() -> None:
 @cluster.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Check FILE for mistakes that Ray takes in silence; run it where `ray up` will run.
+    """Check FILE for mistakes that Ray silently accepts; run it where `ray up` will run.
 
-    Misspelt keys, defaults of Ray's that cost money or open ports, secrets, versions that differ
-    from those here, and folders to copy that are not there.
+    Finds misspelt keys, Ray defaults that cost money or open ports, secrets, versions other than
+    those installed here, and folders to copy that do not exist.
     """
     from orchestrator.cluster.file.check import check_cluster_file, versions_here
 

@@ -1,4 +1,4 @@
-"""`prvr-sweep data`: makes feature stores and looks into them."""
+"""`prvr-sweep data`: makes and inspects feature stores."""
 
 import json
 import time
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY_S = 1.0
 
 _STORE = click.argument("store", type=click.Path(path_type=Path))
-_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace a store that is there.")
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 
 
 @click.group()
 def data() -> None:
-    """Make feature stores and look into them."""
+    """Make and inspect feature stores."""
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What an import is told."""
+    """Options of `data import`."""
 
     layout: str
     root: Path
@@ -45,25 +45,25 @@ class ImportOptions:
     "--layout",
     type=click.Choice(["msc"]),
     required=True,
-    help="How the files lie. msc: FeatureData/ and TextData/ with one HDF5 file each.",
+    help="Layout of the files. msc: FeatureData/ and TextData/ with one HDF5 file each.",
 )
 @click.option(
     "--root",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder with COLLECTION/FeatureData or FeatureData in it.",
+    help="Folder that holds COLLECTION/FeatureData or FeatureData.",
 )
-@click.option("--collection", required=True, help="Name that the files start with.")
+@click.option("--collection", required=True, help="Name with which the file names begin.")
 @click.option(
     "--val-from-train",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="FRACTION",
-    help="Take validation videos out of train; val becomes test where there is no test split.",
+    help="Move this fraction of train to val; without a test split, the old val becomes test.",
 )
 @click.option(
     "--skip-uncaptioned",
     is_flag=True,
-    help="Leave out videos that no caption file names. Done anyway where a split is missing.",
+    help="Leave out videos that no caption file names; always done if a split is missing.",
 )
 @_OVERWRITE
 @_STORE
@@ -71,7 +71,7 @@ class ImportOptions:
 def import_(options: ImportOptions) -> None:
     """Write STORE from features and captions in a known LAYOUT.
 
-    Every problem of the corpus is listed; nothing is written where there is one.
+    Lists every problem of the corpus; if there is one, nothing is written.
     """
     from prvr_model.store.importers.msc import import_msc
 
@@ -118,7 +118,7 @@ def synth(
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @_STORE
 def inspect(store: Path, as_json: bool) -> None:
-    """Check STORE against its fingerprint and show what is in it."""
+    """Check STORE against its fingerprint and show its content."""
     from prvr_model.store.reader import FeatureStore
     from prvr_model.store.summary import summarise, summary_lines
 
@@ -137,7 +137,7 @@ def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
         try:
             values[name.strip()] = json.loads(value)
         except json.JSONDecodeError:
-            # Left as text; the settings' own check says what is allowed.
+            # Kept as text; the check of the settings says what is allowed.
             values[name.strip()] = value
     return values
 
@@ -165,7 +165,7 @@ def _echo_store(store: Path, manifest: "Manifest") -> None:
 
 
 class _Progress:
-    """Shows how far an import is, once a second on stderr."""
+    """Prints the progress of an import on stderr, at most once a second."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()

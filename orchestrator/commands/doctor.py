@@ -1,4 +1,4 @@
-"""`prvr-sweep doctor`: what usually goes wrong, before it does."""
+"""`prvr-sweep doctor`: checks for common problems before a sweep runs."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,9 @@ from orchestrator.commands.options import home_option, json_option, tracking_opt
 
 @click.command()
 @home_option
-@click.option("--storage", metavar="URI", help="Where trial folders would go; default: the home.")
+@click.option("--storage", metavar="URI", help="Where trial folders will go; default: the home.")
 @tracking_option
-@click.option("--address", metavar="auto|HOST:PORT", help="A Ray cluster that is running.")
+@click.option("--address", metavar="auto|HOST:PORT", help="A running Ray cluster.")
 @json_option
 @click.argument("space", type=click.Path(path_type=Path), required=False)
 def doctor(
@@ -25,8 +25,9 @@ def doctor(
 ) -> int:
     """Check this machine, and SPACE (a YAML file) if given, before a sweep runs.
 
-    Versions, home and storage, tracking store and databases, ports, GPUs, and with --address the
-    cluster and its nodes; each problem with its remedy. Exit code 1: there is a problem.
+    Checks versions, home and storage, tracking store and databases, ports, GPUs and, with
+    --address, the cluster and its nodes. Names a remedy for each problem. Exit code 1: there is a
+    problem.
     """
     from orchestrator.preflight.doctor import examine
     from orchestrator.spec.loading import load_spec

@@ -13,7 +13,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @dataclass(frozen=True)
 class DrainAgentOptions:
-    """What the agent is told."""
+    """Options of `drain-agent`."""
 
     source: str
     metadata_url: str
@@ -31,58 +31,58 @@ class DrainAgentOptions:
     type=click.Choice(["imds", "signal"]),
     default="imds",
     show_default=True,
-    help="Spot notices of EC2's metadata service, or SIGUSR1.",
+    help="Where notices come from: EC2's metadata service, or SIGUSR1.",
 )
 @click.option(
     "--metadata-url",
     metavar="URL",
     default=METADATA_URL,
     show_default=True,
-    help="Where EC2's metadata service answers.",
+    help="Address of EC2's metadata service.",
 )
 @click.option(
     "--lead-seconds",
     type=_SECONDS,
     default=120,
     show_default=True,
-    help="How long after SIGUSR1 the machine goes.",
+    help="Time from SIGUSR1 until the machine is taken away.",
 )
 @click.option(
     "--poll-seconds",
     type=_SECONDS,
     default=5,
     show_default=True,
-    help="Pause between two looks.",
+    help="Pause between two looks for a notice.",
 )
 @click.option(
     "--try-seconds",
     type=_SECONDS,
     default=20,
     show_default=True,
-    help="Limit of one attempt to reach Ray; it is repeated.",
+    help="Time limit of one attempt to reach Ray; a failed attempt is repeated.",
 )
 @click.option(
     "--wait-seconds",
     type=click.FloatRange(min=0),
     default=120,
     show_default=True,
-    help="How long this machine's Ray may take to start.",
+    help="Time to wait for this machine's Ray to start.",
 )
-@click.option("--address", metavar="HOST:PORT", help="Cluster of the node; default: the only one.")
-@click.option("--node-id", metavar="ID", help="The node; default: the only one of this machine.")
+@click.option("--address", metavar="HOST:PORT", help="The node's cluster; default: the only one.")
+@click.option("--node-id", metavar="ID", help="The node; default: the only one here.")
 @given_as(DrainAgentOptions)
 def drain_agent(options: DrainAgentOptions) -> int:
     """Drain this machine's Ray node when the machine is about to be taken away.
 
-    Trials on a draining node save themselves and go on elsewhere. Ends with the node's Ray, or on
-    SIGTERM.
+    Trials on a draining node save a checkpoint and continue on another node. The agent ends with
+    the node's Ray, or on SIGTERM.
     """
     from orchestrator.cluster.drain_agent import DrainAgent, find_node
     from orchestrator.cluster.spot_notices import Ec2Notices, NoticeSource, SignalNotices
 
     notices: NoticeSource
     try:
-        # First, for until then SIGUSR1 would end this process.
+        # First, because until then SIGUSR1 would end this process.
         notices = (
             SignalNotices(options.lead_seconds)
             if options.source == "signal"
@@ -91,8 +91,8 @@ def drain_agent(options: DrainAgentOptions) -> int:
         node = find_node(options.address, options.node_id, options.wait_seconds)
         DrainAgent(node, notices, options.poll_seconds, options.try_seconds, _say).run()
     except KeyboardInterrupt:
-        # SIGTERM comes as an interrupt; it is how an agent is meant to end.
-        _say("told to end")
+        # `cli.main` turns SIGTERM into this; it is the normal end of an agent.
+        _say("ended by SIGTERM or Ctrl-C")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`prvr-sweep gc`: room on the storage."""
+"""`prvr-sweep gc`: frees checkpoints that a sweep no longer needs."""
 
 import json
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ _NOT_ALL = 1
 @click.command()
 @home_option
 @launched_tracking_option
-@click.option("--dry-run", is_flag=True, help="Say what would be freed; free nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be freed; free nothing.")
 @click.option(
     "--keep",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Keep the models of the K best trials; default: registration.top, at least 3.",
+    help="Keep the models of the K best trials; default: register.top, at least 3.",
 )
 @json_option
 @click.argument("sweep")
@@ -33,9 +33,9 @@ def gc(
 ) -> int:
     """Free the checkpoints of SWEEP that nothing needs.
 
-    What stays: all of unfinished trials, the models of the best and of the registered ones, and
-    the metrics and ranks of every trial. A freed trial can no longer be extended from where it
-    ended. Exit code 1: some files could not be freed.
+    Keeps all checkpoints of unfinished trials, the models of the best and of the registered
+    trials, and the metrics and ranks of every trial. Extending a freed trial trains it from the
+    start. Exit code 1: some files could not be freed.
     """
     from orchestrator.sweep.free_checkpoints import free_checkpoints
 

@@ -1,4 +1,4 @@
-"""`prvr-sweep launch`: the main job."""
+"""`prvr-sweep launch`: runs a sweep."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """What a launch is told; None: the default."""
+    """Options of `launch`; None: the default."""
 
     space: Path
     home: str | None
@@ -57,14 +57,14 @@ class LaunchOptions:
 @click.option(
     "--address",
     metavar="auto|HOST:PORT",
-    help="Run on a Ray cluster that is running, from one of its nodes; data, home or storage must "
-    "be the same place on all of them. Default: a Ray of our own on this machine.",
+    help="Run on a running Ray cluster, from one of its nodes; data and storage (or home) must be "
+    "the same locations on all nodes. Default: start a Ray on this machine.",
 )
 @click.option(
     "--submit",
     metavar="URL",
-    help="Send the sweep as a job to the cluster whose dashboard is at http://HOST:PORT, and say "
-    "how to follow it; it goes on when this machine is gone. Paths are the cluster's.",
+    help="Send the sweep as a job to the cluster whose dashboard is at http://HOST:PORT, and print "
+    "how to follow it; the job continues when this machine is off. Paths are the cluster's.",
 )
 @quick_option
 @set_option
@@ -74,8 +74,8 @@ class LaunchOptions:
 def launch(options: LaunchOptions) -> int:
     """Run the sweep of SPACE (a YAML file) and register its best model.
 
-    The plan and the progress go to stderr, the winner to stdout. Exit code 2: a trial fits
-    nowhere, or the cluster cannot be used; 4: finished, but trials failed.
+    The plan and the progress go to stderr, the winner to stdout. Exit code 2: no node can run a
+    trial, or the cluster cannot be used; 4: finished, but trials failed.
     """
     elsewhere = options.address is not None or options.submit is not None
     if elsewhere and options.executor == "inline":

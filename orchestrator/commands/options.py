@@ -21,7 +21,7 @@ def given_as(
     """Hand a command its arguments and options as one object.
 
     Args:
-        options: A dataclass with a field for each of them.
+        options: A dataclass with a field for each argument and option.
     """
 
     def decorated(command: Callable[[_Options], _Result]) -> Callable[..., _Result]:
@@ -53,13 +53,13 @@ set_option = click.option(
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Change a place of the YAML or a setting, e.g. search.trials=8; may be repeated.",
+    help="Change a key of the YAML or a setting, e.g. search.trials=8; may be repeated.",
 )
 quick_option = click.option(
     "--quick",
     is_flag=True,
-    help="A few epochs on two seeds, under the name NAME-quick: shows in minutes that everything "
-    "runs, says nothing about the question.",
+    help="Run a few epochs on two seeds as sweep NAME-quick: shows in minutes that everything "
+    "works; its numbers do not answer the question.",
 )
 space_argument = click.argument("space", type=click.Path(path_type=Path))
 storage_option = click.option(

@@ -1,4 +1,4 @@
-"""What a sweep came to, as `launch` and `resume` show it, and their exit code."""
+"""The result of a sweep as `launch` and `resume` print it, and their exit code."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -16,49 +16,49 @@ if TYPE_CHECKING:
 
 
 def show(
-    result: "LaunchResult", places: "SweepLocations", spec: "SweepSpec", *, as_json: bool
+    result: "LaunchResult", locations: "SweepLocations", spec: "SweepSpec", *, as_json: bool
 ) -> int:
-    """Print the result on stdout and what is missing on stderr; returns the exit code."""
+    """Print the result on stdout and what MLflow lacks on stderr; returns the exit code."""
     from orchestrator.commands.status_text import filter_lines
     from orchestrator.tracking.run_filters import variant_filters
 
     rows = [row.name for row in spec.rows]
     if as_json:
         filters = variant_filters(spec.name, rows)
-        click.echo(json.dumps({**_summary(result, places), "filters": filters}))
+        click.echo(json.dumps({**_summary(result, locations), "filters": filters}))
     else:
-        lines = [_winner(result, places, spec.objective.metric), *filter_lines(spec.name, rows)]
+        lines = [_winner(result, locations, spec.objective.metric), *filter_lines(spec.name, rows)]
         click.echo("\n".join(lines))
     if result.problem:
-        brings = _remedy(result, places, spec)
+        remedy = _remedy(result, locations, spec)
         click.echo(
-            f"warning: MLflow does not have everything: {result.problem}; {brings}", err=True
+            f"warning: MLflow does not have everything: {result.problem}; {remedy}", err=True
         )
     return _exit_code(result)
 
 
-def _remedy(result: "LaunchResult", places: "SweepLocations", spec: "SweepSpec") -> str:
-    """The command that brings what is missing; of the two only a resume scores and registers."""
+def _remedy(result: "LaunchResult", locations: "SweepLocations", spec: "SweepSpec") -> str:
+    """The command that sends what MLflow lacks; only `resume` also scores and registers."""
     sweep = result.sweep
     is_wanted = sweep.best and spec.registration.top
     is_unregistered = is_wanted and not result.registered
-    goes_on = is_unregistered or result.is_unscored or sweep.interrupted
-    name = "resume" if goes_on else "sync"
-    # Of an address that holds a password the study keeps nothing.
-    where = " --tracking-uri URI" if places.remembered()["tracking_has_password"] else ""
-    command = f"`prvr-sweep {name} {sweep.sweep}{home_option(places.home)}{where}`"
+    needs_resume = is_unregistered or result.is_unscored or sweep.interrupted
+    name = "resume" if needs_resume else "sync"
+    # The study does not keep an address with a password.
+    option = " --tracking-uri URI" if locations.remembered()["tracking_has_password"] else ""
+    command = f"`prvr-sweep {name} {sweep.sweep}{home_option(locations.home)}{option}`"
     models = " and registers the model" if is_unregistered else ""
-    return f"once that is mended, {command} sends the rest{models}"
+    return f"once that is fixed, {command} sends the rest{models}"
 
 
-def _summary(result: "LaunchResult", places: "SweepLocations") -> dict[str, Any]:
+def _summary(result: "LaunchResult", locations: "SweepLocations") -> dict[str, Any]:
     sweep, best = result.sweep, result.sweep.best
     version = result.registered[0] if result.registered else None
     return {
         "sweep": sweep.sweep,
         "storage": sweep.storage,
         "study": sweep.study,
-        "tracking_uri": places.tracking.uri,
+        "tracking_uri": locations.tracking.uri,
         "trials": {str(state): count for state, count in sweep.counts.items()},
         "best_trial": best.number if best else None,
         "value": best.value if best else None,
@@ -84,13 +84,13 @@ def _summary(result: "LaunchResult", places: "SweepLocations") -> dict[str, Any]
     }
 
 
-def _winner(result: "LaunchResult", places: "SweepLocations", metric: str) -> str:
+def _winner(result: "LaunchResult", locations: "SweepLocations", metric: str) -> str:
     from orchestrator.commands.status_text import confirmation_lines
 
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
     if sweep.best and sweep.best.variant is not None:
-        lines.append("  best run of the crowned row; what is real is in the report")
+        lines.append("  best run of the crowned row; the report says which differences are real")
     lines += confirmation_lines(sweep.confirmed, sweep.direction)
     if result.protocol == "paper":
         from orchestrator.spec.warnings import PAPER_NOTE
@@ -106,11 +106,11 @@ def _winner(result: "LaunchResult", places: "SweepLocations", metric: str) -> st
     if sweep.best and result.problem and not result.registered:
         lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
     if sweep.interrupted:
-        lines.append(f"go on: prvr-sweep resume {sweep.sweep}{home_option(places.home)}")
+        lines.append(f"continue: prvr-sweep resume {sweep.sweep}{home_option(locations.home)}")
     if result.report:
         lines.append(f"report: {result.report.removeprefix('file://')}")
-    lines.append(f"look: prvr-sweep status {sweep.sweep}{home_option(places.home)}")
-    lines.append(f"      {_ui_command(places)}")
+    lines.append(f"look: prvr-sweep status {sweep.sweep}{home_option(locations.home)}")
+    lines.append(f"      {_ui_command(locations)}")
     return "\n".join(lines)
 
 
@@ -121,16 +121,16 @@ def _best_lines(best: "TrialSummary", metric: str) -> list[str]:
 
 
 def _origin(best: "TrialSummary") -> str:
-    """Of what a trial that was planned is a run."""
+    """Which trial or row the best trial repeats; empty for a trial of a search."""
     if best.confirms is not None:
         return f" (trial {best.confirms} again, seed {best.seed})"
     return "" if best.variant is None else f" ({best.variant}, seed {best.seed})"
 
 
-def _ui_command(places: "SweepLocations") -> str:
-    if places.tracking.is_server:
-        return places.tracking.uri
-    return f"prvr-sweep ui{home_option(places.home)}"
+def _ui_command(locations: "SweepLocations") -> str:
+    if locations.tracking.is_server:
+        return locations.tracking.uri
+    return f"prvr-sweep ui{home_option(locations.home)}"
 
 
 def _short(value: object) -> str:

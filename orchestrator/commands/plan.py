@@ -21,7 +21,7 @@ from orchestrator.commands.space import space_spec
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What a plan is told; None: the default."""
+    """Options of `plan`; None: the default."""
 
     space: Path
     home: Path
@@ -44,9 +44,9 @@ class PlanOptions:
 @click.option(
     "--probe/--no-probe",
     default=None,
-    help="Time the real training step on one worker, on made-up data of the sweep's sizes, for "
-    "some 20 seconds after its start. Default: only with --address; without a probe times are "
-    "rough, from the sizes alone.",
+    help="Time the real training step on one worker for about 20 seconds, on generated data of the "
+    "sweep's sizes. Default: only with --address; without a probe, times are rough estimates from "
+    "the sizes alone.",
 )
 @quick_option
 @set_option
@@ -54,12 +54,12 @@ class PlanOptions:
 @space_argument
 @given_as(PlanOptions)
 def plan(options: PlanOptions) -> None:
-    """Check SPACE (a YAML file) and say what it will run, where, and about what it costs.
+    """Check SPACE (a YAML file) and show what it will run, where, and at about what cost.
 
-    Trials that are complete already, in the home or on the storage, are left out of the costs where
-    they can be known before: those of ablations and grids.
+    In ablations and grids, trials that are already complete in the home or the storage cost
+    nothing. A sampler's trials are not known in advance.
 
-    Exit code 2: a trial fits nowhere, or no cluster answers at the address.
+    Exit code 2: no node can run a trial, or no cluster answers at the address.
     """
     from orchestrator.commands.plan_text import render_plan
     from orchestrator.preflight.already_trained import known_runs

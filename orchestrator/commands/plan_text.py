@@ -87,7 +87,7 @@ def _table(spec: SweepSpec, ablation: Ablation) -> list[str]:
 
 
 def _changes(spec: SweepSpec, row: Row) -> str:
-    """What sets a row apart from the one that it builds on."""
+    """The settings in which a row differs from the row that it builds on."""
     first, ladder = spec.rows[0], spec.ablation is not None and spec.ablation.design == "ladder"
     before = spec.rows[spec.rows.index(row) - 1] if ladder and row != first else first
     base = {} if row == first else before.overrides
@@ -99,9 +99,10 @@ def _changes(spec: SweepSpec, row: Row) -> str:
 
 def _comparisons(spec: SweepSpec, ablation: Ablation, compared: int) -> str:
     if not compared:
-        return "no comparison: how one configuration varies between seeds"
-    step = " and to the step before" if ablation.design == "ladder" and len(spec.rows) > 2 else ""
-    return f"each to {spec.rows[0].name}{step}: {count(compared, 'comparison')}, corrected together"
+        return "no comparison: shows how one configuration varies between seeds"
+    step = " and the step before" if ablation.design == "ladder" and len(spec.rows) > 2 else ""
+    base = f"{spec.rows[0].name}{step}"
+    return f"each against {base}: {count(compared, 'comparison')}, corrected together"
 
 
 def _seeds(spec: SweepSpec, ablation: Ablation) -> str:
@@ -109,8 +110,8 @@ def _seeds(spec: SweepSpec, ablation: Ablation) -> str:
     race = race_of(spec)
     if race is None:
         return text
-    looks = ", ".join(map(str, race.looks[1:]))
-    return f"{text}; undecided rows get more, up to {looks} in turn"
+    looks = ", then ".join(map(str, race.looks[1:]))
+    return f"{text}; undecided rows get more, up to {looks}"
 
 
 def _budget(budget: Budget) -> str:
@@ -120,7 +121,7 @@ def _budget(budget: Budget) -> str:
         (budget.trials, "trials"),
     )
     listed = ", ".join(f"{limit:g} {name}" for limit, name in limits if limit is not None)
-    return f"{listed or 'no limit'}; no trial starts that cannot finish within it"
+    return f"{listed or 'no limit'}; a trial that cannot finish within it does not start"
 
 
 def _needs(plan: Plan) -> str:
@@ -135,7 +136,7 @@ def _needs(plan: Plan) -> str:
 
 
 def _node_lines(plan: Plan) -> list[str]:
-    """A table of the nodes: what they have, and how much of a full packing lies on each."""
+    """A table of the nodes: their resources, and the trials or workers of a full packing."""
     packing = plan.packing
     what = "trials" if packing.needs.workers == 1 else "workers"
     rows = [("", "CPUs", "GPUs", "memory", what)]
@@ -176,17 +177,17 @@ def _epochs(plan: Plan) -> str:
     span = f"{most}, {epochs.least:.0f} to {epochs.most:.0f} in all"
     if stopping.method == "none":
         return span
-    rung = f"{stopping.method} from {stopping.first_rung}"
+    rung = f"{stopping.method} from epoch {stopping.first_rung}"
     return f"{span}, about {epochs.expected:.0f} expected; {rung}"
 
 
 def _epoch_time(plan: Plan) -> list[str]:
     if plan.time is None:
-        return ["not known before one was timed"]
+        return ["not known before an epoch is timed"]
     low, high = plan.time.range_s
-    text = f"{short(plan.time.mean_s)} in the mean, {short(low)} to {short(high)}"
+    text = f"{short(plan.time.mean_s)} on average, {short(low)} to {short(high)}"
     if plan.probe is None:
-        return [f"roughly {text} over the space, by the sizes alone"]
+        return [f"roughly {text} over the space, from the sizes alone"]
     stage, request = plan.probe.result.stages[-1], plan.probe.request
     share = "" if stage.videos == request.batch_videos else f" of {request.batch_videos}"
     steps = count(len(stage.steps_s), "step")
@@ -198,9 +199,9 @@ def _epoch_time(plan: Plan) -> list[str]:
 def _time(plan: Plan) -> str:
     band = plan.seconds
     if band is None:
-        return "not known before an epoch was timed"
+        return "not known before an epoch is timed"
     rough = "" if plan.probe else "roughly "
-    return f"{rough}{_span(band, duration)}, and the start"
+    return f"{rough}{_span(band, duration)}, plus start-up"
 
 
 def _hours(plan: Plan) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""`prvr-sweep promote`: the champion by hand."""
+"""`prvr-sweep promote`: chooses the champion by hand."""
 
 from pathlib import Path
 

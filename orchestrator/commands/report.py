@@ -16,12 +16,12 @@ from orchestrator.commands.options import home_option
     type=click.Choice(["md", "tex", "html", "json"]),
     default="md",
     show_default=True,
-    help="md reads in a terminal; tex compiles with booktabs; html is one file with plots.",
+    help="md is readable in a terminal; tex needs booktabs; html is one file with plots.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write it to this file instead of stdout.",
+    help="Write the report to this file instead of stdout.",
 )
 @click.option(
     "--compare",
@@ -37,9 +37,9 @@ def report(
     output: Path | None,
     other: str | None,
 ) -> None:
-    """Say what SWEEP found: which differences are real, what the winner is worth.
+    """Report what SWEEP found: which differences are real, and what the winner is worth.
 
-    Also while the sweep runs. Nothing of it is changed.
+    Works while the sweep runs, and changes nothing.
     """
     from orchestrator.report.publishing import render
     from orchestrator.report.publishing import report as read

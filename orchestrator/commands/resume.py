@@ -1,4 +1,4 @@
-"""`prvr-sweep resume`: go on with a sweep, or give it more to do."""
+"""`prvr-sweep resume`: continues a sweep, or extends it."""
 
 import sys
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ResumeOptions:
-    """What a resume is told; None: as the sweep was launched."""
+    """Options of `resume`; None: as the sweep was launched."""
 
     sweep: str
     home: Path
@@ -32,7 +32,7 @@ class ResumeOptions:
     as_json: bool
 
     def request(self) -> "ResumeRequest":
-        """As the sweep room takes it."""
+        """The options that the sweep itself needs."""
         from orchestrator.sweep.resume import ResumeRequest
 
         names = [field.name for field in fields(ResumeRequest)]
@@ -41,23 +41,23 @@ class ResumeOptions:
 
 @click.command()
 @home_option
-@click.option("--trials", type=click.IntRange(min=1), help="Trials in all from now on.")
+@click.option("--trials", type=click.IntRange(min=1), help="New total number of trials.")
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    help="Epochs of a trial from now on; complete ones continue from their checkpoints.",
+    help="New number of epochs per trial; complete trials continue from their checkpoints.",
 )
 @click.option(
-    "--seeds", type=click.IntRange(min=1), help="Seeds of every row of an ablation from now on."
+    "--seeds", type=click.IntRange(min=1), help="New number of seeds of every row of an ablation."
 )
 @click.option(
     "--budget",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Another budget, e.g. gpu_hours=8 or trials=null; may be repeated.",
+    help="Change the budget, e.g. gpu_hours=8 or trials=null; may be repeated.",
 )
-@click.option("--storage", metavar="URI", help="Where the trial folders are now, if they moved.")
-@click.option("--tracking-uri", metavar="URI", help="Another MLflow, which gets everything.")
+@click.option("--storage", metavar="URI", help="Where the trial folders are now, if moved.")
+@click.option("--tracking-uri", metavar="URI", help="Another MLflow; it gets the whole sweep.")
 @click.option(
     "--executor",
     type=click.Choice(["tune", "inline"]),
@@ -66,17 +66,17 @@ class ResumeOptions:
 @click.option(
     "--address",
     metavar="auto|HOST:PORT|local",
-    help="A running Ray cluster; local: a Ray of our own; default: as launched.",
+    help="A running Ray cluster; local: start a Ray on this machine; default: as launched.",
 )
 @json_option
 @click.argument("sweep")
 @given_as(ResumeOptions)
 def resume(options: ResumeOptions) -> int:
-    """Go on with SWEEP, whatever ended it; finished trials are not run again.
+    """Continue SWEEP, however it ended; finished trials do not run again.
 
-    Unfinished trials continue from their last checkpoints, then new ones are drawn as if nothing
-    had happened. With --trials and --epochs a finished sweep is extended. Exit codes are those of
-    launch.
+    Unfinished trials continue from their last checkpoints; then new trials are drawn as if the
+    sweep had not ended. --trials, --epochs and --seeds extend a finished sweep. Exit codes are
+    those of launch.
     """
     from orchestrator.sweep.progress import progress_on
     from orchestrator.sweep.resume import resume as run

@@ -1,4 +1,4 @@
-"""The YAML file that a command was given, as it is or in short."""
+"""The spec of a command's YAML file, whole or cut down by `--quick`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 def space_spec(
     space: Path, overrides: Sequence[str], *, quick: bool, runs_elsewhere: bool = False
 ) -> "SweepSpec":
-    """The spec of a file; a quick one says so on stderr.
+    """The spec of a file; with `quick`, a line on stderr says what was cut.
 
     Args:
         space: The file.
         overrides: Texts of `--set`.
-        quick: Whether at a fraction of its budget.
-        runs_elsewhere: Whether on machines that do not have this one's folders.
+        quick: Whether to cut it to a fraction of its budget.
+        runs_elsewhere: Whether it runs on machines that lack this machine's folders.
 
     Raises:
         SpecError: Everything that is wrong.

@@ -1,4 +1,4 @@
-"""`prvr-sweep status`: a sweep as its study shows it."""
+"""`prvr-sweep status`: the trials of a sweep, from its study."""
 
 import json
 from pathlib import Path

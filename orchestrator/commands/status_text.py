@@ -12,7 +12,7 @@ from orchestrator.study.trial import TrialState
 from orchestrator.sweep.status import RowStatus, SweepStatus
 from orchestrator.tracking.run_filters import variant_filters
 
-# Of a long traceback, the end is where it happened.
+# The end of a long traceback shows where the error happened.
 _SHOWN_LINES = 12
 _SHOWN_NUMBERS = 10
 
@@ -67,7 +67,7 @@ def _short(value: object) -> str:
 
 
 def confirmation_lines(confirmed: Sequence[Confirmed], direction: Direction) -> list[str]:
-    """Configurations that were run again on fresh seeds; empty where none was.
+    """Configurations that were run again on fresh seeds; empty if there are none.
 
     Args:
         confirmed: Configurations with fresh runs, the crowned one first.
@@ -99,7 +99,7 @@ def _taken_line(sweep: SweepStatus) -> str:
     if not origins:
         return ""
     sweeps = sorted({origin.rpartition("/")[0] for origin in origins})
-    return f"{len(origins)} not trained, their results were there: from {', '.join(sweeps)}"
+    return f"{len(origins)} not trained; their results are copied from {', '.join(sweeps)}"
 
 
 def _moved_line(sweep: SweepStatus) -> str:
@@ -114,11 +114,11 @@ def _budget_line(sweep: SweepStatus) -> str:
     if sweep.over_budget is None:
         return ""
     again = _command(sweep, " --budget KEY=VALUE")
-    return f"ended by its budget: {sweep.over_budget}; go on with {again}"
+    return f"ended by its budget: {sweep.over_budget}; continue with {again}"
 
 
 def failure_lines(groups: Sequence[FailureGroup]) -> list[str]:
-    """Failures by cause, e.g. `38 failed: 2 causes` and what they are; empty without failures."""
+    """Failures by cause, under a line such as `38 failed: 2 causes`; empty without failures."""
     if not groups:
         return []
     total = sum(len(group.numbers) for group in groups)
@@ -143,18 +143,18 @@ def filter_lines(sweep: str, variants: Iterable[str]) -> list[str]:
         return []
     width = max(map(len, filters))
     return [
-        "a row's runs in MLflow, by its search (they are folded under the sweep's):",
+        "filters for MLflow's search; a row's runs are folded under the sweep's run:",
         *(f"  {name:<{width}}  {text}" for name, text in filters.items()),
     ]
 
 
 def _hint(sweep: SweepStatus) -> str:
-    kept = "trials that say running keep their last checkpoint"
+    kept = "trials shown as running keep their last checkpoint"
     if sweep.state == "lost":
-        return f"its driver is gone; {kept}; go on: {_command(sweep)}"
+        return f"its driver is gone; {kept}; continue: {_command(sweep)}"
     if sweep.state == "interrupted":
         unfinished = f"; {kept}" if sweep.counts[TrialState.RUNNING] else ""
-        return f"interrupted{unfinished}; go on: {_command(sweep)}"
+        return f"interrupted{unfinished}; continue: {_command(sweep)}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""How to follow a sweep that runs as a job on a cluster: commands, in words and as data."""
+"""The commands that follow a submitted sweep, as text and as JSON."""
 
 import shlex
 from typing import Any
@@ -12,8 +12,8 @@ _HEAD = "HEAD"
 
 
 def follow_commands(sent: Submitted) -> dict[str, str]:
-    """Commands by what they are for; HEAD stands for the head's name, as ssh knows it."""
-    job, home = sent.job.identity, _home(sent.places.home)
+    """Commands by purpose; HEAD stands for the head's name in ssh."""
+    job, home = sent.job.identity, _home(sent.locations.home)
     commands = {
         "follow": f"ray job logs --follow {job} --address {sent.address}",
         "state": f"ray job status {job} --address {sent.address}",
@@ -21,7 +21,7 @@ def follow_commands(sent: Submitted) -> dict[str, str]:
         "status": f"prvr-sweep status {sent.sweep} --home {home}",
         "dashboard": _tunnel(_dashboard_port(sent)),
     }
-    tracking = sent.places.tracking_uri
+    tracking = sent.locations.tracking_uri
     server = urlsplit(tracking or "")
     if server.scheme in ("http", "https"):
         if is_loopback(server.hostname or ""):
@@ -48,18 +48,18 @@ def render_submission(sent: Submitted) -> str:
     ]
     if "ui" in commands:
         lines.append(f"  MLflow     {commands['ui']}")
-    lines.append("dashboard and MLflow listen on the head's loopback; tunnels, from here:")
+    lines.append("dashboard and MLflow listen on the head's loopback; to open tunnels from here:")
     lines.append(f"  dashboard  {commands['dashboard']}")
     lines.append("             (or `ray dashboard CLUSTER.yaml`, where `ray up` started it)")
     if "mlflow" in commands:
         lines.append(f"  MLflow     {commands['mlflow']}")
     else:
-        lines.append(f"  MLflow     {sent.places.tracking_uri}")
+        lines.append(f"  MLflow     {sent.locations.tracking_uri}")
     return "\n".join(lines)
 
 
 def summary(sent: Submitted) -> dict[str, Any]:
-    """The same as data."""
+    """The same as JSON fields."""
     return {
         "job": sent.job.identity,
         "sweep": sent.sweep,
@@ -71,9 +71,9 @@ def summary(sent: Submitted) -> dict[str, Any]:
             {"job": job.identity, "state": job.state, "exit_code": job.exit_code}
             for job in sent.earlier
         ],
-        "home": sent.places.home,
-        "storage": sent.places.storage,
-        "tracking_uri": sent.places.tracking_uri,
+        "home": sent.locations.home,
+        "storage": sent.locations.storage,
+        "tracking_uri": sent.locations.tracking_uri,
         "resume": _resume(sent),
         "commands": follow_commands(sent),
     }
@@ -84,7 +84,7 @@ def _first_line(sent: Submitted) -> str:
     if sent.is_new:
         return f"sent: job {job} runs sweep {sent.sweep} on {sent.address}"
     state = f"{sent.job.state}{_code(sent.job.exit_code)}"
-    return f"there already: job {job} is {state}; nothing was sent"
+    return f"sent before: job {job} is {state}; nothing was sent now"
 
 
 def _earlier_lines(sent: Submitted) -> list[str]:
@@ -96,16 +96,16 @@ def _earlier_lines(sent: Submitted) -> list[str]:
         lines += [
             "             trials had begun, and a launch refuses a study with trials; on the head",
             f"             {resume}",
-            "             goes on with them",
+            "             continues them",
         ]
     return lines
 
 
 def _resume(sent: Submitted) -> str | None:
-    """The command that goes on with what an earlier job began; None: none did."""
+    """The command that continues trials of an earlier job; None if no job began any."""
     if not sent.has_begun:
         return None
-    return f"prvr-sweep resume {sent.sweep} --home {_home(sent.places.home)} --address auto"
+    return f"prvr-sweep resume {sent.sweep} --home {_home(sent.locations.home)} --address auto"
 
 
 def _code(code: int | None) -> str:
@@ -114,7 +114,7 @@ def _code(code: int | None) -> str:
 
 def _dashboard_port(sent: Submitted) -> int:
     url = urlsplit(sent.address)
-    # The head's own port is known only where it was named directly; by default they are equal.
+    # A tunnel hides the head's own port; by default both ends have the same one.
     return url.port or _DASHBOARD_PORT
 
 
@@ -123,5 +123,5 @@ def _tunnel(port: int) -> str:
 
 
 def _home(home: str) -> str:
-    """For a shell, which must still find the home folder in `~/`."""
+    """Quoted for a shell, which must still expand `~/`."""
     return f"~/{shlex.quote(home[2:])}" if home.startswith("~/") else shlex.quote(home)

@@ -1,4 +1,4 @@
-"""`prvr-sweep sync`: what MLflow missed of a sweep."""
+"""`prvr-sweep sync`: sends MLflow what it missed of a sweep."""
 
 import json
 from dataclasses import asdict
@@ -24,14 +24,14 @@ from orchestrator.commands.options import (
     default=600.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to keep trying where MLflow is slow or away.",
+    help="How long to keep trying if MLflow is slow or unreachable.",
 )
 @json_option
 @click.argument("sweep")
 def sync(sweep: str, home: Path, tracking_uri: str | None, limit_s: float, as_json: bool) -> int:
-    """Send to MLflow what it missed of SWEEP; what it has is not doubled.
+    """Send MLflow what it missed of SWEEP, and only that.
 
-    Exit code 1: it does not have everything; what is missing is kept for the next time.
+    Exit code 1: MLflow does not have everything; the rest is kept for the next sync.
     """
     from orchestrator.sweep.sync import sync as send
 

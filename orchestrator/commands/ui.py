@@ -1,4 +1,4 @@
-"""`prvr-sweep ui`: MLflow's pages on a home's results."""
+"""`prvr-sweep ui`: starts the MLflow UI on a home's results."""
 
 from pathlib import Path
 

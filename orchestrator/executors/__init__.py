@@ -1,5 +1,5 @@
 """Runs trials: in this process, on Ray Tune, in groups of workers (Ray Train with DDP).
 
 Offers `executor` (the interface, whose contract is a test class), `inline_executor`,
-`tune_executor`, `interruption` (Ctrl-C) and `retries` (causes that are no failures).
+`tune_executor`, `interruption` (Ctrl-C) and `retries` (trials that run again).
 """

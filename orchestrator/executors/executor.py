@@ -15,7 +15,7 @@ class TrialSource(Protocol):
     """Hands out trials and takes their results; its calls are made by one thread."""
 
     def next_trial(self) -> TrialRequest | None:
-        """The next trial; None: wait for those that run and ask again, or end where none does."""
+        """The next trial; None: ask again when a running trial ends, or end if none runs."""
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
         """A trial has completed an epoch, perhaps one that was reported before."""
@@ -24,20 +24,20 @@ class TrialSource(Protocol):
         """A trial returned by itself, or was ended after STOP."""
 
     def on_move(self, number: int, cause: FailureCause) -> None:
-        """A trial was evicted or ran out of memory, and continues under its number: no failure."""
+        """A trial was evicted or ran out of memory, and continues under its number."""
 
     def on_failure(self, number: int, cause: FailureCause) -> None:
-        """A trial raised an error, or its process is gone."""
+        """A trial has failed: it raised an error, or was evicted too often."""
 
     def on_wait(self, message: str) -> None:
-        """Trials wait for a place and none runs: what the user should know of it."""
+        """Trials wait for a slot and none runs; the message is for the user."""
 
 
 class Executor(Protocol):
     """Runs trials until the source has no more.
 
-    An error of a trial goes to the source and ends nothing. An error of the source ends the run
-    and is raised. Whatever ends it, no process is left behind.
+    An error of a trial goes to the source, and other trials continue. An error of the source ends
+    the run and is raised. However the run ends, no process is left behind.
     """
 
     def run(
@@ -48,9 +48,9 @@ class Executor(Protocol):
         Args:
             source: Where trials come from and results go.
             concurrency: Trials at once; None: as many as fit.
-            interruption: Looked at between two calls of the source at least.
+            interruption: Checked at least between two calls of the source.
 
         Raises:
-            KeyboardInterrupt: The user wants an end; unfinished trials are told nothing.
-            SpecError: Not one trial fits.
+            KeyboardInterrupt: The user interrupted; the source hears nothing of unfinished trials.
+            SpecError: No trial fits.
         """

@@ -1,8 +1,8 @@
-"""Hosts trials of several workers: each is a Tune trial that keeps one group of Ray Train's.
+"""Runs trials of several workers: each is a Tune trial that hosts one worker group of Ray Train.
 
-A Tune class, not a function: its `cleanup` runs to its end before the process goes, and a stop
-reaches the workers although `fit` blocks a thread. The first worker's rows come through a mailbox;
-to ask for the next row is to let the workers go on.
+`GroupTrial` is a Tune class, not a function: its `cleanup` completes before the process ends, and a
+stop reaches the workers while `fit` blocks a thread. The first worker's rows come through a
+mailbox; the workers continue when the next row is asked for.
 """
 
 import os
@@ -33,20 +33,20 @@ from orchestrator.executors.wire import TrialFailedError
 __all__ = ["GROUP_START_LIMIT_S", "GroupCollector", "GroupShape", "group_trainable"]
 
 GROUP_START_LIMIT_S = 300.0
-"""Time in which a trial's workers must find their place; an autoscaler takes minutes."""
+"""Time in which a trial's workers must find slots; an autoscaler takes minutes."""
 
 # Workers that are told to stop return between two epochs, which takes a second. Tune kills the
 # last trials' processes after 10 s.
 _SOFT_STOP_S = 7.0
-# Processes import torch and meet, on a busy machine and after Train's own limit has passed.
+# Processes import torch and form their group, on a busy machine, after Train's own limit.
 _START_SLACK_S = 120.0
-# Calls to the mailbox and to Ray answer within milliseconds, unless they are gone.
+# The mailbox and Ray answer within milliseconds, unless their process is gone.
 _CALL_LIMIT_S = 5.0
-# Train looks at its workers in these intervals, and so sees their end; its default is 2 s.
+# Interval at which Train checks whether workers have ended; its default is 2 s.
 _LOOK_INTERVAL_S = 0.2
-# A table of a few groups is read; what it frees was lost by an accident.
+# Cheap, since it reads a table of a few groups; frees only what a killed process left behind.
 _COLLECT_INTERVAL_S = 5.0
-# Ray refuses to place what takes nothing; every node has a byte of memory.
+# Ray refuses an empty request; every node has a byte of memory.
 _ALMOST_NOTHING = {"memory": 1}
 
 
@@ -64,15 +64,15 @@ def group_trainable(
         function: Name of the function that each worker runs.
         shape: The workers of a trial.
         scratch: Folder for Train's files, absolute.
-        has_driver_resource: Whether some node offers it to the watching processes.
+        has_driver_resource: Whether some node offers `train_driver` to the watching processes.
         drains: Whether a node may be drained.
-        sent: The data, where it goes along with the sweep.
+        sent: The data, if it travels with the sweep.
     """
     trainable = tune.with_parameters(
         GroupTrial,
         job=GroupJob("", "", function, shape, scratch, _start_mailbox(), drains, sent),
     )
-    # Tune counts the watching process only; the workers' places are Train's to reserve.
+    # Tune reserves resources of the watching process only; Train reserves those of the workers.
     watched: type[tune.Trainable] = tune.with_resources(
         trainable, {DRIVER_RESOURCE: DRIVER_SHARE} if has_driver_resource else _ALMOST_NOTHING
     )
@@ -86,14 +86,14 @@ def _start_mailbox() -> Any:  # noqa: ANN401
 
 
 class GroupTrial(tune.Trainable):  # type: ignore[misc]
-    """One trial: each step is an epoch's row."""
+    """One trial; each step returns an epoch's row."""
 
     def setup(self, config: dict[str, Any], job: GroupJob) -> None:
-        """Start the group of one trial; `job` says what is the same for all trials."""
-        # Fewer than the shape says where a trial continues after it was evicted.
+        """Start the group of one trial; `job` holds what is the same for all trials."""
+        # An evicted trial may continue with fewer workers than `job.shape` has.
         shape = replace(job.shape, workers=config["workers"])
         os.environ.update(_train_variables(shape))
-        # Not the number alone: what a lost process had under way belongs to no worker any more.
+        # With the id of this try: messages of a lost process must not reach the next try.
         key = f"trial-{config['number']}-{self.trial_id}"
         self._run = _GroupRun(replace(job, key=key, request=config["request"], shape=shape))
 
@@ -106,7 +106,7 @@ class GroupTrial(tune.Trainable):  # type: ignore[misc]
 
 
 class _GroupRun:
-    """A group at work: `fit` in a thread of its own, rows through the mailbox."""
+    """A running group: `fit` has its own thread, rows come through the mailbox."""
 
     def __init__(self, job: GroupJob) -> None:
         self._job = job
@@ -114,34 +114,34 @@ class _GroupRun:
         self._error: BaseException | None = None
         self._thread = Thread(target=self._fit, name="fit", daemon=True)
         self._thread.start()
-        self._had_place: bool | None = None
+        self._had_slot: bool | None = None
 
     def next_row(self) -> str | None:
-        """Let the workers go on and wait for a row; None: they have returned.
+        """Let the workers continue and wait for a row; None: they have returned.
 
         Raises:
-            TrialFailedError: The trial failed, too many workers were lost or never started.
+            TrialFailedError: The trial failed, lost workers too often, or they never started.
         """
         self._wait_for_begin()
         row: str | None = ray.get(self._mailbox.next_row.remote(self._job.key))
         if row is None and self._error is not None:
-            cause = root_cause(self._error, self._job.shape, bool(self._had_place))
+            cause = root_cause(self._error, self._job.shape, bool(self._had_slot))
             raise cause if isinstance(cause, TrialFailedError) else TrialFailedError.of(cause)
         return row
 
     def _wait_for_begin(self) -> None:
-        """Train limits the wait for a place, not that for processes that hang as they start."""
-        if self._had_place is not None:
+        """Wait for the workers; Train limits the wait for slots, but not a start that hangs."""
+        if self._had_slot is not None:
             return
         limit_s = self._job.shape.start_limit_s + _START_SLACK_S
         try:
             begun = self._mailbox.has_begun.remote(self._job.key)
-            self._had_place = ray.get(begun, timeout=limit_s)
+            self._had_slot = ray.get(begun, timeout=limit_s)
         except GetTimeoutError:
             raise TrialFailedError.of(self._job.shape.no_slot()) from None
 
     def end(self) -> None:
-        """End the workers and free their places, within seconds."""
+        """End the workers and free their slots, within seconds."""
         if self._thread.is_alive():
             self._call(self._mailbox.stop.remote(self._job.key))
             self._thread.join(_SOFT_STOP_S)
@@ -159,7 +159,7 @@ class _GroupRun:
     def _end_controller(self) -> None:
         controller = self._call(self._mailbox.controller.remote(self._job.key))
         if controller is not None:
-            # Its workers go with it, but not the group that it had reserved.
+            # This ends its workers too, but does not free the group that it reserved.
             ray.kill(controller)
             free_groups_of(controller._actor_id.hex())
 
@@ -178,18 +178,18 @@ class GroupCollector:
         self._last_s = time.monotonic()
 
     def collect_now_and_then(self) -> None:
-        """Look, unless that was just done."""
+        """Collect, unless that was just done."""
         if time.monotonic() - self._last_s >= _COLLECT_INTERVAL_S:
             self.collect()
 
     def collect(self) -> None:
-        """Look now."""
+        """Collect now."""
         free_orphaned_groups()
         self._last_s = time.monotonic()
 
 
 def _train_variables(shape: GroupShape) -> dict[str, str]:
-    """Environment of a trial's process, which Train passes on to those it starts."""
+    """Environment of a trial's process; Train passes it on to the processes that it starts."""
     return {
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(_LOOK_INTERVAL_S),
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(shape.start_limit_s / START_TRIES),

@@ -1,8 +1,8 @@
 """The workers of one trial under Ray Train: what each of them runs, and which errors restart them.
 
-Train starts the processes, joins them in a process group (NCCL on GPUs, gloo on CPUs) and starts
-all of them again when one is gone; the train loop goes on from its checkpoint. An error of the
-trial itself would only come again: it ends the trial.
+Train starts the processes, joins them in a process group (NCCL on GPUs, gloo on CPUs) and restarts
+all of them when one is lost; the train loop continues from its checkpoint. An error of the trial
+itself would only recur, so it ends the trial.
 """
 
 import time
@@ -42,20 +42,20 @@ try:
     from ray.train.v2._internal.execution.failure_handling.default import DefaultFailurePolicy
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    # Overridden below: without it Train would silently do without.
+    # Overridden below; if Train renamed it, the override would silently do nothing.
     DataParallelTrainer._initialize_and_run_controller  # noqa: B018
 except (ImportError, AttributeError) as error:
     raise RayChangedError(str(error)) from error
 
 START_TRIES = 2
-"""Tries to start the workers; a node may go while they start."""
+"""Tries to start the workers; a node may be lost while they start."""
 
-# Times that lost workers are replaced. A machine that kills them every time ends the trial.
+# How often lost workers are restarted. On a machine that always kills them, the trial must end.
 _MAX_RESTARTS = 3
 # A worker that lost its peer sees a broken connection at once; Ray needs a moment to see the loss.
 _LOSS_IS_SEEN_S = 3.0
-# Until a worker that waits for a peer gives up; nothing between two exchanges takes so long, and
-# the first comes when all have the data.
+# How long a worker waits for a peer. Nothing between two exchanges takes so long; the first one
+# comes after all workers have the data.
 _EXCHANGE_LIMIT_S = 1800
 
 
@@ -64,9 +64,9 @@ class GroupShape:
     """The workers of a trial.
 
     Args:
-        workers: How many.
-        bundle: What each asks of Ray, see `Packing.bundle`.
-        start_limit_s: Seconds in which they must find their place; else the trial fails.
+        workers: Number of workers.
+        bundle: Resources of each worker by Ray's names, see `Packing.bundle`.
+        start_limit_s: Seconds in which they must find slots; else the trial fails.
     """
 
     workers: int
@@ -74,7 +74,7 @@ class GroupShape:
     start_limit_s: float
 
     def no_slot(self, had_slot: bool = False) -> NoSlotError:
-        """The error of workers that did not start in time, or not again after a loss."""
+        """The error of workers that did not start, or restart after a loss, in time."""
         error = SlotLostError if had_slot else NoSlotError
         return error(self.workers, in_words(self.bundle), self.start_limit_s)
 
@@ -84,14 +84,14 @@ class GroupJob:
     """One trial for a group of workers.
 
     Args:
-        key: The trial in the mailbox.
+        key: Key of the trial in the mailbox.
         request: The trial as JSON.
         function: Name of the function that each worker runs.
         shape: The workers.
         scratch: Folder for Train's files.
         mailbox: Actor handle of a `Mailbox`.
         drains: Whether the workers' nodes may be drained.
-        sent: The data, where it goes along with the sweep.
+        sent: The data, if it travels with the sweep.
     """
 
     key: str
@@ -108,7 +108,7 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
     """Train's trainer for one trial; `fit` returns when all workers have returned.
 
     Raises (by `fit`):
-        TrainingFailedError: The trial failed, workers were lost too often or found no place.
+        TrainingFailedError: The trial failed, lost workers too often, or they found no slots.
     """
 
     def __init__(self, job: GroupJob) -> None:
@@ -140,8 +140,8 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
         )
 
     def _initialize_and_run_controller(self, **parts: Any) -> Any:  # noqa: ANN401
-        # Its cleaner is a process more for each trial, and at the end waits for the dashboard,
-        # which is off. We free the group ourselves.
+        # Train's cleaner is one more process for each trial, and at the end waits for the
+        # dashboard, which is off. `group_host` frees the group instead.
         parts["callbacks"] = [
             part
             for part in parts["callbacks"]
@@ -152,7 +152,7 @@ class GroupTrainer(TorchTrainer):  # type: ignore[misc]
 
 
 class _Introduction(ControllerCallback):  # type: ignore[misc]
-    """Lets the host know the controller, which only Train's own frames hold."""
+    """Gives the host the handle of the controller, which Train does not expose."""
 
     def __init__(self, key: str, mailbox: Any) -> None:  # noqa: ANN401
         self._key = key
@@ -164,11 +164,11 @@ class _Introduction(ControllerCallback):  # type: ignore[misc]
 
 
 class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
-    """Starts workers again that were lost or left their node, but not a trial that failed."""
+    """Restarts workers that were lost or left their node, but not a trial that failed."""
 
     def make_decision(self, training_failed_error: Exception) -> FailureDecision:
         failures = getattr(training_failed_error, "worker_failures", {}).values()
-        # Where a worker is lost, what the others raise is its consequence.
+        # If a worker is lost, the errors of the others are only consequences.
         if failures and all(isinstance(failure, TrialFailedError) for failure in failures):
             left = any(failure.cause.kind == NodeLeavingError.__name__ for failure in failures)
             return FailureDecision.RETRY if left else FailureDecision.RAISE
@@ -176,7 +176,7 @@ class _FailurePolicy(DefaultFailurePolicy):  # type: ignore[misc]
 
 
 def root_cause(error: BaseException, shape: GroupShape, had_slot: bool) -> BaseException:
-    """What made a group fail: a lost worker, the trial's own error, or no place to be.
+    """What made a group fail: a lost worker, the trial's own error, or no slots.
 
     Args:
         error: What `GroupTrainer.fit` raised.
@@ -204,7 +204,7 @@ def _work(config: Mapping[str, Any]) -> None:
     ray.get(config["mailbox"].begin.remote(config["key"]))
     try:
         request = local_request(request, config["sent"])
-        # They meet where nothing limits the wait: a copy may take longer than an exchange may.
+        # This barrier has no time limit: a copy may take longer than an exchange may.
         barrier()
         run_worker(config["function"], request, _reporter(config["key"], config["mailbox"]))
     except Exception as error:  # noqa: BLE001 - goes to the host with its cause

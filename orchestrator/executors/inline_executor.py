@@ -1,7 +1,7 @@
-"""Trials one after the other in this process: for debugging, and for machines without room.
+"""Runs trials one after the other in this process: for debugging, and for small machines.
 
-A debugger stops in the train loop, and nothing is to be started; a crash of the process (not an
-exception) ends the sweep, which goes on from the study.
+A debugger stops in the train loop, and no other process is started. A crash of the process (not an
+exception) ends the sweep; `resume` continues it.
 """
 
 from orchestrator.base.our_code import TRAIN_TRIAL
@@ -15,7 +15,7 @@ from prvr_model.reporting import Decision, EpochReport
 
 
 class InlineExecutor:
-    """Runs trials in this process; concurrency is 1 whatever is asked for.
+    """Runs trials in this process, one at a time whatever concurrency is asked for.
 
     Args:
         function: Trial function by name.
@@ -46,7 +46,7 @@ class InlineExecutor:
     def _try(
         self, request: TrialRequest, source: TrialSource, interruption: Interruption
     ) -> FailureCause | None:
-        """Run a trial; the cause if it fails, without the error, which would hold its memory."""
+        """Run a trial; the cause if it fails, not the error, which would keep its memory."""
         guarded = _GuardedSource(source, request.number, interruption)
         try:
             with interruption.at_once():
@@ -59,7 +59,7 @@ class InlineExecutor:
 
 
 class _GuardedSource:
-    """Takes reports; an error of the source is kept apart from those of the trial."""
+    """Passes reports on, and keeps errors of the source apart from those of the trial."""
 
     def __init__(self, source: TrialSource, number: int, interruption: Interruption) -> None:
         self._source = source

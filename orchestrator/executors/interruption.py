@@ -10,9 +10,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Ctrl-C (and SIGTERM) as a wish that is granted where nothing is half written.
+    """Ctrl-C (and SIGTERM) as a request to stop, obeyed only where nothing is half written.
 
-    Python would raise KeyboardInterrupt anywhere, also between two writes to the study.
+    Python alone would raise KeyboardInterrupt anywhere, also between two writes to the study.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
-        """Take the signals over; only the main thread can, others leave them alone."""
+        """Handle the signals while the block runs; does nothing outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -37,14 +37,14 @@ class Interruption:
                 signal.signal(number, handler)
 
     def listen_again(self) -> None:
-        """After something else took the signals, as Ray does on its start; only while listening."""
+        """Handle the signals again after something else, such as Ray's start, took them over."""
         if self._is_listening:
             for signal_number in _SIGNALS:
                 signal.signal(signal_number, self._on_signal)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Around work that may be left anywhere: a wish is granted at once."""
+        """Around work that may stop anywhere: a request is obeyed at once."""
         self.check()
         self._raises_at_once = True
         try:
@@ -54,7 +54,7 @@ class Interruption:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Around writing inside of such work: a wish waits until it is done."""
+        """Around writes inside such work: a request waits until they are done."""
         before, self._raises_at_once = self._raises_at_once, False
         try:
             yield
@@ -63,10 +63,10 @@ class Interruption:
         self.check()
 
     def check(self) -> None:
-        """Grant a wish.
+        """Obey a request to stop.
 
         Raises:
-            KeyboardInterrupt: There was one.
+            KeyboardInterrupt: There was a request.
         """
         if self.requested:
             raise KeyboardInterrupt
@@ -74,6 +74,6 @@ class Interruption:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         self.requested = True
         if self._raises_at_once:
-            # Only once: cleaning up, which is bounded in time, must not be left in its middle.
+            # Only once: a second Ctrl-C must not break off the clean-up, which is bounded in time.
             self._raises_at_once = False
             raise KeyboardInterrupt

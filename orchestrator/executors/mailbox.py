@@ -1,8 +1,8 @@
-"""Where a trial's first worker meets the process that watches over the trial.
+"""Carries rows and decisions between a trial's first worker and the process that watches the trial.
 
-Both may be on other machines, and neither can call the other: one is busy training, the other
-waiting. One mailbox serves all trials of a sweep. It holds nothing that could not be said again:
-rows are in checkpoints, and a restarted trial reports them again.
+They may be on different machines, and neither can call the other: one is busy training, the other
+waiting. One mailbox serves all trials of a sweep. Losing its content does no harm: rows are in
+checkpoints, and a restarted trial reports them again.
 """
 
 import asyncio
@@ -17,44 +17,44 @@ _Answer: TypeAlias = "asyncio.Future[str]"
 
 @dataclass
 class _Box:
-    """What is under way between the two sides of one trial."""
+    """Rows and answers of one trial that are not delivered yet."""
 
     rows: "asyncio.Queue[tuple[str, _Answer] | None]" = field(default_factory=asyncio.Queue)
     unanswered: list[_Answer] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
-    had_place: bool = False
+    had_slot: bool = False
     stopped: bool = False
     controller: Any = None
 
     def begin(self) -> None:
-        self.had_place = True
+        self.had_slot = True
         self.begun.set()
 
     def answer(self, decision: Decision) -> None:
         for report in self.unanswered:
-            # The worker that asked may have been given up meanwhile, and its wait with it.
+            # The worker that asked may be lost by now, and its call cancelled.
             if not report.done():
                 report.set_result(decision.value)
         self.unanswered.clear()
 
 
 class Mailbox:
-    """Rows one way, decisions the other; trials by a key. Made for an actor of asyncio."""
+    """Takes rows from workers and gives decisions back, by the trial's key; an asyncio actor."""
 
     def __init__(self) -> None:
         self._boxes: defaultdict[str, _Box] = defaultdict(_Box)
 
     async def begin(self, key: str) -> None:
-        """All workers have started; worker's side."""
+        """Note that all workers have started; a worker calls it."""
         self._boxes[key].begin()
 
     async def has_begun(self, key: str) -> bool:
         """Wait until the workers have started; False: they never will."""
         await self._boxes[key].begun.wait()
-        return self._boxes[key].had_place
+        return self._boxes[key].had_slot
 
     async def report(self, key: str, row: str) -> str:
-        """Hand in a row and wait for the decision; worker's side."""
+        """Hand in a row and wait for the decision; the first worker calls it."""
         box = self._boxes[key]
         box.begin()
         if box.stopped:
@@ -64,7 +64,7 @@ class Mailbox:
         return await answer
 
     async def next_row(self, key: str) -> str | None:
-        """Let the worker go on, and wait for its next row; None: there will be no more."""
+        """Let the worker continue and wait for its next row; None: there are no more rows."""
         box = self._boxes[key]
         box.answer(Decision.CONTINUE)
         item = await box.rows.get()
@@ -77,12 +77,12 @@ class Mailbox:
         return row
 
     async def close(self, key: str) -> None:
-        """There will be no more rows, whether the workers returned or failed."""
+        """Note that no more rows will come: the workers returned or failed."""
         self._boxes[key].begun.set()
         self._boxes[key].rows.put_nowait(None)
 
     async def stop(self, key: str) -> None:
-        """Tell the worker to stop, now or when it asks."""
+        """Tell the worker to stop, now or at its next row."""
         box = self._boxes[key]
         box.stopped = True
         while not box.rows.empty():
@@ -99,5 +99,5 @@ class Mailbox:
         return self._boxes[key].controller
 
     async def forget(self, key: str) -> None:
-        """The trial has ended."""
+        """Drop what is kept of a trial that has ended."""
         self._boxes.pop(key, None)

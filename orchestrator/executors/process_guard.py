@@ -1,8 +1,8 @@
-"""Ends a sweep's Ray when its driver is gone, however it went, and removes its scratch folder.
+"""Ends a sweep's Ray when its driver has ended, however it ended, and removes its scratch folder.
 
-A driver that is killed cannot clean up, and Ray's own processes outlive it: some for a minute, some
-for ever, among them workers that would write to trials which a resumed sweep runs again. So a small
-process waits for the end of a pipe, which comes with the driver's.
+A killed driver cannot clean up, and Ray's processes outlive it: some for a minute, some for ever.
+Surviving workers would write to trials that a resumed sweep runs again. So a small process waits
+on a pipe, which closes when the driver ends.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-# Ctrl-C may take 10 s in all; what does not end by itself in this time is killed.
+# Ctrl-C may take 10 s in all; processes that have not ended after this time are killed.
 _GRACE_S = 2.0
 _AT_ONCE = b"at once"
 
@@ -50,7 +50,7 @@ class ProcessGuard:
 
 
 def clean_up(scratch: Path, driver: int, grace_s: float) -> None:
-    """End the processes of a scratch folder, but for the driver, and remove the folder."""
+    """End the processes of a scratch folder, except the driver, and remove the folder."""
     limit_s = time.monotonic() + grace_s
     while (left := _processes_of(scratch, driver)) and time.monotonic() < limit_s:
         psutil.wait_procs(left, timeout=0.1)
@@ -71,9 +71,9 @@ def _processes_of(scratch: Path, driver: int) -> list[psutil.Process]:
 
 
 def _writes_to(process: psutil.Process, folder: str) -> bool:
-    """Whether a process keeps a log in the folder, as each of Ray's does.
+    """Whether a process keeps a log in the folder, as each process of Ray does.
 
-    Ray's processes rename themselves, which wipes out both their arguments and environment.
+    Ray's processes rename themselves, which erases their arguments and environment.
     """
     with suppress(psutil.Error, OSError):  # of other users, or gone meanwhile
         files = process.open_files()

@@ -1,10 +1,10 @@
 """The Ray of one sweep: one of our own on this machine, or one that is already running.
 
-Our own listens on loopback and asks for a token; its files are in a short-lived folder, and what it
-would print is turned off.
+Our own listens on loopback and requires a token; its files are in a temporary folder, and its
+output is turned off.
 
-A running Ray is attached to for as long as the sweep runs and is never stopped. What the sweep
-started there ends with its connection; authentication is the environment's.
+The sweep attaches to a running Ray and never stops it. What the sweep started there ends with the
+connection; authentication comes from the environment.
 """
 
 import logging
@@ -36,20 +36,20 @@ try:
 except ImportError as error:
     raise RayChangedError(str(error)) from error
 
-# Ray's smallest: rows and requests are a few kilobytes, and features come from the page cache.
+# Ray's minimum: rows and requests are a few kilobytes, and features come from the page cache.
 _OBJECT_STORE_BYTES = 80 * 2**20
 
 
 @contextmanager
 def own_ray(threads: int, gpus: Sequence[Gpu], interruption: Interruption) -> Iterator[Path]:
-    """A Ray of our own for as long as the block runs; gives its scratch folder.
+    """A Ray of our own while the block runs; yields its scratch folder.
 
-    Its socket paths must be shorter than 108 letters, hence /tmp whatever TMPDIR says.
+    Its socket paths must be shorter than 108 characters, hence /tmp whatever TMPDIR says.
 
     Args:
         threads: Threads of a worker's numerical libraries.
         gpus: The GPUs that it may hand out.
-        interruption: The user's wish to end.
+        interruption: Takes Ctrl-C.
     """
     variables = {**ray_variables(threads), **_token()}
     if gpus:
@@ -64,7 +64,7 @@ def own_ray(threads: int, gpus: Sequence[Gpu], interruption: Interruption) -> It
             yield scratch
         finally:
             ray.shutdown()
-            # Of a start that was broken off nothing is worth waiting for.
+            # A start that was interrupted leaves nothing worth waiting for.
             guard.finish(at_once=not has_started)
 
 
@@ -72,7 +72,7 @@ def _start_interruptibly(scratch: Path, num_gpus: int, interruption: Interruptio
     with interruption.at_once():
         _start_ray(scratch, num_gpus)
     interruption.listen_again()
-    # Ray's start may have swallowed the wish.
+    # Ray's start may have swallowed the interrupt.
     interruption.check()
 
 
@@ -92,32 +92,31 @@ def _start_ray(scratch: Path, num_gpus: int) -> None:
 
 
 def _token() -> dict[str, str]:
-    """Ray runs whatever it is sent, and other users of this machine reach 127.0.0.1 as well.
+    """A token that keeps other users out: they reach 127.0.0.1, and Ray runs whatever it is sent.
 
-    A token of our own keeps them out; by default Ray would write one to the user's home.
+    By default Ray would write a token to the user's home.
     """
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _loopback() -> AbstractContextManager[None]:
-    """Ray takes 127.0.0.1 for a mistake and listens on the network instead."""
+    """Let Ray listen on 127.0.0.1, which it would replace by a network address."""
     return replaced(services, "resolve_ip_for_localhost", str)
 
 
 @contextmanager
 def attached_ray(address: str, threads: int, interruption: Interruption) -> Iterator[Path]:
-    """This process as a sweep's driver on a running cluster; gives its scratch folder.
+    """Attach this process to a running cluster as a sweep's driver; yields a scratch folder.
 
-    `cluster_query` has asked the cluster before: this waits for it without a limit of its own, but
-    Ctrl-C is heard.
+    `cluster.client` has reached the cluster before, so this has no time limit; Ctrl-C stops it.
 
     Args:
         address: `auto`, or HOST:PORT of its head.
         threads: Threads of a worker's numerical libraries.
-        interruption: The user's wish to end.
+        interruption: Takes Ctrl-C.
 
     Raises:
-        ClusterError: There is no cluster any more, or it refuses.
+        ClusterError: The cluster is gone, or it refuses.
     """
     variables = ray_variables(threads)
     namespace = f"prvr-{uuid.uuid4().hex}"

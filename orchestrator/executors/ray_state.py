@@ -1,14 +1,14 @@
 """What a running Ray has reserved, has free, and is about to lose.
 
-`free_groups_of` removes placement groups whose keeper is gone. Ray keeps a group until both the
+`free_groups_of` removes placement groups of an actor that is gone. Ray keeps a group until both the
 actor that made it and the job have ended, and Ray Train's own cleaner needs the dashboard: without
-this, a killed controller's CPUs and GPUs would be lost until the sweep ends.
+this, a killed controller's CPUs and GPUs would stay reserved until the sweep ends.
 
 `free_slots` counts the workers of a trial that Ray would place at this moment.
 
-`watch_this_node` sees that this process's node is being drained and tells the process's trial to
-leave. Both hosts of trials use it on a cluster; nodes of our own Ray are never drained. Train's own
-watcher would be one more process for each trial, and does not exist for trials of one worker.
+`watch_this_node` notices that this process's node is being drained and tells the process's trial to
+leave. Trials on a cluster use it; nodes of our own Ray are never drained. Train's own watcher would
+be one more process for each trial, and does not exist for trials of one worker.
 """
 
 import threading
@@ -31,7 +31,7 @@ except (ImportError, AttributeError) as error:
 
 
 def free_groups_of(actor_id: str) -> int:
-    """Remove what an actor has reserved, with the workers in it.
+    """Remove the placement groups of an actor, with the workers in them.
 
     Args:
         actor_id: Hexadecimal id.
@@ -43,7 +43,7 @@ def free_groups_of(actor_id: str) -> int:
 
 
 def free_orphaned_groups() -> int:
-    """Remove what actors of this job had reserved that are no more.
+    """Remove the placement groups of actors of this job that are dead.
 
     Returns:
         Number of groups removed.
@@ -58,7 +58,7 @@ def _free(groups: list[Any]) -> int:
 
 
 def _groups() -> Iterator[Any]:
-    """Groups of this job that an actor made and that were not removed; the driver's are Tune's."""
+    """Groups of this job that an actor made and that exist; Tune owns those of the driver."""
     job = ray.get_runtime_context().get_job_id()
     for text in _accessor().get_placement_group_table():
         group = gcs_pb2.PlacementGroupTableData.FromString(text)
@@ -89,10 +89,10 @@ except ImportError as error:
 
 
 def free_slots(bundle: Mapping[str, float]) -> int:
-    """Workers that would find a slot on what is free now.
+    """Number of workers that would find a slot now.
 
     Args:
-        bundle: What each asks of Ray; of GPUs whole ones.
+        bundle: Resources of each worker by Ray's names; whole GPUs.
     """
     nodes = available_resources_per_node().values()
     return sum(
@@ -100,14 +100,14 @@ def free_slots(bundle: Mapping[str, float]) -> int:
     )
 
 
-# A spot notice gives half a minute or more; a look is one small question to the GCS.
+# A spot notice gives half a minute or more; a look is one small request to the GCS.
 _LOOK_S = 1.0
-# Names the thread, so that a process that runs trial after trial has one.
+# Name of the thread: a process that runs trial after trial starts it only once.
 _THREAD = "node-watch"
 
 
 def watch_this_node() -> None:
-    """Start to watch; does nothing where this process watches already."""
+    """Start to watch, unless this process already does."""
     if all(thread.name != _THREAD for thread in threading.enumerate()):
         node = ray.get_runtime_context().get_node_id()
         threading.Thread(target=_watch, args=(node,), name=_THREAD, daemon=True).start()
@@ -123,5 +123,5 @@ def _watch(node: str) -> None:
 def _is_draining(node: str) -> bool:
     try:
         return node in state.state.get_draining_nodes()
-    except Exception:  # noqa: BLE001  (the GCS is away for a moment; it is asked again)
+    except Exception:  # noqa: BLE001  (the GCS may be away for a moment; it is asked again)
         return False

@@ -6,7 +6,7 @@ failure. Only a trial that takes its processes down every time fails at some poi
 
 A trial asks for all of its workers. Where they find no slot within the start limit, because a node
 is gone, the next try asks for as many as there is room for (`GroupSizes`). Batch, learning rate and
-draws are those of the settings whatever the number, so nothing but dropout and summation differs.
+draws do not depend on the number of workers; only dropout and the order of summation do.
 
 Out of memory is one cause, whether Python, numpy, the CPU or the GPU could not allocate. Where the
 settings allow it, such a trial continues with smaller micro-batches (`with_smaller_batches`).
@@ -27,8 +27,8 @@ LEFT = "NodeLeavingError"
 STORAGE = "StorageError"
 """Raised by a trial that cannot use its folder: the storage may be away for a moment only."""
 _NO_SLOT = "NoSlotError"
-# Errors that Ray raises for processes and nodes that are gone, the error of workers that found no
-# others, and a storage that was away; none of them is a trial's own fault.
+# Errors that Ray raises for processes and nodes that are gone, the error of workers that could not
+# restart after a loss, and a storage that was away; none of them is a trial's own fault.
 _EVICTED = frozenset(
     {
         "RayActorError",
@@ -123,7 +123,7 @@ class GroupSizes:
             return False
         if size <= self._least:
             return False
-        # At least one fewer: what is free now may have come too late for its last try.
+        # At least one fewer: slots that are free now may have come too late for the last try.
         self._smaller[number] = max(self._least, min(self._free_slots(), size - 1))
         return True
 

@@ -1,7 +1,7 @@
-"""A small store that goes along with a sweep, through Ray's object store.
+"""A small store that travels with a sweep, through Ray's object store.
 
-Its driver puts the pieces there once; a node that has no copy fetches them, whatever it can see
-of the driver's disk. They are the driver's, and go with it.
+The driver puts its pieces there once; a node without a copy fetches them and need not see the
+driver's disk. The driver owns the pieces: they are gone when it ends.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ class SentStore:
     """The pieces of a store, see `StoreFiles`.
 
     Args:
-        place: What messages call it.
+        place: Name of the store in messages.
         manifest: Content of its manifest's file.
         references: References of each file's pieces.
     """
@@ -42,7 +42,7 @@ class SentStore:
             except ray.exceptions.RayError as error:
                 raise StoreError(
                     f"{self.place}: its pieces cannot be fetched from Ray's object store "
-                    f"({type(error).__name__}); is the sweep's driver still there?"
+                    f"({type(error).__name__}); is the sweep's driver still running?"
                 ) from error
             yield piece
 

@@ -1,7 +1,7 @@
-"""How long trials may wait for a place while none runs; Tune itself would wait for ever.
+"""How long trials may wait for a slot while none runs; Tune itself would wait for ever.
 
-The last node that fits may be gone, or others may hold what the trials need. No trial has failed
-then: the sweep ends and can go on later.
+The last node that fits may be gone, or other jobs may hold what the trials need. That is no
+failure of a trial: the sweep ends and can be resumed later.
 """
 
 import time
@@ -12,22 +12,22 @@ from orchestrator.base.errors import NothingStartsError
 from orchestrator.base.text import in_words
 
 Room: TypeAlias = Callable[[], tuple[Mapping[str, float], Mapping[str, float]]]
-"""Gives what there is, and what of it is free, as resources of Ray."""
+"""Returns the total and the free resources of the cluster by Ray's names."""
 
-# Processes have started by then, unless they have no place.
+# Processes have started by then, unless they found no slot.
 _WARNING_S = 60.0
-# Within one step of Tune's nothing is seen to start, however long it takes.
+# Most that one step of Tune counts: while a step runs, a start would go unnoticed.
 _LONGEST_STEP_S = 5.0
 
 
 class StartLimit:
-    """Counts the time; looks at the room only where it has something to say.
+    """Counts the time that trials wait; asks for the resources only when it reports.
 
     Args:
         limit_s: Seconds after which waiting ends the sweep.
         room: See `Room`.
         warn: Takes a line for the user.
-        clock: Seconds that only grow.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class StartLimit:
         self._has_warned = False
 
     def look(self, asked: Mapping[str, float] | None) -> None:
-        """Take note of a step.
+        """Count one step.
 
         Args:
-            asked: What a waiting trial asks for; None: none waits, or one runs.
+            asked: Resources that a waiting trial asks for; None: no trial waits, or one runs.
 
         Raises:
             NothingStartsError: Trials have waited too long.
@@ -65,12 +65,12 @@ class StartLimit:
         if self._waited_s >= min(_WARNING_S, self._limit_s / 2) and not self._has_warned:
             self._has_warned = True
             self._warn(
-                f"no trial has found a place for {self._waited_s:.0f} s: {self._lack(asked)}; the "
+                f"no trial has found a slot for {self._waited_s:.0f} s: {self._lack(asked)}; the "
                 f"sweep ends when it has waited for {self._limit_s:.0f} s"
             )
 
     def _lack(self, asked: Mapping[str, float]) -> str:
-        there, free = (
+        total, free = (
             in_words({name: room.get(name, 0.0) for name in asked}) for room in self._room()
         )
-        return f"one asks for {in_words(asked)}; all nodes together have {there} (free: {free})"
+        return f"a trial asks for {in_words(asked)}; all nodes together have {total} (free: {free})"

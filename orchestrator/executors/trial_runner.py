@@ -1,9 +1,9 @@
-"""One trial, wherever it runs: from the request to the train loop, and errors as plain text.
+"""Runs one trial, in whatever process: from the request to the train loop.
 
 What a trial needs is imported when it runs: the driver sends requests and loads no torch.
 
-`is_leaving` says whether this process must leave its node. It is a flag of the process, because the
-thread that watches the node knows Ray and the train loop, which asks at every step, does not.
+`is_leaving` says whether this process must leave its node. It is a flag of the process: the thread
+that watches the node knows Ray; the train loop, which asks at every step, does not.
 
 `local_request` brings the data to the machine that runs the trial. A path is used as it is. A store
 at a URI is copied from there, and one that the sweep's driver sent is put together from its pieces;
@@ -37,7 +37,7 @@ def train_trial(request: TrialRequest, report: Report, workers: "Workers | None"
 
     Args:
         request: The trial, with a store on this machine.
-        report: Takes each epoch's row; of several workers only the first one's is called.
+        report: Takes each epoch's row; of several workers only the first calls it.
         workers: The workers that train it together; None: this process alone.
 
     Raises:
@@ -79,12 +79,12 @@ _leaving = threading.Event()
 
 
 def set_leaving() -> None:
-    """From now on this process's trial saves itself at its next step and ends."""
+    """Tell this process's trial to save a checkpoint at its next step and end."""
     _leaving.set()
 
 
 def is_leaving() -> bool:
-    """Whether the trial must save itself and end."""
+    """Whether the trial must save a checkpoint and end."""
     return _leaving.is_set()
 
 
@@ -93,7 +93,7 @@ def local_request(request: TrialRequest, sent: "StoreFiles | None" = None) -> Tr
 
     Args:
         request: The trial.
-        sent: The store's files, where the driver sent them along; None: it did not.
+        sent: The store's files, if the driver sent them.
 
     Raises:
         StoreError: The store cannot be copied here: it is gone, changed or damaged, or there is

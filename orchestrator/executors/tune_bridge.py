@@ -1,4 +1,4 @@
-"""Connects Ray Tune to our trial source: a searcher, a scheduler and a callback that forward."""
+"""Connects Ray Tune to our trial source by a searcher, a scheduler and a callback."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,11 +28,11 @@ _T = TypeVar("_T")
 
 
 class SourceBrokenError(BaseException):
-    """Leaves Tune, which would take an Exception for a trial's; the error is in the bridge."""
+    """Leaves Tune, which would take an Exception for a trial's; see `Bridge.error`."""
 
 
 class Bridge:
-    """The source as Tune's parts see it; all of them are called by one thread."""
+    """The source as Tune's searcher, scheduler and callback see it; one thread calls them."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class Bridge:
         self._sizes = sizes
         self._limit = limit
         self._live: dict[str, TrialRequest] = {}
-        # Whether the source is to be asked: after a None not before a trial has ended.
+        # Whether to ask the source: after a None, not until a trial has ended.
         self._has_more = True
         self.error: Exception | None = None
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        """Tune pickles its parts into its scratch folder; what the source holds stays out of it."""
+        """Keep the source out of the pickles that Tune writes to its scratch folder."""
         return object, ()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -64,7 +64,7 @@ class Bridge:
             return None
         request = self._evicted.next() or self._new()
         if request is None:
-            # A running trial may be requeued or bring a round; after FINISHED Tune asks no more.
+            # A running trial may be requeued or start a round; after FINISHED Tune asks no more.
             return None if self._live else str(Searcher.FINISHED)
         self._live[trial_id] = request
         return {
@@ -108,7 +108,7 @@ class Bridge:
         self._guard(lambda: self._source.on_move(request.number, cause))
 
     def check(self, asked: Mapping[str, float] | None) -> None:
-        """Leave Tune if the user wants it, or nothing starts, see `StartLimit.look`."""
+        """Leave Tune if the user interrupts or no trial starts, see `StartLimit.look`."""
         self._interruption.check()
         self._guard(lambda: self._limit.look(asked))
 
@@ -135,14 +135,14 @@ class TuneSearcher(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """See Tune's `Searcher`."""
-        if not error:  # else `Watcher` tells it, with the cause
+        if not error:  # else `Watcher` reports it, with the cause
             self._bridge.end(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study holds it all."""
+        """Do nothing: the study holds all state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, see `save`."""
+        """Do nothing, see `save`."""
 
 
 class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -160,9 +160,9 @@ class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class Watcher(TrialProgressCallback):  # type: ignore[misc]
-    """Hears of failures with their cause; at every step looks for Ctrl-C and for waiting trials.
+    """Reports failures with their cause; at every step checks for Ctrl-C and for waiting trials.
 
-    It takes the place of Tune's own reporter, which prints whatever it is told.
+    It replaces Tune's own reporter, which cannot be silenced.
     """
 
     def __init__(self, bridge: Bridge, collector: GroupCollector | None) -> None:
@@ -183,14 +183,14 @@ class Watcher(TrialProgressCallback):  # type: ignore[misc]
         self._bridge.fail(trial.trial_id, _cause(trial))
 
     def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
-        """Nothing: progress is shown by the source."""
+        """Do nothing: the source shows progress."""
 
     def _print(self, msg: str) -> None:
-        """Nothing, see `log_result`."""
+        """Do nothing, see `log_result`."""
 
 
 def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
-    """Resources of a trial that waits for a slot while none runs; None: no trial waits so."""
+    """Resources of a waiting trial; None: no trial waits for a slot, or one runs."""
     waiting = None
     for trial in trials:
         if trial.status == Trial.RUNNING:
@@ -204,7 +204,7 @@ def _waits_for(trials: Sequence[Trial]) -> Mapping[str, float] | None:
 
 
 def ray_room() -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Resources of the cluster, and what of them is free."""
+    """Total and free resources of the cluster."""
     return ray.cluster_resources(), ray.available_resources()
 
 

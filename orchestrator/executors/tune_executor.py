@@ -1,7 +1,7 @@
-"""Trials on Ray Tune: in reused actors, or each in a group of workers, on our own Ray or another.
+"""Runs trials on Ray Tune, in reused actors or in groups of workers, on our own Ray or another.
 
-Tune hands out processes and carries rows; it decides nothing. Its searcher and scheduler here only
-ask the source, its own state is scratch, and what it would print is turned off.
+Tune hands out processes and carries rows; it decides nothing. Its searcher and scheduler only ask
+the source, its own state is scratch, and its output is turned off.
 """
 
 import math
@@ -64,7 +64,7 @@ class TrialSlot:
         workers: Workers that train one trial together.
         min_workers: The fewest workers with which a trial continues; None: `workers`.
         memory: Memory of a worker; None: not known.
-        sweep: Name of the sweep, by which others on this machine hear of it.
+        sweep: Name of the sweep, shown to other sweeps on this machine.
     """
 
     cpus: int = 1
@@ -90,7 +90,7 @@ class TuneExecutor:
             restarts from its checkpoint after each, and one more fails it.
 
     Raises:
-        SpecError: Not one trial fits there.
+        SpecError: No trial fits there.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class TuneExecutor:
 
     @contextmanager
     def _ray(self, at_once: int, interruption: Interruption) -> Iterator[Path]:
-        """The Ray that runs the trials; other sweeps on this machine hear what ours holds."""
+        """The Ray that runs the trials; other sweeps on this machine see what ours holds."""
         threads = self._slot.threads
         if self._cluster is not None:
             with attached_ray(self._cluster.address, threads, interruption) as scratch:
@@ -155,15 +155,15 @@ class TuneExecutor:
     def _fit(self, bridge: "Bridge", scratch: Path) -> None:
         several = self._shape.workers > 1
         collector = GroupCollector()
-        # Its pieces go when this process holds no reference to them.
+        # Held here until the end: Ray frees pieces to which no reference is left.
         sent = self._sent_store()
         tuner = tune.Tuner(
             self._group_trainable(scratch, sent) if several else self._alone(sent),
             tune_config=tune.TuneConfig(
                 search_alg=TuneSearcher(bridge),
                 scheduler=TuneScheduler(bridge),
-                num_samples=-1,  # the searcher says when it is enough
-                reuse_actors=not several,  # an idle one would keep its last group waiting
+                num_samples=-1,  # the searcher ends the run
+                reuse_actors=not several,  # an idle actor would keep its last group waiting
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_attempt_name,
             ),
@@ -171,7 +171,7 @@ class TuneExecutor:
                 name="sweep",
                 storage_path=str(scratch / "tune"),
                 verbose=0,
-                # A trial's folder is its checkpoint; Tune would ask for one of its own.
+                # A trial's folder is its checkpoint; Tune would ask for another one.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[Watcher(bridge, collector if several else None)],
             ),
@@ -195,11 +195,10 @@ class TuneExecutor:
         """What each worker asks of Ray."""
         bundle = self._packing.bundle
         if self._cluster is None:
-            # No other program places anything there, and Ray counts memory in another way than we
-            # do.
+            # Nothing else runs on our own Ray, and Ray counts memory differently.
             bundle.pop("memory", None)
         elif "memory" in bundle and self._packing.needs.workers > 1 and not self._has_driver:
-            # Each trial's watching process takes a byte, wherever it lies.
+            # Each trial's watching process takes a byte, on whatever node.
             bundle["memory"] -= self._packing.trials
         return bundle
 
@@ -224,7 +223,7 @@ def _trial_name(trial: Trial) -> str:
 
 
 def _attempt_name(trial: Trial) -> str:
-    """One trial may be several of Tune's, after each other."""
+    """A name for each try: one trial may be several Tune trials, one after the other."""
     return f"{_trial_name(trial)}-{trial.trial_id}"
 
 
@@ -236,7 +235,7 @@ def _trainable(
     Args:
         function: The name.
         drains: Whether its node may be drained.
-        sent: The data, where it goes along with the sweep.
+        sent: The data, if it travels with the sweep.
     """
 
     def run(config: Mapping[str, Any], sent: SentStore | None) -> None:
@@ -253,6 +252,6 @@ def _trainable(
 
 
 def _report(report: EpochReport) -> Decision:
-    # To stop, Ray raises SystemExit in here.
+    # To stop the trial, Ray raises SystemExit in this call.
     tune.report({"row": report_to_json(report)})
     return Decision.CONTINUE

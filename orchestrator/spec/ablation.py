@@ -23,15 +23,15 @@ Overrides: TypeAlias = dict[str, Any]
 
 # Names are columns of tables and values of tags.
 _LONGEST_NAME = 40
-# A table of more rows is not read, and its corrected verdicts show nothing.
+# Nobody reads a table of more rows, and after correction its verdicts show nothing.
 _MOST_ROWS = 1000
-# Extra seeds of `race: true`, as a multiple of the seeds.
+# Most seeds under `race: true`, as a multiple of the seeds.
 _RACE_FACTOR = 3
 
-# Fewest seeds at a race's first look: it must know how much they differ.
+# Fewest seeds at a race's first look: it must see how much seeds differ.
 _LEAST_RACED = 2
 
-# Why a row cannot have a setting of its own.
+# Settings that a row cannot change, and why.
 _SHARED = {
     SEED: "all rows run on the same seeds: use ablation.seeds",
     EPOCHS: "all rows train equally long: use settings.training.epochs",
@@ -56,7 +56,7 @@ def _checked_name(name: str) -> str:
 
 
 def _named_overrides(value: object) -> object:
-    """Each variant by itself, so that a mistake in one hides none in another."""
+    """Check each variant separately, so that a mistake in one hides none in another."""
     if not isinstance(value, Mapping):
         return value
     problems: PathProblems = []
@@ -122,9 +122,9 @@ class Baseline(SpecSection):
     """The row that all others are compared with."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
-    """What tables call it; default: baseline, full for one_out."""
+    """Its name in tables; default: full for one_out, else baseline."""
     overrides: Annotated[Overrides, BeforeValidator(_flat_overrides)] = Field({}, alias="set")
-    """What it changes in `settings`; every row starts from it."""
+    """What it changes in `settings`; every row starts from these changes."""
 
 
 class SeedRace(SpecSection):
@@ -138,8 +138,9 @@ class Ablation(SpecSection):
     """A table of variants, each trained on the same seeds."""
 
     design: Design
-    """ladder: each variant on top of those before it; one_in: the baseline with one; one_out: the
-    full model without one; swap: alternatives for the same settings; grid: every combination."""
+    """ladder: each variant on top of those before it; one_in: the baseline with one variant;
+    one_out: the full model without one part; swap: other values of the same settings; grid: every
+    combination of levels."""
     baseline: Baseline
     """The row that others are compared with."""
     variants: Annotated[
@@ -149,11 +150,11 @@ class Ablation(SpecSection):
         ],
         BeforeValidator(_named_overrides),
     ] = {}  # noqa: RUF012
-    """What each variant changes, by its name; none: the variance of the baseline alone."""
+    """What each variant changes, by its name; without variants only the baseline runs."""
     factors: Annotated[dict[str, tuple[Any, ...]], BeforeValidator(_levels)] = {}  # noqa: RUF012
     """Levels of each setting of a grid."""
     seeds: Annotated[int | tuple[int, ...], BeforeValidator(_seed_list)] = 3
-    """How many, from settings.training.seed on, or a list."""
+    """Number of seeds, from settings.training.seed on, or a list of seeds."""
     race: SeedRace | None = None
     """Whether undecided rows get more seeds; true: up to three times as many."""
 
@@ -182,15 +183,15 @@ class Ablation(SpecSection):
 
     @property
     def num_seeds(self) -> int:
-        """Seeds of every row before a race gives more."""
+        """Seeds of every row before a race adds more."""
         return self.seeds if isinstance(self.seeds, int) else len(self.seeds)
 
     def seed_values(self, first: int, count: int) -> tuple[int, ...]:
-        """The first `count` seeds; beyond a list come the numbers after its largest.
+        """The first `count` seeds; a list continues with the numbers after its largest.
 
         Args:
-            first: The setting training.seed, where `seeds` is a number.
-            count: How many.
+            first: The setting training.seed, used if `seeds` is a number.
+            count: Number of seeds.
         """
         listed = self.seeds if isinstance(self.seeds, tuple) else ()
         begin = max(listed) + 1 if listed else first
@@ -223,7 +224,10 @@ class Ablation(SpecSection):
             return []
         wanted = set().union(*self.variants.values()) if self.variants else set()
         return [
-            (("variants", name), f"does not set {', '.join(sorted(missing))}; under swap all do")
+            (
+                ("variants", name),
+                f"does not set {', '.join(sorted(missing))}; under swap all variants must",
+            )
             for name, overrides in self.variants.items()
             if (missing := wanted - set(overrides))
         ]
@@ -251,12 +255,12 @@ class Row:
     Args:
         name: Its name.
         overrides: What it changes in the sweep's settings, the baseline's changes included.
-        place: Where in the section it is written.
+        key_path: Keys under which the section holds it.
     """
 
     name: str
     overrides: Overrides
-    place: tuple[str, ...]
+    key_path: tuple[str, ...]
 
 
 def ablation_rows(ablation: Ablation, base_values: Mapping[str, Any]) -> tuple[Row, ...]:
@@ -265,7 +269,7 @@ def ablation_rows(ablation: Ablation, base_values: Mapping[str, Any]) -> tuple[R
     Args:
         ablation: The section.
         base_values: Value of each factor in the baseline; the combination that has all of them is
-            the baseline itself, no row of its own.
+            the baseline and gets no second row.
     """
     base = Row(ablation.baseline.name, dict(ablation.baseline.overrides), ("baseline",))
     if ablation.design == "grid":
@@ -274,7 +278,7 @@ def ablation_rows(ablation: Ablation, base_values: Mapping[str, Any]) -> tuple[R
 
 
 def _variants(ablation: Ablation, base: Row) -> Iterator[Row]:
-    """Each variant upon the baseline, in a ladder upon those before it."""
+    """Each variant on top of the baseline; in a ladder also of the variants before it."""
     below = base.overrides
     for name, overrides in ablation.variants.items():
         changed = {**below, **overrides}
@@ -284,7 +288,7 @@ def _variants(ablation: Ablation, base: Row) -> Iterator[Row]:
 
 
 def _combinations(ablation: Ablation, base: Row, base_values: Mapping[str, Any]) -> Iterator[Row]:
-    """Every combination of the factors' levels upon the baseline, the last one varying fastest."""
+    """Every combination of levels on top of the baseline, the last factor varying fastest."""
     paths = tuple(ablation.factors)
     for levels in itertools.product(*ablation.factors.values()):
         overrides = dict(zip(paths, levels, strict=True))

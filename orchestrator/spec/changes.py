@@ -1,4 +1,4 @@
-"""What differs between the spec that a sweep was launched with and another, place by place."""
+"""What differs between the spec that a sweep was launched with and another, key by key."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from orchestrator.spec.problems import shown
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.yaml_text import parse_yaml
 
-# Places that options of `resume` change.
+# Key paths that options of `resume` change.
 _EXTENSIONS = {
     "search.trials": "--trials",
     "ablation.seeds": "--seeds",
@@ -21,14 +21,14 @@ _EXTENSIONS = {
 _ABSENT = object()
 
 
-def spec_changes(there: str, spec: SweepSpec) -> dict[str, tuple[str, str]]:
-    """Places that differ, with the value there and the new one as text; empty: the same spec.
+def spec_changes(launched: str, spec: SweepSpec) -> dict[str, tuple[str, str]]:
+    """Key paths that differ, with the old and the new value as text; empty if none does.
 
     Args:
-        there: The sweep's spec as YAML, perhaps written by another version.
+        launched: The sweep's spec as YAML, perhaps written by another version.
         spec: The new one.
     """
-    old, new = (dict(_leaves(parse_yaml(text).value)) for text in (there, spec.dump_yaml()))
+    old, new = (dict(_leaves(parse_yaml(text).value)) for text in (launched, spec.dump_yaml()))
     paths = [*old, *(path for path in new if path not in old)]
     return {
         path: (_text(old.get(path, _ABSENT)), _text(new.get(path, _ABSENT)))
@@ -38,7 +38,7 @@ def spec_changes(there: str, spec: SweepSpec) -> dict[str, tuple[str, str]]:
 
 
 def extensions(changes: Mapping[str, tuple[str, str]]) -> str | None:
-    """Options of `resume` that come to the same changes; None: there are none."""
+    """Options of `resume` that make the same changes; None if it cannot make them all."""
     if not changes.keys() <= _EXTENSIONS.keys():
         return None
     options = {_EXTENSIONS[path]: new for path, (_, new) in changes.items()}

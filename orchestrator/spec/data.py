@@ -17,7 +17,7 @@ _GENERATED_NAME = "synthetic"
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much a trial trains on and evaluates, known before any data is made; ratios are means."""
+    """Sizes of a trial's data, known before any data is made; ratios are means."""
 
     train_videos: int
     val_videos: int
@@ -30,7 +30,7 @@ class DataSize:
 def open_data(
     source: DataSource, home: Path, say: Callable[[str], None], fingerprint: str | None = None
 ) -> "FeatureStore":
-    """Open the store on this machine, where it first comes to if it is not there.
+    """Open the store on this machine; make or copy it first if it is missing.
 
     Generated data is written below the home. A store at a URI is copied to the cache, see
     `prvr_model.store.staging`.
@@ -38,8 +38,8 @@ def open_data(
     Args:
         source: The data.
         home: Home folder, absolute.
-        say: Takes a line for the user when something takes its time.
-        fingerprint: What the data must have where it is copied; None: whatever is there now.
+        say: Takes a line for the user when something takes long.
+        fingerprint: Fingerprint that copied data must have; None: any.
 
     Raises:
         StoreError: The store is missing, damaged, or lacks the splits that a trial needs.
@@ -55,7 +55,7 @@ def open_data(
 
 
 def known_fingerprint(source: DataSource, home: Path) -> str | None:
-    """Fingerprint of the data; None: it is still to be generated.
+    """Fingerprint of the data; None if it is not generated yet.
 
     Raises:
         StoreError: The store is missing or damaged.
@@ -69,7 +69,7 @@ def known_fingerprint(source: DataSource, home: Path) -> str | None:
 
 
 def trial_store(source: DataSource, store: "FeatureStore") -> str:
-    """Path or URI of the data for a trial, wherever it runs; `store` is what was opened here."""
+    """Path or URI of the data for a trial on any machine; `store` was opened on this one."""
     from prvr_model.store.sources import is_uri
 
     return source.store if source.store and is_uri(source.store) else str(store.path)
@@ -84,19 +84,19 @@ def _copied(uri: str, say: Callable[[str], None], fingerprint: str | None) -> "F
     _check_splits(manifest, uri)
     expected = fingerprint or manifest.fingerprint
     path = staged_store(FolderFiles.open(uri), expected, cache_folder(), say)
-    # The copy may be of another store of the same content, and the name of this one counts.
+    # The copy may be of another store with the same content; use the name of this one.
     here = FeatureStore.open(path)
     names = {"name": manifest.name, "source": manifest.source}
     return FeatureStore(path, here.manifest.model_copy(update=names))
 
 
-def _check_splits(manifest: "Manifest", place: str) -> None:
+def _check_splits(manifest: "Manifest", store: str) -> None:
     from prvr_model.errors import StoreError
 
     if missing := [split for split in ("train", "val") if split not in manifest.splits]:
-        there = ", ".join(manifest.splits)
+        splits = ", ".join(manifest.splits)
         raise StoreError(
-            f"{place} has no split {' and '.join(missing)} (it has {there}); a sweep trains "
+            f"{store} has no split {' and '.join(missing)} (it has {splits}); a sweep trains "
             "on train and selects on val: `prvr-sweep data import --val-from-train` makes one"
         )
 

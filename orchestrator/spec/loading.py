@@ -49,8 +49,8 @@ def read_spec(
     Args:
         text: The YAML.
         overrides: `path=value` texts.
-        source: What messages call the text.
-        folder: Where relative stores lie; None: the working directory.
+        source: Name of the text in messages.
+        folder: Folder of relative stores; None: the working directory.
 
     Raises:
         SpecError: Everything that is wrong.
@@ -79,7 +79,7 @@ def _file_text(path: Path) -> str:
 
 
 class _Draft:
-    """A spec on its way from text to model; knows where each value was written."""
+    """A spec between text and model; knows where each value was written."""
 
     def __init__(self, source: str, text: str) -> None:
         self._source = source
@@ -121,7 +121,7 @@ class _Draft:
                 self._lines[("settings", path)] = self._lines[nested]
 
     def override(self, text: str) -> None:
-        """Apply one `--set`; keep what is wrong with it for the list."""
+        """Apply one `--set`; note its problems."""
         changed, problems = apply_override(self._raw, text)
         for problem in problems:
             self._found.append((_AFTER_THE_FILE, f"--set {text}: {problem}"))
@@ -152,7 +152,7 @@ class _Draft:
             problems = explain(error, SweepSpec)
         self._found.extend(self._placed(problem) for problem in problems)
         if self._found or spec is None:
-            # Of two messages on one line the order stays as found.
+            # Messages on one line stay in the order in which they were found.
             raise SpecError(
                 [text for _, text in sorted(self._found, key=lambda problem: problem[0])]
             )
@@ -168,7 +168,7 @@ class _Draft:
         return spec.model_copy(update={"data": data})
 
     def _placed(self, problem: Problem) -> tuple[float, str]:
-        """A problem's line, for sorting, and its text with the place in front."""
+        """A problem's line, for sorting, and its text, which begins with the line or override."""
         known = self._nearest_known(problem)
         text = self._sets.get(known)
         if text is not None:
@@ -178,7 +178,7 @@ class _Draft:
         return line, f"{self._source}:{line}: {problem}"
 
     def _nearest_known(self, problem: Problem) -> KeyPath:
-        """Path of the value that a problem is about, or of what should hold it."""
+        """Path of the value that a problem is about, or of the section that should hold it."""
         path = problem.path
         while path and path not in self._lines and path not in self._sets:
             path = path[:-1]
@@ -186,9 +186,9 @@ class _Draft:
         if path != problem.path and not of_section:
             return path
         words = set(_WORD.findall(problem.message))
-        # An override first: what it says is new, so it is more likely the cause.
-        below = (place for place in (*self._sets, *self._lines) if place and place[:-1] == path)
-        return next((place for place in below if _named(place[-1], words)), path)
+        # Overrides first: they are newer, so more likely the cause.
+        below = (known for known in (*self._sets, *self._lines) if known and known[:-1] == path)
+        return next((known for known in below if _named(known[-1], words)), path)
 
 
 def _foreign_problems(spec: SweepSpec) -> list[Problem]:
@@ -203,7 +203,7 @@ def _foreign_problems(spec: SweepSpec) -> list[Problem]:
     return [Problem(("data", "store"), message)]
 
 
-# Overrides come after the file, as they were given.
+# Problems of overrides come after those of the file, in the order of the overrides.
 _AFTER_THE_FILE = float("inf")
 
 

@@ -12,13 +12,13 @@ from orchestrator.spec.yaml_text import KeyPath, SpecSyntaxError, parse_yaml
 from prvr_model.settings import setting_paths
 
 _PARAMETERS = ("search", "parameters")
-# Places whose keys are settings, which keep their dots; `*` is a variant's name.
+# Key paths whose keys are settings, which keep their dots; `*` is a variant's name.
 _BEFORE_SETTINGS: tuple[KeyPath, ...] = (
     ("ablation", "variants", "*"),
     ("ablation", "baseline", "set"),
     ("ablation", "factors"),
 )
-# Two names of the budget: an override of one replaces what the file says by the other.
+# Two names of the number of epochs: an override of one replaces the file's value of the other.
 _BUDGET_NAMES = (("early_stopping", "max_epochs"), ("settings", EPOCHS))
 
 
@@ -28,7 +28,7 @@ def apply_override(raw: dict[str, Any], text: str) -> tuple[list[KeyPath], list[
     Args:
         raw: The spec as read, `settings` by dotted path.
         text: The override. Its path reaches any key of the YAML, or a setting without the
-            `settings.` before it. null takes away a parameter.
+            `settings.` before it. null removes a parameter.
 
     Returns:
         The paths that were changed (several where a whole section was given), and what is wrong
@@ -56,14 +56,14 @@ def apply_override(raw: dict[str, Any], text: str) -> tuple[list[KeyPath], list[
 
 
 def budget_twin(path: KeyPath) -> KeyPath | None:
-    """The other name of the budget, where `path` is one of the two."""
+    """The other name of the number of epochs, if `path` is one; else None."""
     if path not in _BUDGET_NAMES:
         return None
     return _BUDGET_NAMES[1 - _BUDGET_NAMES.index(path)]
 
 
 def remove(raw: dict[str, Any], path: KeyPath) -> None:
-    """Take the value at a path away, if there is one."""
+    """Remove the value at a path, if there is one."""
     node: Any = raw
     for part in path[:-1]:
         node = node.get(part) if isinstance(node, dict) else None
@@ -106,10 +106,10 @@ def _pairs(name: str, value: object) -> Iterator[tuple[KeyPath, object]]:
         yield (*parts[:depth], *rest), value
 
 
-def _begins(parts: list[str], place: KeyPath) -> bool:
-    """Whether parts begin with a place, in which `*` stands for any name."""
-    pairs = zip(parts, place, strict=False)
-    return len(parts) > len(place) and all(entry in ("*", part) for part, entry in pairs)
+def _begins(parts: list[str], prefix: KeyPath) -> bool:
+    """Whether parts begin with a prefix, in which `*` stands for any name."""
+    pairs = zip(parts, prefix, strict=False)
+    return len(parts) > len(prefix) and all(entry in ("*", part) for part, entry in pairs)
 
 
 def _put(raw: dict[str, Any], path: KeyPath, value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""The kinds of parameter that a search varies; they know their values, not what they set."""
+"""The kinds of parameter that a search varies; they know their values, not their settings."""
 
 import math
 import random
@@ -19,7 +19,7 @@ class _Parameter(Section):
 
 
 def _scalars(value: object) -> object:
-    """A list from YAML as a tuple; what Optuna cannot keep as a choice is refused."""
+    """A list from YAML as a tuple; refuses choices that Optuna cannot store."""
     if not isinstance(value, list | tuple):
         return value
     refused = [entry for entry in value if not isinstance(entry, bool | int | float | str | None)]
@@ -188,7 +188,7 @@ _LOG_AND_STEP = "found step together with log: true; allowed: one of them"
 
 
 def uneven(parameter: FloatParameter | IntParameter) -> str | None:
-    """A sentence where the step does not divide the range, None where it does."""
+    """A warning if the step does not divide the range; None if it does."""
     if parameter.step is None or parameter.ends[-1] == parameter.high:
         return None
     return (

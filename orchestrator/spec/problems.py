@@ -1,4 +1,4 @@
-"""What is wrong with a spec, said so that a user can put it right.
+"""Problems of a spec, worded so that a user can fix them.
 
 Every message has one form: what was found; what is allowed; the nearest valid name.
 """
@@ -71,8 +71,8 @@ def unknown(kind: str, name: str, names: Sequence[str]) -> str:
 def refuse(problems: Sequence[tuple[tuple[str, ...], str]]) -> NoReturn:
     """Raise several problems at once from inside a pydantic validator.
 
-    Pydantic merges them into the errors of the whole model, each at its own place; a plain
-    ValueError could say only one, and only of the whole section.
+    Pydantic merges them into the errors of the whole model, each at its own key path; a plain
+    ValueError could hold only one, and only for the whole section.
     """
     details = [
         InitErrorDetails(

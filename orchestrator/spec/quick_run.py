@@ -1,4 +1,4 @@
-"""A sweep at a fraction of its budget: whether it runs, before hours are spent on what it says."""
+"""A sweep at a fraction of its budget, to see whether it runs before hours are spent on it."""
 
 import json
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 
 SUFFIX = "-quick"
 
-# Fewest after which a run has had a rising, a high and a low learning rate.
+# Fewest epochs in which the learning rate rises, is high and falls.
 _EPOCHS = 3
-# Fewest that differ.
+# Fewest seeds that can differ.
 _SEEDS = 2
-# With one of them a search has drawn, compared and chosen.
+# Trials in which a search draws, compares and chooses.
 _TRIALS = 4
-# Names of the epochs on the command line.
+# Names of the number of epochs in overrides.
 _BUDGET = {EPOCHS, "early_stopping.max_epochs"}
 _QUESTION = "Does it run? Its numbers do not answer: "
 
@@ -24,11 +24,11 @@ _QUESTION = "Does it run? Its numbers do not answer: "
 def load_quick(
     path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
 ) -> SweepSpec:
-    """Read a sweep's YAML file as `load_spec`, with a budget that shows whether it runs.
+    """Read a sweep's YAML file as `load_spec`, with a budget that only shows whether it runs.
 
-    Epochs and the schedule of the learning rate are cut together, seeds, races and trials too; the
-    sweep gets a name of its own and says what it is in its question, so that it is never taken for
-    the whole, and registers no model. What an override says stands.
+    Cuts epochs and the schedule of the learning rate together, and seeds, races and trials. The
+    sweep gets its own name, says in its question that it is quick, so that nobody takes it for the
+    whole sweep, and registers no model. Overrides win over the cuts.
 
     Args:
         path: The file.
@@ -36,7 +36,7 @@ def load_quick(
         runs_elsewhere: As for `load_spec`.
 
     Raises:
-        SpecError: Everything that is wrong with the whole sweep, or with the quick one.
+        SpecError: All problems of the whole sweep, or of the quick one.
     """
     whole = load_spec(path, overrides, runs_elsewhere=runs_elsewhere)
     asked = {override.partition("=")[0].strip().removeprefix("settings.") for override in overrides}
@@ -52,11 +52,11 @@ def load_quick(
 
 
 def quick_line(spec: SweepSpec) -> str:
-    """What is said of a quick sweep before it runs."""
+    """The line about a quick sweep that is shown before it runs."""
     seeds = f" and {spec.ablation.num_seeds} seeds" if spec.ablation else ""
     return (
-        f"--quick: {spec.max_epochs} epochs{seeds}, so that it is seen to run; its numbers say "
-        "nothing about the question, and no model is registered"
+        f"--quick: {spec.max_epochs} epochs{seeds}, to see that everything works; its numbers "
+        "do not answer the question, and no model is registered"
     )
 
 
@@ -76,7 +76,7 @@ def _cut_epochs(spec: SweepSpec, epochs: int) -> list[str]:
 
 
 def _cut_trials(spec: SweepSpec) -> list[str]:
-    """Fewer seeds and no race, or fewer trials; a grid has as many as it has points."""
+    """Fewer seeds and no race, or fewer trials; a grid keeps all its points."""
     if spec.ablation is not None:
         seeds = [*spec.seeds()][:_SEEDS]
         listed = isinstance(spec.ablation.seeds, tuple)

@@ -1,4 +1,4 @@
-"""From sampled parameters to the settings of a trial, and whether that works everywhere."""
+"""Makes settings of a trial from sampled parameters; checks that the whole space allows it."""
 
 import itertools
 import random
@@ -31,16 +31,16 @@ __all__ = [
 
 # All corners of ten two-ended parameters; building settings takes about 0.1 ms each.
 MAX_CORNERS = 1024
-# Points inside: rounding can make a combination impossible whose neighbours at the ends work.
+# Points inside: rounding can make one impossible although the corners work.
 _INNER_POINTS = 256
-# More would say the same again.
+# More problems would mostly repeat these.
 _MAX_SHOWN = 5
 _NUMBER = re.compile(r"\d[\d.]*(, \d[\d.]*)*")
 _WORD = re.compile(r"\w+")
 
 
 def snapped(spec: SweepSpec, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """What a sampler drew as parameters of a trial, without the noise of its arithmetic."""
+    """Drawn values as parameters of a trial, without the sampler's rounding noise."""
     return {path: spec.space[path].snap(value) for path, value in drawn.items()}
 
 
@@ -60,7 +60,7 @@ def resolve(spec: SweepSpec, parameters: Mapping[str, Any]) -> Settings:
 def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
     """Every combination of the parameters' values, the last parameter varying fastest.
 
-    The spec is one whose parameters are all countable, as loading ensures for a grid.
+    All parameters must be countable, as loading ensures for a grid.
     """
     space = spec.space
     columns = [values_of(parameter) for parameter in space.values()]
@@ -68,9 +68,9 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
 
 
 def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
-    """Settings of points drawn from the space, the same ones each time: what a sweep may run.
+    """Settings of points drawn from the space, the same at each call: samples of what may run.
 
-    Of an ablation, those of every row.
+    For an ablation, the settings of every row.
 
     Raises:
         SettingsError: A combination that loading did not try cannot be trained.
@@ -85,8 +85,8 @@ def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
 def space_problems(spec: SweepSpec) -> list[Problem]:
     """Combinations of the space that cannot be trained, found before anything starts.
 
-    Every corner is tried (a seeded sample of them where there are more than `MAX_CORNERS`), and
-    some points inside.
+    Tries every corner (or a seeded sample, if there are more than `MAX_CORNERS`) and some points
+    inside.
     """
     if spec.rows:
         return row_problems(spec)
@@ -95,7 +95,7 @@ def space_problems(spec: SweepSpec) -> list[Problem]:
         if len(problems) == _MAX_SHOWN:
             break
         for path, message in _failures(spec, point):
-            # The same complaint about other numbers would say nothing new.
+            # The same message with other numbers would say nothing new.
             kind = _NUMBER.sub("#", message)
             if kind not in problems:
                 problems[kind] = _blamed(spec, point, path, message)
@@ -111,15 +111,16 @@ def row_problems(spec: SweepSpec) -> list[Problem]:
     problems: list[Problem] = []
     seen: list[tuple[Settings, str]] = []
     for row in spec.rows:
-        place = ("ablation", *row.place)
+        key_path = ("ablation", *row.key_path)
         try:
             settings = resolve(spec, row.overrides)
         except SettingsError as error:
-            problems += [Problem(place, f"{path}: {text}") for path, text in error.problems]
+            problems += [Problem(key_path, f"{path}: {text}") for path, text in error.problems]
             continue
-        twin = next((name for there, name in seen if there == settings), None)
+        twin = next((name for other, name in seen if other == settings), None)
         if twin is not None:
-            problems.append(Problem(place, f"{row.name!r} has the same settings as {twin!r}"))
+            message = f"{row.name!r} has the same settings as {twin!r}"
+            problems.append(Problem(key_path, message))
         seen.append((settings, row.name))
     return problems[:_MAX_SHOWN]
 
@@ -153,7 +154,7 @@ def _failures(spec: SweepSpec, point: Mapping[str, Any]) -> list[tuple[str, str]
 
 
 def _blamed(spec: SweepSpec, point: Mapping[str, Any], path: str, message: str) -> Problem:
-    """Name the parameters that matter; where none does, the settings are wrong as they stand."""
+    """Name the parameters that matter; if none does, the fixed settings are wrong."""
     guilty = [name for name in point if _matters(spec, point, name, message)]
     if not guilty:
         return Problem(("settings", path) if path else ("settings",), message)

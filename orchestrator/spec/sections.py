@@ -59,7 +59,7 @@ class DataSource(SpecSection):
     """Path of a feature store, relative to the YAML file until resolved; or its URI (s3://...,
     file://...), from which each machine copies it once to its own disk."""
     synthetic: SyntheticSettings | None = None
-    """Options of the generator; all at their defaults is `data: builtin`."""
+    """Options of the generator; `data: builtin` has all defaults."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -88,7 +88,7 @@ class Objective(SpecSection):
 
 
 def _parsed_parameters(value: object) -> object:
-    """Each parameter by itself, so that a mistake in one hides none in another."""
+    """Check each parameter separately, so that a mistake in one hides none in another."""
     if not isinstance(value, Mapping):
         return value
     parsed: dict[str, Parameter] = {}
@@ -190,16 +190,16 @@ class Search(SpecSection):
 
 
 class EarlyStopping(SpecSection):
-    """When a trial that promises little is ended."""
+    """When an unpromising trial is stopped."""
 
     method: Literal["asha", "median", "hyperband", "none"] = "none"
     """Optuna's successive halving, median or Hyperband pruner, or none."""
     first_rung: int = Field(ge=1)
-    """Epochs before a trial can be ended; default: max_epochs / reduction."""
+    """Epochs before a trial can be stopped; default: max_epochs / reduction."""
     reduction: int = Field(3, ge=2)
-    """One of so many trials goes on at each rung (asha, hyperband)."""
+    """At each rung one trial of `reduction` continues (asha, hyperband)."""
     max_epochs: int = Field(ge=1)
-    """Epochs of a trial that is not ended; the same as the setting training.epochs."""
+    """Epochs of a trial that is not stopped early; equals the setting training.epochs."""
 
     @model_validator(mode="after")
     def _rung_is_before_the_end(self) -> Self:
@@ -222,7 +222,7 @@ class TrialResources(SpecSection):
     workers: int = Field(1, ge=1)
     """Processes that train one trial together, perhaps on several machines."""
     min_workers: int | None = Field(None, ge=1)
-    """The fewest with which a trial goes on where a node was lost; null: it waits for them all."""
+    """Fewest workers with which a trial continues after a node is lost; null: it waits for all."""
     cpus: int = Field(1, ge=1)
     """CPUs of each worker."""
     gpus: float = Field(0.0, ge=0, le=1)
@@ -258,22 +258,22 @@ class TrialResources(SpecSection):
 
 
 class Confirmation(SpecSection):
-    """The best trials of a search, run again on seeds that it did not choose them by."""
+    """Runs the best trials of a search again, on seeds that did not choose them."""
 
     top: int = Field(3, ge=1)
-    """How many of the best complete trials."""
+    """Number of best complete trials."""
     seeds: int = Field(3, ge=1)
-    """Fresh seeds of each."""
+    """Number of fresh seeds for each."""
 
 
 def elastic_problems(resources: TrialResources, ablation: object) -> PathProblems:
     """Refuse trials whose number of workers may change in an ablation.
 
-    What each variant differs in must be the variant alone; dropout differs by worker.
+    Rows must differ only in what a variant changes, but dropout depends on the number of workers.
 
     Args:
-        resources: Of a trial.
-        ablation: The section of this name; None: the sweep is none.
+        resources: Resources of a trial.
+        ablation: The section `ablation`; None: the sweep has none.
     """
     if ablation is None or not resources.is_elastic:
         return []
@@ -285,18 +285,18 @@ def elastic_problems(resources: TrialResources, ablation: object) -> PathProblem
 
 
 class Budget(SpecSection):
-    """What a sweep may cost, over all its resumes; no trial starts that cannot finish within it."""
+    """What a sweep and its resumes may cost; trials that cannot finish within it do not start."""
 
     gpu_hours: float | None = Field(None, gt=0)
-    """Hours of GPUs; null: no limit."""
+    """GPU-hours; null: no limit."""
     wall_hours: float | None = Field(None, gt=0)
     """Hours in which at least one trial runs; null: no limit."""
     trials: int | None = Field(None, ge=1)
-    """Trials that are trained; those whose results are taken over are free; null: no limit."""
+    """Trials that are trained; reused results do not count; null: no limit."""
 
 
 class Registration(SpecSection):
     """What becomes a version in the model registry at the end."""
 
     top: int = Field(1, ge=0)
-    """The best so many complete trials; 0: none."""
+    """Registers the best N complete trials; 0 disables registration."""

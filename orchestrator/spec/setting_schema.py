@@ -1,4 +1,4 @@
-"""What a trial's settings allow, asked by dotted path before anything is trained."""
+"""What a trial's settings allow, looked up by dotted path before anything is trained."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,14 +20,14 @@ def sections() -> Mapping[str, type[BaseModel]]:
 
 
 def setting_field(path: str) -> FieldInfo | None:
-    """The field that a dotted path names; None where there is none."""
+    """The field that a dotted path names; None if there is none."""
     section, _, key = path.partition(".")
     model = sections().get(section)
     return model.model_fields.get(key) if model else None
 
 
 def path_problem(path: str) -> str | None:
-    """Why a path names no setting, with the nearest that does; None where it names one."""
+    """Why a path names no setting, with the nearest that does; None if it names one."""
     if setting_field(path) is not None:
         return None
     near = suggestion(path, setting_paths())
@@ -39,9 +39,9 @@ def path_problem(path: str) -> str | None:
 
 
 def value_problem(path: str, value: object) -> str | None:
-    """Why a setting cannot have a value, with what it allows; None where it can.
+    """Why a setting cannot have a value, with what it allows; None if it can.
 
-    Checks the one field only; what concerns several is found when the settings are built.
+    Checks this field only; conflicts of several are found when the settings are built.
     """
     section, _, key = path.partition(".")
     model = sections()[section]
@@ -91,14 +91,14 @@ def flatten_settings(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 
 def setting_problem(path: str, value: object) -> str | None:
-    """Why a path cannot be set to a value; None where it can."""
+    """Why a path cannot be set to a value; None if it can."""
     return path_problem(path) or value_problem(path, value)
 
 
 def checked_settings(
     value: object, *, problem: Callable[[str, object], str | None] = setting_problem
 ) -> object:
-    """Settings by dotted path, each one checked; what is no mapping is left to pydantic.
+    """Settings by dotted path, each one checked; pydantic refuses a value that is no mapping.
 
     Args:
         value: The settings as a section of the YAML has them.

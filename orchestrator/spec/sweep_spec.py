@@ -41,7 +41,7 @@ SCHEDULE_EPOCHS = "optimizer.schedule_epochs"
 # A worker with one video has no negatives of its own; splitting further only costs time.
 _LEAST_VIDEOS = 2
 
-# Letters that mean the same in a folder, a URI, a study and a model registry.
+# Characters that need no escape in a folder, a URI, a study or a model registry.
 _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 _LONGEST_NAME = 64
 
@@ -62,7 +62,7 @@ class SweepSpec(SpecSection):
     name: Annotated[str, AfterValidator(_checked_name)]
     """Name of the study, the experiment and the folder."""
     question: str = Field(min_length=1)
-    """What the sweep is to answer; shown wherever the sweep is."""
+    """What the sweep is to answer; shown wherever the sweep is shown."""
     data: Annotated[DataSource, BeforeValidator(data_mapping)]
     """`builtin`, the path of a store, or `{synthetic: {...}}`."""
     preset: PresetName | None = None
@@ -76,25 +76,25 @@ class SweepSpec(SpecSection):
     ablation: Ablation | None = None
     """A table of variants, each trained on the same seeds."""
     confirm: Confirmation | None = None
-    """Whether the best of a search run again on fresh seeds, which then crown the winner."""
+    """Whether the best trials of a search run again on fresh seeds, which decide the winner."""
     budget: Budget | None = None
     """What it may cost."""
     early_stopping: EarlyStopping
-    """When a trial that promises little is ended."""
+    """When an unpromising trial is stopped."""
     resources: TrialResources = TrialResources()
     """What one trial occupies."""
     speed: SpeedSettings
-    """What changes only speed; default: as many threads as CPUs, CUDA where there are GPUs."""
+    """What changes only speed; default: as many threads as CPUs, CUDA if there are GPUs."""
     concurrency: int | None = Field(None, ge=1)
     """Trials at once; null: as many as fit."""
     reuse: bool = True
-    """Whether a trial whose settings, data and seed have been trained before takes those results
-    over, from this sweep, its home or its storage; false: every trial is trained."""
+    """Whether a trial copies the result if its settings, data and seed were trained before, in this
+    sweep, its home or its storage; false: every trial is trained."""
     registration: Registration = Field(Registration(), alias="register")
     """What becomes a version in the model registry."""
     protocol: Literal["validation", "paper"] = "validation"
-    """validation: selected there, test is scored once, for the winner. paper: the field's habit,
-    what is reported is the split that epochs and trials were selected on."""
+    """validation: selects on val and scores test once, for the winner. paper: the field's habit of
+    reporting the split on which epochs and trials were selected."""
 
     @model_validator(mode="before")
     @classmethod
@@ -127,20 +127,20 @@ class SweepSpec(SpecSection):
         return self
 
     def _kind_problems(self) -> PathProblems:
-        """A sweep searches or ablates; what an ablation compares must be trained equally long."""
+        """A sweep searches or ablates; all rows of an ablation must be trained equally long."""
         if (self.search is None) == (self.ablation is None):
             found = "missing" if self.search is None else "found beside ablation"
             return [(("search",), f"{found}; allowed: one of search and ablation")]
         if self.ablation is None or self.early_stopping.method == "none":
             return []
         message = (
-            f"found {self.early_stopping.method} with ablation: rows that end early are no rows of "
+            f"found {self.early_stopping.method} with ablation: rows that stop early do not have "
             "the same budget; allowed: none (settings.training.patience_epochs may end a run)"
         )
         return [(("early_stopping", "method"), message)]
 
     def _direction_problems(self) -> PathProblems:
-        """Verdicts call more recall better; fewer is nothing that a table could ask for."""
+        """Verdicts call more recall better, so an ablation cannot minimize."""
         if self.ablation is None or self.objective.direction == "maximize":
             return []
         message = (
@@ -193,14 +193,14 @@ class SweepSpec(SpecSection):
     def _twice_problems(self) -> PathProblems:
         problems: PathProblems = []
         for path in self.space:
-            place = ("search", "parameters", path)
+            key_path = ("search", "parameters", path)
             if path == EPOCHS:
                 message = "a trial keeps its best epoch: set early_stopping.max_epochs instead"
-                problems.append((place, message))
+                problems.append((key_path, message))
             elif path in self.settings:
                 fixed = shown(self.settings[path])
                 message = f"searched, but settings.{path} fixes it to {fixed}; remove one of them"
-                problems.append((place, message))
+                problems.append((key_path, message))
         return problems
 
     @property
@@ -221,7 +221,7 @@ class SweepSpec(SpecSection):
 
     @property
     def num_trials(self) -> int:
-        """Number of trials; a grid's is that of its points, an ablation's without its race."""
+        """Number of trials: of a grid its points, of an ablation its runs before a race."""
         if self.ablation is not None:
             return len(self.rows) * self.ablation.num_seeds
         if self.search is not None and self.search.trials is not None:
@@ -259,9 +259,9 @@ class SweepSpec(SpecSection):
 
 
 def resolve_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what follows from other fields: the budget, the first rung, device and threads.
+    """Fill in what follows from other fields: the epochs, the first rung, device and threads.
 
-    Leaves alone what is not of the right type; validation names it then.
+    Leaves values of a wrong type alone; validation reports them later.
     """
     values = dict(raw)
     settings = values.get("settings", {})
@@ -299,14 +299,14 @@ def _speed_defaults(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def race_of(spec: SweepSpec) -> Race | None:
-    """The plan of an ablation's race; None: there is none."""
+    """The plan of an ablation's race; None if it has none."""
     if spec.ablation is None or spec.ablation.race is None:
         return None
     return Race.planned(spec.ablation.num_seeds, spec.ablation.race.max_seeds)
 
 
 def most_trials(spec: SweepSpec) -> int:
-    """Trials of a sweep if every round that may come does: nothing decided, all confirmed."""
+    """Most trials of a sweep: if a race decides no row early, or with all confirmations."""
     if spec.ablation is not None and spec.ablation.race is not None:
         return len(spec.rows) * spec.ablation.race.max_seeds
     if spec.confirm is not None:

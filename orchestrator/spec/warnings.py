@@ -1,4 +1,4 @@
-"""What a spec allows but probably does not mean, a sentence each."""
+"""Warnings of what a spec allows but its author probably did not intend."""
 
 from orchestrator.spec.ablation import Row
 from orchestrator.spec.parameters import CategoricalParameter, uneven
@@ -13,7 +13,7 @@ _PAPER = (
 
 
 def spec_warnings(spec: SweepSpec) -> tuple[str, ...]:
-    """What is allowed but probably not meant, a sentence each."""
+    """Warnings of what is allowed but probably not intended, one sentence each."""
     return (
         *([_PAPER] if spec.protocol == "paper" else []),
         *_hard_negative_warnings(spec),
@@ -36,7 +36,7 @@ def _hard_negative_warnings(spec: SweepSpec) -> list[str]:
     if switch >= spec.max_epochs:
         return [
             f"{HARD_NEGATIVE_EPOCH} {switch} is not reached in {spec.max_epochs} epochs: no trial "
-            "sees hard negatives; lower it, or set null to say so"
+            "sees hard negatives; lower it, or set null if none should"
         ]
     if spec.early_stopping.method == "none" or rung > switch:
         return []
@@ -93,7 +93,7 @@ def _ablation_warnings(spec: SweepSpec) -> list[str]:
     return [f"ablation.seeds {seeds}: {said} to be real; use {_FEW_SEEDS} or more"]
 
 
-# A parameter, the setting that switches it on, and the values of that which do.
+# A parameter, the setting that switches it on, and the values with which it does.
 _SWITCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("losses.tau", "losses.cross_branch", ("adaptive",)),
     ("losses.num_levels", "losses.cross_branch", ("adaptive",)),
@@ -119,11 +119,11 @@ def _idle_rows(spec: SweepSpec) -> list[str]:
     idle: dict[str, list[str]] = {}
     for row in spec.rows[1:]:
         start = {**spec.settings, **row.overrides}
-        place = ".".join(("ablation", *row.place))
+        key_path = ".".join(("ablation", *row.key_path))
         for path, switch, needed in _SWITCHES:
             value = base_value(switch, spec.preset, start)
             if path in _own_overrides(spec, row) and value not in needed:
-                text = f"{place}: {path} changes nothing under {switch}: {value}"
+                text = f"{key_path}: {path} changes nothing under {switch}: {value}"
                 idle.setdefault(text, []).append(row.name)
     return [
         f"{text} ({names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''})"
@@ -132,7 +132,7 @@ def _idle_rows(spec: SweepSpec) -> list[str]:
 
 
 def _own_overrides(spec: SweepSpec, row: Row) -> set[str]:
-    """Settings that are written for a row itself."""
+    """Settings that a row itself changes."""
     assert spec.ablation is not None, "only an ablation has rows"
     return set(spec.ablation.variants.get(row.name, spec.ablation.factors))
 

@@ -1,4 +1,4 @@
-"""YAML as specs are written: the 1.2 core schema, no surprises, and the line of every value.
+"""Reads and writes the YAML of specs: the 1.2 core schema, with the line of every value.
 
 PyYAML reads `1e-4` as text, `on` as true, `1:30` as 90, `010` as 8 and keeps the second of two
 equal keys. This dialect reads what YAML 1.2 says and refuses equal keys. Nothing is ever built
@@ -30,11 +30,11 @@ _INT_BASES = {"0o": 8, "0x": 16}
 class SpecLoader(yaml.SafeLoader):
     """PyYAML's parser with the scalars of YAML 1.2; aliases are refused."""
 
-    # Own table, or the 1.1 scalars of the parent would be changed for everybody.
+    # A table of its own, or the parent's 1.1 scalars would change for everybody.
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401
-        """Refuse aliases: each value has one place, and none can grow without bound."""
+        """Refuse aliases, so that each value has one line and none grows without bound."""
         if self.check_event(yaml.AliasEvent):
             event: Any = self.get_event()  # type: ignore[no-untyped-call]
             problem = f"the alias *{event.anchor} is not supported; write the value out"
@@ -135,14 +135,14 @@ def _build_mapping(node: yaml.MappingNode, path: KeyPath, document: YamlDocument
             found = repr(key_text) if isinstance(key_text, str) else "a list or mapping"
             document.problems.append((path, line, f"found {found} as a key; allowed: text"))
             continue
-        place = (*path, key_node.value)
+        key_path = (*path, key_node.value)
         if key_node.value in values:
-            first = document.lines[place]
+            first = document.lines[key_path]
             message = f"key found again, first in line {first}; keep one"
-            document.problems.append((place, line, message))
+            document.problems.append((key_path, line, message))
             continue
-        document.lines[place] = line
-        values[key_node.value] = _build(value_node, place, document)
+        document.lines[key_path] = line
+        values[key_node.value] = _build(value_node, key_path, document)
     return values
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cluster.autoscaler import bring_first_worker, coming_nodes, is_growing
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.cluster.client import attached_cluster
-from orchestrator.cluster.node_check import SharedData, marked_places
+from orchestrator.cluster.node_check import SharedData, marked_locations
 from orchestrator.preflight.estimate import trial_needs
 from orchestrator.spec.data import trial_store
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -54,13 +54,13 @@ def ready_cluster(
         LocationError: A node lacks the storage or the data, or nodes to come would.
     """
     data = SharedData.of(trial_store(spec.data, store), store.manifest)
-    with marked_places(data, storage) as shared, attached_cluster(address) as cluster:
+    with marked_locations(data, storage) as shared, attached_cluster(address) as cluster:
         coming = coming_nodes(cluster.nodes)
         if coming:
             needs = trial_needs(spec.resources, None)
             bring_first_worker(cluster, shared, needs, coming, warn)
             coming = coming_nodes(cluster.nodes)
-        lacking = cluster.check_places(shared)
+        lacking = cluster.check_locations(shared)
         if lacking:
             warn(f"{', '.join(lacking)}: no {data.store} there; it is sent along with the trials")
         nodes = [*cluster.nodes, *coming]

@@ -1,4 +1,4 @@
-"""Sends a sweep to a cluster as a Ray job, which continues when this machine is gone.
+"""Sends a sweep to a cluster as a Ray job, which continues when this machine is off.
 
 The job runs `prvr-sweep launch --address auto` on the cluster's head. Its id follows from what is
 sent, so that sending the same twice is recognised: nothing runs twice.
@@ -66,7 +66,7 @@ class Submitted:
     Args:
         address: Of the head's dashboard.
         sweep: Its name.
-        places: Where the sweep keeps things.
+        locations: Where the sweep keeps things.
         job: The job, new or found.
         is_new: Whether it was sent now.
         earlier: Jobs of the same content that failed or were stopped, oldest first.
@@ -75,7 +75,7 @@ class Submitted:
 
     address: str
     sweep: str
-    places: RemoteLocations
+    locations: RemoteLocations
     job: "Job"
     is_new: bool
     earlier: tuple["Job", ...]
@@ -83,52 +83,52 @@ class Submitted:
 
 
 def submit(
-    address: str, spec: SweepSpec, places: RemoteLocations, as_json: bool = False
+    address: str, spec: SweepSpec, locations: RemoteLocations, as_json: bool = False
 ) -> Submitted:
-    """Send a sweep, unless it is there already.
+    """Send a sweep, unless the cluster has its job already.
 
     Args:
         address: Of the head's dashboard, `http(s)://HOST:PORT`.
         spec: The sweep, with paths as they are on the cluster.
-        places: Where it keeps things.
+        locations: Where it keeps things.
         as_json: Whether the job's last line is to be JSON.
 
     Raises:
         ClusterError: The address is of no use, nothing answers there, or it refuses.
-        LocationError: A place is relative to this machine, or holds a password.
+        LocationError: A location is relative to this machine, or holds a password.
         TrackingError: MLflow cannot use the tracking URI.
     """
     url = _checked_address(address)
-    _check_places(places)
+    _check_locations(locations)
     from orchestrator.cluster.job_server import job_server
 
-    first = submission_id(spec, places)
+    first = submission_id(spec, locations)
     with job_server(url) as server, tempfile.TemporaryDirectory(prefix="prvr-") as folder:
         earlier: list[Job] = []
         for number in count(1):
             identity = first if number == 1 else f"{first}-{number}"
-            job, is_new = _found_or_sent(server, identity, spec, places, as_json, Path(folder))
+            job, is_new = _found_or_sent(server, identity, spec, locations, as_json, Path(folder))
             if is_new or not _may_be_sent_again(job):
                 break
             earlier.append(job)
         begun = any(_has_begun(server, earlier_job) for earlier_job in earlier)
-    return Submitted(url, spec.name, places, job, is_new, tuple(earlier), begun)
+    return Submitted(url, spec.name, locations, job, is_new, tuple(earlier), begun)
 
 
-def submission_id(spec: SweepSpec, places: RemoteLocations) -> str:
-    """The same for the same sweep in the same places, e.g. `prvr-cbva-0123456789ab`."""
-    content = [spec.dump_yaml(), places.home, places.storage, places.tracking_uri]
+def submission_id(spec: SweepSpec, locations: RemoteLocations) -> str:
+    """Id of the job, equal for the same sweep and locations, e.g. `prvr-cbva-0123456789ab`."""
+    content = [spec.dump_yaml(), locations.home, locations.storage, locations.tracking_uri]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_DIGEST_DIGITS]
     return f"prvr-{spec.name}-{digest}"
 
 
-def job_command(places: RemoteLocations, as_json: bool = False) -> str:
+def job_command(locations: RemoteLocations, as_json: bool = False) -> str:
     """What the head's shell runs in the unpacked package."""
-    options = [f"--home {_quoted_home(places.home)}"]
-    if places.storage is not None:
-        options.append(f"--storage {shlex.quote(places.storage)}")
-    if places.tracking_uri is not None:
-        options.append(f"--tracking-uri {shlex.quote(places.tracking_uri)}")
+    options = [f"--home {_quoted_home(locations.home)}"]
+    if locations.storage is not None:
+        options.append(f"--storage {shlex.quote(locations.storage)}")
+    if locations.tracking_uri is not None:
+        options.append(f"--tracking-uri {shlex.quote(locations.tracking_uri)}")
     if as_json:
         options.append("--json")
     # exec: the job's exit code is the sweep's, and its signals reach it.
@@ -154,7 +154,7 @@ def _found_or_sent(
     server: "JobServer",
     identity: str,
     spec: SweepSpec,
-    places: RemoteLocations,
+    locations: RemoteLocations,
     as_json: bool,
     folder: Path,
 ) -> tuple["Job", bool]:
@@ -166,7 +166,7 @@ def _found_or_sent(
     package = folder / "package.zip"
     write_package(package, spec.dump_yaml())
     try:
-        server.send(identity, job_command(places, as_json), package, job_variables())
+        server.send(identity, job_command(locations, as_json), package, job_variables())
     except ClusterError:
         # Another process may have sent the same at the same moment.
         if (there := server.jobs().get(identity)) is None:
@@ -230,24 +230,24 @@ def _split(address: str) -> SplitResult | None:
     return url
 
 
-def _check_places(places: RemoteLocations) -> None:
-    if not places.home.startswith(("/", "~/")):
+def _check_locations(locations: RemoteLocations) -> None:
+    if not locations.home.startswith(("/", "~/")):
         raise LocationError(
-            f"found --home {places.home!r}, a path relative to this machine; allowed with "
+            f"found --home {locations.home!r}, a path relative to this machine; allowed with "
             "--submit: an absolute path on the cluster's head, or '~/...' there (quoted); default: "
             f"{REMOTE_HOME}"
         )
-    storage = places.storage
+    storage = locations.storage
     if storage is not None and not storage.startswith("/") and "://" not in storage:
         raise LocationError(
             f"found --storage {storage!r}, a path relative to this machine; allowed with --submit: "
             "an absolute path that is the same on all nodes of the cluster, or a URI such as "
             "s3://bucket/runs"
         )
-    TrackingStore.of(places.tracking_uri, Path("/"))
+    TrackingStore.of(locations.tracking_uri, Path("/"))
     for option, name, uri in (
         ("--storage", "PRVR_STORAGE", storage),
-        ("--tracking-uri", "PRVR_TRACKING_URI", places.tracking_uri),
+        ("--tracking-uri", "PRVR_TRACKING_URI", locations.tracking_uri),
     ):
         if uri is not None and _has_password(uri):
             raise LocationError(

@@ -41,7 +41,7 @@ def sync(
     limit_s: float = DEFAULT_LIMIT_S,
     warn: Callable[[str], None] = lambda _: None,
 ) -> SyncResult:
-    """Send what MLflow has not got of a sweep; what it has is not doubled.
+    """Send the events of a sweep that MLflow lacks, and no others.
 
     What the outbox itself has lost comes from the study and the checkpoints.
 

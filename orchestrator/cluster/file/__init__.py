@@ -1,4 +1,4 @@
-"""Checks a YAML file of `ray up` for what Ray accepts and what then costs money or opens a door.
+"""Checks a YAML file for `ray up` for mistakes that Ray accepts but that cost money or open ports.
 
 Offers `check`.
 """

@@ -1,7 +1,7 @@
 """Checks a file for `ray up` before it costs money.
 
-Ray takes misspelt keys and missing sections in silence, and fills in defaults that are never
-wanted. The rules are in `rules`; here are reading, lines and the error.
+Ray silently accepts misspelt keys and missing sections, and fills in defaults that nobody wants.
+The rules are in `rules`; this module reads the file, finds lines and raises the error.
 """
 
 import sys
@@ -29,11 +29,11 @@ def check_cluster_file(path: Path, versions: Versions, folder: Path | None = Non
 
     Args:
         path: The file.
-        versions: What nodes must have.
-        folder: Where `ray up` will run, to see whether what it copies is there; None: not asked.
+        versions: Versions that nodes must have.
+        folder: Where `ray up` will run; folders that it copies must exist. None: not checked.
 
     Raises:
-        ClusterFileError: Something is wrong; all that our rules found, or what Ray said.
+        ClusterFileError: All problems that our rules found, or else the one that Ray found.
     """
     config, lines, problems = _read(path)
     problems += all_problems(config, versions)
@@ -50,12 +50,12 @@ def check_cluster_file(path: Path, versions: Versions, folder: Path | None = Non
 
 
 def _read(path: Path) -> tuple[dict[str, Any], _Lines, list[Problem]]:
-    """Content of the file as Ray reads it, the line of each place, and keys found twice."""
+    """Content of the file as Ray reads it, the line of each key path, and repeated keys."""
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         lines: _Lines = {}
-        # Before the content is built, for that resolves merge keys in place.
+        # Before the content is built, because that resolves merge keys in place.
         problems = _walk(node, (), lines) if node else []
         config = loader.construct_document(node) if node else None
     except (OSError, UnicodeDecodeError) as error:
@@ -68,7 +68,7 @@ def _read(path: Path) -> tuple[dict[str, Any], _Lines, list[Problem]]:
 
 
 def _walk(node: yaml.Node, path: tuple[str, ...], lines: _Lines) -> list[Problem]:
-    """Note the line of every place below a node; gives keys that stand there twice."""
+    """Note the line of every key path below a node; returns the repeated keys."""
     lines.setdefault(path, node.start_mark.line + 1)
     problems: list[Problem] = []
     if isinstance(node, yaml.SequenceNode):
@@ -76,17 +76,18 @@ def _walk(node: yaml.Node, path: tuple[str, ...], lines: _Lines) -> list[Problem
             problems += _walk(item, (*path, str(index)), lines)
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            place = (*path, str(key.value))
-            if place in lines:
-                message = f"found again, first in line {lines[place]}; Ray takes the last: keep one"
-                problems.append(Problem(place, message))
-            lines[place] = key.start_mark.line + 1
-            problems += _walk(value, place, lines)
+            key_path = (*path, str(key.value))
+            if key_path in lines:
+                first = lines[key_path]
+                message = f"found again, first in line {first}; Ray takes the last: keep one"
+                problems.append(Problem(key_path, message))
+            lines[key_path] = key.start_mark.line + 1
+            problems += _walk(value, key_path, lines)
     return problems
 
 
 def _line(path: Sequence[str], lines: _Lines) -> int:
-    """Line of a place, or of the nearest section around it that is in the file."""
+    """Line of a key path, or of the nearest section around it that is in the file."""
     while tuple(path) not in lines and path:
         path = path[:-1]
     return lines.get(tuple(path), 1)

@@ -1,7 +1,7 @@
-"""Names that Ray's providers read in a cluster file; Ray passes over all others in silence.
+"""Names that Ray's providers read in a cluster file; Ray silently ignores all others.
 
-The machines of AWS are described in the words of EC2's RunInstances, which botocore knows down to
-the last level, without a network.
+Machines of AWS are described by parameters of EC2's RunInstances, which botocore knows down to the
+last level, without a network.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ _GROWING = frozenset({"InstanceType"})
 
 
 def provider_key_problems(provider: Mapping[str, Any]) -> Iterator[Problem]:
-    """Keys of the section `provider` that Ray does not read; nothing for kinds unknown to us."""
+    """Keys of the section `provider` that Ray does not read; none for unknown kinds."""
     names = PROVIDER_KEYS.get(str(provider.get("type")))
     if names is None:
         return
@@ -65,11 +65,11 @@ def provider_key_problems(provider: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def node_config_problems(node_config: object, path: Sequence[str]) -> Iterator[Problem]:
-    """What EC2 would not know in the description of a machine.
+    """Keys and values that EC2 does not know in the description of a machine.
 
     Args:
         node_config: A node type's `node_config`.
-        path: Its place in the file.
+        path: Its key path in the file.
 
     Raises:
         ClusterFileError: botocore is not installed.

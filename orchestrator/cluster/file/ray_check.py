@@ -16,13 +16,13 @@ except ImportError as error:
 
 
 def ray_problem(config: Mapping[str, Any]) -> Problem | None:
-    """What Ray says against a cluster file; it stops at its first problem.
+    """The first problem that Ray finds in a cluster file.
 
     Args:
         config: The file's content.
 
     Returns:
-        None: Ray takes it, which says little; see `rules`.
+        None if Ray accepts the file, which says little; see `rules`.
     """
     try:
         # Ray fills in defaults as it goes, and prints on stdout, which is for results.

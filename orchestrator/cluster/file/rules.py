@@ -1,4 +1,4 @@
-"""What a cluster file must say besides what Ray asks for: each rule is one costly surprise."""
+"""What a cluster file must say beyond what Ray requires; each rule avoids a costly surprise."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ Config: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Versions:
-    """What the machine that runs `ray up` has; Ray refuses nodes that have something else.
+    """Versions on the machine that runs `ray up`; Ray refuses nodes with other versions.
 
     Args:
         ray: Version of Ray, e.g. `2.60.0`.
@@ -53,21 +53,21 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def all_problems(config: Config, versions: Versions) -> list[Problem]:
-    """What is wrong with a cluster file that Ray may well take."""
+    """Problems of a cluster file that Ray may well accept."""
     return [problem for rule in _RULES for problem in rule(config, versions)]
 
 
 def missing_mounts(config: Config, folder: Path) -> list[Problem]:
-    """Mounts whose local side is not there; `ray up` notices when the head is paid for already.
+    """Mounts whose local folder does not exist; `ray up` notices it after starting the head.
 
     Args:
         config: The file's content.
-        folder: Where `ray up` will run; relative paths count from there.
+        folder: Where `ray up` will run; relative paths start from it.
     """
     return [
         Problem(
             ("file_mounts", str(target)),
-            f"{source} is not there, seen from {folder}"
+            f"{source} does not exist, seen from {folder}"
             + ("; `make wheel` makes it" if source == "dist" else ""),
         )
         for target, source in _section(config, "file_mounts").items()
@@ -99,7 +99,7 @@ def _whole_resources(config: Config, _: Versions) -> Iterator[Problem]:
 
 
 def _limits(config: Config, _: Versions) -> Iterator[Problem]:
-    """A cloud charges for what is forgotten; machines of one's own are as many as they are."""
+    """A cloud charges for forgotten machines, so they need limits; your own machines do not."""
     if _provider(config) == "local":
         return
     workers = config.get("max_workers")
@@ -118,12 +118,12 @@ def _limits(config: Config, _: Versions) -> Iterator[Problem]:
     if "min_workers" in config:
         yield Problem(
             ("min_workers",),
-            "Ray drops this in silence; write it below each node type in available_node_types",
+            "Ray silently ignores this; write it below each node type in available_node_types",
         )
 
 
 def _injected_commands(config: Config, _: Versions) -> Iterator[Problem]:
-    """What Ray's defaults for AWS do where a file is silent."""
+    """Keys whose defaults on AWS do harm if the file leaves them out."""
     if _provider(config) != "aws":
         return
     if "setup_commands" not in config:
@@ -157,7 +157,7 @@ def _token(config: Config, _: Versions) -> Iterator[Problem]:
 
 def _images(config: Config, versions: Versions) -> Iterator[Problem]:
     docker = _section(config, "docker")
-    for path, image in _image_places(config):
+    for path, image in _image_paths(config):
         if message := _image_message(image, versions):
             yield Problem(path, message)
     if "image" not in docker and any(key in docker for key in _IMAGE_KEYS):
@@ -176,7 +176,7 @@ def _ray_version(config: Config, versions: Versions) -> Iterator[Problem]:
         if "ray-wheels/" in command:
             yield Problem(path, f"installs a nightly Ray; allowed: {versions.ray}, as here")
     is_fixed = any(_CONSTRAINED.search(text) or _RAY_PIN.search(text) for _, text in commands)
-    if not is_fixed and not any(True for _ in _image_places(config)):
+    if not is_fixed and not any(True for _ in _image_paths(config)):
         yield Problem(
             ("setup_commands",),
             "nothing fixes the version of Ray: install with --constraint .../constraints.txt, or "
@@ -212,21 +212,21 @@ def _image_message(image: str, versions: Versions) -> str | None:
     )
 
 
-def _image_places(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    places: list[tuple[tuple[str, ...], Config]] = [(("docker",), _section(config, "docker"))]
+def _image_paths(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    sections: list[tuple[tuple[str, ...], Config]] = [(("docker",), _section(config, "docker"))]
     for name, kind in _node_types(config):
-        places.append((("available_node_types", name, "docker"), _section(kind, "docker")))
-    for path, section in places:
+        sections.append((("available_node_types", name, "docker"), _section(kind, "docker")))
+    for path, section in sections:
         for key in _IMAGE_KEYS:
             if section.get(key):
                 yield (*path, key), str(section[key])
 
 
 def _commands(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every command of the file with its place."""
-    places: list[tuple[tuple[str, ...], Config]] = [((), config)]
-    places += [(("available_node_types", name), kind) for name, kind in _node_types(config)]
-    for path, section in places:
+    """Every command of the file with its key path."""
+    sections: list[tuple[tuple[str, ...], Config]] = [((), config)]
+    sections += [(("available_node_types", name), kind) for name, kind in _node_types(config)]
+    for path, section in sections:
         for key in _COMMAND_KEYS:
             for index, command in enumerate(section.get(key) or ()):
                 yield (*path, key, str(index)), str(command)
@@ -243,7 +243,7 @@ def _node_types(config: Config) -> Iterator[tuple[str, Config]]:
 
 
 def _section(config: Config, key: str) -> Config:
-    """A section, empty where it is missing or no mapping; Ray's own check tells the latter."""
+    """A section, empty if it is missing or no mapping; Ray's own check reports the latter."""
     section = config.get(key)
     return section if isinstance(section, Mapping) else {}
 

@@ -11,15 +11,15 @@ from orchestrator.spec.problems import Problem
 _SECRET_NAME = (
     "(?:token|password|passwd|secret|secret[_-]?key|api[_-]?key|access[_-]?key(?:[_-]?id)?)"
 )
-# The beginning of a value that stands there itself: not a variable, a command's output, a
-# placeholder, an option or a path.
+# The beginning of a literal value: not a variable, a command's output, a placeholder, an option or
+# a path.
 _VALUE = r"[\"']?(?!-|[~.]?/)[^\s\"'$<>`{\\]"
 _FILE = (
     r"[\"']?[^\s;&|\"']*(?:token|passw(?:or)?d|secret|credentials|netrc|(?:api|access)[_-]?key)"
     r"(?:\.txt)?(?=$|[\s;&|\"')])"
 )
 _SAID = rf"\b(?:echo|printf)\s+(?:-\w+\s+)*(?:[\"']%s(?:\\n)?[\"']\s+)?{_VALUE}[^;&|\n$`]*"
-# Of one command: up to what ends it.
+# The rest of a command, up to what ends it.
 _UP_TO = r"[^;&|\n]*"
 _KINDS: Mapping[str, re.Pattern[str]] = {
     "an AWS access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),

@@ -1,6 +1,6 @@
 """Whether every node of a cluster file starts Ray with token authentication.
 
-A head that asks for a token is of no use where workers start without one, and the other way round.
+A head that requires a token is of no use if workers start without one, and vice versa.
 """
 
 import re
@@ -13,7 +13,7 @@ _TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 _MODE = r"RAY_AUTH_MODE=[\"']?token\b"
 _GIVEN = re.compile(_MODE)
-# Each command has a shell of its own: what one exports is gone for the next.
+# Each command runs in its own shell: the next one does not see what it exports.
 _STARTED = re.compile(rf"{_MODE}.*\bray start\b", re.DOTALL)
 _KEPT = re.compile(rf"{_MODE}.*(?:>|\btee\b)", re.DOTALL)
 _STARTS = re.compile(r"\bray start\b")
@@ -42,7 +42,7 @@ def _bare_nodes(config: Mapping[str, Any]) -> list[str]:
         for name, value in _mapping(config, "available_node_types").items()
         if isinstance(value, Mapping) and name != config.get("head_node_type")
     }
-    # With machines of one's own there are no types.
+    # A file for your own machines has no node types.
     workers = types or {"": {}}
     without = [
         f"{_WORKERS} {name}"
@@ -58,7 +58,7 @@ def _has_token(
 ) -> bool:
     options = _texts(docker, "run_options") + _texts(docker, f"{kind}_run_options")
     own_setup = f"{kind}_setup_commands"
-    # A node type's own commands stand in for all others.
+    # A node type's own commands replace all others.
     setup = (
         _texts(node_type, own_setup)
         if own_setup in node_type

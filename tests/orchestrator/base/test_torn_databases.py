@@ -106,7 +106,7 @@ def test_a_lost_study_costs_no_training(
     assert cli.run([*again, *place]) == 0
     capsys.readouterr()
     assert cli.run(["status", "again", *place]) == 0
-    assert "2 not trained, their results were there: from tiny" in capsys.readouterr().out
+    assert "2 not trained; their results are copied from tiny" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import pytest
 
 from orchestrator.base.errors import ClusterError, LocationError, SpecError
 from orchestrator.base.machine import network_file_system
-from orchestrator.cluster import autoscaler
-from orchestrator.cluster import node_check as shared_places
+from orchestrator.cluster import autoscaler, node_check
 from orchestrator.cluster.capacity import Node, RunningCluster
 from orchestrator.cluster.client import Cluster
 from orchestrator.cluster.node_check import SharedLocations
@@ -43,8 +42,8 @@ class Growing:
         self.asked.append(bundle)
         self.nodes.append(WORKER)
 
-    def check_places(self, places: SharedLocations) -> list[str]:
-        self.asked.append(places.storage)
+    def check_locations(self, locations: SharedLocations) -> list[str]:
+        self.asked.append(locations.storage)
         return self.lacking
 
 
@@ -71,7 +70,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """No store is small enough to be sent."""
-    monkeypatch.setattr(shared_places, "SENT_STORE_LIMIT_BYTES", 0)
+    monkeypatch.setattr(node_check, "SENT_STORE_LIMIT_BYTES", 0)
 
 
 def ready(
@@ -107,7 +106,7 @@ def test_the_first_worker_is_asked_and_a_small_store_goes_along(
     assert [node.name for node in found.nodes] == [HEAD.name, WORKER.name, "gpu, not started yet"]
     assert (found.sent_store, found.is_growing) == (str(store.path), True)
     assert len(told) == 1
-    assert told[0].startswith("no worker is there yet; one is asked for, which takes minutes")
+    assert told[0].startswith("no worker is up yet; starting one, which takes minutes")
 
 
 def test_present_workers_speak_for_those_to_come(
@@ -146,7 +145,7 @@ def test_the_disk_of_the_head_is_refused(
         ready(cluster, store, own, monkeypatch)
     first, data, storage, last = str(caught.value).split("\n")
     assert first == (
-        "workers of the cluster are still to come, and would not find everything; nothing was "
+        "no worker of the cluster is up yet, and workers would lack data or storage; nothing was "
         "started:"
     )
     assert data.startswith(f"  data: {store.path} is on a disk of this machine; name it by a URI (")

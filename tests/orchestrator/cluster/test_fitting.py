@@ -133,7 +133,7 @@ def test_what_is_named_as_nearest_fits(needs: TrialNeeds, cluster: list[Node]) -
         changes = {name: float(one) for name, one in re.findall(r"(\w+) ([\d.]+)", option)}
         whole = {name: int(value) for name, value in changes.items() if name != "gpus"}
         changed = replace(needs, **changes | whole)
-        # Once a worker fits, there may be too few places for all of them.
+        # Once a worker fits, there may be too few slots for all of them.
         assert pack(replace(changed, workers=1), cluster) is not None
         if "workers" in changes:
             assert pack(changed, cluster) is not None

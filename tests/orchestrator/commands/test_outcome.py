@@ -1,4 +1,4 @@
-"""What a user is told where MLflow lacks something: the command that brings it."""
+"""What a user is told where MLflow lacks something: the command that remedy it."""
 
 from pathlib import Path
 
@@ -31,18 +31,18 @@ def warning(
     sweep = SweepResult("small", "sqlite://", str(home), {}, best, False, ())
     problem = "it cannot be reached"
     result = LaunchResult(sweep, registered, test, problem, is_unscored=is_unscored)
-    places = SweepLocations(home, None, TrackingStore.of(uri, home))
-    assert show(result, places, small_spec(*overrides), as_json=False) == 1
+    locations = SweepLocations(home, None, TrackingStore.of(uri, home))
+    assert show(result, locations, small_spec(*overrides), as_json=False) == 1
     return capsys.readouterr().err
 
 
 def test_metrics_come_by_sync(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    brings = f"it cannot be reached; once that is mended, `prvr-sweep sync small --home {tmp_path}`"
-    assert f"{brings} sends the rest\n" in warning(
+    remedy = f"it cannot be reached; once that is fixed, `prvr-sweep sync small --home {tmp_path}`"
+    assert f"{remedy} sends the rest\n" in warning(
         capsys, tmp_path, registered=(VERSION,), test=SCORES
     )
-    assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, best=None)
-    assert f"{brings} sends the rest\n" in warning(capsys, tmp_path, "register.top=0")
+    assert f"{remedy} sends the rest\n" in warning(capsys, tmp_path, best=None)
+    assert f"{remedy} sends the rest\n" in warning(capsys, tmp_path, "register.top=0")
 
 
 def test_a_model_comes_by_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

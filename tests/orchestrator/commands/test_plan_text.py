@@ -48,9 +48,9 @@ sweep small: Which tau?
   nodes                    CPUs  GPUs   memory  trials
              this machine     2     1  8.0 GiB       2
   trials     12, 2 at once
-  epochs     at most 9 a trial, 42 to 108 in all, about 61 expected; asha from 3
-  an epoch   roughly 2 s in the mean, 2 s to 2 s over the space, by the sizes alone
-  time       roughly 1.0 min expected, 42 s to 1.8 min, and the start
+  epochs     at most 9 a trial, 42 to 108 in all, about 61 expected; asha from epoch 3
+  an epoch   roughly 2 s on average, 2 s to 2 s over the space, from the sizes alone
+  time       roughly 1.0 min expected, 42 s to 1.8 min, plus start-up
   GPU-hours  0.017 expected, 0.012 to 0.03
 warning: objective.direction minimize: val/SumR is better when larger"""
     )
@@ -94,10 +94,10 @@ def test_a_plan_for_a_cluster() -> None:
         "             10.0.0.2, A10G     16     3  120.0 GiB        2",
         "             10.0.0.3, T4        8     2          ?        2",
         "  trials     12, 2 at once",
-        "  epochs     at most 9 a trial, 42 to 108 in all, about 61 expected; asha from 3",
-        "  an epoch   10 min in the mean, 4.0 min to 18 min over the space",
+        "  epochs     at most 9 a trial, 42 to 108 in all, about 61 expected; asha from epoch 3",
+        "  an epoch   10 min on average, 4.0 min to 18 min over the space",
         "             measured on 10.0.0.2 (NVIDIA A10G): 5 steps of 40 of 64 videos",
-        "  time       5.3 h expected, 2.8 h to 10 h, and the start",
+        "  time       5.3 h expected, 2.8 h to 10 h, plus start-up",
         "  GPU-hours  21 expected, 11 to 42",
         "warning: in use now: 1 GPU; trials wait for them",
     ]
@@ -116,8 +116,8 @@ def test_without_early_stopping_there_is_nothing_to_expect() -> None:
 
 def test_an_unknown_time_is_said() -> None:
     text = render_plan(plan_of(spec_of("data=/store"), Node(2)))
-    assert "time       not known before an epoch was timed" in text
-    assert "an epoch   not known before one was timed" in text
+    assert "time       not known before an epoch is timed" in text
+    assert "an epoch   not known before an epoch is timed" in text
     assert "data       /store" in text
     assert "hours" not in text
 

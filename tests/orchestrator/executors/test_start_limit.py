@@ -42,11 +42,11 @@ def test_the_user_is_warned_once_and_then_the_sweep_ends() -> None:
     assert warnings == []
     wait(watch, clock, 240, ASKED)
     lack = (
-        "one asks for 2 CPUs and 1.0 GiB of memory; all nodes together have 8 CPUs and 4.0 GiB of "
-        "memory (free: 1 CPU and 0.0 GiB of memory)"
+        "a trial asks for 2 CPUs and 1.0 GiB of memory; all nodes together have 8 CPUs and 4.0 GiB "
+        "of memory (free: 1 CPU and 0.0 GiB of memory)"
     )
     assert warnings == [
-        f"no trial has found a place for 60 s: {lack}; the sweep ends when it has waited for 300 s"
+        f"no trial has found a slot for 60 s: {lack}; the sweep ends when it has waited for 300 s"
     ]
     with pytest.raises(NothingStartsError) as raised:
         wait(watch, clock, 1, ASKED)

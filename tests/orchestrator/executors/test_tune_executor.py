@@ -92,7 +92,7 @@ def test_a_trial_without_place_ends_the_run_and_is_no_failure(
     monkeypatch.setattr("orchestrator.executors.ray_session.available_cpus", lambda: 0)
     source = RecordingSource([1, 2])
     with pytest.raises(
-        NothingStartsError, match=r"one asks for 1 CPU; all nodes together have 0 CPUs"
+        NothingStartsError, match=r"a trial asks for 1 CPU; all nodes together have 0 CPUs"
     ):
         TuneExecutor(TrialSlot(), start_limit_s=8).run(source, 1, Interruption())
     assert len(source.waits) == 1

@@ -39,9 +39,9 @@ def test_every_shipped_file_has_a_plan(space: Path) -> None:
 
 
 def test_it_is_said() -> None:
-    said = "--quick: 3 epochs and 2 seeds, so that it is seen to run"
+    said = "--quick: 3 epochs and 2 seeds, to see that everything works"
     assert quick_line(load_quick(LADDER)).startswith(said)
-    assert quick_line(load_quick(SEARCH)).startswith("--quick: 3 epochs, so that")
+    assert quick_line(load_quick(SEARCH)).startswith("--quick: 3 epochs, to see that")
 
 
 def test_what_the_user_says_stands() -> None:

@@ -205,7 +205,7 @@ class TestWarnings:
             (
                 ("losses.hard_negative_epoch=9",),
                 "losses.hard_negative_epoch 9 is not reached in 9 epochs: no trial sees hard "
-                "negatives; lower it, or set null to say so",
+                "negatives; lower it, or set null if none should",
             ),
             (
                 ("optimizer.schedule_epochs=100",),

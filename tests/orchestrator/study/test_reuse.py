@@ -74,7 +74,7 @@ def test_a_sweep_of_the_home_is_taken_over_with_all_it_left(tmp_path: Path) -> N
     assert started["taken_from"] == "small/0"
     epoch = next(event for event in sink.events if event["kind"] == "epoch")
     assert epoch["metrics"].keys() == {"val/SumR", "loss"}
-    assert "3 not trained, their results were there: from small" in (
+    assert "3 not trained; their results are copied from small" in (
         render_status(read_status(tmp_path, "again"))
     )
 

@@ -155,8 +155,8 @@ def test_a_plan_survives_json() -> None:
         ("ablation.variants.baseline={losses.tau: 0.7}", "is the name of the baseline too"),
         ("ablation.factors={losses.tau: [0.7, 0.8]}", "allowed: grid only, use variants"),
         ("ablation.design=grid", ""),
-        ("ablation.design=swap", "under swap all do"),
-        ("early_stopping.method=asha", "rows that end early are no rows of the same budget"),
+        ("ablation.design=swap", "under swap all variants must"),
+        ("early_stopping.method=asha", "rows that stop early do not have the same budget"),
         ("confirm={top: 1}", "found with ablation"),
         ("search={trials: 3, parameters: {losses.tau: {type: float, low: 0, high: 1}}}", "one of"),
         ("objective.metric=val/clip/SumR", ""),
@@ -204,8 +204,8 @@ def test_the_plan_shows_rows_comparisons_and_seeds() -> None:
     shown = [line.split(maxsplit=1)[-1] if "ablation" in line else line.strip() for line in lines]
     assert "ladder of 4 rows" in shown
     assert "CBVA      losses.cross_branch = 'fixed'" in shown
-    assert "each to baseline and to the step before: 5 comparisons, corrected together" in shown
-    assert "every row on 2 seeds: 1, 2; undecided rows get more, up to 3, 4, 6 in turn" in shown
+    assert "each against baseline and the step before: 5 comparisons, corrected together" in shown
+    assert "every row on 2 seeds: 1, 2; undecided rows get more, up to 3, then 4, then 6" in shown
     assert any(line.startswith("trials     8 at first, at most 24, ") for line in shown)
     assert any(line.endswith("16 to 48 in all") for line in shown)
 

@@ -88,9 +88,9 @@ def test_every_node_says_what_it_does_not_find(
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
     data = SharedData(str(tmp_path / "nowhere"), "0" * 64)
-    places = SharedLocations(data, str(tmp_path), "marker")
+    locations = SharedLocations(data, str(tmp_path), "marker")
     with attached_cluster(cluster.address) as running, pytest.raises(LocationError) as caught:
-        running.check_places(places)
+        running.check_locations(locations)
     first, *nodes = str(caught.value).splitlines()
     assert first == "not every node can run trials; nothing was started:"
     assert nodes[0].startswith(

@@ -47,9 +47,9 @@ def head(tmp_path: Path) -> Path:
 
 
 def start(cluster: SmallCluster, head: Path, *arguments: str) -> subprocess.Popen[str]:
-    places = ["--home", str(head / "home"), "--address", cluster.address, "--json"]
+    locations = ["--home", str(head / "home"), "--address", cluster.address, "--json"]
     return subprocess.Popen(
-        command("launch", head / "tiny.yaml", *places, *arguments),
+        command("launch", head / "tiny.yaml", *locations, *arguments),
         env={**cluster.environment, "HOME": str(head)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -62,7 +62,7 @@ def test_the_first_worker_is_waited_for_and_asked(
 ) -> None:
     launched = start(cluster, head, "--storage", server.uri("bucket/runs"))
     assert launched.stderr is not None
-    assert any(line.startswith("no worker is there yet; one") for line in launched.stderr)
+    assert any(line.startswith("no worker is up yet; starting one") for line in launched.stderr)
     cluster.add_node('{"num_cpus": 1}')
     out, err = launched.communicate(timeout=TIMEOUT_S)
     assert launched.returncode == 0, err

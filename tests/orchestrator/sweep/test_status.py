@@ -68,7 +68,7 @@ def test_driver_that_is_gone_is_noticed(tmp_path: Path) -> None:
     status = read_status(tmp_path, "small")
     assert status.state == "lost"
     assert "keep their last checkpoint" in render_status(status)
-    assert f"go on: `prvr-sweep resume small --home {tmp_path}`" in render_status(status)
+    assert f"continue: `prvr-sweep resume small --home {tmp_path}`" in render_status(status)
 
 
 def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:
     study.set_attribute("over_budget", "no hour is left")
     text = render_status(read_status(tmp_path, "small"))
     assert "keep their last checkpoint" in text
-    assert f"go on: `prvr-sweep resume small --home {tmp_path}`" in text
+    assert f"continue: `prvr-sweep resume small --home {tmp_path}`" in text
     assert f"`prvr-sweep resume small --home {tmp_path} --budget KEY=VALUE`" in text
 
 
@@ -88,7 +88,7 @@ def test_the_default_home_needs_no_option(tmp_path: Path, monkeypatch: pytest.Mo
     home = Path("prvr-runs").resolve()
     home.mkdir()
     new_study(home, small_spec()).set_attribute("state", "interrupted")
-    assert "go on: `prvr-sweep resume small`" in render_status(read_status(home, "small"))
+    assert "continue: `prvr-sweep resume small`" in render_status(read_status(home, "small"))
 
 
 def test_status_needs_neither_torch_nor_ray() -> None:

@@ -30,7 +30,7 @@ from prvr_model.errors import PrvrError
 from tests.orchestrator.cluster.fake_job_server import FakeJobServer, fake_job_server
 from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE, Done, command, environment
 
-PLACES = RemoteLocations("/srv/home")
+LOCATIONS = RemoteLocations("/srv/home")
 TOKEN = "0123456789abcdef" * 4
 
 
@@ -49,33 +49,33 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeJobServer]:
         yield running
 
 
-def refusal(url: str, spec: SweepSpec, places: RemoteLocations = PLACES) -> str:
+def refusal(url: str, spec: SweepSpec, locations: RemoteLocations = LOCATIONS) -> str:
     with pytest.raises(PrvrError) as caught:
-        submit(url, spec, places)
+        submit(url, spec, locations)
     assert isinstance(caught.value, ClusterError | LocationError | TrackingError)
     assert caught.value.exit_code == 2
     return str(caught.value)
 
 
 def test_the_id_follows_from_what_is_sent(spec: SweepSpec) -> None:
-    first = submission_id(spec, PLACES)
-    assert first == submission_id(read_spec(TINY_SPACE), PLACES)
-    assert first == submission_id(read_spec(spec.dump_yaml()), PLACES)
+    first = submission_id(spec, LOCATIONS)
+    assert first == submission_id(read_spec(TINY_SPACE), LOCATIONS)
+    assert first == submission_id(read_spec(spec.dump_yaml()), LOCATIONS)
     assert first.startswith("prvr-tiny-")
     others = {
-        submission_id(read_spec(TINY_SPACE, ["search.seed=2"]), PLACES),
-        submission_id(read_spec(TINY_SPACE, ["name=other"]), PLACES),
+        submission_id(read_spec(TINY_SPACE, ["search.seed=2"]), LOCATIONS),
+        submission_id(read_spec(TINY_SPACE, ["name=other"]), LOCATIONS),
         submission_id(spec, RemoteLocations()),
-        submission_id(spec, replace(PLACES, storage="s3://bucket/runs")),
-        submission_id(spec, replace(PLACES, tracking_uri="http://mlflow:5000")),
+        submission_id(spec, replace(LOCATIONS, storage="s3://bucket/runs")),
+        submission_id(spec, replace(LOCATIONS, tracking_uri="http://mlflow:5000")),
     }
     assert len(others | {first}) == 6
 
 
 def test_what_is_sent(server: FakeJobServer, spec: SweepSpec) -> None:
-    sent = submit(server.url + "/", spec, PLACES, as_json=True)
+    sent = submit(server.url + "/", spec, LOCATIONS, as_json=True)
     assert sent.is_new
-    assert (sent.job.identity, sent.job.state) == (submission_id(spec, PLACES), "pending")
+    assert (sent.job.identity, sent.job.state) == (submission_id(spec, LOCATIONS), "pending")
     request = server.requests[sent.job.identity]
     assert request["entrypoint"] == (
         "exec python -m orchestrator.cli launch sweep.yaml --address auto --home /srv/home --json"
@@ -93,20 +93,20 @@ def test_what_is_sent(server: FakeJobServer, spec: SweepSpec) -> None:
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "SUCCEEDED"])
 def test_the_same_is_not_sent_twice(server: FakeJobServer, spec: SweepSpec, state: str) -> None:
-    first = submit(server.url, spec, PLACES)
+    first = submit(server.url, spec, LOCATIONS)
     server.add_job(first.job.identity, state)
-    again = submit(server.url, spec, PLACES)
+    again = submit(server.url, spec, LOCATIONS)
     assert not again.is_new
     assert (again.job.identity, again.job.state) == (first.job.identity, state.lower())
     assert len(server.requests) == 1
     assert render_submission(again).startswith(
-        f"there already: job {first.job.identity} is {state.lower()}; nothing was sent\n"
+        f"sent before: job {first.job.identity} is {state.lower()}; nothing was sent now\n"
     )
 
 
 def test_a_sweep_with_failed_trials_has_finished(server: FakeJobServer, spec: SweepSpec) -> None:
-    server.add_job(submission_id(spec, PLACES), "FAILED", 4)
-    again = submit(server.url, spec, PLACES)
+    server.add_job(submission_id(spec, LOCATIONS), "FAILED", 4)
+    again = submit(server.url, spec, LOCATIONS)
     assert not again.is_new
     assert again.job.exit_code == 4
     assert "is failed (exit code 4); nothing was sent" in render_submission(again)
@@ -131,11 +131,11 @@ def test_what_failed_or_was_stopped_is_sent_again(
     log: str | None,
     has_begun: bool,
 ) -> None:
-    first = submission_id(spec, PLACES)
+    first = submission_id(spec, LOCATIONS)
     server.add_job(first, state, code)
     if log is not None:
         server.logs[first] = log
-    second = submit(server.url, spec, PLACES)
+    second = submit(server.url, spec, LOCATIONS)
     assert second.is_new
     assert second.job.identity == f"{first}-2"
     assert [one.identity for one in second.earlier] == [first]
@@ -143,14 +143,14 @@ def test_what_failed_or_was_stopped_is_sent_again(
     hint = "prvr-sweep resume tiny --home /srv/home --address auto"
     assert (hint in render_submission(second)) is has_begun
     assert summary(second)["resume"] == (hint if has_begun else None)
-    third = submit(server.url, spec, PLACES)
+    third = submit(server.url, spec, LOCATIONS)
     assert (third.is_new, third.job.identity) == (False, f"{first}-2")
 
 
 def test_somebody_sends_the_same_at_the_same_moment(server: FakeJobServer, spec: SweepSpec) -> None:
-    server.add_job(submission_id(spec, PLACES), "RUNNING")
+    server.add_job(submission_id(spec, LOCATIONS), "RUNNING")
     server.hides_jobs_once = True
-    found = submit(server.url, spec, PLACES)
+    found = submit(server.url, spec, LOCATIONS)
     assert (found.is_new, found.job.state) == (False, "running")
     assert not server.requests
 
@@ -179,7 +179,7 @@ def test_a_token_is_read_from_its_file(
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     (tmp_path / "token").write_text(TOKEN)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
-    assert submit(server.url, spec, PLACES).is_new
+    assert submit(server.url, spec, LOCATIONS).is_new
 
 
 def test_nobody_listens(spec: SweepSpec) -> None:
@@ -234,7 +234,7 @@ def test_a_token_never_goes_over_the_network_as_text(
     assert "no Ray dashboard answers" in refusal("http://head.invalid:8265", spec)
 
 
-def test_places_of_this_machine(spec: SweepSpec) -> None:
+def test_locations_of_this_machine(spec: SweepSpec) -> None:
     url = "http://127.0.0.1:1"
     assert refusal(url, spec, RemoteLocations("runs")).startswith(
         "found --home 'runs', a path relative to this machine; allowed with --submit: an absolute "
@@ -272,9 +272,9 @@ def test_the_shell_of_the_head_runs_the_command(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text('#!/bin/sh\nfor one in "$@"; do echo "$one"; done\nexit 3\n')
     python.chmod(0o755)
-    places = RemoteLocations("~/my runs", "s3://bucket/a b", "sqlite:////srv/it's.db")
+    locations = RemoteLocations("~/my runs", "s3://bucket/a b", "sqlite:////srv/it's.db")
     done = subprocess.run(
-        ["/bin/sh", "-c", job_command(places, as_json=True)],
+        ["/bin/sh", "-c", job_command(locations, as_json=True)],
         env={"PATH": str(tmp_path), "HOME": "/home/ray"},
         capture_output=True,
         text=True,
@@ -327,7 +327,7 @@ sent: job {job} runs sweep tiny on {server.url}
 on the head (HEAD below), where the sweep keeps its home:
   status     prvr-sweep status tiny --home ~/prvr-runs
   MLflow     prvr-sweep ui --home ~/prvr-runs
-dashboard and MLflow listen on the head's loopback; tunnels, from here:
+dashboard and MLflow listen on the head's loopback; to open tunnels from here:
   dashboard  ssh -N -L {port}:127.0.0.1:{port} HEAD
              (or `ray dashboard CLUSTER.yaml`, where `ray up` started it)
   MLflow     ssh -N -L 5000:127.0.0.1:5000 HEAD"""
@@ -335,7 +335,7 @@ dashboard and MLflow listen on the head's loopback; tunnels, from here:
 
 
 def test_where_mlflow_is(server: FakeJobServer, spec: SweepSpec) -> None:
-    sent = submit(server.url, spec, PLACES)
+    sent = submit(server.url, spec, LOCATIONS)
     assert follow_commands(sent)["ui"] == "prvr-sweep ui --home /srv/home"
     local = with_tracking(sent, "http://127.0.0.1:5001")
     assert follow_commands(local)["mlflow"] == "ssh -N -L 5001:127.0.0.1:5001 HEAD"
@@ -359,7 +359,7 @@ def test_the_command(server: FakeJobServer, tmp_path: Path) -> None:
     server.add_job(answer["job"], "FAILED", 4)
     again = launch(tmp_path, "--submit", server.url, PRVR_STORAGE="s3://bucket/runs")
     assert again.code == 4
-    assert again.out.startswith("there already: ")
+    assert again.out.startswith("sent before: ")
 
 
 def test_what_does_not_go_together(tmp_path: Path) -> None:
@@ -386,4 +386,4 @@ def launch(folder: Path, *arguments: str, **changes: str) -> Done:
 
 
 def with_tracking(sent: Submitted, uri: str) -> Submitted:
-    return replace(sent, places=replace(sent.places, tracking_uri=uri))
+    return replace(sent, locations=replace(sent.locations, tracking_uri=uri))

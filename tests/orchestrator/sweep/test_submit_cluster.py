@@ -167,8 +167,8 @@ def prvr(cluster: SmallCluster, *arguments: str | Path, **changes: str) -> Done:
 
 
 def sent(cluster: SmallCluster, space: Path, home: Path, *options: str) -> Mapping[str, Any]:
-    places = ("--submit", cluster.dashboard, "--home", home)
-    done = prvr(cluster, "launch", space, *places, *options, "--json")
+    locations = ("--submit", cluster.dashboard, "--home", home)
+    done = prvr(cluster, "launch", space, *locations, *options, "--json")
     assert done.code == 0, done.err
     assert done.err == ""
     answer: dict[str, Any] = json.loads(done.out)

@@ -207,7 +207,7 @@ MISTAKES: dict[str, tuple[Edit, str]] = {
     ),
     "old min_workers": (
         put("min_workers", value=1),
-        "min_workers: Ray drops this in silence; write it below each node type",
+        "min_workers: Ray silently ignores this; write it below each node type",
     ),
     "fraction of a resource": (
         put("available_node_types", "head", "resources", "train_driver", value=0.01),
@@ -390,8 +390,8 @@ def test_what_is_to_be_copied_must_be_there(ready: Path) -> None:
     (ready / "home/.prvr-sweep/cluster").rmdir()
     found = problems(GPU, ready)
     assert len(found) == 2
-    assert f"/home/ray/prvr-sweep: dist is not there, seen from {ready}; `make wheel`" in found[0]
-    assert "~/.prvr-sweep/cluster is not there" in found[1]
+    assert f"/home/ray/prvr-sweep: dist does not exist, seen from {ready}; `make wheel`" in found[0]
+    assert "~/.prvr-sweep/cluster does not exist" in found[1]
 
 
 def test_the_command(
