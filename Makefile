@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup sweep lint test soak check wheel clean
+.PHONY: setup sweep lint test soak check gpu-check wheel clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ soak: $(STAMP)
 	$(PYTEST) -m soak --durations=0 --durations-min=1
 
 check: lint test
+
+# What only a GPU can show; exits with 3 where there is none.
+gpu-check: $(STAMP)
+	$(BIN)/python -m tests.gpu_check --json
 
 # What cluster/*.yaml copy to the nodes. Without the old build folder, whose files would come along.
 wheel: $(STAMP)

@@ -27,13 +27,12 @@ _DATA: dict[str, dict[str, int]] = {
     "wide": {"train_videos": 300, "val_videos": 300, "video_dim": 1024, "text_dim": 768},
     "many": {"train_videos": 1200, "val_videos": 500, "video_dim": 256, "text_dim": 256},
 }
-_SMALL = {"model.hidden_size": 64, "training.batch_videos": 32}
+_SMALL = {"model.hidden_size": 64, "training.batch_videos": 32, "model.merge_ratio": 0.75}
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "builtin",
         {
             **_SMALL,
-            "model.merge_ratio": 0.75,
             "model.num_frames": 64,
             "model.num_clips": 16,
             "losses.num_levels": 3,
@@ -44,7 +43,6 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
         "builtin",
         {
             **_SMALL,
-            "model.merge_ratio": 0.75,
             "model.num_frames": 64,
             "model.num_clips": 48,
             "losses.num_levels": 5,
@@ -56,7 +54,7 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("charades", {"training.batch_videos": 64}),
     ("wide", {"model.hidden_size": 128, "training.batch_videos": 64}),
     ("wide", {"training.batch_videos": 32, "model.num_scales": 4}),
-    ("many", {**_SMALL, "model.merge_ratio": 0.75, "model.num_frames": 48}),
+    ("many", {**_SMALL, "model.num_frames": 48}),
     ("many", {"model.hidden_size": 256, "model.num_scales": 1, "training.batch_videos": 128}),
 )
 
