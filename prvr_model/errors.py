@@ -1,4 +1,4 @@
-"""Errors that a user can cause or must hear of, each with the exit code of the command line."""
+"""Errors that are shown to the user, each with the command line's exit code."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ class CorpusError(DataError):
         super().__init__("\n".join([summary, *(f"  - {problem}" for problem in self.problems)]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Errors travel between processes, and by default with the message as only argument.
+        # Errors are pickled between processes, by default with the message as only argument.
         return type(self), (self.summary, self.problems)
 
 

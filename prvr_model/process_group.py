@@ -1,9 +1,9 @@
 """The processes that train one trial together, and what they exchange.
 
 The loss is that of the global batch: negatives and relations between captions come from all
-workers. Each worker encodes its own videos with their captions. Query vectors go to everyone (a
-megabyte), scores too; encoded videos, the bulk, stay where they are. Of the loss each worker
-computes what depends on its own videos and its share of the rest, so that the gradients of all
+workers. Each worker encodes its own videos with their captions. All workers get all query vectors
+(a megabyte) and scores; encoded videos, the bulk, are not exchanged. Each worker computes the part
+of the loss that depends on its own videos and its share of the rest, so that the gradients of all
 workers add up to those of one process.
 """
 
@@ -42,7 +42,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class BatchShards:
-    """How a global batch is spread over workers; captions are where their video is."""
+    """How a global batch is spread over workers; captions belong to their video's worker."""
 
     videos: Shards
     captions: Shards
@@ -53,7 +53,7 @@ class Workers:
 
     rank = 0
     size = 1
-    # What this worker has received from others.
+    # Bytes that this worker received from others.
     exchanged_bytes = 0
 
     def gather_rows(
@@ -65,9 +65,9 @@ class Workers:
     def gather_columns(
         self, values: Float[Tensor, "rows own"], shards: Shards
     ) -> Float[Tensor, "rows all"]:
-        """Columns of all workers; the gradient is that of one's own columns alone.
+        """Columns of all workers; the gradient is that of this worker's columns alone.
 
-        For values from which every worker computes the same: each would find the same gradient.
+        For values from which every worker computes the same, so that all find the same gradient.
         """
         return values
 
@@ -93,10 +93,10 @@ class Workers:
         return value
 
     def any_wished(self, wish: bool) -> bool:
-        """Whether a worker had the wish at the call before; alone: has it now.
+        """Whether any worker passed True at the call before; for one process, at this call.
 
-        All workers ask equally often and get the same answer, and none waits for it: it
-        travels while the step between two calls is computed, and never through the device.
+        All workers must call it equally often; all get the same answer. None waits for it: the
+        exchange runs while the step between two calls is computed, and never on the device.
         """
         return wish
 
@@ -174,7 +174,7 @@ class GroupWorkers(Workers):
         return answer
 
     def _wish_group(self) -> distributed.ProcessGroup:
-        """A group of its own: NCCL would take wishes to the GPU, and exchanges keep an order."""
+        """A second group: NCCL would move wishes to the GPU, and one group runs in order."""
         if self._wishes is None:
             members = distributed.get_process_group_ranks(self._group or distributed.group.WORLD)
             self._wishes = distributed.new_group(members, backend="gloo")
@@ -183,7 +183,7 @@ class GroupWorkers(Workers):
     def all_rows(
         self, rows: Shaped[Tensor, "own *dims"], shards: Shards
     ) -> Shaped[Tensor, "all *dims"]:
-        """See `Workers.all_rows`. Rows travel padded to the longest shard: sizes must be equal."""
+        """See `Workers.all_rows`. Rows are padded to the longest shard: sizes must be equal."""
         longest = max(shards.counts)
         padded = rows.new_zeros((longest, *rows.shape[1:]))
         padded[: len(rows)] = rows
@@ -195,12 +195,12 @@ class GroupWorkers(Workers):
     def _reduced(self, values: Tensor, operation: Any) -> Tensor:  # noqa: ANN401
         reduced = values.detach().clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(reduced, operation, group=self._group)
-        # Of a ring each worker receives about two copies, less what is its own.
+        # In a ring each worker receives about two copies, less its own share.
         self._count(reduced, times=2 * (self.size - 1) / self.size)
         return reduced
 
     def _count(self, values: Tensor, times: float) -> None:
-        """Add what this worker receives."""
+        """Count the bytes that this worker receives."""
         self.exchanged_bytes += round(times * values.numel() * values.element_size())
 
 

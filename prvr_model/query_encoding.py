@@ -1,6 +1,6 @@
 """The old name of `retrieval.caption_embedder`.
 
-Versions that were registered before there were rooms carry a script that imports it.
+Model versions that were registered before this package had rooms carry a script that imports it.
 """
 
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder

@@ -35,7 +35,7 @@ class EpochReport:
 Report: TypeAlias = Callable[[EpochReport], Decision]
 
 Leave: TypeAlias = Callable[[], bool]
-"""Whether the host wants training to save itself and end now; asked at every step, so cheap."""
+"""Whether the host wants training to save itself and end now; cheap, since asked at every step."""
 
 
 def stay() -> bool:

@@ -125,7 +125,7 @@ class LossSettings(Section):
     def segment_levels(self, num_clips: int) -> tuple[int, ...]:
         """Numbers of segments from least to most connected video, e.g. (32, 20, 12, 8, 5).
 
-        Source: the MSC paper, CBVA. `fixed` always has one segment a clip.
+        Source: the MSC paper, CBVA. `fixed` always has one segment per clip.
 
         Raises:
             ValueError: The levels do not start at `num_clips` or do not descend.
@@ -214,17 +214,17 @@ class SpeedSettings(Section):
     checkpoint_every_epochs: int = Field(1, ge=1)
     # Captions scored at once in evaluation; bounds its memory.
     evaluation_block: int = Field(1024, ge=1)
-    # Of the encoders alone, where nearly all the work is: losses, scores and metrics stay float32.
-    # bfloat16 rounds to 8 bits, so every number changes in its third digit.
+    # Precision of the encoders, which do nearly all the work; losses, scores and metrics stay
+    # float32. bfloat16 rounds to 8 bits, so every number changes in its third digit.
     precision: Literal["float32", "bfloat16"] = "float32"
-    # Encoders through torch.compile: minutes at the start of a trial, and other last bits.
+    # Compiles the encoders with torch.compile: takes minutes at a trial's start, changes last bits.
     compile: bool = False
     # Batches that are made while the device works on the one before; 0: none.
     prefetch_batches: int = Field(0, ge=0)
-    # Videos of a worker encoded at once in training; None: all. Less memory for a second forward
-    # pass: losses stay those of the batch, only rounding and dropout draws differ.
+    # Videos of a worker encoded at once in training; None: all. Saves memory for a second forward
+    # pass. Losses stay those of the batch; only rounding and dropout draws differ.
     micro_batch_videos: int | None = Field(None, ge=1)
-    # A trial without memory has failed, or goes on with micro-batches of half the size.
+    # A trial that runs out of memory fails, or continues with micro-batches of half the size.
     on_out_of_memory: Literal["fail", "micro_batches"] = "fail"
 
 

@@ -3,5 +3,5 @@
 Offers `errors` (with their exit codes), `text` (amounts in words), `machine` (what this process may
 use, by its `cgroups` too), `holdings` (what other sweeps use), `installation` (versions), `home`
 (its lock, outbox and option), `our_code` (modules that are run by name) and `sqlite_files`
-(databases that are whole or not there).
+(finds truncated databases, creates new ones whole).
 """

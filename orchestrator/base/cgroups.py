@@ -16,8 +16,8 @@ class MemoryLimit:
     """A group's limit of memory.
 
     Args:
-        limit_bytes: What its processes may have together.
-        used_bytes: What they have now, without pages of files that can be dropped at once.
+        limit_bytes: Memory that its processes may have together.
+        used_bytes: Memory that they have now, without pages of files that can be dropped at once.
     """
 
     limit_bytes: int
@@ -25,15 +25,15 @@ class MemoryLimit:
 
     @property
     def free_bytes(self) -> int:
-        """What is left of it."""
+        """Memory that is left."""
         return max(0, self.limit_bytes - self.used_bytes)
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs' worth of time that the process's groups allow; None: no limit.
+    """CPUs' worth of time that the process's groups allow; None without a limit.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: Folder that holds `proc` and `sys`.
     """
     quotas = []
     for group in _groups("cpu", root):
@@ -49,7 +49,7 @@ def memory_limits(root: Path = Path("/")) -> tuple[MemoryLimit, ...]:
     """Limits of memory of the process's groups, its own first.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: Folder that holds `proc` and `sys`.
     """
     return tuple(
         MemoryLimit(limit, used)
@@ -59,10 +59,10 @@ def memory_limits(root: Path = Path("/")) -> tuple[MemoryLimit, ...]:
 
 
 def process_limit(root: Path = Path("/")) -> int | None:
-    """How many processes and threads more the process's groups allow; None: no limit.
+    """How many more processes and threads the process's groups allow; None without a limit.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: Folder that holds `proc` and `sys`.
     """
     left = []
     for group in _groups("pids", root):
@@ -118,7 +118,7 @@ def _mounts(root: Path) -> dict[str, tuple[str, Path]]:
 
 
 def _text(file: Path) -> str:
-    """A file's text; empty where it is not there, or not for this process."""
+    """A file's text; empty if it is missing or this process may not read it."""
     try:
         return file.read_text(encoding="utf-8").strip()
     except OSError:

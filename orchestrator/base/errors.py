@@ -1,17 +1,17 @@
-"""Errors of sweeps that a user can cause or must hear of, and the exit codes of commands."""
+"""Errors of sweeps that are shown to the user, and the exit codes of commands."""
 
 from collections.abc import Sequence
 
 from prvr_model.errors import PrvrError
 
-# Of a command without an error of its own; an error carries its exit code.
+# Exit codes of commands that raise no error; an error carries its own.
 NOT_TRACKED = 1
 FINISHED_WITH_FAILURES = 4
 INTERRUPTED = 130
 
 
 class SpecError(PrvrError):
-    """A sweep's YAML, or an override of it, cannot be used; `problems` holds every line shown."""
+    """A sweep's YAML or an override is invalid; `problems` holds every line shown."""
 
     exit_code = 2
 
@@ -21,12 +21,12 @@ class SpecError(PrvrError):
 
 
 class SweepExistsError(PrvrError):
-    """A sweep of this name is in the study already and must not be mixed with a new one.
+    """A sweep of this name exists; a new one must not be mixed with it.
 
     Args:
         name: Its name.
-        storage: Where it is and what is in it.
-        advice: What to do; None: look at it or take another name.
+        storage: The database that holds it, and how many trials it has.
+        advice: What to do; None: the general advice.
     """
 
     exit_code = 2
@@ -34,20 +34,20 @@ class SweepExistsError(PrvrError):
     def __init__(self, name: str, storage: str, advice: str | None = None) -> None:
         self.name = name
         otherwise = (
-            f"look at it with `prvr-sweep status {name}`, go on with it with `prvr-sweep resume "
+            f"look at it with `prvr-sweep status {name}`, continue it with `prvr-sweep resume "
             f"{name}`, or launch under another name (--set name=...)"
         )
         super().__init__(f"sweep {name!r} exists already in {storage}; {advice or otherwise}")
 
 
 class ResumeError(PrvrError):
-    """A sweep cannot go on, or not in the way that was asked for."""
+    """A sweep cannot be resumed, or not with the requested changes."""
 
     exit_code = 2
 
 
 class ReproductionError(PrvrError):
-    """A trial that cannot be run again was named."""
+    """The trial that was named cannot be run again."""
 
     exit_code = 2
 
@@ -64,37 +64,38 @@ class SweepNotFoundError(PrvrError):
 
 
 _STUDY_ADVICE = {
-    "locked": "end what holds it, e.g. a copy, a viewer or a backup, and go on with `prvr-sweep "
-    "resume`",
-    "full": "make room on its disk and go on with `prvr-sweep resume`",
-    "readonly": "see that the file and its folder can be written",
-    "unable to open": "see that the file and its folder can be read and written",
-    "I/O error": "see that its disk is there and has room, and go on with `prvr-sweep resume`",
-    "table schema": "`prvr-sweep doctor` says what mends it",
+    "locked": "end the program that holds it, e.g. a copy, a viewer or a backup, then continue "
+    "with `prvr-sweep resume`",
+    "full": "free space on its disk, then continue with `prvr-sweep resume`",
+    "readonly": "make the file and its folder writable",
+    "unable to open": "make the file and its folder readable and writable",
+    "I/O error": "check that its disk is mounted and has free space, then continue with "
+    "`prvr-sweep resume`",
+    "table schema": "`prvr-sweep doctor` says how to mend it",
 }
-_NO_SERVER = "see that it can be reached, and go on with `prvr-sweep resume`"
+_NO_SERVER = "check that it can be reached, then continue with `prvr-sweep resume`"
 _DAMAGED_STUDY = (
     "move it away, with the files -wal and -shm beside it, and put a copy back. Without a copy "
     "launch the sweep under another name (--set name=...): the trials' folders are intact, and "
-    "what is complete in them is taken over, not trained again"
+    "complete trials are copied from them, not trained again"
 )
 
 
 class StudyDatabaseError(PrvrError):
-    """The database of the studies is damaged, held by others, or cannot be written.
+    """The database of the studies is damaged, locked by another process, or cannot be written.
 
     Args:
-        place: The file, or the address.
-        found: What was found, in the database's words.
+        database: The file, or the address.
+        found: The database's own error text.
     """
 
     exit_code = 3
 
-    def __init__(self, place: str, found: str) -> None:
-        self.place, self.found = place, found
+    def __init__(self, database: str, found: str) -> None:
+        self.database, self.found = database, found
         known = (value for word, value in _STUDY_ADVICE.items() if word in found)
-        advice = next(known, _NO_SERVER if "://" in place else _DAMAGED_STUDY)
-        super().__init__(f"the studies' database {place} cannot be used: {found}; {advice}")
+        advice = next(known, _NO_SERVER if "://" in database else _DAMAGED_STUDY)
+        super().__init__(f"the studies' database {database} cannot be used: {found}; {advice}")
 
 
 class HomeLockedError(PrvrError):
@@ -121,17 +122,17 @@ class LocationError(PrvrError):
 
 
 class ClusterError(PrvrError):
-    """The running cluster that was named cannot be attached to, or not in this way."""
+    """The running cluster that was named cannot be used, or not in this way."""
 
     exit_code = 2
 
 
 class ProbeError(PrvrError):
-    """The training step could not be timed; a plan goes on without."""
+    """The training step could not be timed; the plan is made without its time."""
 
 
 class RayChangedError(PrvrError):
-    """The installed Ray lacks something private that the executor relies on."""
+    """The installed Ray lacks a private name that the executor relies on."""
 
     def __init__(self, missing: str) -> None:
         super().__init__(
@@ -144,44 +145,45 @@ class NodeLeavingError(PrvrError):
     """The node of a trial is being drained; the trial saved itself and continues elsewhere."""
 
     def __init__(self) -> None:
-        super().__init__("the node is being drained; the trial saved itself and left")
+        super().__init__("the node is being drained; the trial saved a checkpoint and stopped")
 
 
 class NoSlotError(PrvrError):
     """The workers of a trial could not be placed and started in time.
 
     Args:
-        workers: How many.
+        workers: Number of workers.
         each: What each asked for, in words.
-        limit_s: The time.
+        limit_s: Seconds that the trial waited.
     """
 
     def __init__(self, workers: int, each: str, limit_s: float) -> None:
         super().__init__(
-            f"{workers} workers with {each} each found no place within {limit_s:.0f} s, or did not "
-            "start there; look with `ray status` for what occupies the nodes or is missing, or "
-            "lower resources.workers"
+            f"{workers} workers with {each} each found no slot within {limit_s:.0f} s, or did not "
+            "start in it; `ray status` shows what occupies the nodes and what is missing; free a "
+            "slot, or lower resources.workers"
         )
 
 
 class SlotLostError(NoSlotError):
-    """The workers of a trial had started, lost a process or node, and found no other in time."""
+    """A trial lost a worker's process or node after its start, and found no new slot in time."""
 
 
 class NothingStartsError(PrvrError):
-    """Trials wait for a place and none runs; the sweep ends with what it has.
+    """Trials wait for a slot and none runs; the sweep ends with the trials it has.
 
     Args:
-        limit_s: How long they waited.
-        lack: What a trial asks for and what there is, in words.
+        limit_s: Seconds that they waited.
+        lack: What a trial asks for and what the nodes have, in words.
     """
 
     exit_code = 2
 
     def __init__(self, limit_s: float, lack: str) -> None:
         super().__init__(
-            f"no trial found a place within {limit_s:.0f} s: {lack}. Look with `ray status` for "
-            "what occupies the nodes or is missing; `prvr-sweep resume` goes on when there is room"
+            f"no trial found a slot within {limit_s:.0f} s: {lack}. `ray status` shows what "
+            "occupies the nodes and what is missing; `prvr-sweep resume` continues when there is "
+            "room"
         )
 
 
@@ -196,17 +198,17 @@ class DrainAgentError(PrvrError):
 
 
 class TrackingError(PrvrError):
-    """The tracking store cannot be used as it was named."""
+    """The tracking store that was named cannot be used."""
 
     exit_code = 2
 
 
 class TrackingOutageError(PrvrError):
-    """The tracking store cannot be reached or fails; the study has everything meanwhile."""
+    """The tracking store cannot be reached or fails; meanwhile the study keeps everything."""
 
 
 class RegistryError(PrvrError):
-    """A model or a version that is not in the registry was named."""
+    """The model or version that was named is not in the registry."""
 
     exit_code = 2
 

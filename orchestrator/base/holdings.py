@@ -1,7 +1,7 @@
-"""What the sweeps that run on this machine hold of it, so that another one leaves it alone.
+"""What running sweeps hold of this machine, so that another sweep leaves it free.
 
-Each has a small file in a folder that all users share, for as long as it runs; one whose process
-is gone counts for nothing.
+Each sweep has a small file in a folder that all users share, while it runs; the file of a process
+that is gone is ignored.
 """
 
 import json
@@ -29,7 +29,7 @@ class Holding:
         sweep: Its name.
         pid: Process of its driver.
         cpus: CPUs of all trials that run at once.
-        memory_bytes: Their memory, as it was planned; 0: not known.
+        memory_bytes: Their memory, as it was planned; 0 if not known.
         gpus: Identities of the GPUs that its trials may use.
     """
 
@@ -41,7 +41,7 @@ class Holding:
 
     @property
     def unused_bytes(self) -> int:
-        """What of the planned memory its processes have not taken yet."""
+        """Planned memory that its processes have not taken yet."""
         used = 0
         with suppress(psutil.Error):
             driver = psutil.Process(self.pid)
@@ -60,11 +60,11 @@ class Holding:
 
 @contextmanager
 def holding(held: Holding, folder: Path = _FOLDER) -> Iterator[None]:
-    """Tell other sweeps, for as long as the block runs; where the folder cannot be written, none.
+    """Tell other sweeps while the block runs; tells none if the folder cannot be written.
 
     Args:
         held: What this process holds.
-        folder: Where all tell it.
+        folder: Folder of all sweeps' files.
     """
     file = folder / f"{held.pid}-{uuid.uuid4().hex}.json"
     with suppress(OSError):
@@ -90,7 +90,7 @@ def held_by_others(folder: Path = _FOLDER) -> tuple[Holding, ...]:
 
 
 def _read(file: Path) -> Holding | None:
-    """What a file says; None: its process is gone, another has its number, or it says nothing."""
+    """The holding in a file; None if the process is gone, is another one, or the file is torn."""
     try:
         written = file.lstat()
         fields = json.loads(file.read_bytes()[:_LARGEST_BYTES])

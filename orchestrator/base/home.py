@@ -1,7 +1,7 @@
 """One driver per home: two would write to one study and one MLflow database.
 
-The lock is the system's, which frees it when its holder ends, however it ends; what the file says
-is for the message alone.
+The operating system frees the lock when its process ends, even if it is killed. The text in the
+file only serves the message of `HomeLockedError`.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ _LONGEST_BYTES = 1024
 
 @contextmanager
 def locked_home(home: Path, sweep: str = "") -> Iterator[None]:
-    """Hold the home's lock; the system frees it when the process ends, however it ends.
+    """Hold the home's lock while the block runs.
 
     Args:
         home: The folder; made if it is missing.
@@ -78,15 +78,15 @@ def _holder(handle: int) -> str:
         state = f"{_liveness(holder)}, since {since}{sweep}"
         return f"process {holder['pid']} on {holder['host']} ({state})"
     except (ValueError, KeyError, TypeError):
-        return "another process"  # It has the lock and has not written yet.
+        return "another process"  # It holds the lock and has not written the file yet.
 
 
 def _liveness(holder: dict[str, object]) -> str:
     if holder["host"] != socket.gethostname():
         return "holds the lock"
     pid = holder["pid"]
-    # A child that inherited the lock can outlive the one that wrote.
-    return "alive" if isinstance(pid, int) and psutil.pid_exists(pid) else "gone, its child is not"
+    # A child that inherited the lock can outlive the process that wrote the file.
+    return "alive" if isinstance(pid, int) and psutil.pid_exists(pid) else "gone, its child lives"
 
 
 def outbox_path(home: Path, sweep: str) -> Path:

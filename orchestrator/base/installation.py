@@ -41,7 +41,7 @@ def code_version() -> str:
 
 @functools.cache
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of each package that can change a number; absent ones left out."""
+    """Versions of Python and of each installed package that can change a number."""
     found = {name: _installed_version(name) for name in _PACKAGES}
     return {
         "python": platform.python_version(),
@@ -50,7 +50,7 @@ def package_versions() -> dict[str, str]:
 
 
 def _project_version(project: Path) -> str:
-    # Run from a checkout that was never installed.
+    # The code can run from a checkout that was never installed.
     if not project.exists():
         return "unknown"
     return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])

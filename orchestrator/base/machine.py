@@ -1,6 +1,6 @@
 """The machine: what this process may use of it, and what it is.
 
-A container, a batch system or a variable may allow less than the machine has. Everybody asks here.
+A container, a batch system or a variable may allow less than the machine has: all code asks here.
 """
 
 import functools
@@ -24,7 +24,7 @@ _UUIDS = ("GPU-", "MIG-")
 _COMMAND_TIMEOUT_S = 5.0
 _OF_SERVERS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "virtiofs")
 _OF_CLUSTERS = ("lustre", "ceph", "gpfs", "beegfs", "glusterfs", "pvfs2", "wekafs")
-# Object stores, sshfs and the like; these two are disks of the machine.
+# Object stores, sshfs and the like; the two exceptions are disks of the machine.
 _FUSE, _FUSE_ON_DISKS = "fuse.", ("fuse.fuse-overlayfs", "fuse.ntfs-3g")
 
 
@@ -33,8 +33,8 @@ class Memory:
     """Memory in bytes.
 
     Args:
-        total_bytes: What this process and its children may have in all.
-        available_bytes: What of it is free now.
+        total_bytes: Memory that this process and its children may have together.
+        available_bytes: The part of it that is free now.
         is_limited: Whether a container's limit makes it less than the machine has.
     """
 
@@ -98,8 +98,8 @@ def visible_gpus() -> tuple[Gpu, ...]:
     """The GPUs that CUDA shows to this process, in its order.
 
     CUDA_VISIBLE_DEVICES holds indices or UUIDs, which may be cut short as long as they fit one GPU
-    only. As CUDA does, those after the first that fits none are not seen, and none where one is
-    named twice.
+    only. As in CUDA, entries after the first that fits no GPU are ignored, and no GPU is seen if
+    one is named twice.
     """
     installed, shown = installed_gpus(), os.environ.get(VISIBLE_GPUS)
     if shown is None or not installed:
@@ -133,13 +133,13 @@ def _gpus_by_uuid(installed: Sequence[Gpu]) -> dict[str, Gpu]:
 
 
 def open_files() -> int | None:
-    """How many files a process of this user may have open; None: any number."""
+    """How many files a process of this user may have open; None without a limit."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return None if limit == resource.RLIM_INFINITY else limit
 
 
 def processes_left() -> int | None:
-    """Processes and threads that this user may start before a limit is met; None: any number."""
+    """Processes and threads that this user may start before a limit is met; None without one."""
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     left = [] if (grouped := cgroups.process_limit()) is None else [grouped]
     # The limit counts threads of a user, and does not bind root.
@@ -171,7 +171,7 @@ def hardware() -> dict[str, Any]:
 
 
 def user_name() -> str:
-    """Name of the user whose process this is; the number where a container names none."""
+    """Name of the user who runs this process; the user's number where no name is known."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -179,7 +179,7 @@ def user_name() -> str:
 
 
 def network_file_system(path: Path) -> str | None:
-    """Kind of the network file system that holds a path; None: none that is known as one."""
+    """Kind of the network file system that holds a path; None for any other file system."""
     kind = _kind(path.resolve())
     if kind in _OF_SERVERS + _OF_CLUSTERS or (
         kind.startswith(_FUSE) and kind not in _FUSE_ON_DISKS

@@ -1,7 +1,7 @@
 """Where the project's code lies, and the modules of it that other processes run by name.
 
-Whatever is started by a name or a path stands here, so that a move which forgets it fails a test
-(`tests/orchestrator/base/test_our_code.py`) and not a sweep.
+Every module that is started by name or path is listed here, so that moving one without its entry
+fails a test (`tests/orchestrator/base/test_our_code.py`) and not a sweep.
 """
 
 import os
@@ -18,7 +18,7 @@ ATTACHED_PROCESS = "orchestrator.cluster.attached_process"
 DEVICES = "prvr_model.training.devices"
 PROBE = "prvr_model.training.probe"
 
-# Behind `import orchestrator`, loaded when something of it is used.
+# Behind `import orchestrator`; loaded at first use.
 PYTHON_API = "orchestrator.sweep.handle"
 
 # Loaded in the process that trains: MODULE:FUNCTION.

@@ -1,9 +1,8 @@
 """Detects truncated SQLite files, and makes new ones whole or not at all.
 
-SQLite notices where whole pages are missing. What is left of a cut page it fills with zeros and
-reads on, until some row in it makes no sense. Optuna and MLflow make their tables in many steps:
-until the last of them no process can read the file, and one whose maker was killed between two can
-never be opened again.
+SQLite notices missing whole pages, but it fills a cut page with zeros and reads on until a row
+makes no sense. Optuna and MLflow make their tables in many steps: no process can read the file
+before the last step, and a file whose maker was killed between steps can never be opened again.
 """
 
 import uuid
@@ -12,16 +11,15 @@ from pathlib import Path
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
-# Where the header has the size of a page, and the number that stands for 65,536 there.
+# Bytes of the header that hold the page size; the value 1 stands for 65,536.
 _PAGE_SIZE = slice(16, 18)
 _LARGEST = 1
 
 
 def what_is_torn(path: Path) -> str | None:
-    """What a file lacks to be a whole database, in words.
+    """How a database file is truncated, in words; None if it is not.
 
-    None: no damage that shows here. SQLite itself says what is wrong with a file that is missing,
-    cannot be read or is no database.
+    A file that is missing, unreadable or no database also gives None: SQLite itself reports it.
     """
     try:
         with path.open("rb") as file:
@@ -40,7 +38,7 @@ def what_is_torn(path: Path) -> str | None:
 
 
 def make_whole(path: Path, make: Callable[[str], None]) -> None:
-    """Make a file that is missing; one that another process makes meanwhile stays.
+    """Make a missing database file; a file that another process makes meanwhile is kept.
 
     Args:
         path: The file; its folder is made too.
@@ -63,11 +61,11 @@ def make_whole(path: Path, make: Callable[[str], None]) -> None:
 
 def _give_name(partial: Path, path: Path) -> None:
     try:
-        # Unlike a renamed file, a link never takes the place of what another process has made.
+        # Unlike a rename, a link never replaces a file that another process has made.
         path.hardlink_to(partial)
     except FileExistsError:
         return
     except OSError:
-        # A file system without links.
+        # The file system has no hard links.
         if not path.exists():
             partial.rename(path)

@@ -1,4 +1,4 @@
-"""Amounts in words, as every message writes them, the first line of a text, and small tables."""
+"""Amounts in words, as messages write them, the first line of a text, and small tables."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ def count(number: float, what: str) -> str:
 
 
 def in_words(resources: Mapping[str, float]) -> str:
-    """What is asked of Ray in words, e.g. `2 CPUs, 1 GPU and 1.5 GiB of memory`."""
+    """Resources in words, e.g. `2 CPUs, 1 GPU and 1.5 GiB of memory`."""
     texts = [
         f"{gib(amount)} of memory" if name == "memory" else count(amount, name)
         for name, amount in resources.items()
@@ -18,7 +18,7 @@ def in_words(resources: Mapping[str, float]) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line of a text, blank ones before it apart; empty where all are blank."""
+    """The first line of a text that is not blank; empty if every line is blank."""
     return next(iter(text.strip().splitlines()), "")
 
 

@@ -17,7 +17,7 @@ from orchestrator.statistics.wording import population_text
 
 
 def ablation_blocks(findings: Findings, ablation: AblationFinding) -> Iterator[Block]:
-    """Recalls and differences, what they cost, how they came about, collapse."""
+    """Recalls, differences, cost, learning curves and collapse."""
     metric = findings.data.spec.objective.metric
     yield Heading("The table")
     yield from recall_tables(ablation, metric)

@@ -22,12 +22,12 @@ from orchestrator.report.findings import RowFinding
 
 # A standard deviation needs two curves.
 _FEWEST_FOR_A_BAND = 2
-# Marks on a curve: enough to tell it apart, few enough to see it.
+# Marks on a curve: enough to identify it, few enough to see the curve.
 _MARKS_OF_A_CURVE = 8
 
 
 def rows_with_intervals(rows: Sequence[RowFinding], metric: str) -> Iterator[Block]:
-    """Every run, mean and interval of each row, one below the other; none without an interval."""
+    """Every run, mean and interval of each row, row below row; empty without an interval."""
     if not any(row.summary and row.summary.interval for row in rows):
         return
     with styled():
@@ -77,7 +77,7 @@ class _Curves:
 
 
 def learning_figures(rows: Sequence[RowFinding], metric: str) -> Iterator[Block]:
-    """Mean curve of each row with the band of its seeds; nothing where no metrics are known."""
+    """Mean curve of each row with the band of its seeds; empty if no metrics are known."""
     every = (_Curves.of(row, metric) for row in rows)
     curves_of_rows = [curves for curves in every if curves.values.size]
     if not curves_of_rows:
@@ -106,7 +106,7 @@ def learning_figures(rows: Sequence[RowFinding], metric: str) -> Iterator[Block]
 
 
 def _cut(curves_of_rows: Sequence[_Curves]) -> str:
-    """Which curves end before the longest run of their row does."""
+    """Which curves end before the longest run of their row."""
     texts = [
         f"{curves.name} after {curves.values.shape[1]} of {curves.longest} epochs"
         for curves in curves_of_rows

@@ -33,7 +33,7 @@ def recall_tables(ablation: AblationFinding, metric: str) -> Iterator[Block]:
 
     Args:
         ablation: The rows.
-        metric: The objective, which the interval is of.
+        metric: The objective, whose interval is shown.
     """
     rows = [
         [
@@ -128,7 +128,7 @@ def _difference_notes(table: ComparisonTable) -> list[str]:
 
 
 def _extended(extension: Extension, level: float) -> str:
-    """What it costs that seeds were added to a table that had been judged."""
+    """The cost of adding seeds to a table that had been judged."""
     judged = " and ".join(map(str, extension.judged))
     return (
         f"Seeds were added after the table had been judged at {judged}: p is multiplied "
@@ -190,7 +190,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _incomplete(ablation: AblationFinding) -> list[str]:
-    """What the hours hold of runs that did not come to their end, and what is missing."""
+    """Which incomplete runs the hours include, and which runs they lack."""
     runs = [run for row in ablation.rows for run in (*row.runs, *row.others)]
     partly = any(not run.is_complete and run.seconds is not None for run in runs)
     missing = [
@@ -200,19 +200,17 @@ def _incomplete(ablation: AblationFinding) -> list[str]:
         and run.trial.taken_from is None
         and run.trial.state is not TrialState.RUNNING
     ]
-    notes = ["Of failed and unfinished runs, hours hold the finished epochs."] * partly
+    notes = ["Hours include the finished epochs of failed and unfinished runs."] * partly
     if missing:
         listed = ", ".join(map(str, sorted(missing)))
-        notes.append(f"Not in the hours, as their seconds are not known: trials {listed}.")
+        notes.append(f"Hours lack these trials, whose seconds are not known: {listed}.")
     return notes
 
 
 def _taken_over(findings: Findings) -> list[str]:
     trials = [run.trial for run in findings.data.runs if run.trial.taken_from is not None]
     texts = [f"{trial.number} from {trial.taken_from}" for trial in trials]
-    return [f"Results taken over from other trials, at no cost here: {', '.join(texts)}."] * bool(
-        texts
-    )
+    return [f"Results copied from other trials, at no cost here: {', '.join(texts)}."] * bool(texts)
 
 
 def collapse_table(ablation: AblationFinding) -> Table:

@@ -21,7 +21,7 @@ from orchestrator.study.confirmation import Confirmed
 
 
 def answer(findings: Findings) -> str:
-    """What the sweep says to its question, and what it does not."""
+    """The sweep's answer to its question, and what it leaves open."""
     if findings.winner is None:
         return "No trial is complete yet: there is no answer."
     if findings.ablation is not None:
@@ -50,7 +50,7 @@ def _of_ablation(findings: Findings, ablation: AblationFinding) -> str:
 def _variance(table: ComparisonTable, metric: str) -> str:
     (row,) = table.summaries
     if len(row.seeds) < 2:
-        return f"One seed says nothing of how {metric} varies; it takes two or more."
+        return f"One seed does not show how {metric} varies; that takes two or more."
     return (
         f"Between {len(row.seeds)} seeds {metric} is {number(row.mean)} with a standard deviation "
         f"of {number(row.standard_deviation)}. Two runs that differ in the seed alone are further "
@@ -59,7 +59,7 @@ def _variance(table: ComparisonTable, metric: str) -> str:
 
 
 def _one_in_twenty(row: Summary) -> float:
-    """What the difference of two new runs exceeds so often: Student's, as few seeds are known."""
+    """What the difference of two new runs exceeds in one of twenty pairs, by Student's law."""
     freedom = len(row.seeds) - 1
     return float(math.sqrt(2) * t.isf(0.025, freedom) * row.standard_deviation)
 
@@ -113,7 +113,7 @@ def _of_search(findings: Findings, search: SearchFinding) -> str:
 
 
 def _searched(findings: Findings, best: Confirmed) -> str:
-    """How the value that it was chosen by compares with that of its fresh runs."""
+    """How the value that chose the configuration compares with the mean of its fresh runs."""
     searched = best.searched.value or 0.0
     sign = 1 if findings.data.study.direction == "maximize" else -1
     excess = sign * (searched - best.mean)

@@ -1,7 +1,7 @@
 """Trials of one budget: what each of them had reached by the same epoch.
 
-A trial that was stopped early has a lower value than it would have had, so values of different
-budgets say more about the pruner than about the parameters. At a rung, all trials that came so far
+A trial that was stopped early has a lower value than it could have reached, so values of different
+budgets say more about the pruner than about the parameters. At a rung, all trials that reached it
 can be compared. Later rungs are nearer to the full budget, but have fewer trials, and only those
 that the pruner let through.
 """
@@ -22,7 +22,7 @@ class BudgetTrials:
         full: Epochs of a trial that is not stopped early.
         trials: Trials of the search that reached it, by number.
         values: Best objective of each within the budget.
-        ended_before: Trials that ended before it, failed ones included.
+        ended_before: Number of trials that ended before the budget, failed ones included.
     """
 
     epochs: int
@@ -48,7 +48,7 @@ def rungs(spec: SweepSpec) -> tuple[int, ...]:
     if stopping.method == "none":
         return (full,)
     if stopping.method == "median":
-        # It judges at every epoch; every trial reaches the first of them.
+        # It judges at every epoch from the first rung on, which every trial reaches.
         return tuple(sorted({min(stopping.first_rung, full), full}))
     below = []
     rung = stopping.first_rung
@@ -59,7 +59,7 @@ def rungs(spec: SweepSpec) -> tuple[int, ...]:
 
 
 def trials_at(spec: SweepSpec, study: StudyReader, epochs: int) -> BudgetTrials:
-    """Trials of the search that reached a budget, with what each had by then.
+    """Trials of the search that reached a budget, with the best objective of each within it.
 
     A trial that ended by its own patience, or by all its epochs, is complete: more budget would not
     have changed it, so it counts at every budget.
@@ -80,14 +80,14 @@ def trials_at(spec: SweepSpec, study: StudyReader, epochs: int) -> BudgetTrials:
 
 
 def largest_budget(spec: SweepSpec, study: StudyReader, least: int) -> BudgetTrials:
-    """The largest budget that so many trials reached; where none has them, the one with most."""
+    """The largest budget that at least `least` trials reached; else the one with most trials."""
     budgets = [trials_at(spec, study, epochs) for epochs in reversed(rungs(spec))]
     enough = (budget for budget in budgets if len(budget.trials) >= least)
     return next(enough, max(budgets, key=lambda budget: len(budget.trials)))
 
 
 def _value_at(study: StudyReader, trial: TrialSummary, epochs: int) -> float | None:
-    """The best objective within a budget; None where the trial failed or did not reach it."""
+    """The best objective within a budget; None if the trial failed or did not reach it."""
     has_reached = trial.epochs >= epochs or trial.state is TrialState.COMPLETE
     if trial.state is TrialState.FAILED or not has_reached:
         return None

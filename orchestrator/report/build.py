@@ -1,4 +1,4 @@
-"""A report from what a sweep found: what was asked, the answer, the evidence, where it is from."""
+"""Builds the report of a sweep's findings: question, answer, evidence and its origin."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,12 +14,12 @@ from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.study.failures import FailureGroup
 from orchestrator.study.trial import TrialState
 
-# Of a long traceback, the end is where it happened.
+# The end of a long traceback shows where the error happened.
 _SHOWN_LINES = 12
 
 
 def build(findings: Findings) -> Document:
-    """The document that all formats show."""
+    """The document that every format shows."""
     spec = findings.data.spec
     blocks = labelled(_blocks(findings), protocol_label(spec))
     return Document(spec.question, _subtitle(findings), tuple(blocks))
@@ -69,7 +69,7 @@ def _warnings(findings: Findings) -> Iterator[Block]:
 
 
 def _num_unfinished(findings: Findings) -> int:
-    """Trials that run, and of an ablation those that are still to come."""
+    """Trials that run, and for an ablation also those that have not begun."""
     if findings.ablation is not None:
         return sum(row.unfinished for row in findings.ablation.rows)
     return findings.data.study.counts()[TrialState.RUNNING]
@@ -81,7 +81,7 @@ def _so_far(findings: Findings) -> str:
         return text
     return (
         f"{text}, and verdicts are provisional: they keep their level in the finished table only, "
-        "as looking again and again until something is real finds too much"
+        "since repeated looks find differences by chance"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a sweep puts forward to be compared with another: rows, the confirmed best, or the best."""
+"""Configurations that a sweep is compared by: its rows, the confirmed best, or the best."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Configuration:
     Args:
         name: Name of an ablation's row; `BEST` for what a search found.
         trials: Its complete runs, one for each seed.
-        remark: Why its value is too high if it was chosen by it; empty: it was not.
+        remark: Why its value is too high; empty if the configuration was not chosen by that value.
     """
 
     name: str
@@ -35,8 +35,8 @@ class Configuration:
 def candidates(spec: SweepSpec, study: StudyReader) -> tuple[Configuration, ...]:
     """Configurations of a sweep that have complete runs.
 
-    Of an ablation every row; of a search that varies nothing but the seed all its trials; of any
-    other the best, by its fresh runs where there are some.
+    Every row of an ablation; all trials together of a search that varies only the seed; the best
+    of any other search, with its fresh runs if there are some.
     """
     if spec.rows:
         rows = (Configuration(row.name, _runs_of_row(study, row.name)) for row in spec.rows)
@@ -55,7 +55,7 @@ def _runs_of_row(study: StudyReader, row: str) -> tuple[TrialSummary, ...]:
 
 
 def _one_per_seed(trials: Iterable[TrialSummary]) -> tuple[TrialSummary, ...]:
-    """The first run of every seed, as a table takes one of each."""
+    """The first run of every seed, since a table takes one of each."""
     first: dict[int, TrialSummary] = {}
     for trial in trials:
         if trial.seed is not None and trial.value is not None:

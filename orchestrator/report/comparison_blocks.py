@@ -1,4 +1,4 @@
-"""Two sweeps against each other, as a part of a report."""
+"""The part of a report that compares two sweeps."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ _HOLDS_FOR = {
 
 
 def comparison_blocks(compared: ComparedSweeps) -> Iterator[Block]:
-    """All of it, in reading order; this sweep's own protocol is labelled with its other tables."""
+    """All blocks, in reading order; this sweep's own protocol is labelled with its other tables."""
     there_alone = compared.under_paper == (compared.there,)
     label = f"protocol paper: {compared.there} was selected on this split" if there_alone else ""
     return labelled(_blocks(compared), label)

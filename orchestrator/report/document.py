@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 Align: TypeAlias = Literal["left", "right"]
 
-# A column of longer texts would push the others out of sight, so it is broken into lines.
+# A column with longer texts would push the others out of sight, so its texts wrap.
 _LONG_TEXT = 45
 
 
@@ -20,7 +20,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Sentences; `is_lead`: the answer, shown before all others."""
+    """Sentences; `is_lead` marks the answer, which is shown before all others."""
 
     text: str
     is_lead: bool = False
@@ -42,8 +42,8 @@ class Table:
         caption: What it shows.
         columns: Heads of the columns.
         rows: Cells, a row each.
-        align: Of each column; default: the first left, the others right.
-        notes: Sentences below it.
+        align: Alignment of each column; by default the first left, the others right.
+        notes: Sentences below the table.
     """
 
     caption: str
@@ -60,7 +60,7 @@ class Table:
 
     @property
     def wraps(self) -> tuple[bool, ...]:
-        """Whether each column holds long texts, whose lines are to be broken."""
+        """Whether each column holds long texts, which wrap."""
         longest = [max(map(len, cells), default=0) for cells in zip(*self.rows, strict=True)]
         longest = longest or [0] * len(self.columns)
         return tuple(
@@ -93,7 +93,7 @@ class Writer(ABC):
     """Writes the blocks of a report in one format."""
 
     def write(self, block: Block) -> str:
-        """A block as text of the format; empty where the format does not show it."""
+        """A block as text of the format; empty if the format does not show it."""
         match block:
             case Heading():
                 return self.heading(block.text)
@@ -124,4 +124,4 @@ class Writer(ABC):
 
     @abstractmethod
     def figure(self, figure: Figure) -> str:
-        """A plot, or words in its place."""
+        """A plot; in a format without plots its caption, or nothing."""

@@ -1,4 +1,4 @@
-"""What all plots of a report share: style, colours, marks, ticks."""
+"""Style, colours, marks and ticks of all plots of a report."""
 
 import io
 import math
@@ -14,12 +14,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from orchestrator.report.formatting import short_number, shortened
 
-# Paul Tol's bright scheme: told apart by colour-blind readers and in grey.
+# Paul Tol's bright scheme: colour-blind readers can tell the colours apart, also in grey.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 SOFT = "#59636E"
 PALE = "#C4CBD3"
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
-# Text stays text, so that it can be searched and read aloud; the salt makes files repeat.
+# Text stays text, so that it can be searched and read aloud; the salt makes ids repeatable.
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "prvr-sweep",
@@ -39,10 +39,10 @@ _STYLE: dict[str, Any] = {
 # The report's text is 1.2 times as wide on a laptop, and 0.73 times on A4: letters of 10 points are
 # then 16 pixels high, as the text, or 7 points.
 WIDTH_IN = 10
-# Width of a letter of a tick label, rather too wide than too narrow.
+# Width of a letter of a tick label, at the wide end.
 _LETTER_IN = 0.095
-# Names of ticks that do not fit side by side are slanted and cut; of more than so many an inch,
-# only every second, third ... has a label.
+# Names of ticks that do not fit side by side are slanted and cut. With more names per inch than
+# this, only every second, third ... has a label.
 _SLANT_DEGREES = 30
 _LONGEST_SLANTED = 24
 _SLANTED_PER_IN = 3
@@ -52,11 +52,11 @@ MOST_TICKS = 5
 _MOST_INSIDE = 6
 _LEGEND_COLUMNS = 3
 _LEGEND_LINE_IN = 0.22
-_LONGEST_NAME = 40
+_LONGEST_LABEL = 40
 
 
 def styled() -> AbstractContextManager[None]:
-    """The style of all plots, to be on while one is made."""
+    """The style of all plots; a plot is made inside this context."""
     make: Any = rc_context  # its stubs list the keys of one version
     style: AbstractContextManager[None] = make(_STYLE)
     return style
@@ -67,7 +67,7 @@ def new_canvas(height_in: float, names: Sequence[str] = ()) -> Canvas:
 
     Args:
         height_in: Height of what is drawn.
-        names: What its legend is to tell; a long one gets room of its own.
+        names: Names in its legend; a long legend gets room of its own.
     """
     below = -(-len(names) // _LEGEND_COLUMNS) if len(names) > _MOST_INSIDE else 0
     return Canvas(figsize=(WIDTH_IN, height_in + _LEGEND_LINE_IN * below), layout="constrained")
@@ -83,7 +83,7 @@ def drawn(canvas: Canvas) -> str:
 
 
 def look(row: int) -> dict[str, Any]:
-    """Colour and mark of a row by its number, from 0; the first 49 are told apart."""
+    """Colour and mark of a row by its number, from 0; the first 49 rows differ."""
     count = len(COLOURS)
     return {
         "color": COLOURS[row % count],
@@ -92,9 +92,9 @@ def look(row: int) -> dict[str, Any]:
 
 
 def add_legend(canvas: Canvas, axes: Axes, names: Sequence[str]) -> None:
-    """The legend: on the axes where it is short, else below all."""
+    """The legend: on the axes if it is short, else below them."""
     handles, labels = axes.get_legend_handles_labels()
-    shown = [shortened(label, _LONGEST_NAME) for label in labels]
+    shown = [shortened(label, _LONGEST_LABEL) for label in labels]
     if len(names) <= _MOST_INSIDE:
         axes.legend(handles, shown)
         return
@@ -133,11 +133,11 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def name_ticks(axes: Axes, names: Sequence[str], width_in: float) -> None:
-    """Ticks across with names, slanted where they do not fit side by side.
+    """Ticks across with names, slanted if they do not fit side by side.
 
     Args:
-        axes: Where the k-th name stands at k.
-        names: The names, of users.
+        axes: The axes; the k-th name stands at k.
+        names: The names, which users chose.
         width_in: Width of the axes.
     """
     is_flat = max(map(len, names)) * _LETTER_IN * len(names) <= width_in
@@ -151,5 +151,5 @@ def name_ticks(axes: Axes, names: Sequence[str], width_in: float) -> None:
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """A row for each name, the first at the top."""
-    axes.set_yticks(range(len(names)), [shortened(name, _LONGEST_NAME) for name in names])
+    axes.set_yticks(range(len(names)), [shortened(name, _LONGEST_LABEL) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)

@@ -20,8 +20,8 @@ from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.test_scores import Scores, kept_scores
 from orchestrator.study.trial import TrialState, TrialSummary
 
-# Ranks of so many epochs are read to estimate the optimism, which takes minutes; a study of more
-# epochs has no estimate.
+# The optimism is estimated from the ranks of at most this many epochs, which takes minutes; a study
+# with more epochs has no estimate.
 _MOST_CANDIDATES = 20_000
 
 
@@ -34,8 +34,8 @@ class RowFinding:
         runs: Its runs that ran to their end, by seed.
         failed: Number of its runs that failed.
         unfinished: Number of its runs that are still to come.
-        summary: Mean and intervals over seeds and videos; None: ranks or data are missing.
-        others: Its runs that failed, were stopped or still run, which cost too.
+        summary: Mean and intervals over seeds and videos; None if ranks or data are missing.
+        others: Its runs that failed, were stopped or still run; they count as cost.
     """
 
     name: str
@@ -57,7 +57,7 @@ class AblationFinding:
 
     Args:
         rows: The rows.
-        table: What is compared; None: ranks or data are missing.
+        table: The comparisons; None if ranks or data are missing.
     """
 
     rows: tuple[RowFinding, ...]
@@ -66,7 +66,7 @@ class AblationFinding:
 
 @dataclass(frozen=True)
 class SearchFinding:
-    """What a search came to.
+    """The results of a search.
 
     Args:
         best: Complete trials that the search made, best first.
@@ -84,15 +84,15 @@ class Findings:
     """What a sweep found.
 
     Args:
-        data: What it was read from.
-        ablation: The table of an ablation; None: it is a search.
-        search: What a search came to; None: it is an ablation.
-        winner: The trial whose checkpoint stands for the sweep; None: none is complete.
+        data: The sweep as it was read.
+        ablation: The table of an ablation; None for a search.
+        search: The results of a search; None for an ablation.
+        winner: The trial whose checkpoint represents the sweep; None if no trial is complete.
         selection: The choice of its epoch among those of all trials, and how optimistic its value
-            is; None: ranks or data are missing.
+            is; None if ranks or data are missing.
         failures: Failed trials by cause.
         test: Scores on test of the trials that were selected.
-        against: Another sweep that this one is compared with; None: none was named.
+        against: The comparison with another sweep; None if none was named.
     """
 
     data: SweepData
@@ -106,7 +106,7 @@ class Findings:
 
 
 def find(data: SweepData, other: SweepData | None = None) -> Findings:
-    """Everything that a report says of a sweep."""
+    """Everything that a report says about a sweep."""
     ablation = _ablation(data) if data.spec.ablation is not None else None
     best = crowned(data.study, 1)
     return Findings(
@@ -169,7 +169,7 @@ def _search(data: SweepData) -> SearchFinding:
 
 
 def _selection(data: SweepData) -> Selection | None:
-    """The best value among all epochs of all complete trials; fresh runs chose nothing."""
+    """The best value among all epochs of all complete trials; fresh runs are no candidates."""
     runs = [run for run in data.complete() if run.trial.confirms is None]
     are_too_many = sum(len(run.epochs) for run in runs) > _MOST_CANDIDATES
     has_ranks = depths_of(data.spec.objective.metric) is not None

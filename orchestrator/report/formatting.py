@@ -12,26 +12,26 @@ from orchestrator.statistics.crossed import Interval
 from orchestrator.statistics.outcomes import depths_of
 
 RECALLS = ("R1", "R5", "R10", "R100", "SumR")
-"""What a table of recalls has columns for."""
+"""Columns of a table of recalls."""
 COLLAPSE_METRICS = tuple(
     f"val/collapse/{name}" for name in ("query_difference", "query_spearman", "clip_difference")
 )
-"""What a report shows of semantic collapse."""
+"""Metrics of semantic collapse that a report shows."""
 NO_NUMBER = "–"  # noqa: RUF001
 """A cell without a number."""
-# As wide as a plus.
+# Unlike a hyphen, as wide as a plus.
 _MINUS = "−"  # noqa: RUF001
 _SMALLEST_P = 0.001
 _SMALLEST_HOURS = 0.001
-# Colours and moves of the cursor, as tools write them to a terminal.
+# Escape sequences for colours and cursor moves, which tools write to a terminal.
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _KEPT = frozenset("\n\t")
-# Control characters, and halves of pairs, which no file can hold.
+# Control characters, and single surrogates, which no file can hold.
 _HIDDEN = frozenset({"Cc", "Cs"})
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """A number with so many digits after the point."""
+    """A number with `digits` digits after the point."""
     if value is None or isnan(value):
         return NO_NUMBER
     return f"{value:.{digits}f}".replace("-", _MINUS)
@@ -60,14 +60,14 @@ def interval_text(interval: Interval | None) -> str:
 
 
 def p_text(value: float | None) -> str:
-    """A p-value, as `p = 0.012`; below a thousandth as such."""
+    """A p-value as `p = 0.012`, or as `p < 0.001`."""
     if value is None:
         return "no p"
     return f"p < {_SMALLEST_P}" if value < _SMALLEST_P else f"p = {value:.3f}"
 
 
 def p_cell(value: float | None) -> str:
-    """A p-value in a column that says what it is."""
+    """A p-value without its `p`, for a column of p-values."""
     return p_text(value).removeprefix("p = ").removeprefix("p ")
 
 
@@ -96,7 +96,7 @@ def short_number(value: object) -> str:
 
 
 def shortened(text: str, num_letters: int) -> str:
-    """A text of at most so many letters; the end of a longer one is left out."""
+    """A text cut to at most `num_letters` letters."""
     return text if len(text) <= num_letters else f"{text[: num_letters - 1]}…"
 
 
@@ -113,7 +113,7 @@ def display_name(metric: str) -> str:
 
 
 def not_compared(metric: str) -> str:
-    """Why differences of a metric are in no table; empty: they can be compared."""
+    """Why differences of a metric are in no table; empty if they can be compared."""
     if depths_of(metric) is not None:
         return ""
     return (
@@ -123,7 +123,7 @@ def not_compared(metric: str) -> str:
 
 
 def protocol_label(spec: SweepSpec) -> str:
-    """What every table of a sweep says of its protocol; empty for `protocol: validation`."""
+    """What every table of a sweep says about its protocol; empty for `protocol: validation`."""
     return "protocol paper: selected on this split" if spec.protocol == "paper" else ""
 
 

@@ -6,7 +6,7 @@ from html import escape as escape_html
 from orchestrator.report.document import Document, Figure, Paragraph, Table, Writer
 from orchestrator.report.formatting import visible
 
-# Reads on a laptop and on paper: one column, tables that scroll on their own where they are wide.
+# For a laptop and for paper: one column, wide tables scroll on their own.
 _STYLE = """
 :root { color-scheme: light; --ink: #1b1f24; --soft: #59636e; --line: #d1d9e0; --lead: #f6f8fa; }
 * { box-sizing: border-box; }

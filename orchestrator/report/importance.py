@@ -1,10 +1,10 @@
-"""Which parameters of a search mattered: PED-ANOVA, and what chance alone would have named.
+"""Which parameters of a search mattered: PED-ANOVA, compared with importances by chance alone.
 
 Trials of different budgets cannot be compared, so all are taken at the largest budget that enough
-of them reached. Noise gives a parameter that does nothing some importance too. So the values are
-dealt to the trials at random many times, and a parameter is said to matter only where its
-importance is above nearly all of the largest ones of such deals. Importances are compared before
-they are divided by their sum: as a share, the largest of a few is large whatever they do.
+of them reached. Noise gives some importance even to a parameter that does nothing. So the values
+are shuffled among the trials many times, and a parameter is said to matter only if its importance
+exceeds the largest importance of nearly every shuffle. Importances are compared before they are
+divided by their sum: as a share, the largest of a few is always large.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from orchestrator.study.reader import StudyReader
 # The best tenth must hold at least five trials for PED-ANOVA to be stable, as Optuna says; with
 # the best quarter, which smaller studies need, that is twenty.
 LEAST_TRIALS = 20
-# Deals at random: the 95 % quantile of 200 is the tenth largest.
-_NUM_DEALS = 200
+# The 95 % quantile of 200 shuffles is the tenth largest.
+_NUM_SHUFFLES = 200
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Importance:
     """Share of each parameter in what makes a trial one of the best.
 
     Args:
-        shares: By dotted path, the largest first; they sum to one; empty: too few trials.
-        threshold: What the largest share exceeds in one of twenty deals at random, on the same
-            scale, which can be above 1; None: too few trials.
+        shares: By dotted path, the largest first; they sum to one; empty with too few trials.
+        threshold: What the largest share exceeds in one of twenty shuffles, on the same scale,
+            which can be above 1; None with too few trials.
         made_of: Which trials it is made of, as part of a sentence.
     """
 
@@ -83,10 +83,10 @@ def importances(spec: SweepSpec, study: StudyReader, seed: int = 0) -> Importanc
 def _of_chance(
     spec: SweepSpec, parameters: Sequence[dict[str, Any]], values: np.ndarray, seed: int
 ) -> float:
-    """What the largest importance exceeds in one of twenty deals of the values at random."""
+    """What the largest importance exceeds in one of twenty shuffles of the values."""
     generator = np.random.default_rng(seed)
     largest = [
         max(ped_anova(spec, parameters, generator.permutation(values)).values())
-        for _ in range(_NUM_DEALS)
+        for _ in range(_NUM_SHUFFLES)
     ]
     return float(np.quantile(largest, 1 - LEVEL))

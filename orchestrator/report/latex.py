@@ -1,4 +1,4 @@
-"""A report as a LaTeX file with booktabs tables, to be compiled or to take a table from."""
+"""A report as a LaTeX file with booktabs tables, to compile or to copy a table from."""
 
 import re
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ _SPECIAL = {
     "\n": " ",
     "\t": " ",
 }
-# Beyond these pdflatex without more packages has no letters.
+# The last letter that pdflatex has without more packages.
 _LAST_LETTER = 0xFF
 # Mean width of a letter of \footnotesize, and how many of them fit across the page of the preamble.
 _LETTER_MM = 1.6
 _PAGE_LETTERS = 163
 # Rows of a table that is kept on one page.
 _MOST_TOGETHER = 20
-# Room between two columns, and the least that a column of long texts gets, in letters.
+# Gap between two columns, and least width of a column of long texts, in letters.
 _GAP = 2
 _NARROWEST = 25
 
@@ -61,9 +61,9 @@ def render_latex(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Text without anything that LaTeX would take for its own; letters it lacks become `?`."""
+    """Text with LaTeX's special characters escaped; letters that it lacks become `?`."""
     kept = (c if c in _SPECIAL or ord(c) <= _LAST_LETTER else "?" for c in visible(text))
-    # Two hyphens would be set as one dash.
+    # LaTeX would print two hyphens as one dash.
     return re.sub("-(?=-)", "-{}", "".join(_SPECIAL.get(c, c) for c in kept))
 
 
@@ -116,7 +116,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _column_types(table: Table) -> str:
-    """What sets each column: its side, or a width in which long texts are broken into lines."""
+    """LaTeX's type of each column: its side, or a width in which long texts wrap."""
     sides = {"left": "l", "right": "r"}
     wrapped = rf">{{\raggedright\arraybackslash}}p{{{_width_mm(table)}mm}}"
     pairs = zip(table.alignment, table.wraps, strict=True)
@@ -124,7 +124,7 @@ def _column_types(table: Table) -> str:
 
 
 def _width_mm(table: Table) -> int:
-    """Width of a column of long texts: its share of what the others leave of the page."""
+    """Width of a column of long texts: its share of the page width that the others leave."""
     cells = zip(table.columns, *table.rows, strict=True)
     lengths = [
         (max(map(len, column)), is_long) for column, is_long in zip(cells, table.wraps, strict=True)

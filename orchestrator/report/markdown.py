@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orchestrator.report.document import Document, Figure, Paragraph, Table, Writer
 from orchestrator.report.formatting import visible
 
-# What would begin something else inside of a cell or a sentence.
+# Characters that would begin markup inside a cell or a sentence.
 _SPECIAL = str.maketrans(
     {"|": "\\|", "<": "&lt;", "\n": " ", "`": "'", "\\": "\\\\", "*": "\\*", "\t": " "}
 )
@@ -14,7 +14,7 @@ _NARROWEST = 3
 
 
 def render_markdown(document: Document) -> str:
-    """The document as Markdown; figures are named only."""
+    """The document as Markdown; a figure is only named."""
     writer = _MarkdownWriter()
     parts = [f"# {_plain(document.title)}", _plain(document.subtitle)]
     parts += map(writer.write, document.blocks)

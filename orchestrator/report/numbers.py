@@ -16,7 +16,7 @@ from orchestrator.study.trial import TrialSummary
 
 
 def report_numbers(findings: Findings) -> dict[str, Any]:
-    """Everything that the other formats show in words and pictures."""
+    """Everything that the other formats show as text and figures."""
     data = findings.data
     return {
         "sweep": data.spec.name,
@@ -118,7 +118,7 @@ def _search(search: SearchFinding) -> dict[str, Any]:
 
 
 def comparison_numbers(compared: ComparedSweeps) -> dict[str, Any]:
-    """Two sweeps against each other as JSON values."""
+    """The comparison of two sweeps as JSON values."""
     values = asdict(compared)
     values["answer"] = comparison_answer(compared)
     for fields, pair in zip(values["comparisons"], compared.comparisons, strict=True):

@@ -27,7 +27,7 @@ def publish(
 ) -> str | None:
     """Write the report beside the trials and send it to the tracker.
 
-    An error is shown and hurts no result.
+    An error is shown and changes no result.
 
     Args:
         home: Home of the sweep.
@@ -37,7 +37,7 @@ def publish(
         warn: Takes a line for the user.
 
     Returns:
-        Location of the page; None: it could not be made.
+        Path or URI of the page; None if it could not be made.
     """
     try:
         findings = report(home, sweep)
@@ -64,7 +64,7 @@ def report(home: Path, sweep: str, other: str | None = None) -> Findings:
 
 
 def _format_of(file_name: str) -> Format:
-    """LaTeX is made when it is asked for: a tracker shows the other three."""
+    """Format of one of `REPORT_FILES`; LaTeX, which a tracker does not show, is not among them."""
     return next(each for each in FORMATS if file_name.endswith(f".{each}"))
 
 

@@ -1,4 +1,4 @@
-"""Reads a sweep from its study and its trials' folders; what cannot be read is named, not fatal."""
+"""Reads a sweep from its study and its trials' folders; an unreadable part is named, not fatal."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,9 +29,9 @@ class Run:
     """A trial with what its folder holds.
 
     Args:
-        trial: What the study knows of it.
-        epochs: Metrics of its epochs; empty where the folder cannot be read.
-        parameters: Number of the model's parameters; None: not known.
+        trial: What the study knows about it.
+        epochs: Metrics of its epochs; empty if the folder cannot be read.
+        parameters: Number of the model's parameters; None if not known.
     """
 
     trial: TrialSummary
@@ -44,13 +44,13 @@ class Run:
         return self.trial.state is TrialState.COMPLETE
 
     def at_best(self, metric: str) -> float | None:
-        """A metric at the trial's best epoch; None where it is not known."""
+        """A metric at the trial's best epoch; None if it is not known."""
         best = (epoch for epoch in self.epochs if epoch.epoch == self.trial.best_epoch)
         return next((epoch.metrics.get(metric) for epoch in best), None)
 
     @property
     def seconds(self) -> float | None:
-        """Seconds that training and evaluation took; None: not known, or taken over."""
+        """Seconds of training and evaluation; None if not known, or if the results were copied."""
         if not self.epochs or self.trial.taken_from is not None:
             return None
         return sum(epoch.metrics.get(_EPOCH_SECONDS, 0.0) for epoch in self.epochs)
@@ -65,7 +65,7 @@ class SweepData:
         study: Its study.
         attributes: What the study keeps about the sweep as a whole.
         runs: Its trials by number.
-        videos: The video of each validation query; None: the data is not here.
+        videos: The video of each validation query; None if the data cannot be opened or changed.
         problems: What could not be read, a sentence each.
     """
 
@@ -86,7 +86,7 @@ def read_sweep(home: Path, sweep: str) -> SweepData:
 
     Raises:
         SweepNotFoundError: There is no such sweep.
-        SpecError: Its spec was written by a version that this one cannot read.
+        SpecError: Another version wrote its spec, which this one cannot read.
     """
     study = StudyReader.open(study_url(home), sweep)
     attributes = study.attributes
@@ -129,7 +129,7 @@ def outcomes_of_epochs(
     """Sum of the objective's outcomes over each video, for every epoch of some runs.
 
     Returns:
-        A row for each epoch; epochs whose ranks are gone are left out.
+        A row for each epoch; epochs whose ranks are missing are left out.
     """
     assert data.videos is not None, "without videos nothing can be summed over them"
     depths = depths_of(data.spec.objective.metric)

@@ -18,7 +18,7 @@ Measure: TypeAlias = Callable[[Run], float | None]
 
 
 def cost_figures(data: SweepData) -> Iterator[Block]:
-    """The objective against what a run cost; nothing where no cost is known."""
+    """The objective against what a run cost; empty if no cost is known."""
     runs = [run for run in _runs(data) if run.seconds]
     if not runs:
         return
@@ -35,7 +35,7 @@ def cost_figures(data: SweepData) -> Iterator[Block]:
 
 
 def collapse_figures(data: SweepData) -> Iterator[Block]:
-    """The objective against collapse of queries and of clips; nothing where it is not known."""
+    """The objective against collapse of queries and of clips; empty if that is not known."""
     runs = [run for run in _runs(data) if run.at_best(_QUERIES) is not None]
     if not runs:
         return
@@ -55,7 +55,7 @@ def collapse_figures(data: SweepData) -> Iterator[Block]:
 
 
 def _runs(data: SweepData) -> list[Run]:
-    """Runs that did not fail; fresh runs of a search's best stand apart."""
+    """Runs that ended and did not fail, without the fresh runs of a search's best."""
     return [
         run
         for run in data.runs
@@ -80,7 +80,7 @@ def _at_best(metric: str) -> Measure:
 def _scatter(
     axes: Axes, runs: Sequence[Run], rows: Sequence[str], across: Measure, up: Measure
 ) -> None:
-    """Points of runs, by row where there are rows."""
+    """Points of runs, by row for an ablation."""
     for k, row in enumerate(rows or [None]):
         own = [run for run in runs if row is None or run.trial.variant == row]
         points = [(across(run), up(run)) for run in own]

@@ -12,7 +12,7 @@ _SHOWN_TRIALS = 10
 
 
 def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
-    """All of it, in reading order."""
+    """All blocks, in reading order."""
     if search.confirmed:
         yield Heading("The best on fresh seeds")
         yield _confirmed(search)
@@ -74,7 +74,7 @@ def _best(findings: Findings, search: SearchFinding) -> Table:
 
 
 def _caveat(findings: Findings) -> Iterator[Block]:
-    """TPE draws where values were good, so its trials are more alike than dealt values are."""
+    """TPE draws where values were good, so its trials are more alike than shuffled ones."""
     sampler = findings.data.spec.search
     if sampler is not None and sampler.sampler == "tpe":
         yield Paragraph(
@@ -94,7 +94,7 @@ def _importance(search: SearchFinding) -> Table:
         ("parameter", "share", "above chance"),
         rows,
         notes=[
-            f"Chance: {number(importance.threshold, 3)}. Where the same values are dealt to the "
-            "trials at random, the largest share stays below it in 95 % of the deals."
+            f"Chance: {number(importance.threshold, 3)}. If the same values are shuffled among the "
+            "trials, the largest share stays below it in 95 % of the shuffles."
         ],
     )

@@ -31,7 +31,7 @@ from orchestrator.spec.sweep_spec import SweepSpec
 # Slices side by side, and the height of each.
 _COLUMNS = 3
 _SLICE_IN = 2.4
-# Of the width, what the scale of the objective and the gaps between axes take.
+# Width that the scale of the objective and the gaps between axes take.
 _MARGINS_IN = 1.5
 # Room on either side of the range that is searched, as a share of it.
 _MARGIN = 0.05
@@ -126,12 +126,12 @@ def _category_names(parameter: Parameter) -> list[str]:
 
 
 def _positions(values: Sequence[Any], names: Sequence[str]) -> list[float]:
-    """Where values stand on an axis: a category by its turn."""
+    """Positions of values on an axis; a category stands at its index."""
     return [names.index(str(value)) if names else value for value in values]
 
 
 def _number_range(axes: Axes, parameter: Parameter) -> None:
-    """The range that is searched, whatever was drawn of it."""
+    """Show the whole range that is searched, also where nothing was drawn."""
     low, high = map(float, ends(parameter))
     number_ticks(axes, low, high, is_log=is_log(parameter))
     if low < high:
@@ -158,7 +158,7 @@ def _draw_part(axes: Axes, parameter: Parameter, part: Part, names: Sequence[str
 
 
 def _span(parameter: Parameter, part: Part, names: Sequence[str]) -> tuple[float, float]:
-    """Where the line of a part begins and ends; a single value gets some width, to be seen."""
+    """Where the line of a part begins and ends; a single value gets some width to be visible."""
     low, high = _positions([part.low, part.high], names)
     if names:
         return low - _HALF_CATEGORY, high + _HALF_CATEGORY
@@ -166,7 +166,7 @@ def _span(parameter: Parameter, part: Part, names: Sequence[str]) -> tuple[float
 
 
 def _parallel(spec: SweepSpec, compared: BudgetTrials, direction: str) -> str:
-    """A line for each trial over all parameters, whose ends are written where they stand."""
+    """A line for each trial across all parameters; each axis shows the ends of its range."""
     canvas = new_canvas(4.2)
     axes = canvas.add_subplot()
     for line in sorted(lines(spec, compared, direction), key=lambda line: line.is_best):

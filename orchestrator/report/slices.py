@@ -1,4 +1,4 @@
-"""What trials came to along one parameter, with how sure that is; and along all of them at once."""
+"""Values of trials along one parameter, with intervals, and along all parameters at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from orchestrator.statistics.table import LEVEL
 
 # A parameter with more values than parts is cut into quarters of the trials.
 _NUM_PARTS = 4
-# The standard deviation of fewer trials says next to nothing: Student's factor is 12.7 for two.
+# The standard deviation of fewer trials is too uncertain: Student's factor is 12.7 for two.
 _FEWEST_IN_A_PART = 4
 # The best quarter of the trials is marked among the lines.
 _BEST_SHARE = 4
@@ -31,7 +31,7 @@ class Part:
         high: Largest one; the same for a part of one value.
         trials: Their number.
         mean: Mean of their objective.
-        interval: 95 % interval of that mean; None: too few trials.
+        interval: 95 % interval of that mean; None with too few trials.
     """
 
     low: Any
@@ -45,8 +45,9 @@ class Part:
 class Slice:
     """A parameter, in parts from low to high, categories as they are written.
 
-    Its intervals take trials for independent draws. A sampler that learns draws more where it was
-    lucky, and other parameters move along: a slice shows where to look and proves nothing.
+    Its intervals assume that trials are independent draws. But a sampler that learns draws more
+    where it was lucky, and other parameters change with this one: a slice shows where to look and
+    proves nothing.
     """
 
     path: str
@@ -55,7 +56,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Line:
-    """A trial across all parameters: its height over each, from 0 to 1; None: it lacks a value."""
+    """A trial across all parameters: its height over each, from 0 to 1, None without a value."""
 
     number: int
     value: float
@@ -84,7 +85,7 @@ def _parts(path: str, parameter: Parameter, compared: BudgetTrials) -> tuple[Par
 
 
 def _bounds(positions: Sequence[float], is_category: bool) -> list[tuple[int, int]]:
-    """Where parts begin and end; equal values stay together; no part without a trial."""
+    """Where parts begin and end; equal values stay together, and every part has a trial."""
     if not positions:
         return []
     starts = [k for k in range(len(positions)) if k == 0 or positions[k] != positions[k - 1]]
@@ -140,12 +141,12 @@ def ends(parameter: Parameter) -> tuple[Any, Any]:
 
 
 def is_log(parameter: Parameter) -> bool:
-    """Whether equal ratios of its values are equally far apart."""
+    """Whether its scale is logarithmic."""
     return parameter.type != "categorical" and parameter.log
 
 
 def _position(parameter: Parameter, value: Any) -> float:  # noqa: ANN401
-    """Where a value lies on the scale on which it is searched; a category by its turn."""
+    """Where a value lies on the scale on which it is searched; a category lies at its index."""
     if parameter.type == "categorical":
         return float([str(choice) for choice in parameter.choices].index(str(value)))
     return log(value) if is_log(parameter) else float(value)

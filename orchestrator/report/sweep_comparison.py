@@ -1,4 +1,4 @@
-"""Two sweeps against each other: which configurations differ, by how much, in which settings."""
+"""Compares two sweeps: which configurations differ, by how much, and in which settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ _NOT_SAID = (None, "")
 _CIRCUMSTANCES = ("data_fingerprint", "code_version", "packages", "hardware")
 
 Differing: TypeAlias = tuple[str, str, str]
-"""Name of what differs, its value here, its value there."""
+"""Name of what differs, its value in this sweep, its value in the other."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,18 @@ class SweepComparison:
     """A configuration of this sweep against one of the other.
 
     Args:
-        name: The configuration here.
-        other: The configuration there.
-        means: Mean here and there, over the seeds that are compared.
-        seeds: Seeds that are compared, here and there.
+        name: This sweep's configuration.
+        other: The other sweep's configuration.
+        means: Means of this sweep and the other, over the seeds that are compared.
+        seeds: Seeds that are compared, of this sweep and the other.
         left_out: Seeds that only one side has, which pairing leaves out.
-        same_trials: Runs that have the same key in both: they are one result, not two.
+        same_trials: Number of runs with the same key in both: they are one result, not two.
         pairing: What the runs share.
-        difference: Here minus there.
-        interval: Of this difference alone, at 95 %; None: too few seeds or videos.
-        p_value: Of this difference alone; None: too few seeds or videos, or nothing varies.
-        corrected_p: Corrected over all comparisons of the two sweeps.
+        difference: This sweep's mean minus the other's.
+        interval: 95 % interval of this difference alone; None with too few seeds or videos.
+        p_value: P-value of this difference alone; None with too few seeds or videos, or without
+            variation.
+        corrected_p: P-value corrected over all comparisons of the two sweeps.
         verdict: Whether this sweep is shown to be better (`REAL`) or worse.
         remarks: What else the reader must know, a sentence each.
         differing: Settings in which the two differ, the seed apart.
@@ -75,9 +76,9 @@ class ComparedSweeps:
     Args:
         here: Name of this sweep.
         there: Name of the other.
-        metric: What is compared, of this sweep.
+        metric: The metric that is compared, the objective of this sweep.
         comparisons: Each configuration that has a counterpart.
-        unmatched: Configurations without one, here and there.
+        unmatched: Configurations without one, of this sweep and the other.
         differing: What differs between the sweeps, settings apart.
         problems: What could not be read or compared, a sentence each.
         under_paper: Which of the two are under `protocol: paper`.
@@ -94,7 +95,7 @@ class ComparedSweeps:
 
 
 def compare_sweeps(here: SweepData, there: SweepData) -> ComparedSweeps:
-    """Compare what two sweeps put forward, in the objective of the first."""
+    """Compare the `candidates` of two sweeps by the objective of the first."""
     own, others = candidates(here.spec, here.study), candidates(there.spec, there.study)
     pairs = counterparts(own, others)
     problems = [*_refusals(here, there, own, others), *there.problems]
@@ -118,7 +119,7 @@ def compare_sweeps(here: SweepData, there: SweepData) -> ComparedSweeps:
 def counterparts(
     own: Sequence[Configuration], others: Sequence[Configuration]
 ) -> list[tuple[Configuration, Configuration]]:
-    """Pairs to compare: those of the same name; a single one with all of the other sweep."""
+    """Pairs to compare: those of the same name; a single one with all of the other sweep's."""
     by_name = {there.name: there for there in others}
     if same_name := [(here, by_name[here.name]) for here in own if here.name in by_name]:
         return same_name
@@ -159,7 +160,7 @@ def _compared(
     other: Configuration,
     problems: list[str],
 ) -> SweepComparison | None:
-    """The comparison without its verdict; None: it cannot be made, as `problems` then says."""
+    """The comparison without its verdict; None if it cannot be made, and `problems` says why."""
     difference = _difference(here, there, own, other, problems)
     if difference is None:
         problems.append(
@@ -192,7 +193,7 @@ def _difference(
     other: Configuration,
     problems: list[str],
 ) -> Difference | None:
-    """By outcomes of queries where both sides have them, else by values if these mean the same."""
+    """By outcomes of queries if both sides have them, else by values if these are comparable."""
     same_data = is_same_data(here, there)
     ranked = _ranked(here, here, own, problems), _ranked(here, there, other, problems)
     if ranked[0] is not None and ranked[1] is not None:
@@ -204,7 +205,7 @@ def _difference(
 def _ranked(
     asking: SweepData, data: SweepData, configuration: Configuration, problems: list[str]
 ) -> RankedRuns | None:
-    """Outcomes of a configuration's runs, by the metric of `asking`; None: ranks are missing."""
+    """Outcomes of a configuration's runs, by the metric of `asking`; None if ranks are missing."""
     videos = data.videos
     if videos is None and is_same_data(asking, data):
         videos = asking.videos

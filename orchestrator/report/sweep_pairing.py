@@ -33,7 +33,7 @@ class Pairing(StrEnum):
 
 @dataclass(frozen=True)
 class RankedRuns:
-    """Runs of a configuration with their outcomes, and the videos that these are of."""
+    """Runs of a configuration with their outcomes, and the videos of the queries."""
 
     runs: VariantRuns
     videos: VideosOfQueries
@@ -45,8 +45,8 @@ class Difference:
 
     Args:
         estimate: Mean difference and how far it may be off.
-        means: Mean here and there, over the seeds that are compared.
-        seeds: Seeds that are compared, here and there.
+        means: Means of this sweep and the other, over the seeds that are compared.
+        seeds: Seeds that are compared, of this sweep and the other.
         left_out: Seeds that only one side has, which pairing leaves out.
         pairing: What the runs share.
     """
@@ -94,7 +94,7 @@ def by_values(here: Configuration, there: Configuration) -> Difference:
 
 
 def shared_seeds(here: Sequence[int], there: Sequence[int]) -> tuple[int, ...]:
-    """Seeds to pair by; none where pairing would leave out more than half of the smaller side.
+    """Seeds to pair by; empty if pairing would leave out more than half of the smaller side.
 
     The rule looks at seeds only, never at values, so that it favours no answer.
     """

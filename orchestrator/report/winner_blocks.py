@@ -1,4 +1,4 @@
-"""The trial whose checkpoint stands for a sweep: what it is, how it was chosen, what it scores."""
+"""The trial whose checkpoint represents a sweep: what it is, how it was chosen, what it scores."""
 
 from collections.abc import Iterator
 from statistics import fmean
@@ -11,7 +11,7 @@ from orchestrator.study.trial import TrialSummary
 
 
 def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
-    """All of it, in reading order."""
+    """All blocks, in reading order."""
     metric = findings.data.spec.objective.metric
     yield Heading("The winner")
     of = f" (a fresh run of trial {winner.confirms})" if winner.confirms is not None else ""
@@ -29,7 +29,7 @@ def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
 
 
 def _row(findings: Findings, winner: TrialSummary) -> str:
-    """Of an ablation: the row that it is a run of, which need not be shown to be better."""
+    """In an ablation, the row of the winner and whether it is shown to be better."""
     if findings.ablation is None or winner.variant is None:
         return ""
     rows = findings.ablation.rows

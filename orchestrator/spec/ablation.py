@@ -22,7 +22,7 @@ Overrides: TypeAlias = dict[str, Any]
 """Values by dotted path of the setting."""
 
 # Names are columns of tables and values of tags.
-_LONGEST_NAME = 40
+_LONGEST_ROW_NAME = 40
 # Nobody reads a table of more rows, and after correction its verdicts show nothing.
 _MOST_ROWS = 1000
 # Most seeds under `race: true`, as a multiple of the seeds.
@@ -48,10 +48,10 @@ def _flat_overrides(value: object) -> object:
 
 
 def _checked_name(name: str) -> str:
-    if name and name == name.strip() and len(name) <= _LONGEST_NAME and name.isprintable():
+    if name and name == name.strip() and len(name) <= _LONGEST_ROW_NAME and name.isprintable():
         return name
     raise ValueError(
-        f"found {shown(name)} as a name; allowed: 1 to {_LONGEST_NAME} printable characters"
+        f"found {shown(name)} as a name; allowed: 1 to {_LONGEST_ROW_NAME} printable characters"
     )
 
 

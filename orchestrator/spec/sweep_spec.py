@@ -43,16 +43,16 @@ _LEAST_VIDEOS = 2
 
 # Characters that need no escape in a folder, a URI, a study or a model registry.
 _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
-_LONGEST_NAME = 64
+_LONGEST_SWEEP_NAME = 64
 
 
 def _checked_name(name: str) -> str:
     right = set(name) <= _NAME_LETTERS and name[:1] not in ("", "-", "_")
-    if right and len(name) <= _LONGEST_NAME:
+    if right and len(name) <= _LONGEST_SWEEP_NAME:
         return name
     raise ValueError(
         f"found {shown(name)}; allowed: a-z, 0-9, - and _, a letter or digit first, at most "
-        f"{_LONGEST_NAME}"
+        f"{_LONGEST_SWEEP_NAME}"
     )
 
 

@@ -4,5 +4,5 @@
 behind intervals and p-values are in `crossed`, `unpaired` and `two_part_law`; `comparison`
 judges one of them, `power` says how many seeds a difference needs, `racing` plans which variants
 get more seeds, `selection` estimates how much of a chosen best value is luck, `ranking` orders by
-means, `wording` says it in words. The room knows no study and no trial.
+means, `wording` puts verdicts into words. The room knows no study and no trial.
 """

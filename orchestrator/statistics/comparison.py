@@ -1,8 +1,8 @@
 """One paired comparison of two variants: difference, interval, p-value, effect size, verdict.
 
 Both variants were run with the same seeds and evaluated on the same queries, so the difference is
-taken seed by seed and video by video before anything is averaged: what makes a seed lucky or a
-video hard for both cancels.
+taken seed by seed and video by video before averaging: a lucky seed or a hard video that affects
+both variants cancels.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ class Criterion:
     """How a comparison is judged.
 
     Args:
-        level: Share of tables of no effect that may call anything real.
-        comparisons: Comparisons of the table.
-        look_share: Share of the level that this look has; 1 where the table is judged once.
+        level: Share of tables without any effect that may call a difference real.
+        comparisons: Number of comparisons in the table.
+        look_share: Share of the level that this look has; 1 if the table is judged once.
     """
 
     level: float
@@ -55,7 +55,7 @@ class Criterion:
 
     @property
     def own_level(self) -> float:
-        """Level of this comparison by Bonferroni: an equal share for each of the table."""
+        """Level of this comparison by Bonferroni: an equal share for each in the table."""
         return self.level * self.look_share / self.comparisons
 
 
@@ -66,12 +66,12 @@ class Comparison:
     Args:
         contrast: What is compared.
         criterion: How it is judged.
-        seeds: Seeds that both finished with.
-        left_out: Seeds that only one of them finished with.
+        seeds: Seeds that both variants finished.
+        left_out: Seeds that only one of them finished.
         estimate: Mean difference, variant minus reference, and its variance.
-        p_value: Of this comparison alone; None for one seed or video, or without variation.
-        corrected_p: Corrected over the looks and, once judged, over all comparisons of the table.
-        verdict: What is shown.
+        p_value: P-value of this comparison alone; None for one seed or video, or without variation.
+        corrected_p: P-value corrected over the looks and, once judged, over the whole table.
+        verdict: What the comparison shows.
     """
 
     contrast: Contrast
@@ -92,26 +92,27 @@ class Comparison:
     def interval(self) -> Interval | None:
         """Interval of this comparison alone, for new seeds and new videos.
 
-        It leaves 0 out just where `p_value` is below the level; None for one seed or one video.
+        It excludes 0 exactly if `p_value` is below the level; None for one seed or one video.
         """
         return self.estimate.interval(self.criterion.level)
 
     @cached_property
     def joint_interval(self) -> Interval | None:
-        """Interval that holds together with those of all comparisons and of all looks.
+        """Interval that holds simultaneously with those of all comparisons and all looks.
 
-        It is wider than a verdict needs, as Holm's steps are bolder than a fixed share.
+        It is wider than a verdict needs, since Holm's steps reject more than equal shares of the
+        level.
         """
         return self.estimate.interval(self.criterion.own_level)
 
     @property
     def effect_size(self) -> float | None:
-        """As `EFFECT_SIZE` says; None where seeds do not vary or are fewer than three."""
+        """Effect size, see `EFFECT_SIZE`; None if seeds do not vary or are fewer than three."""
         return effect_size(self.estimate)
 
     @cached_property
     def need(self) -> Need | None:
-        """What it would take, where nothing is shown; None without a p-value."""
+        """What it takes to show the difference; None if it is shown, or without a p-value."""
         if self.verdict is not Verdict.NOT_SHOWN or self.corrected_p is None:
             return None
         spread = PairedVariance.of(self.estimate)
@@ -119,7 +120,7 @@ class Comparison:
 
     @property
     def is_below(self) -> bool:
-        """Whether the joint interval lies below 0, told from the p-value, which is cheaper."""
+        """Whether the joint interval lies below 0; read from the p-value, which is cheaper."""
         is_shown = self.p_value is not None and self.p_value <= self.criterion.own_level
         return is_shown and self.difference < 0
 
@@ -130,7 +131,7 @@ def compare_paired(
     counts: Float[np.ndarray, "videos"],
     criterion: Criterion,
 ) -> Comparison:
-    """Compare two variants on the seeds that both have; no verdict before the table is corrected.
+    """Compare two variants on the seeds that both have; `judged` gives the verdict later.
 
     Args:
         variant: The variant in question.
@@ -149,7 +150,7 @@ def compare_paired(
 
 
 def effect_size(estimate: CrossedMean) -> float | None:
-    """Difference in standard deviations between seeds, without the excess that few seeds give.
+    """Difference in standard deviations between seeds, corrected for the bias of few seeds.
 
     Source: Hedges 1981, with the exact factor.
     """
@@ -173,7 +174,7 @@ def judged(comparison: Comparison, corrected_p: float | None) -> Comparison:
 
 
 def contrasts_of(names: Sequence[str], with_steps: bool) -> tuple[Contrast, ...]:
-    """What an ablation compares: each variant with the first, and with the step before it.
+    """Comparisons of an ablation: each variant with the first, and with the step before it.
 
     Args:
         names: The baseline, then the variants in order.

@@ -1,4 +1,4 @@
-"""A mean over seeds and videos that are crossed, and how far it may be from that of new ones.
+"""The mean over crossed seeds and videos, and its error for new seeds and new videos.
 
 All seeds are evaluated on the same videos, so a hard video is hard for every seed, and a bad seed
 is bad on every video. Resampling queries within seeds sees neither. Here the variance of the mean
@@ -40,10 +40,10 @@ class CrossedMean:
     Args:
         mean: Mean over queries and seeds.
         seed_variance: Variance between seeds of a seed's mean over queries; NaN for one seed.
-        video_variance: Squared standard error that the videos leave, however many the seeds; NaN
+        video_variance: Squared standard error from the videos, which more seeds do not reduce; NaN
             for one video.
-        num_seeds: Seeds.
-        num_videos: Videos.
+        num_seeds: Number of seeds.
+        num_videos: Number of videos.
     """
 
     mean: float
@@ -76,12 +76,12 @@ class CrossedMean:
         """Interval for new seeds on these same videos (Student's); None for one seed."""
         if self.num_seeds < 2:
             return None
-        # No part of the videos: the law is then Student's.
+        # Without a part of the videos the law is Student's.
         parts = ErrorParts(self.seed_variance / self.num_seeds, self.num_seeds - 1, 0.0, 1)
         return around(self.mean, half_width(parts, level))
 
     def p_value(self) -> float | None:
-        """Two-sided p-value of a mean of 0, below a level just where its interval leaves 0 out.
+        """Two-sided p-value of a mean of 0; below a level exactly if that interval excludes 0.
 
         None for one seed, for one video, and where nothing varies.
         """
@@ -92,14 +92,14 @@ class CrossedMean:
 
 
 def around(middle: float, half: float) -> Interval:
-    """Interval of a middle and half its width."""
+    """Interval from its middle and half its width."""
     return Interval(middle - half, middle + half)
 
 
 def crossed_mean(
     totals: Float[np.ndarray, "seeds videos"], counts: Float[np.ndarray, "videos"]
 ) -> CrossedMean:
-    """Mean of outcomes over seeds and queries, with its variance taken apart.
+    """Mean of outcomes over seeds and queries, with its variance split into its parts.
 
     Args:
         totals: Sum of the outcomes, or of their differences, of each video's queries.

@@ -16,7 +16,7 @@ from prvr_model.reporting import RECALL_DEPTHS
 
 
 def depths_of(metric: str) -> tuple[int, ...] | None:
-    """Depths of the recalls that a metric sums; None: it is not one of the fused scores.
+    """Depths of the recalls that a metric sums; None if it is not a recall of the fused scores.
 
     Ranks are kept of the fused scores alone.
 
@@ -54,7 +54,7 @@ class VideosOfQueries:
 
     @cached_property
     def _present(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row among the videos that have queries, and number of queries of each of these."""
+        """Row of each query's video among the videos with queries, and queries of each of these."""
         _, rows, counts = np.unique(self.index, return_inverse=True, return_counts=True)
         return rows, counts.astype(np.float64)
 
@@ -85,7 +85,7 @@ class VariantRuns:
         name: The variant's name.
         seeds: Seed of each run that finished.
         totals: Sum of the outcomes of each video's queries, a row for each of `seeds`.
-        failed: Seeds whose run was asked for and failed: they count as looked at in a race.
+        failed: Seeds whose run failed; in a race they count as seeds that the variant had.
     """
 
     name: str
@@ -104,7 +104,7 @@ class VariantRuns:
 
     @property
     def num_asked(self) -> int:
-        """Runs that were asked for, failed ones included."""
+        """Number of runs, failed ones included."""
         return len(self.seeds) + len(self.failed)
 
     def of_seeds(self, seeds: Sequence[int]) -> Float[np.ndarray, "seeds videos"]:

@@ -1,4 +1,4 @@
-"""How likely a true difference is to be shown, and what it would take.
+"""How likely a true difference is to be shown, and how many seeds or videos that takes.
 
 The power is that of the test that the tables use: with the number of seeds that is named beside
 "not shown", this tool itself would show such a difference in four of five cases.
@@ -14,7 +14,7 @@ from orchestrator.statistics.two_part_law import ErrorParts, half_width, ratio_r
 
 # The power at which a needed number of seeds is stated, as is customary (Cohen 1988).
 STATED_POWER = 0.8
-# So many seeds are out of reach; the text then says "more than".
+# More seeds than this are out of reach; the text then says "more than".
 MOST_SEEDS = 1000
 # Weight of a node of the quadrature that cannot change the ninth digit of a power.
 _NEGLIGIBLE = 1e-10
@@ -26,8 +26,8 @@ class PairedVariance:
 
     Args:
         seed_variance: Variance between seeds of the difference of a seed.
-        video_variance: Squared standard error that the videos leave, however many the seeds.
-        num_videos: Videos.
+        video_variance: Squared standard error from the videos, which more seeds do not reduce.
+        num_videos: Number of videos.
     """
 
     seed_variance: float
@@ -54,8 +54,8 @@ def power(difference: float, spread: PairedVariance, num_seeds: int, level: floa
 
     Args:
         difference: The true difference.
-        spread: How the difference varies; where nothing does, any difference is shown.
-        num_seeds: Seeds that both variants have; with fewer than two nothing is shown.
+        spread: How the difference varies; without variation any difference is shown.
+        num_seeds: Seeds that both variants have; with fewer than two no difference is shown.
         level: Level of the test: that of the table, over its comparisons.
     """
     if num_seeds < 2 or spread.num_videos < 2:
@@ -75,9 +75,9 @@ class Need:
     """What it would take to show a difference.
 
     Args:
-        seeds: Seeds needed on as many videos as these; None: more than `MOST_SEEDS`, or no number
-            of seeds suffices.
-        videos: Videos needed even with endless seeds, where these videos are too few; else None.
+        seeds: Seeds needed on the present number of videos; None if more than `MOST_SEEDS`, or if
+            no number of seeds suffices.
+        videos: Videos needed even with endless seeds, if the present ones are too few; else None.
     """
 
     seeds: int | None
@@ -89,10 +89,10 @@ def what_is_needed(
 ) -> Need:
     """Seeds, or else videos, with which a true difference of that size is shown at that power.
 
-    A difference that is shown at that power is z(level / 2) + z(1 - power) standard errors large,
-    with z the upper quantile of the normal law, were the error known. So the squared error may be
-    (difference / distance)^2, of which the videos take their part, and seeds must fit into the
-    rest: a lower bound, from which the search starts.
+    If the error were known, the difference would have to be at least
+    distance = z(level / 2) + z(1 - power) standard errors, with z the upper quantile of the normal
+    law. So the squared error may be at most (difference / distance)^2; the videos take their part
+    of it, and the seeds must fit into the rest. This lower bound of seeds starts the search.
     """
     if not difference:
         return Need(None, None)

@@ -1,13 +1,13 @@
 """Races: which variants get more seeds, and what looking several times costs.
 
-A table that is looked at after each round of seeds, and grows where it is undecided, has several
+A table that is looked at after each round of seeds, and grows while it is undecided, has several
 chances to call chance real. So the looks are planned before the first seed, and each has its share
-of the level; the shares sum to one, whatever makes a variant stop. Late looks have most of it:
-early ones are there to drop what is clearly beaten.
+of the level; the shares sum to one, whatever stops a variant. Late looks have most of the level:
+early looks only drop variants that are clearly beaten.
 
-A table that was judged and then got more seeds had looks that were not planned (`Extension`). Its
-first look has had all of the level. So each further look gets half the share of the one before:
-over all of them the chance of calling chance real stays below twice the level.
+A table that got more seeds after it was judged had unplanned looks (`Extension`). Its first look
+spent the whole level. So each further look gets half the share of the previous one: over all looks
+the chance of calling chance real stays below twice the level.
 """
 
 import math
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 from orchestrator.base.errors import StatisticsError
 
-# Between two looks the seeds grow by this factor: looks closer together tell little that is new
-# and take from the level of the last.
+# Between two looks the seeds grow by this factor: looks closer together add little and reduce the
+# level of the last look.
 _GROWTH = 1.4
 # The level spent up to a look is its share of the seeds to this power (Kim and DeMets 1987): a
 # compromise between dropping early and keeping the level for the end.
 _SPENDING_POWER = 2
-# Each look that was not planned has the share of the one before, divided by this.
+# Each unplanned look has the share of the previous look, divided by this.
 _SHRINKS_BY = 2.0
 
 
@@ -67,7 +67,7 @@ class Race:
     def share(self, asked: int) -> float:
         """Share of the level that belongs to a variant's look with `asked` seeds.
 
-        A variant between two looks is judged by the later, as when a sweep was interrupted.
+        A variant between two looks, e.g. after an interruption, has the share of the later one.
 
         Raises:
             StatisticsError: More seeds than the plan has.
@@ -95,9 +95,9 @@ class Standing:
 
     Args:
         asked: Seeds that each variant was given so far, failed ones included.
-        beaten: Variants whose interval of the difference to the best leaves 0 out, below.
-        open_references: References that a variant which is not beaten is compared with, the
-            difference not being shown yet.
+        beaten: Variants whose interval of the difference to the best lies below 0.
+        open_references: References of open comparisons: the variant is not beaten and its
+            difference is not shown yet.
     """
 
     asked: Mapping[str, int]
@@ -108,7 +108,7 @@ class Standing:
 def best_of(asked: Mapping[str, int], means: Mapping[str, float]) -> str | None:
     """The variant with the highest mean among those with the most seeds; None if none finished.
 
-    A variant that was dropped after a few lucky seeds is not held against those that went on.
+    A variant that was dropped early is never the best, however lucky its few seeds.
     """
     finished = [name for name in asked if not math.isnan(means[name])]
     most = max((asked[name] for name in finished), default=0)
@@ -119,15 +119,15 @@ def best_of(asked: Mapping[str, int], means: Mapping[str, float]) -> str | None:
 def next_seeds(race: Race, standing: Standing) -> dict[str, int]:
     """Seeds that variants are to have at the next look, for those that get more.
 
-    A variant goes on while its interval overlaps the best. A reference goes on with those that are
-    compared with it as long as one of these differences is open, as seeds are paired. A race ends
-    when a single variant is left that nothing is open about, or all have the maximum.
+    A variant continues while its interval overlaps the best. A reference continues while a
+    difference to it is open, since seeds are paired. The race ends when a single variant is left
+    and no difference is open, or when all have the maximum.
     """
     contenders = set(standing.asked) - standing.beaten
     if len(contenders) < 2 and not standing.open_references:
         return {}
     going_on = contenders | standing.open_references
-    # Those behind, taken up again, come to the same look as the others.
+    # Variants that had stopped and continue are brought to the same look as the others.
     target = race.next_look(max(standing.asked[name] for name in going_on))
     behind = (name for name in standing.asked if standing.asked[name] < target)
     return {name: target for name in behind if name in going_on}
@@ -135,10 +135,10 @@ def next_seeds(race: Race, standing: Standing) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Extension:
-    """The looks before this one, at a table that got more seeds after it was judged.
+    """The earlier looks at a table that got more seeds after it was judged.
 
     Args:
-        judged: Seeds of a row at each of the looks before, ascending; one or more.
+        judged: Seeds of a row at each of the earlier looks, ascending; one or more.
     """
 
     judged: tuple[int, ...]
@@ -149,9 +149,9 @@ class Extension:
         return _SHRINKS_BY ** -len(self.judged)
 
     def chance(self, level: float) -> float:
-        """Share of tables without any effect that call something real at any look so far.
+        """Share of tables without any effect that call a difference real at any look so far.
 
         Args:
-            level: Of the first look.
+            level: Level of the first look.
         """
         return level * sum(_SHRINKS_BY**-look for look in range(len(self.judged) + 1))

@@ -12,8 +12,8 @@ def by_mean(
 ) -> list[Sequence[T]]:
     """Groups of complete runs, the best configuration first.
 
-    A configuration with fewer complete runs comes behind one with more, whatever its mean: a race
-    gave it fewer seeds since it was beaten, or runs of it failed, and a few seeds may be lucky.
+    A configuration with fewer complete runs ranks below one with more, whatever its mean: it was
+    beaten in a race, or runs of it failed, and a few seeds may be lucky.
 
     Args:
         groups: Complete runs of each configuration; a configuration without any is left out.

@@ -1,9 +1,9 @@
-"""How much of a best value is luck: epochs and trials that were chosen on the same videos.
+"""How much of a best value is luck, if epochs and trials were chosen on the videos that score them.
 
-The best of many values is too high by what the videos happened to favour. Choosing again without
+The best of many values is too high, since it happens to fit the videos. Choosing again without
 some of the videos, and reading the chosen value on these, shows by how much (cross-validation of
-the choice). The estimate holds for new videos and the same trained models. It leaves out that
-another seed would be less lucky; for that, the winner is run again on fresh seeds.
+the choice). The estimate holds for new videos and the same trained models. It does not cover a
+lucky seed; for that, the winner is run again on fresh seeds.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ _NUM_DEALS = 20
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice of the best among candidates, and what it is worth elsewhere.
+    """A choice of the best among candidates, and its value on new videos.
 
     Args:
         chosen: Row of the best candidate, the first among equals.
         candidates: Number of candidates.
-        apparent: Its value on the videos that it was chosen on.
+        apparent: Value of the best on the videos that it was chosen on.
         honest: Estimate of its value on new videos; None for a single video.
     """
 
@@ -50,7 +50,7 @@ def choose_best(
         totals: Sum of the outcomes of each video's queries, for every value that was chosen among:
             each epoch of each trial, if both were chosen.
         counts: Queries of each video.
-        seed: Of the deals.
+        seed: Seed of the deals.
     """
     values = totals.sum(axis=1) / counts.sum()
     chosen = int(values.argmax())

@@ -20,7 +20,7 @@ from orchestrator.statistics.outcomes import VariantRuns
 from orchestrator.statistics.racing import Extension, Race, Standing, best_of, next_seeds
 
 LEVEL = 0.05
-"""Share of tables without any effect that may call something real."""
+"""Share of tables without any effect that may call a difference real."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Summary:
         seeds: Seeds that finished.
         failed: Seeds that failed.
         estimate: Mean over seeds and queries, and its variance.
-        interval_of_seeds: For new seeds on these videos; None for one seed.
-        interval: For new seeds and new videos; None for one seed or one video.
+        interval_of_seeds: Interval for new seeds on these videos; None for one seed.
+        interval: Interval for new seeds and new videos; None for one seed or one video.
     """
 
     name: str
@@ -61,9 +61,9 @@ class ComparisonTable:
     Args:
         summaries: Variants in the order given.
         comparisons: Comparisons in the order asked for, each once.
-        level: Share of tables without any effect that may call something real.
-        race: The plan by which seeds were spent, if they were raced.
-        extension: The looks before, if seeds were added after the table was judged.
+        level: Share of tables without any effect that may call a difference real.
+        race: The plan of the race, if seeds were raced.
+        extension: The earlier looks, if seeds were added after the table was judged.
     """
 
     summaries: tuple[Summary, ...]
@@ -76,7 +76,7 @@ class ComparisonTable:
         """The comparison of a variant with a reference.
 
         Raises:
-            KeyError: It was not asked for.
+            KeyError: The table has no such comparison.
         """
         for comparison in self.comparisons:
             if comparison.contrast == Contrast(variant, reference):
@@ -98,9 +98,9 @@ def make_table(
         runs: The variants.
         counts: Queries of each video.
         contrasts: What is compared; a pair that is named twice is one comparison.
-        level: Share of tables without any effect that may call something real.
-        race: The plan by which seeds were spent, if they were raced.
-        extension: The looks before, if seeds were added after the table was judged.
+        level: Share of tables without any effect that may call a difference real.
+        race: The plan of the race, if seeds were raced.
+        extension: The earlier looks, if seeds were added after the table was judged.
 
     Raises:
         StatisticsError: A variant that is compared is not among the runs, or two have one name.
@@ -121,7 +121,7 @@ def make_table(
 
 
 def _share(num_asked: int, race: Race | None, extension: Extension | None) -> float:
-    """Share of the level that a look with so many seeds has."""
+    """Share of the level that a look with `num_asked` seeds has."""
     if race is not None:
         return race.share(num_asked)
     return 1.0 if extension is None else extension.share
@@ -155,8 +155,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """P-values corrected over all comparisons by Holm's steps (Holm 1979).
 
     The smallest is multiplied by the number of comparisons, the next by one less, and so on; none
-    becomes smaller than the one before it. A comparison without a p-value counts as one of the
-    table and shows nothing: what was asked is corrected for, not what could be answered.
+    becomes smaller than the one before it. A comparison without a p-value shows nothing but
+    counts: the correction is for the comparisons that were asked, not for those with an answer.
     """
     count = len(p_values)
     known = [(value, k) for k, value in enumerate(p_values) if value is not None]
@@ -199,7 +199,7 @@ def _is_below(
     counts: Float[np.ndarray, "videos"],
     table: ComparisonTable,
 ) -> bool:
-    """Whether the interval of the difference to the best leaves 0 out."""
+    """Whether the interval of the difference to the best lies below 0."""
     if variant is best or table.race is None:
         return False
     share = table.race.share(min(variant.num_asked, best.num_asked))

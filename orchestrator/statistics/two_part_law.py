@@ -83,7 +83,7 @@ def half_width(parts: ErrorParts, level: float) -> float:
 def _tail(
     width: float, variances: Float[np.ndarray, "nodes"], weights: Float[np.ndarray, "nodes"]
 ) -> float:
-    """Probability outside of plus and minus `width` of a mixture of normal laws: of |x| > width."""
+    """Probability that |x| > `width` under a mixture of normal laws."""
     return float(weights @ erfc(width / np.sqrt(2 * variances)))
 
 
@@ -97,7 +97,7 @@ def _density(
 def _mixture(
     parts: ErrorParts,
 ) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
-    """Variances that the estimate may have, relative to their estimate, and their probabilities."""
+    """True variances that the estimate may have, relative to its own, and their probabilities."""
     share = parts.first / (parts.first + parts.second)
     first, first_weights = _part_rule(share, parts.first_freedom)
     second, second_weights = _part_rule(1 - share, parts.second_freedom)
@@ -108,7 +108,7 @@ def _mixture(
 def _part_rule(
     share: float, freedom: int
 ) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
-    """What a part could really be, its estimate being `share`; a part of 0 is taken as it is."""
+    """True values and probabilities of a part whose estimate is `share`; a part of 0 stays 0."""
     if not share:
         return np.zeros(1), np.ones(1)
     ratios, weights = ratio_rule(freedom)

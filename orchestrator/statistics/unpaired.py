@@ -1,4 +1,4 @@
-"""A difference of two variants whose runs do not belong together seed by seed.
+"""A difference of two variants whose runs are not paired by seed.
 
 Seeds differ, so each side's variance between seeds counts in full. The videos may still be the
 same: what makes a video hard for both then cancels, as it does between paired runs. Where videos
@@ -20,7 +20,7 @@ class UnpairedDifference:
 
     Args:
         mean: Mean of the variant minus that of the reference.
-        parts: Parts of the squared standard error, of seeds and of videos; None: a side has a
+        parts: Parts of the squared standard error, of seeds and of videos; None if a side has a
             single seed, or a split a single video.
     """
 
@@ -88,7 +88,7 @@ def of_values(
 def _of_seeds(values: Float[np.ndarray, "seeds"]) -> CrossedMean:
     variance = float(values.var(ddof=1)) if len(values) > 1 else np.nan
     mean = float(values.mean()) if len(values) else np.nan
-    # The number of videos plays no part, but a mean of fewer than two has no error.
+    # The number of videos does not matter here, but a mean over fewer than two has no error.
     return CrossedMean(mean, variance, 0.0, len(values), 2)
 
 

@@ -9,7 +9,7 @@ from orchestrator.statistics.power import MOST_SEEDS, STATED_POWER, Need
 
 
 def verdict_text(comparison: Comparison) -> str:
-    """The verdict, with what it would take where nothing is shown."""
+    """The verdict; where nothing is shown, also what it would take."""
     if comparison.verdict is not Verdict.NOT_SHOWN:
         return comparison.verdict.value
     return f"{Verdict.NOT_SHOWN.value} ({_why(comparison)})"
@@ -43,11 +43,11 @@ class Judged(Protocol):
 
     @property
     def interval(self) -> Interval | None:
-        """Of this difference alone."""
+        """Interval of this difference alone."""
 
     @property
     def verdict(self) -> Verdict:
-        """Corrected over all differences of the table."""
+        """Verdict, corrected over all differences of the table."""
 
 
 def clash_notes(differences: Iterable[Judged]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The best of a search, run again on fresh seeds: the first value of a winner is optimistic."""
+"""Runs a search's best trials again on fresh seeds: a winner's first value is optimistic."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ class Confirmed:
     """A configuration and its fresh runs.
 
     Args:
-        searched: The trial by which the search found it.
+        searched: The trial of the search that found it.
         runs: Complete runs on fresh seeds, by number; one or more.
     """
 
@@ -32,17 +32,17 @@ class Confirmed:
 
     @property
     def mean(self) -> float:
-        """Mean of the fresh runs, whose seeds chose nothing; their epochs still were chosen."""
+        """Mean of the fresh runs: no seed was chosen by its value, but each best epoch was."""
         return fmean(self.values)
 
     @property
     def standard_deviation(self) -> float | None:
-        """Between the fresh runs; None for a single one."""
+        """Standard deviation of the fresh runs; None for a single one."""
         return stdev(self.values) if len(self.values) > 1 else None
 
 
 def confirmations(spec: SweepSpec, study: StudyReader) -> list[PlannedTrial]:
-    """The best trials of the search, to be run again; seed by seed, as a table's rows are."""
+    """The best trials of the search, planned again seed by seed, like the rows of an ablation."""
     if spec.confirm is None:
         return []
     best = searched_best(study)[: spec.confirm.top]
@@ -59,7 +59,7 @@ def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:
 
 
 def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
-    """Configurations with fresh runs, the best first (`by_mean`); none before there are any."""
+    """Configurations with complete fresh runs, the best first (`by_mean`)."""
     trials = {trial.number: trial for trial in study.summaries()}
     groups = _by_mean(study, _fresh_runs(trials.values()).values())
     return tuple(Confirmed(trials[group[0].confirms or 0], tuple(group)) for group in groups)
@@ -76,9 +76,8 @@ def _fresh_runs(trials: Iterable[TrialSummary]) -> dict[int, list[TrialSummary]]
 def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
     """The best trials of a sweep, best first.
 
-    What was run on several seeds is ordered by its mean over them (`by_mean`): after a confirmation
-    the configurations that stood it, in an ablation its rows. Each stands for itself by the best of
-    its runs, whose checkpoint is what can be registered.
+    Confirmed configurations, and the rows of an ablation, are ordered by their mean over seeds
+    (`by_mean`). Each is represented by its best run, whose checkpoint can be registered.
     """
     groups: Sequence[Sequence[TrialSummary]]
     groups = [found.runs for found in confirmed_trials(study)] or _rows_by_mean(study)
@@ -89,7 +88,7 @@ def crowned(study: StudyReader, count: int) -> tuple[TrialSummary, ...]:
 
 
 def _rows_by_mean(study: StudyReader) -> list[Sequence[TrialSummary]]:
-    """Complete runs of each row of an ablation, the best row first; none in a search."""
+    """Complete runs of each row of an ablation, the best row first; empty for a search."""
     runs: defaultdict[str, list[TrialSummary]] = defaultdict(list)
     for trial in study.summaries():
         if trial.variant is not None and _is_complete(trial):

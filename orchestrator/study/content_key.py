@@ -29,11 +29,11 @@ def trial_key(
 ) -> str:
     """Hash of everything that changes a trial's result; equal keys need no second training.
 
-    The seed is one of the settings. Of what is meant to change only speed, threads, workers and
-    the kind of device enter, since sums are split by them and dropout is drawn by them, and so do
-    micro-batches, precision and compilation; which GPU, how often a checkpoint is written, the
-    evaluation's blocks and batches made ahead change no number. The git commit does not enter
-    either: most commits change no number, and those that do raise RESULTS_VERSION.
+    The seed is one of the settings. Some speed settings change numbers and therefore enter:
+    threads, workers and the kind of device, by which sums are split and dropout is drawn, and
+    micro-batches, precision and compilation. The others do not enter: which GPU, how often a
+    checkpoint is written, the evaluation's blocks and batches made ahead. Nor does the git commit:
+    most commits change no number, and those that do raise RESULTS_VERSION.
 
     Returns:
         16 hexadecimal digits.
@@ -52,7 +52,7 @@ def trial_key(
 
 
 def _unlike_default(speed: SpeedSettings, *names: str) -> dict[str, Any]:
-    """Settings that are not at their default: keys made before there were these stay valid."""
+    """Settings that differ from their default, so that keys older than a setting stay valid."""
     fields = SpeedSettings.model_fields
     return {
         name: value for name in names if (value := getattr(speed, name)) != fields[name].default

@@ -1,4 +1,4 @@
-"""What is known of a trial's epochs, as one attribute of the study: written in one commit."""
+"""The epochs of a trial as one attribute of the study, so that one commit writes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from prvr_model.reporting import Decision
 
 EPOCHS_ATTRIBUTE = "epochs"
-"""Name of the attribute."""
+"""Attribute of a trial that holds its `EpochLog`."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Failed trials by cause: messages that differ in numbers or paths only have one cause."""
+"""Groups failed trials by cause: messages that differ only in numbers or paths have one cause."""
 
 import re
 from collections.abc import Iterable

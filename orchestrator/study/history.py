@@ -1,8 +1,8 @@
-"""The metrics of a trial's epochs, joined for every reader from the places that hold a part.
+"""Joins the metrics of a trial's epochs from the study, the checkpoint and the outbox.
 
-The study knows each epoch's objective, decision and time; the trial's checkpoint (or what stayed of
-a freed one) all metrics of all epochs; the outbox what was sent to the tracker. Resume, report,
-reproduce and sync read them here.
+The study knows each epoch's objective, decision and time; the trial's checkpoint (or what remains
+of a freed one) holds all metrics of all epochs; the outbox holds what was sent to the tracker.
+Resume, report, reproduce and sync read the metrics here.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,9 +25,9 @@ class TrialHistory:
     """The epochs of a trial.
 
     Args:
-        rows: Every epoch that the study knows; where its metrics are lost, the objective alone.
-        parameters: Number of the model's parameters; None: no checkpoint says it.
-        problem: Why the checkpoint cannot be read; None: it can, or there is none to read yet.
+        rows: Every epoch that the study knows; with the objective alone if its metrics are lost.
+        parameters: Number of the model's parameters; None if no checkpoint can be read.
+        problem: Why the checkpoint cannot be read; None if it can, or if there is none yet.
     """
 
     rows: tuple[EpochReport, ...]
@@ -47,8 +47,8 @@ def read_history(
         study: The trial's study.
         trial: The trial.
         events: Its events in the outbox, for epochs that no checkpoint holds.
-        home: Home of the sweep, where the checkpoint of a trial whose results this one took over
-            is looked for; None: it is not.
+        home: Home of the sweep. If this trial copied its results, epochs that its own checkpoint
+            lacks are read from the original's checkpoint in this home; None: they are not read.
     """
     known = study.rows(trial.number)
     if not known:
@@ -70,14 +70,14 @@ def read_history(
 def missing_rows(
     study: StudyReader, trial: TrialSummary, told: Collection[int]
 ) -> Sequence[EpochReport]:
-    """The epochs of a trial that are not among those told; nothing is read where none lacks."""
+    """The epochs of a trial that are not in `told`; reads no checkpoint if all are."""
     if all(row.epoch in told for row in study.rows(trial.number)):
         return ()
     return [row for row in read_history(study, trial).rows if row.epoch not in told]
 
 
 def checkpoint_rows(folder: str) -> Sequence[EpochReport]:
-    """The epochs in the checkpoint of a trial's folder; none where it cannot be read."""
+    """The epochs in the checkpoint of a trial's folder; empty if it cannot be read."""
     return _record(folder)[0].reports
 
 

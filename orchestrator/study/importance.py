@@ -1,4 +1,4 @@
-"""Optuna's PED-ANOVA over trials that are given, not over a study with all its states."""
+"""Optuna's PED-ANOVA over chosen trials instead of a whole study."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.samplers import distributions
 
-# The best quarter against all: with the published tenth a study of 20 trials has two good ones.
+# The best quarter is compared with all trials; the published tenth would be two trials of 20.
 _TARGET_QUANTILE = 0.25
 
 
@@ -22,12 +22,12 @@ def ped_anova(
     parameters: Sequence[Mapping[str, Any]],
     values: Float[np.ndarray, "trials"],
 ) -> dict[str, float]:
-    """How much each parameter tells the best quarter from all trials; 0 where it tells nothing.
+    """How well each parameter separates the best quarter from all trials; 0 if it does not.
 
     Args:
-        spec: Whose parameters they are.
-        parameters: Of each trial, by dotted path.
-        values: Of each trial, larger is better.
+        spec: The sweep.
+        parameters: Parameters of each trial, by dotted path.
+        values: Value of each trial; larger is better.
     """
     space = distributions(spec)
     with warnings.catch_warnings():

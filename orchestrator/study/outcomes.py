@@ -1,4 +1,4 @@
-"""What queries came to in each trial: ranks in the trials' folders as runs for the statistics."""
+"""Reads the ranks of queries from trials' folders, as runs for the statistics."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ def ranks_of(trial: TrialSummary) -> Int[np.ndarray, "queries"]:
     except _UNREADABLE as error:
         raise OutcomesError(
             f"trial {trial.number}: the ranks of its best epoch cannot be read, without which it "
-            f"counts for nothing: {error}"
+            f"cannot be compared: {error}"
         ) from error
 
 
@@ -69,15 +69,15 @@ def row_runs(
     depths: Sequence[int],
     on_missing: Callable[[OutcomesError], None] | None = None,
 ) -> VariantRuns:
-    """Runs of an ablation's row from its trials; failed ones count as asked for.
+    """Runs of an ablation's row from its trials; failed trials count as runs that failed.
 
     Args:
         name: The row.
         trials: Trials of the row, unfinished ones left out.
         videos: The video of each validation query.
         depths: Depths of the recalls that are summed.
-        on_missing: Takes the error of a run whose ranks cannot be read, which is then left out;
-            None: it is raised.
+        on_missing: Takes the error of a run whose ranks cannot be read; the run is left out.
+            None: the error is raised.
 
     Raises:
         OutcomesError: A complete trial's ranks cannot be read.
@@ -105,7 +105,7 @@ def ablation_runs(
     videos: VideosOfQueries,
     on_missing: Callable[[OutcomesError], None] | None = None,
 ) -> tuple[VariantRuns, ...]:
-    """Runs of every row of an ablation, the baseline first; values are larger where better.
+    """Runs of every row of an ablation, the baseline first; larger values are better.
 
     Args:
         spec: The sweep.

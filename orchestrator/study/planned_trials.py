@@ -1,7 +1,7 @@
 """Trials that are planned by number, not drawn: the runs of an ablation, and confirmations.
 
-The plan is kept with the study and grows by whole rounds, each in one write, so that a sweep that
-goes on in another process runs what it would have run.
+The plan is kept with the study and grows by whole rounds, each in one write, so that a resumed
+sweep runs the same trials.
 """
 
 from collections import Counter
@@ -21,9 +21,9 @@ class PlannedTrial:
 
     Args:
         parameters: Settings by dotted path that replace the sweep's, the seed among them.
-        variant: The row of the ablation that it is a run of; None: of none.
-        block: Which of the row's seeds it has, from 0.
-        confirms: The trial whose configuration it runs again; None: of none.
+        variant: Row of the ablation that it is a run of; None outside an ablation.
+        block: Index of its seed, from 0.
+        confirms: Trial whose configuration it runs again; None outside a confirmation.
     """
 
     parameters: dict[str, Any]
@@ -45,10 +45,10 @@ class TrialPlan:
         return cls({int(number): PlannedTrial(**value) for number, value in kept.items()})
 
     def with_round(self, first: int, trials: Iterable[PlannedTrial]) -> "TrialPlan":
-        """The plan with more trials, numbered from `first` on, or after its own end.
+        """The plan with more trials, numbered from `first` or from its own end, if that is later.
 
         Args:
-            first: Number of trials that were asked for so far.
+            first: Number of trials drawn so far.
             trials: The trials in their order.
         """
         begin = max([first, *(number + 1 for number in self.trials)])
@@ -59,7 +59,7 @@ class TrialPlan:
         return Counter(trial.variant for trial in self.trials.values() if trial.variant is not None)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON takes it; what is None is left out."""
+        """The plan as JSON; fields that are None are left out."""
         return {
             str(number): {key: value for key, value in asdict(planned).items() if value is not None}
             for number, planned in self.trials.items()
@@ -71,12 +71,12 @@ def runs_of(
     seeds: Mapping[str, Sequence[int]],
     done: Mapping[str, int] | None = None,
 ) -> list[PlannedTrial]:
-    """Runs of an ablation's rows, seed by seed: a table that is interrupted is a balanced one.
+    """Runs of an ablation's rows, seed by seed, so that an interrupted table is balanced.
 
     Args:
         rows: The rows.
         seeds: Seeds of each row by its name; a row without any gets no run.
-        done: How many of a row's seeds have their run already; None: none has.
+        done: How many of each row's seeds have a run already; None: 0 for every row.
     """
     begun = done or {}
     most = max((len(seed) for seed in seeds.values()), default=0)

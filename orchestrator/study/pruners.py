@@ -1,7 +1,7 @@
 """Pruners of Optuna, constructed with every argument written out, since defaults change.
 
-They judge a trial by its best objective so far at each epoch (epochs count from 1). Their memory
-is in the study: nothing is to be restored when a sweep goes on.
+They judge a trial by its best objective so far at each epoch (epochs count from 1). They keep
+their state in the study, so a resume restores nothing.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from optuna.pruners import (
 
 from orchestrator.spec.sections import EarlyStopping
 
-# A median of fewer complete trials is mostly chance; Optuna's own choice.
+# A median of fewer complete trials is mostly chance; Optuna's default.
 _MEDIAN_STARTUP_TRIALS = 5
 
 

@@ -25,9 +25,9 @@ from prvr_model.reporting import Decision
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
 OVER_BUDGET = "over_budget"
-"""Attribute of a sweep: why its budget allows no further trial; absent or None where it does."""
+"""Attribute of a sweep: why its budget allows no further trial; absent or None if it does."""
 JUDGED_SEEDS = "judged_seeds"
-"""Attribute of an ablation: how many seeds a row had each time the table got more seeds."""
+"""Attribute of an ablation: seeds per row before each extension that added seeds."""
 TEST_SCORES = "test_scores"
 """Attribute of a sweep: the scores of its selected trials on test, see `test_scores`."""
 CAUSE = "cause"
@@ -35,9 +35,9 @@ CAUSE = "cause"
 MOVES = "moves"
 """Attribute of a trial: how often it was evicted and continued."""
 WORKERS = "workers"
-"""Attribute of a trial: the numbers of workers that trained its epochs, in their order."""
+"""Attribute of a trial: how many workers trained its epochs; one number for each change."""
 CONTINUED = "continued_from_epochs"
-"""Attribute of a trial that was complete after this many epochs and was then given more."""
+"""Attribute of a trial that an extension gave more epochs: after how many it was complete."""
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
     OptunaState.WAITING: TrialState.RUNNING,
@@ -56,7 +56,7 @@ class RecordedEpoch:
 
 
 class StudyReader:
-    """A sweep's trials as the study has them; asking it changes nothing."""
+    """Reads a sweep's trials from its study; changes nothing."""
 
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
@@ -111,18 +111,18 @@ class StudyReader:
         return self._summary(self._frozen(number))
 
     def counts(self) -> dict[TrialState, int]:
-        """Number of trials in each state; states without trials are there with 0."""
+        """Number of trials in each state; 0 for a state without trials."""
         counts = dict.fromkeys(TrialState, 0)
         for trial in self._study.get_trials(deepcopy=False):
             counts[_STATES[trial.state]] += 1
         return counts
 
     def num_asked(self) -> int:
-        """Number of trials that were drawn, whatever became of them."""
+        """Number of trials that were drawn, in any state."""
         return len(self._study.get_trials(deepcopy=False))
 
     def best(self, count: int = 1) -> tuple[TrialSummary, ...]:
-        """The best complete trials, best first; the earlier of two equal ones first."""
+        """The best complete trials, best first; of equal trials the earlier first."""
         sign = -1 if self.direction == "maximize" else 1
         complete = [trial for trial in self.summaries() if trial.state is TrialState.COMPLETE]
         ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
@@ -157,12 +157,12 @@ class StudyReader:
         )
 
     def recorded_folders(self) -> tuple[str, ...]:
-        """Folder of every trial as it was written down, by number; empty: it was not."""
+        """Recorded folder of every trial, by number; empty text where none was recorded."""
         trials = self._study.get_trials(deepcopy=False)
         return tuple(trial.user_attrs.get(REQUEST, {}).get("folder", "") for trial in trials)
 
     def _folder(self, number: int, recorded: str) -> str:
-        """Folder of a trial; below the home it is where the home is now, which may be moved."""
+        """Folder of a trial; the path of one below the home follows a home that was moved."""
         if not recorded or not self._is_below_home or self._file is None:
             return recorded
         return f"{self._file.parent}/{self.name}/trials/{number:05d}"
@@ -192,5 +192,5 @@ def listed_counts(counts: Mapping[TrialState, int]) -> str:
 
 def quiet_optuna() -> None:
     """Keep Optuna's own messages off stderr."""
-    # Optuna tells each study and trial at INFO on stderr; progress and status tell them here.
+    # Optuna logs each study and trial to stderr; our progress and status show them instead.
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,9 +1,9 @@
-"""Results that are there already: complete trials by content key, in the home and on the storage.
+"""Finds results of complete trials by content key, in the home and on the storage.
 
-A trial whose key is known copies the result instead of training. It gets the files of the
-original in a folder of its own (on one disk a second name for them): whatever reads a trial's
-folder afterwards finds it there, freeing or removing the original's takes nothing away from it,
-and it can be continued. What the indexes say is a hint; the folder is the truth.
+A trial whose key is known copies the result instead of training. Its own folder gets the
+original's files (hard links on one disk): whatever reads a trial's folder finds them, freeing or
+removing the original's folder does not touch them, and the trial can be continued. An index only
+says where to look; the files in the folder decide.
 """
 
 import json
@@ -27,13 +27,16 @@ Warn: TypeAlias = Callable[[str], None]
 
 @dataclass(frozen=True)
 class KnownTrial:
-    """A complete trial as an index names it.
+    """A complete trial that may have the results of a key.
+
+    An index file on the storage holds one of these as JSON; for the home it is made from a
+    `CompleteTrial`, which is the study's record and carries the key.
 
     Args:
         sweep: Name of its sweep.
-        number: Its number there.
-        folder: Its folder, absolute, or below the storage; empty: where its sweep puts it.
-        taken_from: The trial (`SWEEP/NUMBER`) whose results it took over; None: it was trained.
+        number: Its number in that sweep.
+        folder: Its recorded folder, absolute or relative to the storage; may be empty.
+        taken_from: Trial (`SWEEP/NUMBER`) whose results it copied; None if it was trained.
     """
 
     sweep: str
@@ -46,10 +49,10 @@ class KnownTrial:
         """The trial that was trained, as `SWEEP/NUMBER`."""
         return self.taken_from or f"{self.sweep}/{self.number}"
 
-    def places(self, storage: str) -> list[str]:
-        """Where its folder can be: where this storage has it now, or as it was written down.
+    def possible_folders(self, storage: str) -> list[str]:
+        """Its usual folder in this storage, then the recorded one if that is absolute.
 
-        In this order, since a home that was copied or moved still names the old place.
+        The usual one comes first: a home that was copied or moved still records the old paths.
         """
         usual = uri_below(storage, f"{self.sweep}/trials/{self.number:05d}")
         is_whole = "://" in self.folder or self.folder.startswith("/")
@@ -58,7 +61,7 @@ class KnownTrial:
 
 @dataclass(frozen=True)
 class TakenOver:
-    """Results that a trial has now without having been trained."""
+    """Results that a trial copied instead of training."""
 
     origin: str
     reports: tuple[EpochReport, ...]
@@ -71,7 +74,7 @@ class KnownResults:
         sweep: Name of the sweep that asks.
         storage: Its storage, a URI or an absolute path.
         metric: Its objective, which every epoch must have reported as a finite number.
-        home: Complete trials of the studies in its home, its own among them.
+        home: Complete trials of all studies in its home, its own included.
         warn: Takes a line for the user.
         workers: Workers of a trial.
     """
@@ -98,24 +101,24 @@ class KnownResults:
             self._by_key.setdefault(trial.key, []).append(known)
 
     def take_over(self, request: TrialRequest) -> TakenOver | None:
-        """Bring the results of the same key into the trial's folder; None: there are none.
+        """Copy results of the same key into the trial's folder; None if there are none.
 
-        What cannot be read or copied is passed over: the trial is trained then.
+        Results that cannot be read or copied are skipped.
         """
         for known in self._candidates(request.key):
-            for place in known.places(self._storage):
-                found = self._finished(place, request)
+            for folder in known.possible_folders(self._storage):
+                found = self._finished(folder, request)
                 if found and self._copied(found, request.folder):
                     return TakenOver(known.origin, found.reports)
         return None
 
     def own(self, request: TrialRequest, origin: str) -> TakenOver | None:
-        """What the trial's own folder holds of results that it had taken over before."""
+        """Results in the trial's own folder that an earlier driver copied; None if incomplete."""
         found = self._finished(request.folder, request)
         return TakenOver(origin, found.reports) if found else None
 
     def completed(self, trial: TrialSummary) -> None:
-        """A trial of the sweep is complete: it answers for its key from now on, for others too."""
+        """Offer a complete trial's results under its key, in this sweep and in the index."""
         known = KnownTrial(self._sweep, trial.number, trial.folder, trial.taken_from)
         self._by_key.setdefault(trial.key, []).insert(0, known)
         content = {"key": trial.key, "epochs": trial.epochs, **asdict(known)}
@@ -133,7 +136,7 @@ class KnownResults:
             yield known
 
     def _indexed(self, key: str) -> KnownTrial | None:
-        """What the storage's index says; nothing where it is torn or cannot be read."""
+        """The entry of the storage's index; None if it is missing, torn or unreadable."""
         try:
             if not self._index.exists(_file(key)):
                 return None
@@ -142,9 +145,9 @@ class KnownResults:
         except (PrvrError, ValueError, KeyError, TypeError):
             return None
 
-    def _finished(self, place: str, request: TrialRequest) -> FinishedTrial | None:
+    def _finished(self, folder: str, request: TrialRequest) -> FinishedTrial | None:
         try:
-            found = read_finished(Folder.open(place), request.settings, request.data_fingerprint)
+            found = read_finished(Folder.open(folder), request.settings, request.data_fingerprint)
         except PrvrError:
             return None
         is_whole = all(self._is_usable(report, request) for report in found.reports)
@@ -153,7 +156,8 @@ class KnownResults:
     def _is_usable(self, report: EpochReport, request: TrialRequest) -> bool:
         """Whether an epoch has the objective, and was trained as its key says.
 
-        One that ran out of memory or of nodes may have gone on in another way.
+        A trial that ran out of memory or nodes may have continued with other micro-batches or
+        workers.
         """
         metrics, speed = report.metrics, request.speed
         workers = metrics.get("workers", 1)
@@ -171,18 +175,18 @@ class KnownResults:
         try:
             copy_finished(found, target)
         except PrvrError as error:
-            self._warn(f"results that are known could not be taken over: {error}")
+            self._warn(f"known results could not be copied: {error}")
             return False
         return True
 
     def _below_storage(self, folder: str) -> str:
-        """A folder of this storage by its place in it, since the storage may be moved."""
+        """A folder's path relative to the storage, since the storage may be moved."""
         plain, storage = folder.partition("?")[0], self._storage.partition("?")[0].rstrip("/")
         return plain.removeprefix(f"{storage}/")
 
 
 def known_keys(storage: str, home: Iterable[CompleteTrial]) -> set[str]:
-    """Keys that an index names a complete trial of; no folder is looked at.
+    """Keys of the complete trials that the home and the storage's index name; reads no folder.
 
     Args:
         storage: As for `KnownResults`.

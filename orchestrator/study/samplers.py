@@ -21,8 +21,8 @@ from orchestrator.spec.search_space import grid_points
 from orchestrator.spec.sections import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 
-# Random trials before TPE has anything to learn from: a third of the sweep, but no fewer than 4
-# (two points make no density) and no more than Optuna's own 10.
+# Random trials before TPE begins to learn: a third of the sweep, at least 4 (two points make no
+# density) and at most Optuna's default of 10.
 _STARTUP_SHARE = 3
 _STARTUP_RANGE = (4, 10)
 
@@ -37,11 +37,11 @@ def sampler_arguments(search: Search) -> dict[str, Any]:
             "n_ei_candidates": 24,
             "multivariate": True,
             "group": False,
-            # Trials that run at the same time repel each other, else they would draw alike.
+            # Trials that run at the same time repel each other; else they would be drawn alike.
             "constant_liar": True,
         }
     if search.sampler == "qmc":
-        # Unscrambled sequences begin in a corner and know no seed.
+        # Unscrambled sequences begin in a corner of the space and ignore the seed.
         return {"qmc_type": "sobol", "scramble": True}
     return {}
 
@@ -88,9 +88,9 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     return FloatDistribution(parameter.low, high, parameter.log, parameter.step)
 
 
-def derived_seed(seed: int, number: int, place: str) -> int:
-    """Seed of one draw: of a trial, or of one of its parameters where they are drawn apart."""
-    digest = hashlib.sha256(f"{seed}/{number}/{place}".encode()).digest()
+def derived_seed(seed: int, number: int, parameter: str) -> int:
+    """Seed of one draw: of a whole trial (`parameter` is empty) or of one parameter."""
+    digest = hashlib.sha256(f"{seed}/{number}/{parameter}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
@@ -101,8 +101,8 @@ class _Numbered(BaseSampler):
         self._build = build
         self._seed = seed
 
-    def _for(self, trial: FrozenTrial, place: str) -> BaseSampler:
-        return self._build(derived_seed(self._seed, trial.number, place))
+    def _for(self, trial: FrozenTrial, parameter: str) -> BaseSampler:
+        return self._build(derived_seed(self._seed, trial.number, parameter))
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -128,15 +128,15 @@ class _Numbered(BaseSampler):
 class _NumberedQMC(QMCSampler):
     """Point number n of the sequence for trial number n, from the first trial on.
 
-    Optuna counts points in the study, where a trial lost between two writes leaves a gap, and
-    draws the first trial at random.
+    Optuna counts points in the study instead, where a trial lost between two writes leaves a gap,
+    and draws the first trial at random.
     """
 
     def __init__(
         self, space: Mapping[str, BaseDistribution], seed: int, qmc_type: str, scramble: bool
     ) -> None:
         with warnings.catch_warnings():
-            # Its interface may change, which the pinned version and the tests would show.
+            # Optuna warns that the interface may change; the version is pinned and tests use it.
             warnings.simplefilter("ignore", ExperimentalWarning)
             super().__init__(qmc_type=qmc_type, scramble=scramble, seed=seed)
         self._space = {
@@ -159,7 +159,7 @@ class _NumberedQMC(QMCSampler):
 
 
 class _Grid(RandomSampler):
-    """Point number n of the grid for trial number n; parameters are independent, as at random."""
+    """Point number n of the grid for trial number n; parameters are drawn one by one."""
 
     def __init__(self, points: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(seed=0)

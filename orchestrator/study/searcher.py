@@ -1,8 +1,8 @@
-"""Which trial comes next: samplers of Optuna, and the sampled values as a request to train.
+"""Draws a sweep's next trial with Optuna's samplers and makes it a request to train.
 
 What is drawn for a trial depends on the sweep's seed and the trial's number alone, for `tpe` also
-on the trials known when it is drawn. Nothing hides in a generator's state, so a sweep that goes on
-in another process draws what it would have drawn.
+on the trials known when it is drawn. No generator keeps a state, so a resumed sweep draws the same
+trials.
 """
 
 import os
@@ -60,7 +60,7 @@ class Searcher:
         self._plan = TrialPlan.of(study.attributes)
 
     def plan(self, trials: Sequence[PlannedTrial]) -> None:
-        """Add a round of planned trials, all of them in one write; they come next."""
+        """Add a round of planned trials in one write; they come next."""
         if not trials:
             return
         plan = self._plan.with_round(self._study.num_asked(), trials)
@@ -74,17 +74,17 @@ class Searcher:
 
     @property
     def num_wanted(self) -> int:
-        """Number of trials in all, as far as it is known now."""
+        """Number of trials in all, without rounds that are not planned yet."""
         searched = self._spec.num_trials if self._spec.search else 0
         return searched + len(self._plan.trials)
 
     @property
     def has_unfinished(self) -> bool:
-        """Whether trials that an earlier driver began are still to go on."""
+        """Whether trials that an earlier driver began are still to be continued."""
         return bool(self._unfinished)
 
     def next(self) -> TrialRequest | RefusedTrial | None:
-        """The next trial; a refused one is told to the study as failed; None: no more."""
+        """The next trial, None after the last; the study records a refused one as failed."""
         if self._unfinished:
             number = self._unfinished.pop(0)
             before = self._study.summary(number)
@@ -95,11 +95,11 @@ class Searcher:
         return self._request(self._study.ask(self._space(number)))
 
     def _space(self, number: int) -> dict[str, BaseDistribution]:
-        """What is drawn for a trial: nothing, where it is planned."""
+        """Parameters that are drawn for a trial; none for a planned trial."""
         return {} if number in self._plan.trials else self._distributions
 
     def _draws_more(self, asked: int) -> bool:
-        """Whether the search has trials left, beside those that were planned."""
+        """Whether the search has trials left; planned trials do not count."""
         planned = sum(number < asked for number in self._plan.trials)
         return self._spec.search is not None and asked - planned < self._spec.num_trials
 
@@ -121,7 +121,7 @@ class Searcher:
             settings.training.seed,
             planned.variant if planned else None,
             planned.confirms if planned else None,
-            # Results that it had begun to take over; the driver looks whether it has them all.
+            # Results that it had begun to copy; the driver checks whether it has them all.
             before.taken_from if before and before.key == key else None,
         )
         self._study.describe(asked.number, description)

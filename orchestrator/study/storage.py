@@ -1,6 +1,6 @@
-"""Where studies are kept: an SQLite file of the home, or another database, opened by Optuna.
+"""Opens the database of the studies with Optuna: an SQLite file of the home, or another database.
 
-An error of Optuna or SQLAlchemy becomes one that names the database and what to do about it.
+Errors of Optuna and SQLAlchemy become `StudyDatabaseError`, which names the database and a remedy.
 """
 
 import json
@@ -25,11 +25,11 @@ from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError
 from orchestrator.base.sqlite_files import make_whole, what_is_torn
 from orchestrator.base.text import first_line
 
-# A reader holds SQLite for milliseconds; a copy or a backup of the file may hold it for longer.
+# A reader locks SQLite for milliseconds; a copy or a backup of the file may lock it for longer.
 _SQLITE_BUSY_S = 60
 
 REQUEST = "request"
-"""Attribute of a trial that says what it is, see `SweepStudy.describe`."""
+"""Attribute of a trial that holds its description, see `SweepStudy.describe`."""
 
 
 def study_url(home: Path) -> str:
@@ -43,7 +43,7 @@ def shown_url(url: str) -> str:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """File of an SQLite storage; None: another database."""
+    """File of an SQLite storage; None for another database."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         return None
@@ -51,7 +51,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def reading_storage(url: str) -> optuna.storages.RDBStorage:
-    """A storage that cannot be written."""
+    """A storage for reading; an SQLite file is opened read-only."""
     path = sqlite_path(url)
     if path is None:
         return _named(url, lambda: optuna.storages.RDBStorage(url))
@@ -61,7 +61,7 @@ def reading_storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def writing_storage(url: str) -> optuna.storages.RDBStorage:
-    """A storage for the driver, made if it is missing."""
+    """A storage for the driver; created if it is missing."""
     path = sqlite_path(url)
     if path is None:
         return _named(url, lambda: optuna.storages.RDBStorage(url))
@@ -88,11 +88,11 @@ def _sqlite_storage(url: str, *, skip_table_creation: bool = False) -> optuna.st
 
 
 def _named(url: str, make: Callable[[], optuna.storages.RDBStorage]) -> optuna.storages.RDBStorage:
-    """A storage whose errors, from the first look at it on, say which one it is."""
-    place = _place(url)
-    with named_faults(place):
+    """A storage whose errors name its database, those of opening it included."""
+    database = _database(url)
+    with named_faults(database):
         storage = make()
-    name_faults(storage.engine, place)
+    name_faults(storage.engine, database)
     return storage
 
 
@@ -101,7 +101,7 @@ def _refuse_torn(path: Path) -> None:
         raise StudyDatabaseError(str(path), lacks)
 
 
-def _place(url: str) -> str:
+def _database(url: str) -> str:
     return str(sqlite_path(url) or shown_url(url))
 
 
@@ -112,10 +112,11 @@ def _make_tables(url: str) -> None:
 
 
 def _relax(connection: sqlite3.Connection, record: object) -> None:
-    """Leave it to the system when a commit reaches the disk: a write-ahead log keeps the order.
+    """Let the system decide when a commit reaches the disk; the write-ahead log keeps the order.
 
-    A killed process loses nothing. A power cut loses the last moments, as if it had come earlier:
-    trials report again from their checkpoints, and draws repeat. It saves 20 flushes a trial.
+    This saves 20 flushes per trial. A killed process loses nothing. A power cut loses the last
+    moments, as if it had come earlier: trials report again from their checkpoints, and the same
+    trials are drawn again.
     """
     connection.execute("PRAGMA synchronous=NORMAL")
 
@@ -124,7 +125,7 @@ def load_study(storage: optuna.storages.RDBStorage, url: str, name: str) -> optu
     """A study by name.
 
     Raises:
-        SweepNotFoundError: There is none; names those there are.
+        SweepNotFoundError: There is none; the message lists the existing ones.
     """
     names: list[str] = []
     with suppress(KeyError):
@@ -136,14 +137,18 @@ def load_study(storage: optuna.storages.RDBStorage, url: str, name: str) -> optu
 def drop_empty(storage: optuna.storages.RDBStorage, name: str) -> None:
     """Remove a study that has no trial."""
     if name in optuna.get_all_study_names(storage):
-        there = optuna.load_study(study_name=name, storage=storage)
-        if not there.get_trials(deepcopy=False):
+        study = optuna.load_study(study_name=name, storage=storage)
+        if not study.get_trials(deepcopy=False):
             optuna.delete_study(study_name=name, storage=storage)
 
 
 @dataclass(frozen=True)
 class CompleteTrial:
-    """A complete trial of any study: its key, its folder and whose results it took over."""
+    """A complete trial as its study records it, read by `complete_trials`.
+
+    `taken_from` is the trial (`SWEEP/NUMBER`) whose results it copied. `KnownTrial` in `reuse` is
+    what is kept of it under its key.
+    """
 
     sweep: str
     number: int
@@ -153,9 +158,9 @@ class CompleteTrial:
 
 
 def complete_trials(url: str) -> Iterator[CompleteTrial]:
-    """Complete trials of all studies in a storage, newest first, as they were described.
+    """Complete trials of all studies in a storage, newest first.
 
-    In one query of two columns more than their number: Optuna would read every trial whole.
+    One query reads three columns; Optuna would read every trial whole.
     """
     known = models.TrialUserAttributeModel
     query = (
@@ -171,7 +176,7 @@ def complete_trials(url: str) -> Iterator[CompleteTrial]:
     if path is not None:
         _refuse_torn(path)
     engine = create_engine(url)
-    name_faults(engine, _place(url))
+    name_faults(engine, _database(url))
     try:
         with engine.connect() as connection:
             for sweep, number, text in connection.execute(query):
@@ -190,16 +195,16 @@ def complete_trials(url: str) -> Iterator[CompleteTrial]:
 def reopen_trials(
     url: str, name: str, attributes: Mapping[str, Any], marks: Mapping[int, Mapping[str, Any]]
 ) -> None:
-    """Set finished trials to running again and change attributes of the study, all at once.
+    """Set finished trials to running again and change study attributes, in one transaction.
 
-    Optuna takes a finished trial for finished for ever, and caches it so: the study is to be
-    opened afterwards. Its own tables are written here, in one transaction.
+    This writes Optuna's own tables, since Optuna never changes a finished trial. Optuna also caches
+    finished trials: open the study only afterwards.
 
     Args:
         url: Storage of the study.
         name: Its name.
         attributes: Attributes of the study that change.
-        marks: By trial number, attributes of each trial to be opened again.
+        marks: Attributes of each trial to be opened again, by trial number.
     """
     with Session(writing_storage(url).engine) as session, session.begin():
         study = models.StudyModel.find_or_raise_by_name(name, session)
@@ -211,12 +216,12 @@ def reopen_trials(
 
 
 def set_study_attributes(url: str, name: str, attributes: Mapping[str, Any]) -> None:
-    """Set attributes of a study that need not be open, all at once."""
+    """Set attributes of a study in one transaction; the study need not be open."""
     reopen_trials(url, name, attributes, {})
 
 
 def mark_trials(url: str, name: str, marks: Mapping[int, Mapping[str, Any]]) -> None:
-    """Set attributes of trials that are finished, by number; all at once, as `reopen_trials`."""
+    """Set attributes of finished trials, by number, in one transaction."""
     with Session(writing_storage(url).engine) as session, session.begin():
         study = models.StudyModel.find_or_raise_by_name(name, session)
         for trial in session.query(models.TrialModel).filter_by(study_id=study.study_id):
@@ -255,35 +260,35 @@ def _set_study_attribute(
 
 
 @contextmanager
-def named_faults(place: str) -> Iterator[None]:
-    """What goes wrong with a database within comes out as `StudyDatabaseError`.
+def named_faults(database: str) -> Iterator[None]:
+    """Turn errors of a database inside the block into `StudyDatabaseError`.
 
     Args:
-        place: The file, or the address without its password.
+        database: The file, or the address without its password.
     """
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError) as error:
-        # A RuntimeError is Optuna's about tables of another version.
-        raise StudyDatabaseError(place, _found(error)) from error
+        # Optuna raises RuntimeError for tables of another version.
+        raise StudyDatabaseError(database, _found(error)) from error
 
 
-def name_faults(engine: Engine, place: str) -> None:
-    """The same for everything that is done with an engine from now on."""
+def name_faults(engine: Engine, database: str) -> None:
+    """Turn every later error of an engine into `StudyDatabaseError`."""
 
     def name(context: Any) -> None:  # noqa: ANN401
         error = context.sqlalchemy_exception
-        # Optuna expects a name or an attribute that is there already, SQLAlchemy a lost connection
-        # to a server.
+        # Optuna handles a name or attribute that exists already, SQLAlchemy a lost connection to a
+        # server.
         is_expected = isinstance(error, IntegrityError) or context.is_pre_ping
         if error is not None and not is_expected:
-            raise StudyDatabaseError(place, _found(error)) from error
+            raise StudyDatabaseError(database, _found(error)) from error
 
     event.listen(engine, "handle_error", name)
 
 
 def _found(error: BaseException) -> str:
-    """The database's own words: Optuna's are about a commit, SQLAlchemy's hold the query."""
+    """The database's own error text; Optuna's is about a commit, SQLAlchemy's holds the query."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     cause = cause.orig if isinstance(cause, DBAPIError) else cause
     return first_line(str(cause or error)) or type(error).__name__

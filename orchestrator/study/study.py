@@ -1,9 +1,9 @@
 """The truth about a sweep's trials: one Optuna study, written by the driver and read by others.
 
 A trial's identity is its Optuna number. Its value is the best objective so far, which is also
-what the pruner sees. What happened at an epoch is written in one commit (`epoch_log`) before
-anything that follows from it, so that a driver killed in between repeats it instead of deciding
-anew.
+what the pruner sees. An epoch and the decision about it are written in one commit (`epoch_log`)
+before anything that follows from them: the driver after one that was killed in between repeats
+the decision instead of deciding anew.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ from prvr_model.reporting import Decision
 __all__ = ["RecordedEpoch", "StudyReader", "SweepStudy", "shown_url", "study_url"]
 
 
-# Frames of a traceback beyond this say nothing more; some databases keep 64 kB of an attribute.
+# Characters kept of a traceback, its end; some databases limit an attribute to 64 kB.
 _LONGEST_TEXT = 16_000
 
 
@@ -64,16 +64,16 @@ class AskedTrial:
 
 @dataclass(frozen=True)
 class TrialDescription:
-    """What a trial is.
+    """What the study records of a trial before it runs.
 
     Args:
         parameters: Its point of the search space.
-        key: Its content key; empty: its settings cannot be built.
-        folder: Where its files are; empty: it has none.
+        key: Its content key; empty if its settings cannot be built.
+        folder: Folder of its files; empty if it has none.
         seed: Seed of its training.
         variant: Row of an ablation that it runs.
         confirms: Trial that it runs again on another seed.
-        taken_from: The trial (`SWEEP/NUMBER`) whose results it takes over.
+        taken_from: Trial (`SWEEP/NUMBER`) whose results it copies.
     """
 
     parameters: Mapping[str, Any]
@@ -85,7 +85,7 @@ class TrialDescription:
     taken_from: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As an attribute of the study."""
+        """The value of the attribute `REQUEST`."""
         special = {
             "variant": self.variant,
             "confirms": self.confirms,
@@ -119,11 +119,11 @@ class SweepStudy(StudyReader):
     ) -> Self:
         """Start a study; `attributes` are stored with it, values as JSON takes them.
 
-        A study of this name without a trial is what an end before the first one left: it is
-        replaced.
+        A study of this name without trials is left from a sweep that ended before its first trial;
+        it is replaced.
 
         Raises:
-            SweepExistsError: There is a study of this name; the message says what is in it.
+            SweepExistsError: There is a study of this name; the message counts its trials.
         """
         quiet_optuna()
         storage = writing_storage(url)
@@ -137,16 +137,16 @@ class SweepStudy(StudyReader):
                 pruner=pruner,
             )
         except optuna.exceptions.DuplicatedStudyError as error:
-            there = cls(load_study(storage, url, name), url)
-            counts = listed_counts(there.counts())
-            raise SweepExistsError(name, f"{there.url} ({counts})") from error
+            existing = cls(load_study(storage, url, name), url)
+            counts = listed_counts(existing.counts())
+            raise SweepExistsError(name, f"{existing.url} ({counts})") from error
         for key, value in attributes.items():
             study.set_user_attr(key, value)
         return cls(study, url)
 
     @classmethod
     def reopen(cls, url: str, name: str, sampler: BaseSampler, pruner: BasePruner) -> Self:
-        """Open a study to go on with it.
+        """Open a study to continue it.
 
         Raises:
             SweepNotFoundError: There is no study of this name.
@@ -171,19 +171,19 @@ class SweepStudy(StudyReader):
     def extend(
         self, url: str, attributes: Mapping[str, Any], epochs_before: int, max_epochs: int
     ) -> tuple[int, ...]:
-        """Change attributes of the sweep, and set complete trials that are to be longer to running.
+        """Change attributes of the sweep, and set complete trials that get more epochs to running.
 
-        All at once; the study is to be opened anew afterwards.
+        One transaction; open the study anew afterwards.
 
         Args:
             url: Storage of the study.
             attributes: Attributes of the sweep that change.
-            epochs_before: Epochs of a trial so far; one that is complete after fewer of them ended
-                by its own patience, and stays as it is.
+            epochs_before: Epochs of a trial so far; a trial that is complete after fewer was ended
+                by its patience and stays complete.
             max_epochs: Epochs of a trial from now on.
 
         Returns:
-            Numbers of the trials.
+            Numbers of the trials set to running.
         """
         longer = {
             trial.number: {CONTINUED: trial.epochs}
@@ -194,7 +194,7 @@ class SweepStudy(StudyReader):
         return tuple(longer)
 
     def move_folders(self, url: str, folders: Mapping[int, str]) -> None:
-        """Write down where finished trials' folders are now; all at once."""
+        """Record where finished trials' folders are now, in one transaction."""
         known = {number: self._frozen(number).user_attrs[REQUEST] for number in folders}
         described = {n: {REQUEST: {**known[n], "folder": folder}} for n, folder in folders.items()}
         mark_trials(url, self.name, described)
@@ -206,15 +206,15 @@ class SweepStudy(StudyReader):
         return self._drawn(trial, distributions)
 
     def take_up(self, number: int, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
-        """An unfinished trial once more; values that were not drawn yet are drawn now."""
+        """Take up an unfinished trial; values that were not drawn yet are drawn now."""
         return self._drawn(self._trial(number), distributions)
 
     def describe(self, number: int, description: TrialDescription) -> None:
-        """Store what a trial is; in one commit, since each costs as much as an epoch's row."""
+        """Record what a trial is in one commit; a commit costs as much as an epoch's row."""
         self._trial(number).set_user_attr(REQUEST, description.to_json())
 
     def set_taken_from(self, number: int, origin: str | None) -> None:
-        """Store whose results a described trial has; None: it is trained."""
+        """Record the trial whose results a described trial has; None if it is trained itself."""
         trial = self._trial(number)
         described = dict(trial.user_attrs[REQUEST])
         described.pop("taken_from", None)
@@ -230,8 +230,8 @@ class SweepStudy(StudyReader):
             epoch: Epochs completed, from 1.
             objective: This epoch's value, finite.
             timestamp_ms: When the epoch ended.
-            is_judged: Whether the pruner is asked: not where the trial ends after this epoch
-                anyhow, since one that ran all its epochs is complete, however good it is.
+            is_judged: Whether the pruner is asked. Not at the trial's last epoch: a trial that ran
+                all its epochs is complete, however good it is.
         """
         trial = self._trial(number)
         log = EpochLog.of(trial.user_attrs)
@@ -240,7 +240,7 @@ class SweepStudy(StudyReader):
             best = self._best_row(log.rows)
             beats = self.is_better(objective, best.objective if best else None)
             value = objective if beats or best is None else best.objective
-            # One that was complete stays so, and its pruner has judged it.
+            # A trial that was complete stays complete; the pruner has judged it before.
             unasked = not is_judged or CONTINUED in trial.user_attrs
             stop, notes = (False, {}) if unasked else self._ask_pruner(trial, epoch, value)
             decision = Decision.STOP if stop else Decision.CONTINUE
@@ -253,31 +253,31 @@ class SweepStudy(StudyReader):
         return RecordedEpoch(known.decision, is_new=False)
 
     def note_workers(self, number: int, workers: int) -> None:
-        """Note that so many workers trained an epoch; written where it is another number."""
+        """Record how many workers trained an epoch, if the number changed."""
         trial = self._trial(number)
         known = trial.user_attrs.get(WORKERS, [])
         if known[-1:] != [workers]:
             trial.set_user_attr(WORKERS, [*known, workers])
 
     def note_move(self, number: int) -> int:
-        """Note that a trial was evicted; returns how often it was by now."""
+        """Record an eviction of a trial; returns its number of evictions so far."""
         trial = self._trial(number)
         moves = int(trial.user_attrs.get(MOVES, 0)) + 1
         trial.set_user_attr(MOVES, moves)
         return moves
 
     def tell_complete(self, number: int) -> None:
-        """A trial ran its epochs or ended by its own patience."""
+        """Record that a trial ran all its epochs or was ended by its patience."""
         best = self._best_row(EpochLog.of(self._trial(number).user_attrs).rows)
         assert best is not None, "a trial without an epoch has failed"
         self._tell(number, OptunaState.COMPLETE, best.objective)
 
     def tell_pruned(self, number: int) -> None:
-        """A trial was ended by the pruner."""
+        """Record that the pruner ended a trial."""
         self._tell(number, OptunaState.PRUNED)
 
     def tell_failed(self, number: int, cause: FailureCause) -> None:
-        """A trial has failed; the cause is kept with it."""
+        """Record that a trial failed, with the cause."""
         stored = {key: value[-_LONGEST_TEXT:] for key, value in asdict(cause).items()}
         self._trial(number).set_user_attr(CAUSE, stored)
         self._tell(number, OptunaState.FAIL)

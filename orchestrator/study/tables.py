@@ -10,7 +10,7 @@ from orchestrator.study.reader import StudyReader
 
 
 def trials_table(study: StudyReader) -> pa.Table:
-    """One row a trial, by number.
+    """One row per trial, by number.
 
     Returns:
         The columns `number`, `state`, `value`, `best_epoch`, `epochs`, `seed`, `variant`, `key`,
@@ -39,7 +39,7 @@ def trials_table(study: StudyReader) -> pa.Table:
 
 
 def epochs_table(study: StudyReader) -> pa.Table:
-    """One row an epoch of a trial, by trial and epoch.
+    """One row per epoch of each trial, by trial and epoch.
 
     Returns:
         The columns `trial`, `epoch`, `timestamp_ms`, and one for each metric, under its name; null
@@ -58,7 +58,7 @@ def epochs_table(study: StudyReader) -> pa.Table:
 
 
 def _table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows of like columns as a table; a column that mixes types becomes text."""
+    """Rows as a table with every column that any row has; a column of mixed types becomes text."""
     listed = list(rows)
     names = dict.fromkeys(name for row in listed for name in row)
     return pa.table({name: _column([row.get(name) for row in listed]) for name in names})

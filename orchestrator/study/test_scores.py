@@ -1,4 +1,4 @@
-"""Scores of a sweep's selected trials on test: made once, kept with the study."""
+"""Scores a sweep's selected trials on test, once; the study keeps the scores."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ class TestScore:
         key: Content key of the trial.
         epoch: Epoch of the weights.
         metrics: Value by name.
-        device: Where they were computed, e.g. `cpu` of a driver without GPU.
+        device: Device that computed them, e.g. `cpu` on a driver without GPU.
     """
 
     key: str
@@ -39,11 +39,11 @@ NO_TEST_SPLIT = "the data has no test split"
 SCORING_FAILED = "it could not be scored on test"
 
 Scores: TypeAlias = Mapping[int, TestScore]
-"""By trial number."""
+"""Scores by trial number."""
 
 
 def why_unscored(spec: SweepSpec, store: "FeatureStore") -> str | None:
-    """Why a sweep's trials are not scored on test; None: they are."""
+    """Why a sweep's trials are not scored on test; None if they are."""
     if spec.protocol == "paper":
         return "protocol paper leaves test untouched"
     return None if store.has_split("test") else NO_TEST_SPLIT
@@ -52,10 +52,10 @@ def why_unscored(spec: SweepSpec, store: "FeatureStore") -> str | None:
 def scored(
     trials: Iterable[TrialSummary], spec: SweepSpec, store: "FeatureStore", home: Path
 ) -> tuple[Scores, str | None]:
-    """Scores of trials on test; those that the study has are not made again.
+    """Scores of trials on test; those that the study has are not computed again.
 
     Returns:
-        The scores, none where `why_unscored` says so, and what failed; None: nothing did.
+        The scores, empty if `why_unscored` gives a reason, and what failed, None if nothing did.
     """
     if why_unscored(spec, store) is not None:
         return {}, None
@@ -65,7 +65,7 @@ def scored(
     for trial in trials:
         try:
             found[trial.number] = _kept(trial, there) or _score(trial, spec, store)
-        except Exception as error:  # noqa: BLE001  (told with the result, and no reason to lose the model)
+        except Exception as error:  # noqa: BLE001  (reported with the result; the model is kept)
             problems.append(f"trial {trial.number}: {type(error).__name__}: {error}")
     if any(there.get(number) != score for number, score in found.items()):
         study = SweepStudy.reopen(
@@ -98,7 +98,7 @@ def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestS
 
 
 def _speed_here(spec: SweepSpec) -> "SpeedSettings":
-    """How trials were evaluated; on the CPU where the driver's machine has no GPU, as a head."""
+    """The sweep's speed settings; on the CPU if the driver's machine, e.g. a head, has no GPU."""
     from prvr_model.training.devices import find_devices
 
     if not spec.speed.device.startswith("cuda") or find_devices().gpus:

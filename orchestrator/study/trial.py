@@ -1,4 +1,4 @@
-"""What the parts of a sweep say to each other about a trial."""
+"""Records by which the parts of a sweep tell each other about a trial."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,12 +26,12 @@ class TrialRequest:
         key: Content key, see `content_key.trial_key`.
         parameters: Sampled values by dotted path.
         settings: Resolved settings, seed included.
-        speed: What changes only speed.
+        speed: Settings of speed.
         store: Absolute path or URI of the feature store, see `trial_data.local_request`.
         data_fingerprint: Fingerprint of its content.
         folder: URI of the trial's folder, its resume point.
-        cache: Folder of copies of stores where the machine names none; None: neither did the
-            sweep's driver.
+        cache: Folder for copies of stores on machines that name none themselves; None if the
+            driver's machine names none either.
     """
 
     sweep: str
@@ -60,13 +60,12 @@ class TrialSummary:
     """A trial as `status`, the winner's lines and the registry see it, read from the study.
 
     `value` is the best objective so far, None before the first epoch; `best_epoch` counts
-    epochs completed, from 1. `continued_from_epochs` is set where the trial was complete after so
-    many epochs and was then given more. `variant` names the row of an ablation that the trial is a
-    run of, `confirms` the trial whose configuration it runs again with a fresh seed, and
-    `taken_from` the sweep and number (`SWEEP/NUMBER`) of the trial whose results it took over.
-    `workers` are the numbers of workers that trained its epochs, in their order; empty where it
-    trained alone. `moves` counts how often it was evicted, e.g. with its node, and continued
-    elsewhere.
+    epochs completed, from 1. `continued_from_epochs` is set if an extension gave the trial more
+    epochs: after how many it was complete before. `variant` names the row of an ablation that the
+    trial is a run of, `confirms` the trial whose configuration it runs again with a fresh seed, and
+    `taken_from` the trial (`SWEEP/NUMBER`) whose results it copied. `workers` says how many workers
+    trained its epochs, one number for each change; empty if one process trained it alone. `moves`
+    counts how often it was evicted, e.g. with its node, and continued elsewhere.
     """
 
     number: int

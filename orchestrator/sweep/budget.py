@@ -1,9 +1,9 @@
 """What a sweep has spent, and whether another trial can finish within its budget.
 
 Everything is computed from the epochs in the study, not from a clock of the driver: the epochs of
-all drivers count, and time between a death and a resume costs nothing. An epoch that seems to have
-taken far longer than the others contained such a pause, and counts like a typical one; an epoch
-that seems to end before it began, since a clock was set back, counts as no time.
+all drivers count, and the time between a driver's death and a resume costs nothing. An epoch that
+seems far longer than the others contained such a pause and counts like a typical one. An epoch that
+seems to end before it began, since a clock was set back, counts as no time.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,7 @@ class Spent:
     """What the trials of a sweep took so far, and what the running ones will still take.
 
     Args:
-        trials: Number of trials that began, those with a copied result apart.
+        trials: Number of trials that began, without those that copied their result.
         gpu_hours: GPU-hours of training.
         wall_hours: Hours in which at least one trial ran.
         epoch_s: Mean seconds of an epoch; None before the first.
@@ -96,7 +96,7 @@ def spent(spec: SweepSpec, study: StudyReader) -> Spent:
 
 
 def refusal(spec: SweepSpec, study: StudyReader) -> str | None:
-    """Why no further trial can finish within the budget; None: one can, or there is no budget."""
+    """Why no further trial can finish within the budget; None if one can, or without a budget."""
     if spec.budget is None:
         return None
     found = spent(spec, study)
@@ -131,7 +131,7 @@ def _spans(study: StudyReader, trials: Iterable[TrialSummary]) -> list[tuple[flo
 
 
 def _seconds(took: float, typical: float) -> float:
-    """Seconds that an epoch counts with."""
+    """Seconds for which an epoch counts."""
     return max(0.0, took) if took <= _LONGEST_IN_MEDIANS * typical else typical
 
 

@@ -1,4 +1,4 @@
-"""What belongs to a running sweep, as one object, and the hooks that observe it, as another."""
+"""A running sweep with all that belongs to it as one object, and the hooks that observe it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,11 +59,11 @@ class SweepContext:
         spec: The sweep.
         locations: Where it keeps things.
         data: The data that its trials train on.
-        outbox_id: Identity of its outbox; empty: it has no outbox, as in tests.
+        outbox_id: Identity of its outbox; empty if it has none, as in tests.
         executor: Where trials run: Ray Tune, this process, or an executor object.
-        address: Of a running Ray cluster, as the user named it; None: a Ray of our own.
+        address: Address of a running Ray cluster, as the user named it; None: our own Ray.
         cluster: That cluster, after its nodes were checked.
-        told: What the outbox held when a resumed sweep opened it; None: the sweep is new.
+        told: What the outbox held when a resumed sweep opened it; None if the sweep is new.
         trial_function: Trains one trial; MODULE:FUNCTION.
         study_url: Optuna storage; empty: SQLite in the home.
     """

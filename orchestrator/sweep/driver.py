@@ -16,7 +16,7 @@ from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller
 from prvr_model.reporting import Decision, EpochReport
 
-# The metric of an epoch that says how many workers trained it.
+# Metric of an epoch: how many workers trained it.
 WORKERS_METRIC = "workers"
 
 
@@ -55,7 +55,7 @@ class SweepDriver:
 
     @property
     def broken_storage(self) -> str | None:
-        """Why trials could not read or write their folders; None: all of them could."""
+        """Why trials could not read or write their folders; None if all of them could."""
         if not self._broken:
             return None
         numbers = ", ".join(map(str, sorted(self._broken)))
@@ -78,7 +78,7 @@ class SweepDriver:
         return None
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
-        """Record an epoch; STOP if the pruner says so or the value of the objective is unusable."""
+        """Record an epoch; STOP if the pruner says so or the objective's value is unusable."""
         value = report.metrics.get(self._metric)
         if value is None or not math.isfinite(value):
             self._refused[number] = self._unusable(report, value)

@@ -179,7 +179,7 @@ def decide(
 def _model_reason(
     sweep: str, trial: TrialSummary, best: Sequence[int], versions: Sequence[VersionOrigin]
 ) -> str | None:
-    """Why the model of a trial's best epoch stays; None: it can be freed."""
+    """Why the model of a trial's best epoch stays; None if it can be freed."""
     for version in versions:
         is_named = (version.sweep, version.trial) == (sweep, str(trial.number))
         if is_named or (trial.key and version.key == trial.key):

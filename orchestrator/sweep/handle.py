@@ -50,7 +50,7 @@ class Sweep:
 
     @property
     def best(self) -> TrialSummary | None:
-        """The winner; None: no trial is complete.
+        """The winner; None if no trial is complete.
 
         After a confirmation, and in an ablation, the best run of the configuration whose mean is
         best.
@@ -58,13 +58,13 @@ class Sweep:
         return next(iter(crowned(self.study, 1)), None)
 
     def trials(self) -> "pa.Table":
-        """One row a trial, see `orchestrator.study.tables.trials_table`."""
+        """One row per trial, see `orchestrator.study.tables.trials_table`."""
         from orchestrator.study.tables import trials_table
 
         return trials_table(self.study)
 
     def epochs(self) -> "pa.Table":
-        """One row an epoch, see `orchestrator.study.tables.epochs_table`."""
+        """One row per epoch, see `orchestrator.study.tables.epochs_table`."""
         from orchestrator.study.tables import epochs_table
 
         return epochs_table(self.study)
@@ -77,7 +77,7 @@ class Sweep:
             compare: Another sweep of the home, to compare this one with.
 
         Raises:
-            SweepNotFoundError: There is no sweep of that other name.
+            SweepNotFoundError: The home has no sweep named `compare`.
         """
         from orchestrator.report.publishing import render
         from orchestrator.report.publishing import report as read
@@ -130,7 +130,7 @@ def launch(
         SpecError: The file or an override is wrong; all problems at once.
         SweepExistsError: There is a sweep of this name in the home.
         DataError: The data is missing or damaged.
-        TypeError: There is no such option, or a spec is to be changed as if it were a file.
+        TypeError: There is no such option, or a `SweepSpec` comes with `overrides` or `quick`.
     """
     spec = _spec(space, overrides, quick=quick)
     folder = Path(home).resolve()

@@ -1,6 +1,6 @@
 """The main job: check, prepare, run, publish, register.
 
-MLflow may be away all the while: the trials run, and the outbox keeps what MLflow missed.
+MLflow may be unreachable the whole time: the trials run, and the outbox keeps MLflow's events.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ from orchestrator.tracking.view import SPEC_FILE
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
 
-# MLflow gets this long at the end to take what is left; a sweep's events take a few seconds.
+# At the end MLflow gets this long to take the remaining events; all of a sweep's take seconds.
 _FLUSH_S = 60.0
 # After Ctrl-C everything ends within 10 s; what is not sent stays in the outbox.
 _INTERRUPTED_FLUSH_S = 2.0
@@ -49,9 +49,9 @@ class LaunchResult:
         sweep: How its trials ended.
         registered: New versions, best first; empty after an interruption or without a
             complete trial.
-        test: Metrics of the winner on test; None: not scored, or the data has no test split.
-        problem: What kept results or models from MLflow; None: all of them arrived.
-        report: Where the report page of the sweep is; None: it was not made.
+        test: Metrics of the winner on test; None if not scored, or without a test split.
+        problem: What kept results or models from MLflow; None if all of them arrived.
+        report: Path or URI of the sweep's report page; None if it was not made.
         protocol: Which split the results are from, see `SweepSpec.protocol`.
         is_unscored: Whether scoring on test failed for a selected trial.
     """
@@ -79,7 +79,7 @@ def launch(
         locations: Where it keeps things.
         progress: Shows what happens.
         executor: Where trials run.
-        address: Of a running Ray cluster, `auto` or HOST:PORT; None: start a Ray of our own.
+        address: Address of a running Ray cluster, `auto` or HOST:PORT; None: start our own Ray.
 
     Raises:
         ClusterError: Nothing answers at the address.
@@ -132,7 +132,7 @@ def _sending(
         sender.start()
         yield sender
     except BaseException:
-        # Else MLflow would go on showing the sweep as running.
+        # Otherwise MLflow would keep showing the sweep as running.
         sender.flush(_INTERRUPTED_FLUSH_S)
         raise
     finally:
@@ -178,7 +178,7 @@ def _conclude(ended: _Ended, result: SweepResult, progress: Progress) -> LaunchR
 def _new_outbox(sweep: str, home: Path) -> Outbox:
     """The outbox of a new sweep.
 
-    One that has trials, or is damaged, belongs to a study that is gone: it is set aside.
+    An existing one that has trials or is damaged belongs to a lost study: it is renamed.
     """
     path = outbox_path(home, sweep)
     if path.exists() and (identity_of(path) is None or _has_trials(path)):
@@ -192,7 +192,7 @@ def _has_trials(path: Path) -> bool:
 
 
 def _keep_spec(context: SweepContext) -> None:
-    """Claim the trials' folder and write the spec there, which shows that it can be written."""
+    """Claim the trials' folder and write the spec into it, which shows that it can be written."""
     from prvr_model.files.folder import Folder, StorageError
 
     spec, locations = context.spec, context.locations

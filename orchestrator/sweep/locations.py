@@ -96,7 +96,7 @@ def claim(folder: Folder, sweep_id: str, home: Path) -> None:
 
 
 def _recorded_owner(folder: Folder) -> dict[str, str] | None:
-    """The owner in the folder's file; None: there is no file, or it cannot be understood."""
+    """The owner in the folder's file; None if the file is missing or cannot be parsed."""
     if not folder.exists(OWNER):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Progress of a sweep on stderr: bars on a terminal, a line now and then in a log."""
+"""Progress of a sweep on stderr: bars on a terminal, lines at intervals in a log."""
 
 import time
 from collections.abc import Callable
@@ -66,11 +66,11 @@ def progress_on(stream: TextIO) -> Progress:
 
 
 class LogProgress:
-    """Shows progress in a log: a line when something changed and the last one is old.
+    """Shows progress in a log: a line after a change, at most one per interval.
 
     Args:
-        stream: Where to.
-        clock: Seconds that only grow.
+        stream: The log.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -117,7 +117,7 @@ class LogProgress:
             return
         self._shown_s = now_s
         tally = self._tally
-        # `submit` and scripts look for lines that begin like this.
+        # `submit` and scripts search the log for lines that begin like this.
         counts = f"{tally.num_ended}/{tally.num_trials} trials", f"{len(tally.running)} running"
         parts = [*counts, *tally.cut_short(), *tally.best_text(), *tally.left()]
         self.warn(" | ".join(parts))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def with_cluster(
     context: SweepContext, store: "FeatureStore", warn: Callable[[str], None]
 ) -> SweepContext:
-    """The context with the cluster that its address names; unchanged where there is no address.
+    """The context with the cluster that its address names; unchanged without an address.
 
     Raises:
         ClusterError: Nothing answers at the address, or no worker came in time.
@@ -44,7 +44,7 @@ def ready_cluster(
 
     Args:
         address: `auto`, or HOST:PORT of its head.
-        spec: The sweep that runs there.
+        spec: The sweep that runs on it.
         store: Its data.
         storage: Folder or URI for the trials' files.
         warn: Takes a line for the user.
@@ -62,9 +62,9 @@ def ready_cluster(
             coming = coming_nodes(cluster.nodes)
         lacking = cluster.check_locations(shared)
         if lacking:
-            warn(f"{', '.join(lacking)}: no {data.store} there; it is sent along with the trials")
+            warn(f"{', '.join(lacking)}: {data.store} is missing; it is sent with the trials")
         nodes = [*cluster.nodes, *coming]
         growing = is_growing(cluster.nodes)
-        # Nodes to come may lack data that nodes of another kind have; a node that has it gets none.
+        # Future nodes may lack data that nodes of another kind have; nodes that have it get none.
         sent = data.store if lacking or (growing and data.is_small) else None
         return RunningCluster(address, nodes, sent, growing)

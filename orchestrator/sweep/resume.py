@@ -51,7 +51,7 @@ class ResumeRequest:
         storage: Where the trial folders are now.
         tracking_uri: Where MLflow is now.
         executor: Where trials run.
-        address: Of a running Ray cluster, or `local`.
+        address: Address of a running Ray cluster, or `local`.
     """
 
     sweep: str

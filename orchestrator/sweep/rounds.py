@@ -23,7 +23,7 @@ from orchestrator.sweep.progress import Progress
 
 
 class Rounds:
-    """Plans the rounds of a running sweep and shows how many trials there are to be.
+    """Plans the rounds of a running sweep and shows how many trials it will have.
 
     Args:
         context: The sweep.
@@ -45,7 +45,7 @@ class Rounds:
         self._searcher.plan(missing_runs(self._context.spec, self._searcher.planned))
 
     def plan_next(self) -> bool:
-        """Plan the next round once every trial has ended; False: there is none."""
+        """Plan the next round once every trial has ended; False if there is none."""
         spec, plan = self._context.spec, self._searcher.planned
         trials = next_round(spec, self._study, plan, self._context.data.videos)
         if trials:
@@ -55,7 +55,7 @@ class Rounds:
         return bool(trials)
 
     def show_size(self) -> None:
-        """Show how many trials there are to be, as far as it is known now."""
+        """Show how many trials the sweep will have, without rounds that are not planned yet."""
         spec = self._context.spec
         maximize = spec.objective.direction == "maximize"
         self._progress.begin(self._searcher.num_wanted, spec.max_epochs, maximize)
@@ -70,7 +70,7 @@ def missing_runs(spec: SweepSpec, plan: TrialPlan) -> list[PlannedTrial]:
 def next_round(
     spec: SweepSpec, study: StudyReader, plan: TrialPlan, videos: ReadVideos | None
 ) -> list[PlannedTrial]:
-    """Trials of the next round; empty: the sweep is done.
+    """Trials of the next round; empty if the sweep is done.
 
     Args:
         spec: The sweep.

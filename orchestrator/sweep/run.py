@@ -47,11 +47,11 @@ class SweepResult:
         storage: Where trial folders are.
         counts: Number of trials in each state; those left unfinished count as running.
         best: The best complete trial; after a confirmation, and in an ablation, the best run of
-            the configuration whose mean is best; None: no trial is complete.
+            the configuration whose mean is best; None if no trial is complete.
         confirmed: Configurations that were run again on fresh seeds, the crowned one first.
         direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
-        tracking_errors: What the event sink raised; empty: it raised nothing.
+        tracking_errors: Errors that the event sink raised.
     """
 
     sweep: str
@@ -114,7 +114,7 @@ def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None
     """Ray Tune for the trials of a spec, on this machine or a cluster; imports Ray.
 
     Raises:
-        SpecError: Not even one trial fits there.
+        SpecError: Not even one trial fits.
     """
     # Importing Ray takes more than a second; a sweep in this process does not need it.
     from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
@@ -234,7 +234,7 @@ class _Run:
     progress: Progress
 
     def until_end(self, executor: Executor, driver: SweepDriver) -> bool:
-        """Run the trials; True: the user interrupted them."""
+        """Run the trials; True if the user interrupted them."""
         state = "finished"
         try:
             with Interruption().listening() as interruption:

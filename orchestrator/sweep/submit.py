@@ -1,11 +1,11 @@
 """Sends a sweep to a cluster as a Ray job, which continues when this machine is off.
 
-The job runs `prvr-sweep launch --address auto` on the cluster's head. Its id follows from what is
-sent, so that sending the same twice is recognised: nothing runs twice.
+The job runs `prvr-sweep launch --address auto` on the cluster's head. Its id is a digest of the
+sweep and its locations, so that a sweep that is submitted twice runs once.
 
 A zip with this package and the resolved spec travels with the job and is unpacked as its working
 directory, on the head and on every node: the nodes need the dependencies alone, and a version that
-is installed there is not used.
+is installed on them is not used.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from orchestrator.tracking.store import TrackingStore
 if TYPE_CHECKING:
     from orchestrator.cluster.job_server import Job, JobServer
 
-# The working directory of a job goes when it ends, so the home must lie elsewhere.
+# Ray deletes a job's working directory when the job ends, so the home must lie elsewhere.
 REMOTE_HOME = "~/prvr-runs"
 
 # 48 bits: two sweeps of one name share a digest only among millions.
@@ -50,8 +50,8 @@ class RemoteLocations:
 
     Args:
         home: Absolute path on the head, or one that starts with `~/`.
-        storage: URI or absolute path; None: what PRVR_STORAGE says there, or the home.
-        tracking_uri: Of MLflow; None: what PRVR_TRACKING_URI says there, or the home's database.
+        storage: URI or absolute path; None: PRVR_STORAGE on the head, or the home.
+        tracking_uri: URI of MLflow; None: PRVR_TRACKING_URI on the head, or the home's database.
     """
 
     home: str = REMOTE_HOME
@@ -61,16 +61,16 @@ class RemoteLocations:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What became of a submission.
+    """The outcome of a submission.
 
     Args:
-        address: Of the head's dashboard.
+        address: Address of the head's dashboard.
         sweep: Its name.
         locations: Where the sweep keeps things.
         job: The job, new or found.
         is_new: Whether it was sent now.
         earlier: Jobs of the same content that failed or were stopped, oldest first.
-        has_begun: Whether one of these had started trials.
+        has_begun: Whether one of the earlier jobs had started trials.
     """
 
     address: str
@@ -88,13 +88,13 @@ def submit(
     """Send a sweep, unless the cluster has its job already.
 
     Args:
-        address: Of the head's dashboard, `http(s)://HOST:PORT`.
+        address: Address of the head's dashboard, `http(s)://HOST:PORT`.
         spec: The sweep, with paths as they are on the cluster.
         locations: Where it keeps things.
         as_json: Whether the job's last line is to be JSON.
 
     Raises:
-        ClusterError: The address is of no use, nothing answers there, or it refuses.
+        ClusterError: The address is invalid, nothing answers at it, or the job is refused.
         LocationError: A location is relative to this machine, or holds a password.
         TrackingError: MLflow cannot use the tracking URI.
     """
@@ -158,7 +158,7 @@ def _found_or_sent(
     as_json: bool,
     folder: Path,
 ) -> tuple["Job", bool]:
-    """The job of this id; True: it was sent now."""
+    """The job of this id, and whether it was sent now."""
     from orchestrator.cluster.job_server import Job
 
     if (there := server.jobs().get(identity)) is not None:
@@ -168,7 +168,7 @@ def _found_or_sent(
     try:
         server.send(identity, job_command(locations, as_json), package, job_variables())
     except ClusterError:
-        # Another process may have sent the same at the same moment.
+        # Another process may have sent the same job at the same moment.
         if (there := server.jobs().get(identity)) is None:
             raise
         return there, False
@@ -176,14 +176,14 @@ def _found_or_sent(
 
 
 def _may_be_sent_again(job: "Job") -> bool:
-    """A sweep that finished, if with failed trials, is one that is there."""
+    """Whether a job ended before its sweep finished; a sweep with failed trials has finished."""
     if job.state == "stopped":
         return True
     return job.state == "failed" and job.exit_code != FINISHED_WITH_FAILURES
 
 
 def _has_begun(server: "JobServer", job: "Job") -> bool:
-    """Whether trials of a job that has ended were started; yes where the log is gone."""
+    """Whether a job that has ended had started trials; True if its log is gone."""
     if job.exit_code in _REFUSED_CODES:
         return False
     try:
@@ -199,10 +199,10 @@ def _quoted_home(home: str) -> str:
 
 
 def _checked_address(address: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The address without its end, after a look at where a token would go.
+    """The address without a slash at its end, refused if a token would not be safe on the way.
 
     Raises:
-        ClusterError: It is no address of a dashboard, or a token would be readable on its way.
+        ClusterError: It is no address of a dashboard, or a token would travel as plain text.
     """
     url = _split(address)
     if url is None or url.scheme not in ("http", "https") or url.hostname is None or url.query:
@@ -224,7 +224,7 @@ def _checked_address(address: str, environment: Mapping[str, str] = os.environ) 
 def _split(address: str) -> SplitResult | None:
     try:
         url = urlsplit(address)
-        _ = url.port  # read late: a port that is none is found out here
+        _ = url.port  # parsed when it is read: an invalid port raises here
     except ValueError:
         return None
     return url
@@ -234,7 +234,7 @@ def _check_locations(locations: RemoteLocations) -> None:
     if not locations.home.startswith(("/", "~/")):
         raise LocationError(
             f"found --home {locations.home!r}, a path relative to this machine; allowed with "
-            "--submit: an absolute path on the cluster's head, or '~/...' there (quoted); default: "
+            "--submit: an absolute path on the cluster's head, or a quoted '~/...'; default: "
             f"{REMOTE_HOME}"
         )
     storage = locations.storage
@@ -263,7 +263,7 @@ def _has_password(uri: str) -> bool:
 
 
 SPEC_FILE = "sweep.yaml"
-# The oldest that a zip can hold: equal content makes an equal file, which is sent once.
+# The oldest date that a zip can hold. A fixed date makes equal content an equal file, sent once.
 _DATE = (1980, 1, 1, 0, 0, 0)
 _READABLE = 0o644 << 16
 

@@ -21,12 +21,12 @@ _STOP_S = 1.0
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What came of it.
+    """How a sync ended.
 
     Args:
-        uri: Address of the MLflow that it was sent to.
+        uri: Address of MLflow.
         done: Whether MLflow has everything.
-        problem: What it was refused or what is in the way; None: nothing.
+        problem: What MLflow refused, or why it cannot be reached; None without a problem.
     """
 
     uri: str
@@ -43,24 +43,24 @@ def sync(
 ) -> SyncResult:
     """Send the events of a sweep that MLflow lacks, and no others.
 
-    What the outbox itself has lost comes from the study and the checkpoints.
+    Events that the outbox itself lacks are made again from the study and the checkpoints.
 
     Args:
         sweep: Name of the sweep.
         home: Its home.
-        tracking_uri: Where MLflow is; None: where the sweep was launched with.
+        tracking_uri: Where MLflow is; None: as at the sweep's launch.
         limit_s: Seconds to keep trying.
-        warn: Takes a line when MLflow turns out to be away.
+        warn: Takes a line if MLflow cannot be reached.
 
     Raises:
         SweepNotFoundError: There is no such sweep in the home.
-        TrackingError: Its outbox is lost, and the study does not know what it was called.
+        TrackingError: Its outbox is lost, and the study does not know the outbox's identity.
         LocationError: MLflow's address has a password, which was not kept.
-        HomeLockedError: A sweep runs in the home, and sends by itself.
-        DataError: Its data, which names the experiment, is gone.
+        HomeLockedError: A driver runs a sweep in the home and sends its events itself.
+        DataError: The data, which names the experiment, is gone.
     """
     path = outbox_path(home, sweep)
-    # Before the lock, which makes a home that is not there.
+    # Before the lock, which would create a home that does not exist.
     data_set = _data_set(sweep, home)
     with locked_home(home):
         study = StudyReader.open(study_url(home), sweep)

@@ -1,4 +1,4 @@
-"""Counts of a sweep's course: what its progress shows, on a terminal and in a log."""
+"""Counts what the progress of a sweep shows, on a terminal and in a log."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from orchestrator.study.trial import FailureCause, TrialState
 
 @dataclass
 class Tally:
-    """What is known of a sweep's course.
+    """How far a sweep is.
 
     Args:
-        clock: Seconds that only grow.
+        clock: Monotonic time in seconds.
         num_trials: Trials that are wanted in all.
         max_epochs: Epochs of a trial at most.
         maximize: Whether larger values are better.
@@ -63,7 +63,7 @@ class Tally:
         return self.num_ended + sum(epoch / self.max_epochs for epoch in self.running.values())
 
     def cut_short(self) -> list[str]:
-        """How many trials were pruned, and how many failed, where any was."""
+        """How many trials were pruned and how many failed, unless none."""
         return [
             f"{self.ended[state]} {state}"
             for state in (TrialState.PRUNED, TrialState.FAILED)
@@ -71,18 +71,18 @@ class Tally:
         ]
 
     def best_text(self) -> list[str]:
-        """The best value and its trial; nothing before the first."""
+        """The best value and its trial; empty before the first."""
         return [f"best {self.best[0]:.4g} (trial {self.best[1]})"] if self.best else []
 
     def left(self) -> list[str]:
-        """The time left; nothing before there is a pace, and at the end."""
+        """The time left; empty before a pace is known, and at the end."""
         left_s = self._left_s()
         if left_s is None or self.num_ended >= self.num_trials:
             return []
         return [f"about {_duration(left_s)} left"]
 
     def _left_s(self) -> float | None:
-        """Time left if trials keep their pace; None before there is one."""
+        """Time left if trials keep their pace; None before a pace is known."""
         done = self.num_done
         if self.begun_s is None or done == 0:
             return None
@@ -90,7 +90,7 @@ class Tally:
 
 
 def failure_line(number: int, cause: FailureCause) -> str:
-    """That a trial failed, and why, in one line."""
+    """One line that says which trial failed and why."""
     return f"trial {number} failed: {cause.kind}: {cause.message.partition(chr(10))[0]}"
 
 

@@ -21,7 +21,7 @@ class TerminalProgress:
 
     Args:
         stream: The terminal.
-        clock: Seconds that only grow.
+        clock: Monotonic time in seconds.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,8 +33,8 @@ class TerminalProgress:
             console=self._console,
             refresh_per_second=_REFRESHES_PER_S,
             get_time=clock,
-            # stdout is the result of the command and goes where it goes; what others write to
-            # stderr meanwhile appears above the bars.
+            # stdout carries the command's result and is left alone; other output on stderr
+            # appears above the bars.
             redirect_stdout=False,
         )
         self._tally = Tally(clock)
@@ -92,7 +92,7 @@ class TerminalProgress:
 
     def _show(self) -> None:
         tally = self._tally
-        # A narrow terminal cuts the end off: what matters least stands there.
+        # A narrow terminal cuts the end off, so what matters least comes last.
         self._bars.update(
             self._sweep,
             description=f"{tally.num_ended} of {tally.num_trials} trials",

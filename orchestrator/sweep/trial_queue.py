@@ -6,8 +6,8 @@ from orchestrator.study.searcher import RefusedTrial, Searcher
 from orchestrator.study.trial import TrialRequest
 from orchestrator.sweep.budget import BudgetGate
 
-# More duplicates than this of running trials say nothing new: the sampler waits for a result, so
-# that not all of a sweep is drawn blindly. Slots stay empty then, which no other trial could fill.
+# With more duplicates of running trials than this, drawing waits for a result, so that not all of a
+# sweep is drawn blindly. Slots stay empty meanwhile, but no other trial could fill them.
 _MOST_HELD = 64
 
 
@@ -17,7 +17,7 @@ class TrialQueue:
     Args:
         searcher: Draws trials.
         budget: Says when no further trial may begin.
-        plan_more: Plans the next round once every trial has ended; False: there is no other round.
+        plan_more: Plans the next round once every trial has ended; False if there is none.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class TrialQueue:
             running: Content keys of the trials that run.
 
         Returns:
-            The trial; None: no trial can begin now.
+            The trial; None if no trial can begin now.
         """
         while (trial := self._drawn(running)) is None:
             if running or self._held or self._budget.is_spent or not self._plan_more():

@@ -94,7 +94,7 @@ class TrialTeller:
         self._send(moved_event(number, evictions, now_ms()))
 
     def ended(self, trial: TrialSummary) -> None:
-        """A trial ended; with the study's time, so that an event made again later is the same."""
+        """A trial ended, at the study's time: an event that is made again later is the same."""
         self._send(ended_event(trial, trial.ended_ms or now_ms()))
         self._progress.ended(trial.number, trial.state, trial.cause)
 

@@ -1,7 +1,7 @@
-"""What MLflow shows of a sweep, and the registry of models. The home of MLflow.
+"""What MLflow shows of a sweep, and the registry of models. Only this room imports MLflow.
 
-A driver appends events to the outbox; the sender reads them on a thread of its own, and a view
-turns them into changes of runs, which the writer sends: MLflow can never hurt a trial.
+A driver appends events to the outbox; the sender reads them on a thread of its own, a view turns
+them into changes of runs, and the writer sends these: MLflow can never hurt a trial.
 `registry` keeps a trial's weights as a version of a model and decides which one is the champion.
 
 Offers `events`, `outbox`, `sender` and `view`; `missing_events` and `outbox_rebuild` (what an

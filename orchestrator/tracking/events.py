@@ -60,7 +60,7 @@ def _labels(spec: SweepSpec) -> dict[str, str]:
 
 
 def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
-    """What all trials of a sweep share, flat; the trials' own settings come with them."""
+    """Parameters that all trials of a sweep share, flat; a trial's own are in its event."""
     return {
         "preset": spec.preset,
         "objective.metric": spec.objective.metric,
@@ -72,7 +72,7 @@ def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
 
 
 def _kind_params(spec: SweepSpec) -> dict[str, Any]:
-    """How trials are chosen."""
+    """Parameters that say how trials are chosen."""
     if spec.ablation is not None:
         return {
             "ablation.design": spec.ablation.design,
@@ -94,7 +94,7 @@ def origin_of(number: int, plan: TrialPlan, taken_from: str | None = None) -> di
     Args:
         number: The trial.
         plan: The sweep's planned trials.
-        taken_from: The trial whose results it took over.
+        taken_from: The trial whose results it copied.
     """
     planned = plan.trials.get(number)
     fields = {
@@ -114,7 +114,7 @@ class StartedTrial:
         number: Its number.
         parameters: Its parameters.
         key: Its content key; empty where its settings could not be built.
-        settings: Its settings; None: they could not be built.
+        settings: Its settings; None if they could not be built.
         continued: Whether it was complete before, with fewer epochs.
         origin: What it is a run of, see `origin_of`.
     """
@@ -127,7 +127,7 @@ class StartedTrial:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def event(self, tags: Mapping[str, str], timestamp_ms: int) -> Event:
-        """The trial was handed out."""
+        """The event that the trial begins or continues."""
         return {
             "kind": "trial_started",
             "number": self.number,

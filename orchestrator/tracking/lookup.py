@@ -22,7 +22,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class VersionOrigin:
-    """A version in the model registry, and the trial that it says it comes from.
+    """A version in the model registry, and the trial that its tags name.
 
     Args:
         model: Name of the model.
@@ -30,7 +30,7 @@ class VersionOrigin:
         sweep: Name of the sweep; empty where the version does not name one.
         trial: Number of the trial, as text; empty where the version does not name one.
         key: Content key of the trial; empty where the version does not name one.
-        source: Where its files are.
+        source: URI of its files.
     """
 
     model: str
@@ -46,7 +46,7 @@ def registered_versions(store: TrackingStore, sweep: str, home: Path) -> tuple[V
 
     Args:
         store: Where MLflow keeps models.
-        sweep: A sweep that the store must know: a store without it says nothing about its trials.
+        sweep: A sweep that the store must know, else it cannot say which trials are registered.
         home: Home of the sweep.
 
     Raises:

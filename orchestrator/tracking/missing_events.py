@@ -1,7 +1,7 @@
-"""Which events of a sweep's trials an outbox holds, and those that it lacks, made again.
+"""Which events of a sweep's trials an outbox holds; makes the missing ones again.
 
-A driver writes to the study first and to the outbox then. A driver that is killed in between
-leaves an event out: the next driver makes it again from the study and the checkpoint.
+A driver writes first to the study, then to the outbox. If it is killed in between, an event is
+missing: the next driver makes it again from the study and the checkpoint.
 """
 
 from collections import defaultdict
@@ -36,14 +36,14 @@ class Told:
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, Any]]) -> "Told":
-        """What an outbox with these events holds."""
+        """The record of an outbox with these events."""
         told = cls()
         for event in events:
             told.add(event)
         return told
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Take up one event."""
+        """Record one event."""
         match event.get("kind"):
             case "trial_started":
                 self.started.add(event["number"])
@@ -85,7 +85,7 @@ def _started_again(
     try:
         settings = resolve(spec, trial.parameters) if trial.key else None
     except PrvrError:
-        # Another version wrote the trial, with settings that this one lacks: its run has none.
+        # Another version wrote the trial, with settings that this one lacks: its run shows none.
         settings = None
     origin = origin_of(trial.number, plan, trial.taken_from)
     started = StartedTrial(

@@ -46,10 +46,10 @@ class SweepOrigin:
         sweep: Name of the sweep.
         sweep_id: Identity of its outbox, which its runs carry.
         data_set: Name of the data; names model and experiment.
-        data_fingerprint: Of the data's content.
+        data_fingerprint: Fingerprint of the data's content.
         metric: Objective, e.g. `val/SumR`.
         direction: `maximize` or `minimize`.
-        protocol: On what epochs and trials were selected.
+        protocol: Which split selected epochs and trials, see `SweepSpec.protocol`.
     """
 
     sweep: str
@@ -71,8 +71,8 @@ class VersionCandidate:
         value: Its objective.
         epoch: Epoch of the weights.
         export: Folder that `checkpoint.export_model` wrote.
-        test: Metrics on the test split; None where the trial was not scored there.
-        untested: Why the trial was not scored there.
+        test: Metrics on the test split; None if the trial was not scored on it.
+        untested: Why the trial was not scored on test.
     """
 
     number: int
@@ -101,7 +101,7 @@ class Version(Protocol):
 
 
 def version_tags(origin: SweepOrigin, candidate: VersionCandidate) -> dict[str, str]:
-    """Tags of a version: where it comes from, and what its value can be compared by."""
+    """Tags of a version: where it comes from, and with what its value can be compared."""
     test = _NO_TEST if candidate.test is None else json.dumps(_fused(candidate.test))
     return {
         SWEEP_TAG: origin.sweep,

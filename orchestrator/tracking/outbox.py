@@ -1,7 +1,7 @@
 """The driver's outbox: an append-only file of events that a sender reads at its own pace.
 
-One JSON object a line. An appended event is on the disk; an unfinished line that a crash left is
-cut off when the file is opened again. Nothing here knows its readers.
+One JSON object per line. An appended event is on the disk; an unfinished line that a crash left is
+cut off when the file is opened again. The module does not know its readers.
 """
 
 import json
@@ -29,12 +29,12 @@ class EventSink(Protocol):
 class Outbox:
     """Append-only JSONL file with an identity that lasts as long as the file.
 
-    The first line names the identity: by it a reader notices that another outbox is at the path
-    now, and a tracker tells two sweeps of the same name apart.
+    The first line holds the identity. By it a reader notices that the file was replaced by another
+    outbox, and a tracker tells two sweeps of the same name apart.
 
     Args:
-        path: The file; made, with its folder, if missing. One process appends to it.
-        identity: Identity of a file that is made; None generates one.
+        path: The file; created with its folder if missing. One process appends to it.
+        identity: Identity of a new file; None generates one.
     """
 
     def __init__(self, path: Path, identity: str | None = None) -> None:
@@ -49,7 +49,7 @@ class Outbox:
 
     @property
     def problem(self) -> str | None:
-        """Why events could not be written to the disk yet; None when all of them are there."""
+        """Why events could not be written to the disk yet; None if all are written."""
         return self._problem
 
     @property
@@ -97,7 +97,7 @@ class Outbox:
             self._problem = None
 
     def _undo(self) -> None:
-        # If the disk refuses even this, the next write tries it again.
+        # If even this fails, the next write tries it again.
         try:
             self._cut_leftover()
         except OSError as error:
@@ -130,7 +130,7 @@ class Outbox:
 
 
 def identity_of(path: Path) -> str | None:
-    """Identity of an outbox; None if it is missing, no outbox or its first line is torn."""
+    """Identity of an outbox; None if the file is missing or its first line is no outbox's."""
     try:
         with path.open("rb") as file:
             line = file.readline()
@@ -197,7 +197,7 @@ class OutboxReader:
             known = state["outbox"] == self._outbox.identity
             position = int(state["position"])
         except (OSError, ValueError, KeyError, TypeError):
-            return 0  # Reading all again is always right: events may be repeated.
+            return 0  # Reading all events again is always right: they may be repeated.
         return position if known and position <= self._outbox.size_bytes else 0
 
 

@@ -1,4 +1,4 @@
-"""Makes an outbox again that was lost or lost a part, from the study and the checkpoints."""
+"""Makes a lost or incomplete outbox again from the study and the checkpoints."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ def whole_outbox(path: Path, study: StudyReader, home: Path, warn: Callable[[str
         path: Where the outbox is or was.
         study: The sweep's study.
         home: The sweep's home.
-        warn: Takes a line where the outbox had to be made again.
+        warn: Takes a line if the outbox had to be made again.
 
     Raises:
         TrackingError: The outbox is lost or torn, and the study does not know its identity.
@@ -93,7 +93,7 @@ def rebuild_outbox(path: Path, study: StudyReader, home: Path) -> None:
 
 
 def _positions(path: Path) -> list[Path]:
-    """Where readers of an outbox keep how far they are."""
+    """Files in which readers of an outbox keep their positions."""
     return list(path.parent.glob(f"{path.stem}.*.position"))
 
 
@@ -118,7 +118,7 @@ def _events(study: StudyReader, home: Path, there: Sequence[Event]) -> Iterator[
         return
     counts = {str(state): count for state, count in study.counts().items()}
     end = sweep_ended_event(about["state"], counts, about.get("ended_ms", 0))
-    # The tracker's table of trials is made at the end.
+    # From the end event the tracker makes its table of trials.
     if of_trials or not _ends_with(there, end):
         yield end
         yield from _report_events(study, home)
@@ -136,14 +136,14 @@ def _ends_with(events: Sequence[Event], end: Event) -> bool:
 
 
 def _data(spec: SweepSpec, about: Mapping[str, Any]) -> DataRecord | None:
-    """The data set; None: an older version launched the sweep, and the study does not name it."""
+    """The data set; None if an older version launched the sweep, whose study does not name it."""
     if not {"data_name", "data_fingerprint"} <= about.keys():
         return None
     return data_record(spec.data, about["data_name"], about["data_fingerprint"])
 
 
 def _report_events(study: StudyReader, home: Path) -> Iterator[Event]:
-    """The report that was written at the sweep's end, if it is still there."""
+    """The report that was written at the sweep's end, if it still exists."""
     about = study.attributes
     places = about.get("places") or {}
     folder = Folder.open(places.get("storage") or str(home)).child(study.name)

@@ -34,7 +34,7 @@ def save_model(export: Path, target: Path, logged: LoggedModel, run_id: str) -> 
         run_id=run_id,
     )
     with warnings.catch_warnings():
-        # The signature is ours, not guessed from an example.
+        # MLflow asks for an example to guess the signature from; ours is given.
         warnings.filterwarnings("ignore", ".*input example was not provided.*", UserWarning)
         mlflow.pyfunc.save_model(
             path=str(target),

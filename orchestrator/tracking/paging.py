@@ -1,4 +1,4 @@
-"""Everything that a search of MLflow finds, which MLflow gives page by page."""
+"""Reads all pages of an MLflow search."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
@@ -7,23 +7,23 @@ Found = TypeVar("Found", covariant=True)
 
 
 class Page(Protocol[Found]):
-    """Some of what a search found; `token` leads to the next page, None: there is none."""
+    """One page of results; `token` leads to the next page, None on the last."""
 
     token: str | None
 
     def __iter__(self) -> Iterator[Found]:
-        """What the page holds."""
+        """The results on the page."""
 
 
 class Search(Protocol[Found]):
     """A search of `MlflowClient`."""
 
     def __call__(self, *, page_token: str | None, **arguments: Any) -> Page[Found]:  # noqa: ANN401
-        """The page of a token; None: the first one."""
+        """The page of a token; the first page for None."""
 
 
 def all_pages(search: Search[Found], **arguments: Any) -> Iterator[Found]:  # noqa: ANN401
-    """What a search finds on all its pages.
+    """The results of a search from all its pages.
 
     Args:
         search: A search of `MlflowClient`.

@@ -54,8 +54,8 @@ class RegisteredVersion:
         version: Its version.
         trial: Number of the trial.
         value: The trial's value.
-        alias: The version's alias now; None: other versions have the aliases.
-        reason: Why, in a sentence.
+        alias: The version's alias now; None if other versions have the aliases.
+        reason: Why it has this alias or none, in a sentence.
         epoch: Epoch of the weights.
         model_id: MLflow's id of the model, by which runs are linked with it; empty: not known.
     """
@@ -99,11 +99,11 @@ class Promotion:
 def register_champion(
     store: TrackingStore, origin: SweepOrigin, candidates: Sequence[VersionCandidate]
 ) -> tuple[RegisteredVersion, ...]:
-    """Register a sweep's best trials, and let the champion be the best fair one.
+    """Register a sweep's best trials; a better one on a fair comparison becomes the champion.
 
     Within a sweep the given order decides, not the values: a configuration that won by its mean
-    over seeds stays before the luckiest seed of another. A trial that this sweep registered before
-    keeps its version, and its alias stays as it was decided or promoted since.
+    over seeds ranks above the luckiest seed of another. A trial that this sweep registered before
+    keeps its version, and its alias is not decided again.
 
     Args:
         store: Where MLflow keeps models.
@@ -129,7 +129,7 @@ def promote(store: TrackingStore, model: str, version: str) -> Promotion:
 
     Raises:
         TrackingError: There is no such store.
-        RegistryError: There is no such model or version; lists those there are.
+        RegistryError: There is no such model or version; the message lists the existing ones.
         TrackingOutageError: MLflow cannot be reached.
     """
     store.check_exists()
@@ -150,8 +150,8 @@ def reachable(store: TrackingStore) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        # Errors of `requests` are OSErrors: files of models go to a server without MLflow's own
-        # wrapping. A damaged database comes as SQLAlchemy found it.
+        # MLflow does not wrap errors of `requests` (OSErrors) when it uploads a model's files, nor
+        # SQLAlchemy's about a damaged database.
         raise TrackingOutageError(f"MLflow at {store.uri}: {reason(error)}") from error
 
 
@@ -167,7 +167,7 @@ class _Registry:
     def register(
         self, origin: SweepOrigin, candidate: VersionCandidate, before: Set[str]
     ) -> RegisteredVersion:
-        """Version of a trial, made if it is missing, with its alias decided.
+        """Version of a trial, created if it is missing, with its alias decided.
 
         Args:
             origin: Its sweep.
@@ -195,7 +195,10 @@ class _Registry:
         )
 
     def _name_version(self, version: "ModelVersion") -> None:
-        """Name the version on its model, from which MLflow's pages link runs; a server does it."""
+        """Tag the logged model with its version, by which MLflow's pages link it with runs.
+
+        An MLflow server does this itself.
+        """
         if model_id := _model_id(version):
             named = [{"name": self._model, "version": str(version.version)}]
             self._client.set_logged_model_tags(model_id, {MODEL_VERSIONS_TAG: json.dumps(named)})
@@ -219,7 +222,7 @@ class _Registry:
         replaced = champion if champion and not _is_same(champion, chosen) else None
         self._client.set_registered_model_alias(self._model, CHAMPION, chosen.version)
         self._drop_candidate(chosen)
-        # A later run of the sweep that made it must not decide anew.
+        # A resume of its sweep must not decide again.
         self._client.set_model_version_tag(self._model, chosen.version, DECIDED_TAG, "promoted")
         return Promotion(
             self._model,
@@ -234,7 +237,7 @@ class _Registry:
         alias: Alias | None = CHAMPION
         reason = "there was no champion"
         if champion is not None and str(champion.version) in before:
-            alias, reason = CANDIDATE, f"version {champion.version} of the same sweep is before it"
+            alias, reason = CANDIDATE, f"version {champion.version} of its sweep ranks above it"
         elif champion is not None and not _is_same(champion, version):
             alias, reason = compare_with_champion(version, champion)
         if alias == CANDIDATE and self._is_candidate(before):
@@ -247,7 +250,7 @@ class _Registry:
         return alias, reason
 
     def _is_candidate(self, versions: Set[str]) -> bool:
-        """Whether one of these is the candidate, as the second of three trials of a sweep."""
+        """Whether one of these versions is the candidate, e.g. the second of a sweep's three."""
         there = self._by_alias(CANDIDATE)
         return there is not None and str(there.version) in versions
 

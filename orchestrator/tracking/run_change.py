@@ -1,4 +1,4 @@
-"""What is to be added to a tracker's run. Nothing here knows MLflow."""
+"""Changes of a tracker's runs. This module does not know MLflow."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 RunStatus: TypeAlias = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
-# A pruned trial did what it should, and MLflow paints KILLED like an error; the tag tells.
+# A pruned trial is no error, but MLflow shows KILLED like one; a tag says that it was pruned.
 STATUS_OF_STATE: Mapping[str, RunStatus] = {
     "complete": "FINISHED",
     "pruned": "FINISHED",
@@ -29,7 +29,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What a run needs to be found or made; `trial` is None for the sweep's own run."""
+    """What identifies a run; `trial` is None for the sweep's own run."""
 
     trial: int | None
     name: str
@@ -43,8 +43,8 @@ class DataRecord:
     Args:
         name: Name of the data set.
         fingerprint: Fingerprint of the store's content.
-        source: Path or URI of the store; empty: it was generated.
-        generated: Settings that it was generated with; None: it was not.
+        source: Path or URI of the store; empty if it was generated.
+        generated: Settings that it was generated with; None if it was not.
     """
 
     name: str
@@ -55,7 +55,7 @@ class DataRecord:
 
 @dataclass
 class RunChange:
-    """What is to be added to a run; every field may be sent again without harm."""
+    """Values to add to a run; every field may be sent again without harm."""
 
     run: RunIdentity
     params: dict[str, str] = field(default_factory=dict)
@@ -68,11 +68,11 @@ class RunChange:
     status: RunStatus | None = None
     end_ms: int | None = None
     renamed: bool = False
-    """Whether the run's name is another than when it was made."""
+    """Whether the run's name changed since the run was created."""
 
 
 def prefixed_tags(values: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as text, each name with the beginning by which our tags are known."""
+    """Tags as text, each name with the prefix of our tags."""
     return {
         key if key.startswith(("prvr.", "mlflow.")) else f"prvr.{key}": text
         for key, text in as_texts(values).items()

@@ -1,4 +1,4 @@
-"""Filters that show the runs of one row of an ablation in MLflow, as its search takes them."""
+"""Filters for MLflow's search that show the runs of one row of an ablation."""
 
 from collections.abc import Iterable
 
@@ -8,8 +8,8 @@ from orchestrator.tracking.tags import SWEEP_TAG, VARIANT_TAG
 def variant_filters(sweep: str, variants: Iterable[str]) -> dict[str, str]:
     """A filter for each row by its name.
 
-    Other sweeps on the same data are in the same experiment and may have rows of the same name,
-    so the sweep is part of it.
+    The filter also names the sweep: other sweeps on the same data are in the same experiment and
+    may have rows of the same name.
 
     Args:
         sweep: Name of the sweep.
@@ -26,5 +26,5 @@ def _equal_to(name: str) -> str:
         return f"= '{name}'"
     if '"' not in name:
         return f'= "{name}"'
-    # MLflow's grammar has no escape; one of any letter stands for what would end the text.
+    # MLflow's grammar has no escape: `_`, which stands for any letter, replaces the quote.
     return "LIKE '" + name.replace("'", "_") + "'"

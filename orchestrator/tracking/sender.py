@@ -1,7 +1,7 @@
 """Sends a sweep's events from the outbox to MLflow, on a thread of its own.
 
-The driver writes events to the disk and goes on; MLflow may be slow, away or broken meanwhile.
-An outage delays what MLflow shows; it loses nothing and stops nothing.
+The driver writes events to the disk and continues; MLflow may be slow, away or broken meanwhile.
+An outage delays what MLflow shows; it loses no event and stops no trial.
 """
 
 import threading
@@ -23,16 +23,17 @@ _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
 # While the driver waits in `flush`, the return of MLflow must be noticed at once.
 _HURRIED_BACKOFF_S = 0.5
-# A server answers in a fraction of this; a firewall that swallows everything would take a minute.
+# A server answers in a fraction of this; behind a firewall that drops packets, an error takes a
+# minute.
 _FIRST_ANSWER_S = 5.0
-_GOES_ON = "trials go on, and what MLflow misses is kept for it"
+_GOES_ON = "trials continue, and the events are kept until MLflow takes them"
 
 
 class RunWriter(Protocol):
-    """Where changes go; `writer.MlflowWriter` outside of tests."""
+    """Writes changes of runs; `writer.MlflowWriter` outside of tests."""
 
     def knows_sweep(self) -> bool:
-        """Whether the sweep was written there before."""
+        """Whether the store has the sweep already."""
 
     def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
         """Write changes, which may have been written before."""
@@ -44,8 +45,8 @@ class MlflowSender:
     Args:
         outbox: Where the driver writes its events.
         open_writer: Called on the thread, again after each failure until it succeeds; its argument
-            takes a line for each thing that is refused for good.
-        describe: One line for the user about an error.
+            takes a line for each change that is refused for good.
+        describe: Makes one line for the user about an error.
         position_path: Where the reader's position is kept; one per outbox and store.
         warn: Takes a line when an outage begins; called on the thread.
         first_answer_s: Seconds that `start` waits for the first answer.
@@ -99,8 +100,8 @@ class MlflowSender:
         """Wait until MLflow has everything written so far, or the time is over.
 
         Returns:
-            Whether it has. If not, `problem` says why where that is known, and the rest stays in
-            the outbox for the next sender.
+            Whether it has. If not, `problem` says why, if that is known, and the rest stays in the
+            outbox for the next sender.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -165,9 +166,9 @@ class MlflowSender:
     def _open(self) -> RunWriter:
         """Connect, and bring the view to where the reader is."""
         writer = self._open_writer(self._refusals.append)
-        # Asked in any case, since it is the first call that needs an answer.
+        # Always called: it is the first call that needs an answer from MLflow.
         if not writer.knows_sweep() and self._reader.position:
-            # Another store, or a deleted one: all events are sent again.
+            # The store is another one, or was deleted: all events are sent again.
             self._reader.commit(0)
         self._view = SweepView(self._outbox.identity)
         self._apply(self._reader.before().events)
@@ -179,11 +180,11 @@ class MlflowSender:
             try:
                 self._view.apply(event)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                # Trying again would not mend it, and it must not hold up what follows.
+                # Retrying would not help, and this event must not hold up later ones.
                 self._refusals.append(f"event {event.get('kind')!r}: {error!r}")
 
     def _fail(self, error: Exception) -> None:
-        # The view is ahead of the reader, and the writer may miss runs: both are made again.
+        # The view is ahead of the reader, and the writer may lack runs: both are made again.
         self._writer = None
         self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S)
         self._begin_outage(self._describe(error))
@@ -204,8 +205,8 @@ def mlflow_sender(
 ) -> MlflowSender:
     """Sender of a sweep's events to MLflow.
 
-    Imports MLflow here and now (seconds), not on the thread: two threads that import large
-    packages at once can see each other's half-made modules, and Ray is imported meanwhile.
+    Imports MLflow (seconds) before the thread starts: two threads that import large packages at
+    once can see each other's half-imported modules, and the main thread imports Ray meanwhile.
 
     Args:
         outbox: The sweep's outbox.

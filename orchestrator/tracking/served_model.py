@@ -1,8 +1,8 @@
 """What a version in the model registry runs: token features of captions in, query vectors out.
 
 A script for MLflow's "models from code": MLflow copies this file into the version and runs it
-again to load it, so nothing is pickled; the weights beside it are safetensors. Where it is loaded,
-`prvr-sweep` must be installed.
+to load the version, so nothing is pickled; the weights beside it are safetensors. The machine that
+loads it needs `prvr-sweep`.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How the trials of a sweep stand: the best, the winner, the table and the note of the sweep's run.
+"""Ranks a sweep's trials: the best, the winner, the table and the note of the sweep's run.
 
 `Standings` reads trials and changes none of them.
 """
@@ -27,7 +27,7 @@ class Standings:
         self._goal = goal
 
     def counts(self) -> dict[str, int]:
-        """Number of trials by state; complete, pruned and failed are always there."""
+        """Number of trials by state; complete, pruned and failed are always included."""
         counts = dict.fromkeys(ENDED_STATES, 0)
         for trial in self._trials.values():
             counts[trial.state] = counts.get(trial.state, 0) + 1
@@ -39,7 +39,7 @@ class Standings:
         return complete[0] if complete and complete[0].value is not None else None
 
     def winner(self) -> TrialRun | None:
-        """The winner as the launch names it: what was run on several seeds goes by its mean."""
+        """The winner as `launch` names it: by the mean over seeds where there are several."""
         groups: defaultdict[Any, list[TrialRun]] = defaultdict(list)
         for _, trial in sorted(self._trials.items()):
             origin = trial.confirms if trial.confirms is not None else trial.variant

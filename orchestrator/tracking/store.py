@@ -78,12 +78,12 @@ class TrackingStore:
 
     @property
     def is_server(self) -> bool:
-        """Whether an `mlflow server` answers there."""
+        """Whether the URI is that of an `mlflow server`."""
         return urlsplit(self.uri).scheme in _SERVER_SCHEMES
 
     @property
     def short_name(self) -> str:
-        """Letters for a file's name, different for each URI."""
+        """Name for a file, different for each URI."""
         return hashlib.sha256(self.uri.encode()).hexdigest()[:8]
 
     @property
@@ -101,26 +101,25 @@ class TrackingStore:
         if path is not None and not (path.exists() and path.stat().st_size):
             raise TrackingError(
                 f"there is no MLflow database at {path}; `prvr-sweep launch` makes it, "
-                "`prvr-sweep sync` fills one that was lost; --home or --tracking-uri name another "
-                "place"
+                "`prvr-sweep sync` fills one that was lost; --home or --tracking-uri names another"
             )
 
 
 def experiment_name(data_set: str) -> str:
     """MLflow experiment, and registered model, of a data set.
 
-    One experiment per data set, not per sweep: a user asks which settings are best on this data,
-    over all sweeps; MLflow sorts, filters and compares within one experiment, where each sweep is
-    a parent run with its trials folded beneath; and its name is then the registered model's.
+    One experiment per data set, not per sweep: a user asks which settings are best on this data
+    over all sweeps, and MLflow sorts, filters and compares within one experiment. In it each sweep
+    is a parent run with its trials folded beneath, and its name is also the registered model's.
     """
-    # Letters that MLflow takes in a model's name and in a filter.
+    # Keeps the characters that MLflow accepts in a model's name and in a filter.
     return f"prvr-{re.sub(r'[^A-Za-z0-9_.-]+', '-', data_set)}"
 
 
 def settle_mlflow(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Silence MLflow and keep it off the Internet; to be called before it is imported.
+    """Silence MLflow and keep it off the Internet; call this before MLflow is imported.
 
-    What the user has set stays as it is.
+    Variables that the user has set are kept.
     """
     for name, value in _ENVIRONMENT.items():
         environment.setdefault(name, value)

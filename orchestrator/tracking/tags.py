@@ -1,7 +1,7 @@
 """Names of the tags on MLflow's runs and model versions.
 
-Tags of ours begin with `prvr.`, so that they are known among others. Tags that a user types into
-MLflow's search box are short.
+Our tags begin with `prvr.`, which tells them from others. Tags that a user types into MLflow's
+search box are short.
 """
 
 SWEEP_TAG = "prvr.sweep"

@@ -1,4 +1,4 @@
-"""A trial as far as its events tell, and what each of them adds to its run."""
+"""A trial as its events describe it, and what each event adds to its run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -62,8 +62,8 @@ class TrialRun:
     @property
     def run(self) -> RunIdentity:
         """The run's identity; its name shows the row or key, or that the trial was pruned."""
-        # A pruned trial's run is FINISHED, and lists and legends of plots show names only; a
-        # longer name would be cut there.
+        # A pruned trial's run is FINISHED, and lists and legends show nothing but the name; they
+        # would cut a longer one.
         known_by = self.variant or self.key[:_KEY_LETTERS_IN_NAME]
         word = self.state if self.state == "pruned" else known_by
         return RunIdentity(self.number, f"{self.number:03d} {word}".strip(), self.start_ms)
@@ -75,12 +75,12 @@ class TrialRun:
         self.parameters = event.get("parameters") or {}
         self.variant = event.get("variant")
         self.confirms = event.get("confirms")
-        # After a crash the start of an ended trial comes again; the trial runs again only where it
+        # After a crash the start of an ended trial comes again; the trial runs again only if it
         # got more epochs.
         was_continued = bool(event.get("continued")) and self.state != "running"
         if self.state == "interrupted" or was_continued:
             self.state = "running"
-        # More epochs are another key, and the name shows it.
+        # A trial with more epochs has another key, which its name shows.
         change.renamed |= was_continued
         change.params |= as_texts(event.get("params") or {})
         change.tags |= prefixed_tags(event.get("tags") or {})
@@ -104,8 +104,8 @@ class TrialRun:
         ]
 
     def _best_so_far(self, metrics: Mapping[str, float], goal: Goal) -> dict[str, float]:
-        # MLflow's tables show a metric's last value, a trial's value is its best. It goes first,
-        # since plots that compare runs start with the metric that was logged first.
+        # MLflow's tables show a metric's last value, but a trial's value is its best. The best is
+        # logged first, since plots that compare runs start with the first metric logged.
         value = metrics.get(goal.metric)
         if value is not None and (self.value is None or goal.is_better(value, self.value)):
             self.value = value

@@ -26,7 +26,7 @@ def serve_ui(store: TrackingStore, port: int = DEFAULT_PORT) -> int:
 
     Args:
         store: A database; an `mlflow server` shows its own pages.
-        port: On 127.0.0.1.
+        port: Port on 127.0.0.1.
 
     Returns:
         Exit code of the command: 0 after a signal, else the server's.
@@ -35,7 +35,7 @@ def serve_ui(store: TrackingStore, port: int = DEFAULT_PORT) -> int:
         TrackingError: The store is a server already, or the port is taken.
     """
     if store.is_server:
-        raise TrackingError(f"{store.uri} is an MLflow server with pages of its own: open that")
+        raise TrackingError(f"{store.uri} is an MLflow server: open its own pages at that address")
     check_port(port)
     server = subprocess.Popen(ui_command(store, port), env=_environment(), start_new_session=True)
     return _wait(server)
@@ -45,10 +45,10 @@ def ui_command(store: TrackingStore, port: int) -> list[str]:
     """Command line of MLflow's server for a database store."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", store.uri, "--workers", "1"]
-    # Else a line for each file of each page.
+    # Otherwise uvicorn logs a line for each file of each page.
     command += ["--uvicorn-opts", "--log-level warning"]
     if store.artifact_root is not None:
-        # Files are read from where their run says they are; this is for what the pages add.
+        # A run names the folder of its files; this folder is for files that the pages add.
         command += ["--default-artifact-root", store.artifact_root]
     return command
 
@@ -62,7 +62,7 @@ def page_addresses(store: TrackingStore, port: int = DEFAULT_PORT) -> dict[str, 
 
     Args:
         store: Where the experiments are.
-        port: Where `serve_ui` serves a database; an `mlflow server` has its own address.
+        port: Port on which `serve_ui` serves a database; an `mlflow server` has its own address.
     """
     settle_mlflow()
     from orchestrator.tracking.writer import connect, experiment_ids
@@ -81,21 +81,21 @@ def check_port(port: int) -> None:
         TrackingError: The port is taken, or this user may not use it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port whose last connections linger is free.
+        # Servers set this too: a port with lingering closed connections counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise TrackingError(
-                f"port {port} on {HOST} cannot be used ({error.strerror}); something else, "
-                "perhaps an MLflow started before, listens there: choose another with --port"
+                f"port {port} on {HOST} cannot be used ({error.strerror}); another program, "
+                "perhaps an earlier MLflow, listens on it: choose another port with --port"
             ) from error
 
 
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
     settle_mlflow(environment)
-    # Its job runner is for evaluations of language models, and starts processes of its own.
+    # MLflow's job runner is for evaluations of language models and starts processes of its own.
     environment.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     return environment
 

@@ -1,7 +1,7 @@
-"""From the driver's events to what a tracker shows: runs with parameters, metrics, tags and texts.
+"""Turns the driver's events into a tracker's runs with parameters, metrics, tags and texts.
 
-A pure fold. The same events always give the same changes with the same timestamps, so that
-events may come twice, and a view can be rebuilt from the outbox. Nothing here knows MLflow.
+A pure fold: the same events always give the same changes with the same timestamps, so events may
+come twice, and a view can be rebuilt from the outbox. This module does not know MLflow.
 """
 
 import json
@@ -39,10 +39,10 @@ TABLE_FILE = "trials.json"
 
 
 class SweepView:
-    """A sweep and its trials as far as the events tell, and the changes not yet taken.
+    """A sweep and its trials as the events describe them, and the changes not yet taken.
 
     Args:
-        sweep_id: What tells this sweep from others of the same name, see `Outbox.identity`.
+        sweep_id: Identity of the sweep among others of its name, see `Outbox.identity`.
     """
 
     def __init__(self, sweep_id: str) -> None:
@@ -70,13 +70,13 @@ class SweepView:
         }
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Take up one event; kinds that are not known are passed over."""
+        """Apply one event; unknown kinds are ignored."""
         handler = self._handlers.get(str(event.get("kind")))
         if handler is not None:
             handler(event)
 
     def take_changes(self) -> list[RunChange]:
-        """What came up since the last call, the sweep's own run first."""
+        """The changes since the last call, those of the sweep's own run first."""
         changes = self._changes
         self._changes = {}
         numbers = sorted(changes, key=lambda number: -1 if number is None else number)
@@ -138,7 +138,7 @@ class SweepView:
         if PROTOCOL_TAG in self._labels:
             change.tags[PROTOCOL_TAG] = self._labels[PROTOCOL_TAG]
         change.data = self._data
-        # The name comes from the row or the key, which only this event tells.
+        # The name comes from the row or the key, which only this event has.
         change.run = trial.run
 
     def _epoch(self, event: Mapping[str, Any]) -> None:
@@ -158,8 +158,8 @@ class SweepView:
         self._add_progress(int(event["timestamp_ms"]))
 
     def _add_progress(self, timestamp_ms: int) -> None:
-        # The sweep's own curves: over trials ended, not over epochs.
-        # A trial that was continued ends twice, and no step has two values.
+        # The sweep's own curves run over trials ended, not over epochs. A continued trial ends
+        # twice, and no step may have two values.
         self._num_ends += 1
         standings, change = self._standings, self._change(None)
         best, winner, counts = standings.best(), standings.winner(), standings.counts()

@@ -48,13 +48,13 @@ _LONGEST_DIGEST = 36
 _RUNS_PER_PAGE = 1000
 _BAD_REQUEST, _NOT_FOUND = 400, 404
 _EXPERIMENT_TAGS = {
-    # What the experiment is for, in MLflow's words; else its UI guesses. (Which view 3.17 opens
+    # The experiment's purpose in MLflow's vocabulary; else its UI guesses. (Which view 3.17 opens
     # depends on the address alone, see `ui.page_addresses`.)
     "mlflow.experimentKind": "custom_model_development",
 }
 _SOURCE_TAGS = {"mlflow.source.name": "prvr-sweep", "mlflow.source.type": "LOCAL"}
 
-# SQLite's words for a file that it cannot read.
+# Words of SQLite's errors about a damaged file.
 _DAMAGED = ("malformed", "not a database")
 _DAMAGED_ADVICE = (
     "put a copy of the file back, or move it away and `prvr-sweep resume` each sweep of the home, "
@@ -65,7 +65,7 @@ T = TypeVar("T")
 
 
 def connect(store: TrackingStore) -> MlflowClient:
-    """Client of a store's runs and models; an SQLite file is made if it is missing.
+    """Client of a store's runs and models; a missing SQLite file is created.
 
     Raises:
         TrackingOutageError: The file cannot be made, or is truncated.
@@ -81,7 +81,7 @@ def _make_database(store: TrackingStore) -> None:
     path = store.database
     if path is None:
         return
-    # In an empty file MLflow makes its tables as in a new one.
+    # MLflow makes its tables in an empty file as in a new one.
     is_empty = path.exists() and not path.stat().st_size
     if not is_empty and (lacks := what_is_torn(path)):
         raise TrackingOutageError(f"{path}: {lacks}; {_DAMAGED_ADVICE}")
@@ -91,13 +91,13 @@ def _make_database(store: TrackingStore) -> None:
 class MlflowWriter:
     """The runs of one sweep in one experiment.
 
-    Runs are looked up by tag before they are made, since MLflow takes no run id of ours.
+    Runs are looked up by tag before they are created, since MLflow takes no run id of ours.
 
     Args:
-        client: Where to write.
+        client: Client of the store.
         artifact_root: Parent of a new experiment's folder for files; None leaves it to the server.
         experiment: Name of the experiment.
-        sweep_id: What tells the sweep from others of its name.
+        sweep_id: Identity of the sweep among others of its name.
         refuse: Takes a line about each change that MLflow refuses for good.
     """
 
@@ -125,7 +125,7 @@ class MlflowWriter:
         return None in self._runs
 
     def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
-        """Bring runs up to date; missing runs are made.
+        """Bring runs up to date; missing runs are created.
 
         Args:
             changes: What to add; may have been added before.
@@ -191,12 +191,12 @@ class MlflowWriter:
             self._client.log_batch(run_id, metrics, params, tags, synchronous=True)
 
     def _log_data(self, run_id: str, data: DataRecord) -> None:
-        # MLflow knows a data set by name and digest, and notes each once.
+        # MLflow identifies a data set by name and digest, and records each once.
         with self._refusing(_BAD_REQUEST, _NOT_FOUND):
             self._client.log_inputs(run_id, [_dataset_input(data)])
 
     def _link_models(self, run_id: str, models: Mapping[str, int]) -> None:
-        """Note models as outputs of a run, each once, as far as this MLflow has them."""
+        """Log models as outputs of a run, each once, if this MLflow has them."""
         with self._refusing(_BAD_REQUEST, _NOT_FOUND):
             there = self._client.get_run(run_id).outputs
             known = {output.model_id for output in there.model_outputs} if there else set()
@@ -209,7 +209,7 @@ class MlflowWriter:
                 self._client.log_outputs(run_id, new)
 
     def _has_model(self, model_id: str) -> bool:
-        # Another store, or one that was made again, lacks the models of the first.
+        # Another store, or a new one after a loss, lacks the models of the first.
         try:
             self._client.get_logged_model(model_id)
         except MlflowException as error:
@@ -220,10 +220,9 @@ class MlflowWriter:
 
     @contextmanager
     def _refusing(self, *codes: int) -> Iterator[None]:
-        """Note errors of these HTTP codes as refusals.
+        """Record errors of these HTTP codes as refusals instead of raising them.
 
-        What MLflow calls malformed today it will call malformed for ever: one such row must not
-        keep all others waiting.
+        MLflow would refuse a malformed row every time, and it must not keep all others waiting.
         """
         try:
             yield

@@ -1,5 +1,5 @@
-"""Folders local and remote, locks, and writes that are whole or not there.
+"""Local and remote folders, locks, and writes that appear whole or not at all.
 
-Offers `folder` (a place for files, local or S3), `checkpoint_header` (a checkpoint read without
+Offers `folder` (a folder of files, local or S3), `checkpoint_header` (a checkpoint read without
 torch), `array_files`, `partial_folder`, `file_lock` and `durable`.
 """

@@ -1,12 +1,11 @@
-"""A folder of .npy files, written part by part, and what tells later whether they are whole.
+"""A folder of .npy files, written part by part, with sums that tell later whether they are whole.
 
-Nothing waits for the disk: what is written can be made again, and to bring it to the disk would
-take longer than to compute it. So after a power cut files may hold zeros where data was, under
-names that say they are complete. Each folder therefore keeps sums of its parts and the boots of
-the systems that wrote or checked it: within the same boot nothing is lost, and after another the
-sums are compared once. A disk that fails to write without telling is found out then, not before.
-The boot alone would not do: machines that share a file system have different boots, and each would
-compute again, and remove, what another one's trials read.
+Writes are not flushed to the disk: computing the arrays again takes less time than flushing them.
+So after a power cut, files that look complete may hold zeros. Each folder therefore keeps sums of
+its parts and the boots in which it was written or checked: within such a boot nothing is lost, and
+in another one the sums are compared once. A disk that silently fails to write is noticed only then.
+The boot alone would not suffice: machines that share a file system have different boots, and each
+would compute again, and remove, files that another machine's trials read.
 """
 
 import io
@@ -28,9 +27,9 @@ class ArrayFile:
     """One array on disk; rows not written are zero.
 
     Args:
-        path: Where the file shall be.
-        shape: Of the array.
-        dtype: Of the array.
+        path: Path of the file.
+        shape: Shape of the array.
+        dtype: Type of the array.
 
     Raises:
         OSError: The disk has no room for it.
@@ -44,7 +43,7 @@ class ArrayFile:
         self._size_bytes = self._start + shape[0] * self._row_bytes
         self._parts: list[tuple[int, int, int]] = []
         self._file = path.open("wb", buffering=0)
-        # A full disk is better known before anything is computed.
+        # A full disk must be noticed before anything is computed.
         _reserve(self._file.fileno(), self._size_bytes)
         _write(self._file.fileno(), memoryview(header), 0)
 
@@ -52,7 +51,7 @@ class ArrayFile:
         return self._shape[0]
 
     def __setitem__(self, rows: slice, values: object) -> None:
-        """Write consecutive rows, each row once; several threads may, each its own rows."""
+        """Write consecutive rows, each row once; several threads may write different rows."""
         start, stop, _ = rows.indices(len(self))
         wanted = (stop - start, *self._shape[1:])
         part = np.broadcast_to(np.asarray(values, self._dtype), wanted)
@@ -78,7 +77,7 @@ class ArrayWriter:
     """Makes the arrays of a folder.
 
     Args:
-        folder: Where their files shall be; it must be there.
+        folder: Folder of their files; it must exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +95,7 @@ class ArrayWriter:
         return self._files[file_name]
 
     def finish(self) -> None:
-        """Note what the files hold, and close them.
+        """Record what the files hold, and close them.
 
         Raises:
             OSError: Not all could be written.
@@ -117,9 +116,9 @@ class ArrayWriter:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a folder holds what an `ArrayWriter` finished there.
+    """Whether a folder is as an `ArrayWriter` finished it.
 
-    The first time after a start of the system all of it is read.
+    The first call after a boot of the system reads all of it.
     """
     try:
         contents = json.loads((folder / _CONTENTS).read_text())
@@ -157,7 +156,7 @@ def _note_boot(folder: Path) -> None:
 
 
 def _boot() -> str | None:
-    """Name of the system's current run; None where it has none: then nothing is taken on trust."""
+    """Id of the system's current boot; None if it has none: the sums are then always compared."""
     try:
         return _BOOT_ID.read_text().strip() or None
     except OSError:
@@ -165,7 +164,7 @@ def _boot() -> str | None:
 
 
 def _sum(data: np.ndarray) -> int:
-    """Sum of bytes taken as words of 64 bits, modulo 2^64: faster than reading the memory."""
+    """Sum of the bytes as words of 64 bits, modulo 2^64; takes no longer than reading them."""
     words = data[: len(data) // 8 * 8].view(np.uint64)
     rest = int.from_bytes(data[len(words) * 8 :].tobytes(), "little")
     return (int(np.add.reduce(words)) + rest) % 2**64
@@ -188,7 +187,7 @@ def _reserve(descriptor: int, size: int) -> None:
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> None:
-    # One call writes 2 GiB at most, and less where a signal comes.
+    # One call writes 2 GiB at most, and less if a signal interrupts it.
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written

@@ -12,7 +12,7 @@ from prvr_model.reporting import EpochReport
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
-# What stays of `LAST` when it is freed.
+# What remains of `LAST` when it is freed.
 EPOCHS_FILE = "epochs.json"
 HEADER = "prvr_sweep"
 WEIGHT = "model."
@@ -21,17 +21,17 @@ WEIGHT = "model."
 _LENGTH_BYTES = 8
 # The header is read in pieces of this size; one of 100 epochs takes about 300 kB.
 _PIECE_BYTES = 1 << 20
-# As the format's own limit: a damaged length must not ask for all memory.
+# The format's own limit: a damaged length must not make us allocate all memory.
 _MOST_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What a trial's folder tells of its training.
+    """What a trial's folder records of its training.
 
     Args:
         reports: Every epoch's row, in order.
-        parameters: Number of the model's parameters; None where the checkpoint was freed.
+        parameters: Number of the model's parameters; None if the checkpoint was freed.
     """
 
     reports: tuple[EpochReport, ...]
@@ -39,11 +39,11 @@ class TrialRecord:
 
 
 def read_record(folder: Folder) -> TrialRecord:
-    """Rows and size of a trial from its last checkpoint, or from what stayed of a freed one.
+    """Rows and size of a trial from its last checkpoint, or from what remains of a freed one.
 
     Raises:
-        CheckpointError: There is neither, or it is damaged.
-        StorageError: It cannot be read.
+        CheckpointError: Both are missing, or the file is damaged.
+        StorageError: The folder cannot be read.
     """
     if folder.exists(LAST):
         return _record_of_checkpoint(folder)
@@ -60,8 +60,8 @@ def read_header(folder: Folder, name: str) -> tuple[dict[str, Any], int]:
     """Header of a file of tensors, and how many bytes of the tensors it lacks.
 
     Raises:
-        CheckpointError: It has none, or a damaged one.
-        StorageError: It is missing or cannot be read.
+        CheckpointError: The header is missing or damaged.
+        StorageError: The file is missing or cannot be read.
     """
     try:
         text = _header_bytes(folder, name)

@@ -1,4 +1,4 @@
-"""Files that appear whole under their name or not at all, and outlast a power cut."""
+"""Writes files that appear whole under their name or not at all, and survive a power cut."""
 
 import os
 import uuid
@@ -7,13 +7,13 @@ from typing import IO, Any
 
 
 def replace_file(target: Path, content: bytes) -> None:
-    """Write a file whole, in place of one of the same name; its folder is made if missing.
+    """Write a file whole, replacing one of the same name; its folder is made if missing.
 
     Raises:
-        OSError: It cannot be written; a file that was there before is intact.
+        OSError: It cannot be written; the earlier file is intact.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Not `tempfile`: its files are their owner's alone, and a team shares its storage.
+    # Not `tempfile`: only the owner can read its files, and a team shares its storage.
     temporary = partial_path(target)
     try:
         with temporary.open("xb") as stream:
@@ -27,7 +27,7 @@ def replace_file(target: Path, content: bytes) -> None:
 
 
 def link_file(source: Path, target: Path) -> None:
-    """Give a file's content a second name, in place of a file that has the name.
+    """Give a file a second name by a hard link, replacing a file of that name.
 
     Raises:
         OSError: The names lie on different disks, or the file system has no links.
@@ -43,7 +43,7 @@ def link_file(source: Path, target: Path) -> None:
 
 
 def partial_path(target: Path) -> Path:
-    """A new hidden name beside a file or folder, for what is to become it."""
+    """A new hidden path beside a file or folder, under which its content is made."""
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
 
 

@@ -1,16 +1,16 @@
 """A folder on any file system that pyarrow.fs opens: local, NFS, s3://.
 
-A file appears whole or not at all. Locally it is written beside its place, flushed to disk and
+A file appears whole or not at all. Locally it is written under a hidden name, flushed to disk and
 renamed; an object store shows an object only when its upload is complete.
 
 An S3 folder is `s3://bucket/path`, for servers other than Amazon's with
 `?endpoint_override=host%3Aport&scheme=http&region=...`, or with the variable `AWS_ENDPOINT_URL`,
 which pyarrow reads. Credentials come from where Amazon's tools take them: `AWS_ACCESS_KEY_ID` and
-`AWS_SECRET_ACCESS_KEY`, a profile in `~/.aws`, or the role of the machine. They have no place in
-the URI, which goes into the study, into MLflow and into messages.
+`AWS_SECRET_ACCESS_KEY`, a profile in `~/.aws`, or the role of the machine. They must not be in the
+URI, which is kept in the study and in MLflow and shown in messages.
 
-pyarrow asks a server that refuses or is overloaded again for 6 s; where no server answers at all,
-it takes one to two minutes to give up.
+If a server refuses or is overloaded, pyarrow retries for 6 s; if no server answers, it gives up
+after one to two minutes.
 """
 
 import re
@@ -87,7 +87,7 @@ class Folder:
         try:
             info = self.filesystem.get_file_info(f"{self.path}/{name}")
         except OSError as error:
-            raise StorageError(f"{self.locate(name)}: cannot be looked for: {error}") from error
+            raise StorageError(f"{self.locate(name)}: cannot be looked up: {error}") from error
         return bool(info.type == fs.FileType.File)
 
     def names(self) -> list[str]:
@@ -132,31 +132,31 @@ class Folder:
             raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file whole, in place of one of the same name.
+        """Write a file whole, replacing one of the same name.
 
         Raises:
-            StorageError: The folder cannot be written, e.g. full or read-only; a file that was
-                there before is intact.
+            StorageError: The folder cannot be written, e.g. full or read-only; the earlier file
+                is intact.
         """
         try:
             if self._is_local:
                 replace_file(Path(self.path) / name, content)
             else:
-                # In a thread of its own: a stream that Ctrl-C drops is closed, and closing it
-                # would show an empty object in place of the old one. So the upload goes on.
+                # In a thread of its own, where Ctrl-C does not stop it: closing an unfinished
+                # stream would replace the old object by an empty one.
                 with ThreadPoolExecutor(1) as thread:
                     thread.submit(self._upload, name, content).result()
         except OSError as error:
             raise StorageError(f"{self.locate(name)}: cannot be written: {error}") from error
 
     def copy_from(self, source: "Folder", name: str) -> None:
-        """Have a file of another folder here too, in place of one of the same name.
+        """Copy a file of another folder into this one, replacing one of the same name.
 
-        On one disk both folders name the same content. That is safe since files here are replaced
-        and never changed in place, and costs no room until one of them goes.
+        On one disk the copy is a hard link, which takes no room. That is safe since files are
+        replaced and never changed in place.
 
         Raises:
-            StorageError: It cannot be read, or not be written here.
+            StorageError: The file cannot be read, or cannot be written into this folder.
         """
         if self._is_local and source._is_local:
             here, there = (Path(folder.path) / name for folder in (self, source))
@@ -178,10 +178,9 @@ class Folder:
             raise StorageError(f"{self.locate(name)}: cannot be deleted: {error}") from error
 
     def remove_partial_files(self) -> None:
-        """Remove what a process that was killed while it wrote here has left.
+        """Remove half-written files of a process that was killed.
 
-        Only where no other process writes into the folder. Object stores keep nothing that can be
-        seen.
+        Call it only if no other process writes into the folder. Object stores show no such files.
         """
         if self._is_local and Path(self.path).is_dir():
             for path in Path(self.path).glob(".*.partial"):
@@ -202,9 +201,9 @@ class Folder:
             stream.write(content)
 
 
-def uri_below(place: str, name: str) -> str:
+def uri_below(location: str, name: str) -> str:
     """Path or URI of something in a folder; the options of a URI stay at its end."""
-    if "://" not in place:
-        return f"{place.rstrip('/')}/{name}"
-    path, mark, options = place.partition("?")
+    if "://" not in location:
+        return f"{location.rstrip('/')}/{name}"
+    path, mark, options = location.partition("?")
     return f"{path.rstrip('/')}/{quote(name)}{mark}{options}"

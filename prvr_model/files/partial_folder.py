@@ -1,7 +1,7 @@
-"""A hidden folder beside its target in which something is made: it becomes the target, or goes.
+"""A hidden folder beside its target, in which the target is made: it is renamed or removed.
 
-A process that is killed leaves its folder behind, perhaps as large as a corpus. Folders are locked
-while their makers live, so the next process that makes the same target knows leftovers and removes
+A killed process leaves its folder behind, perhaps as large as a corpus. Folders are locked while
+their makers live, so the next process that makes the same target recognises leftovers and removes
 them.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prvr_model.files.durable import partial_path, sync_folder
 
-# Between its making and its lock a folder looks like a leftover.
+# A new folder that is not locked yet looks like a leftover; folders younger than this are kept.
 _YOUNG_S = 60.0
 
 
@@ -22,7 +22,7 @@ class PartialFolder:
     """The folder of one maker.
 
     Args:
-        target: What it is to become, by `replace_target` or a rename of `path`.
+        target: Path that it gets by `replace_target` or by a rename of `path`.
     """
 
     def __init__(self, target: Path) -> None:
@@ -41,10 +41,10 @@ class PartialFolder:
         self._lock = _locked(self.path)
 
     def replace_target(self) -> None:
-        """Make the folder the target, in place of a folder that is there; it outlasts a power cut.
+        """Rename the folder to the target, replacing an existing folder; survives a power cut.
 
         Raises:
-            OSError: It cannot be renamed; a target that was there before is intact.
+            OSError: It cannot be renamed; the earlier target is intact.
         """
         sync_folder(self.path)
         old = self.path.with_suffix(".old") if self._target.exists() else None
@@ -80,7 +80,7 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """Descriptor that holds the folder's lock; None: it is taken, or there are no locks here."""
+    """Descriptor that holds the folder's lock; None if it is taken, or without locks."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

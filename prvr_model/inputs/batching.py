@@ -22,8 +22,8 @@ _ORDER_STREAM, _NEGATIVES_STREAM, _DROPOUT_STREAM, _WEIGHTS_STREAM = range(4)
 class Batch:
     """Videos and all their captions; captions follow their videos' order.
 
-    With several workers each holds its own videos and captions, and of all captions the little
-    that the loss needs.
+    With several workers each holds its own videos and captions, and of all other captions only
+    what the loss needs.
 
     Args:
         frames: Resampled frames, rows of norm 1.
@@ -32,11 +32,11 @@ class Batch:
         frame_to_clip: Clip of each frame.
         segment_of_clip: CBVA segment of each clip.
         tokens: Caption tokens, rows of norm 1, zero where padding.
-        tokens_valid: Where a token is.
+        tokens_valid: True for tokens, False for padding.
         teacher: The foundation model's sentence vector of every caption of all workers: its last
             valid token.
         video_of_caption: Row of each caption's video, both counted over all workers.
-        given_spread: How the global batch is spread over workers; None: this is all of it.
+        given_spread: How the global batch is spread over workers; None if this is all of it.
     """
 
     frames: Float[Tensor, "videos frames dim"]
@@ -57,7 +57,7 @@ class Batch:
         return self.given_spread or alone
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device; a copy to a GPU does not wait where memory is pinned."""
+        """The batch on another device; a copy from pinned memory to a GPU does not wait."""
         to_gpu = device.type == "cuda"
         moved: dict[str, Any] = {
             name: value.to(device, non_blocking=to_gpu) for name, value in self.tensors().items()
@@ -79,7 +79,7 @@ class CaptionTokens:
 
 
 def stream_seed(seed: int, stream: int, *position: int) -> int:
-    """Seed of a stream of random numbers at a place of training, e.g. (epoch, step)."""
+    """Seed of a stream of random numbers at a position in training, e.g. (epoch, step)."""
     entropy = np.random.SeedSequence([seed, stream, *position])
     return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -129,14 +129,14 @@ def make_batch(
     threads: int = 1,
     workers: Workers = ALONE,
 ) -> Batch:
-    """Tensors of some videos and all their captions; of a worker's part of them.
+    """Tensors of some videos and all their captions; with several workers, of this worker's part.
 
     Args:
-        split: Where they are taken from.
+        split: The prepared split.
         videos: Rows of the split, for all workers.
-        device: Where the tensors shall be.
+        device: Device of the tensors.
         memory: Memory that the batch is gathered in; without it, new memory. On the CPU the
-            batch's tensors *are* that memory, and hold until it is used for another batch.
+            batch's tensors *are* that memory, and are valid until it is used for another batch.
         threads: Threads that copy; a single one is bound by the memory's latency.
         workers: The processes that share the batch.
     """
@@ -185,7 +185,7 @@ def pad_tokens(
 def _token_index(
     split: PreparedSplit, captions: Int[np.ndarray, "batch"]
 ) -> tuple[Int[np.ndarray, "batch length"], Bool[np.ndarray, "batch length"]]:
-    """Row of each token, a caption's last one where padding is, and where a token is."""
+    """Row of each token (for padding, of the caption's last token), and where tokens are."""
     starts = split.token_offsets[captions]
     lengths = split.token_offsets[captions + 1] - starts
     columns = np.arange(lengths.max(initial=1))
@@ -193,7 +193,7 @@ def _token_index(
 
 
 class _Gathering:
-    """Rows of several arrays to be taken together."""
+    """Gathers rows of several arrays together."""
 
     def __init__(self, memory: ReusedMemory) -> None:
         self._memory = memory
@@ -206,7 +206,7 @@ class _Gathering:
         index: Int[np.ndarray, "*rows"],
         valid: Bool[np.ndarray, "*rows"] | None = None,
     ) -> np.ndarray:
-        """Where rows of `source` will be after `run`; zeros where they are not valid."""
+        """Array that holds rows of `source` after `run`; zeros where they are not valid."""
         shape = (*index.shape, *source.shape[1:])
         rows: np.ndarray = self._memory.array(name, shape, source.dtype.type)
         self._tasks.append(_Task(source, index, valid, rows))
@@ -236,11 +236,11 @@ class _Task:
     rows: np.ndarray
 
     def take(self, part: int, parts: int) -> None:
-        """Take one of some equal parts of the rows."""
+        """Take rows of part number `part` of `parts` equal parts."""
         total = len(self.index)
         here = slice(total * part // parts, total * (part + 1) // parts)
         rows = self.rows[here]
-        # Any mode but "raise" fills `rows` itself and no copy before it.
+        # With mode "raise" numpy would fill a copy first.
         np.take(self.source, self.index[here], axis=0, out=rows, mode="clip")
         if self.valid is not None:
             rows[~self.valid[here]] = 0

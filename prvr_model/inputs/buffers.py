@@ -1,8 +1,8 @@
-"""Memory of the host that is filled again and again instead of being asked for each time.
+"""Host memory that is reused instead of allocated each time.
 
-Memory new from the system costs a page fault for every 4 KiB, and under virtualisation those cost
-more than the work on it. Training keeps what it frees (`host_memory`); a process that makes batches
-or chunks outside of it would pay each time.
+New memory from the system costs a page fault for every 4 KiB, and under virtualisation those cost
+more than the work on it. Training keeps what it frees (`allocator`); a process that makes batches
+or chunks outside of training would pay each time.
 """
 
 import math
@@ -14,13 +14,13 @@ from torch import Tensor
 
 Number = TypeVar("Number", bound=np.generic)
 
-# Batches differ a little in their numbers of captions and tokens: a share of the size more than
-# asked for, so that the memory does not grow by a row at a time.
+# Batches differ a little in their numbers of captions and tokens. Memory is allocated with an
+# eighth more than asked for, so that it does not grow by a row at a time.
 _SLACK = 8
 
 
 class ReusedMemory:
-    """Named arrays in memory that stays; not for two threads at once.
+    """Named arrays in memory that is kept; not for two threads at once.
 
     Args:
         pinned: Whether the memory is page-locked, for copies to a GPU that do not wait.
@@ -33,10 +33,10 @@ class ReusedMemory:
     def array(
         self, name: str, shape: tuple[int, ...], dtype: type[Number]
     ) -> np.ndarray[tuple[int, ...], np.dtype[Number]]:
-        """An array of any content; the one of this name asked for before is overwritten."""
+        """An uninitialised array; it overwrites the earlier array of this name."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if name not in self._blocks or len(self._blocks[name]) < size:
-            # First the old block goes: both together would be a peak of memory.
+            # The old block is freed first: both together would raise the memory's peak.
             self._blocks.pop(name, None)
             self._blocks[name] = self._block(size + size // _SLACK)
         return self._blocks[name].numpy()[:size].view(dtype).reshape(shape)

@@ -1,7 +1,7 @@
-"""Batches made while the steps before them run.
+"""Makes batches while the steps before them run.
 
-One thread gathers the next batches in memory that is used again. For a GPU that memory is pinned
-and a stream of its own copies it: the step waits for the copy on the device, the host does not.
+One thread gathers the next batches in reused memory. For a GPU that memory is pinned and copied on
+a stream of its own: the step waits for the copy on the device, the host does not.
 """
 
 import queue
@@ -28,14 +28,14 @@ _Make: TypeAlias = Callable[[np.ndarray, ReusedMemory], Batch]
 
 
 class _Slot:
-    """Memory of one batch on the host, and the batch that is there."""
+    """Memory of one batch on the host, and the batch in it."""
 
     def __init__(self, *, pinned: bool = False) -> None:
         self.memory = ReusedMemory(pinned=pinned)
         self._batch: Batch | None = None
 
     def fill(self, make: _Make, videos: np.ndarray) -> None:
-        """Make a batch in place of the last."""
+        """Make a batch, overwriting the last one."""
         self._batch = make(videos, self.memory)
 
     def take(self) -> Batch:
@@ -46,7 +46,7 @@ class _Slot:
 
 
 class _CopiedSlot(_Slot):
-    """Its batches are copied to a GPU."""
+    """A slot whose batches are copied to a GPU."""
 
     def __init__(self, device: torch.device, stream: torch.cuda.Stream) -> None:
         super().__init__(pinned=True)
@@ -55,7 +55,7 @@ class _CopiedSlot(_Slot):
         self._copied = torch.cuda.Event()
 
     def fill(self, make: _Make, videos: np.ndarray) -> None:
-        # The last batch may still be on its way from this memory.
+        # The last batch may still be copied from this memory.
         self._copied.synchronize()
         host = make(videos, self.memory)
         with torch.cuda.stream(self._stream):
@@ -67,7 +67,7 @@ class _CopiedSlot(_Slot):
         step_stream = torch.cuda.current_stream(self._device)
         step_stream.wait_event(self._copied)
         for tensor in batch.tensors().values():
-            # Else its memory could be given to the next copy while the step reads it.
+            # Otherwise its memory could be given to the next copy while the step reads it.
             tensor.record_stream(step_stream)
         return batch
 
@@ -76,7 +76,7 @@ class BatchMemory:
     """Memory of the batches of one reader, to be kept from epoch to epoch.
 
     Args:
-        device: Where the batches go; for a GPU the memory is pinned.
+        device: Device of the batches; for a GPU the memory is pinned.
         depth: Batches made ahead.
     """
 
@@ -100,29 +100,28 @@ def prefetched(
     A loop that may end early closes the generator (`contextlib.closing`): that ends the thread.
 
     Args:
-        split: Where they are taken from.
+        split: The prepared split.
         order: Videos of each batch.
-        device: Where the tensors shall be.
+        device: Device of the tensors.
         depth: Batches made ahead by a thread; 0: each is made when it is asked for, by as many
             threads as torch has.
-        memory: What the epoch before has used, for the same device and depth; without it, new
-            memory.
+        memory: Memory of the epoch before, for the same device and depth; without it, new memory.
         workers: The processes that share each batch.
 
     Yields:
-        Batches on the device. On the CPU a batch holds until the second one after it is asked
+        Batches on the device. On the CPU a batch is valid until the second one after it is asked
         for, or the memory is used for another epoch. On a GPU it is the caller's own.
 
     Raises:
-        Exception: What making a batch has raised, in the thread too.
+        Exception: Any error of making a batch, also in the thread.
     """
     slots = (memory or BatchMemory(device, depth)).slots
     # A slot copies to a GPU by itself.
     made_on = torch.device("cpu") if device.type == "cuda" else device
     threads = 1 if depth else torch.get_num_threads()
 
-    def make(videos: np.ndarray, place: ReusedMemory) -> Batch:
-        return make_batch(split, videos, made_on, place, threads, workers)
+    def make(videos: np.ndarray, reused: ReusedMemory) -> Batch:
+        return make_batch(split, videos, made_on, reused, threads, workers)
 
     filled = (_filled_ahead if depth else _filled_here)(make, order, slots)
     with closing(filled):
@@ -180,7 +179,7 @@ class _Worker:
         """The next batch's slot; waits for it.
 
         Raises:
-            Exception: What filling it has raised.
+            Exception: Any error of filling it.
         """
         filled = self._filled.get()
         if isinstance(filled, Exception):
@@ -188,7 +187,7 @@ class _Worker:
         return filled
 
     def stop(self) -> None:
-        """End the thread, after the batch that it is making."""
+        """End the thread after its current batch."""
         self._stopped.set()
         self._free.put(None)
         self._thread.join()

@@ -1,8 +1,8 @@
-"""What of a split depends on its features alone: made once, in one pass over the store.
+"""Makes the arrays of a split that depend on its features alone, in one pass over the store.
 
 Frames, clips, segment plans and tokens are groups of their own in the cache, each with its own
-key: a sweep over merge ratios makes clips and plans anew, one over levels plans only, one over
-tau or the weights of losses nothing. Those that are wanted together share the resampled frames.
+key: a sweep over merge ratios makes clips and plans anew, one over levels only plans, one over
+tau or the weights of losses nothing. Groups that are made together share the resampled frames.
 
 Source: the MSC paper, inputs, OP-ToMe and CBVA's plans.
 """
@@ -30,7 +30,7 @@ from prvr_model.store.reader import StoreSplit
 # Videos or captions prepared at once: enough to vectorise over what is small, and few enough that
 # their arrays (0.4 MB a video) stay near the processor from step to step.
 _CHUNK = 16
-# The losses, and so CBVA's segments, are for this split; others are only evaluated.
+# Only this split has losses, and so CBVA's segments; others are only evaluated.
 _TRAINED = "train"
 
 
@@ -69,10 +69,10 @@ class Preparation:
         """Write the arrays of the groups that have writers.
 
         Args:
-            writers: Writers of the groups that are not there.
-            found: Arrays of those that are.
+            writers: Writers of the missing groups.
+            found: Arrays of the existing groups.
         """
-        # All files come first: a full disk is seen before anything is computed.
+        # All files are made first: a full disk is noticed before anything is computed.
         files = self._video_files(writers)
         offsets = self._token_offsets()
         token_files = self._token_files(writers, offsets)
@@ -158,7 +158,7 @@ class Preparation:
     def _token_files(
         self, writers: Mapping[str, ArrayWriter], offsets: Int[np.ndarray, "captions_plus_one"]
     ) -> dict[str, ArrayFile]:
-        """The file of the tokens, where it is to be written."""
+        """The file of the tokens, if it is to be written."""
         if "tokens" not in writers:
             return {}
         writer, shape = writers["tokens"], (int(offsets[-1]), self._dims[1])
@@ -180,7 +180,7 @@ def _write_chunks(
     make: Callable[[slice, ReusedMemory], Mapping[str, np.ndarray]],
     offsets: np.ndarray | None = None,
 ) -> None:
-    """Write arrays chunk by chunk, by one thread: several hand Python's lock to and fro.
+    """Write arrays chunk by chunk in one thread; several would only wait for Python's lock.
 
     Args:
         total: Number of videos or captions.

@@ -2,10 +2,10 @@
 
 Each group of arrays is a folder of .npy files named for a hash of what it depends on, the
 store's fingerprint included, so nothing stale is ever read. A folder is built under another
-name and renamed: it is there whole or not at all. One process builds while the others wait for
-it; where the file system has no locks, each builds and the first one's stay. Readers map the
-files, so all trials of a machine share one copy in memory. Where the store is read-only, what it
-has is used and what it lacks goes to a temporary folder.
+name and renamed: it exists whole or not at all. One process builds while the others wait for
+it; without file locks each builds, and the first one's folders stay. Readers map the files, so all
+trials of a machine share one copy in memory. If the store is read-only, its existing groups are
+used and missing ones go to a temporary folder.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ CACHE_VERSION = 3
 _LOCK = ".building"
 
 Arrays: TypeAlias = dict[str, np.ndarray]
-# Writes the arrays of some groups; the second are those of the groups that are there already.
+# Writes the arrays of missing groups; the second argument holds those of existing groups.
 Build: TypeAlias = Callable[[Mapping[str, ArrayWriter], Mapping[str, Arrays]], None]
 
 
@@ -54,15 +54,15 @@ class FrozenCache:
         return self.groups({group: key}, lambda writers, _: build(writers[group]))[group]
 
     def groups(self, keys: Mapping[str, Mapping[str, Any]], build: Build) -> dict[str, Arrays]:
-        """Arrays of some groups, read-only; those that are not there are built first, together.
+        """Arrays of some groups, read-only; missing ones are built first, together.
 
         Args:
-            keys: For each group's readable name, which is part of its folder's, everything
-                besides the store that its arrays depend on.
-            build: Writes the arrays of the groups that are not there.
+            keys: Everything besides the store that a group's arrays depend on, by the group's
+                readable name, which is part of its folder's name.
+            build: Writes the arrays of the missing groups.
 
         Raises:
-            StoreError: They cannot be written, e.g. because the disk is full.
+            StoreError: The arrays cannot be written, e.g. because the disk is full.
         """
         names = {group: f"{group}-{self._hash(key)}" for group, key in keys.items()}
         found = _found(self._beside, names)
@@ -81,16 +81,16 @@ class FrozenCache:
         return self._beside if os.access(self._beside, os.W_OK) else self._elsewhere()
 
     def _elsewhere(self) -> Path:
-        """A folder of this user's; one that another user may write to is not taken."""
-        place = Path(tempfile.gettempdir()) / f"prvr-prepared-{os.getuid()}"
-        place.mkdir(exist_ok=True, mode=0o700)
-        there = place.lstat()
-        if place.is_symlink() or there.st_uid != os.getuid() or there.st_mode & 0o022:
+        """A temporary folder of this user; refused if another user may write to it."""
+        folder = Path(tempfile.gettempdir()) / f"prvr-prepared-{os.getuid()}"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        status = folder.lstat()
+        if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise StoreError(
-                f"{place} is not yours alone, so what lies there cannot be trusted; remove it, "
-                "or set TMPDIR to a folder of your own"
+                f"{folder} is not yours alone, so its content cannot be trusted; remove it, or set "
+                "TMPDIR to a folder of your own"
             )
-        root = place / self._fingerprint
+        root = folder / self._fingerprint
         root.mkdir(exist_ok=True)
         return root
 
@@ -126,7 +126,7 @@ def _mapped_file(path: Path) -> np.ndarray:
 def _built(
     root: Path, names: Mapping[str, str], found: Mapping[str, Arrays], build: Build
 ) -> dict[str, Arrays]:
-    """Arrays of the groups that are not among those found: built, or waited for."""
+    """Arrays of the groups that were not found; builds them, or waits for a process that does."""
     with exclusive(root / _LOCK):
         theirs = _found(root, _without(names, found))
         there = {**found, **theirs}
@@ -168,6 +168,6 @@ def _publish(made: Path, folder: Path) -> None:
     try:
         made.rename(folder)
     except OSError:
-        # If the folder is there, another process was first: it holds the same arrays.
+        # If the folder exists, another process was first: it holds the same arrays.
         if not folder.is_dir():
             raise

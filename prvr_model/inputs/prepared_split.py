@@ -1,6 +1,6 @@
 """A split prepared for the model: resampled frames, clips, segments and caption tokens.
 
-All large arrays are mapped from `frozen_cache`.
+All large arrays are mapped from `prepared_cache`.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ class PreparedSplit:
         clips: Merged clips.
         clip_sizes: Frames in each clip.
         frame_to_clip: Clip of each frame.
-        segment_of_clip: CBVA segment of each clip at the video's level; each clip its own
-            where the term is off or the split is not trained on.
+        segment_of_clip: CBVA segment of each clip at the video's level; each clip is its own
+            segment if the term is off or the split is not trained on.
         tokens: Token features of all captions, one after the other.
         token_offsets: First token of each caption, and the end.
         caption_video: Video of each caption.

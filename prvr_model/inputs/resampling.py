@@ -15,7 +15,7 @@ from prvr_model.inputs.buffers import ReusedMemory
 _FEW_ROWS = 8
 # Rows that are normalised at once: they stay in the processor's cache.
 _BLOCK_ROWS = 128
-# torch shares work on 2^15 values and more among threads: on a busy machine they wait for one
+# torch splits work on 2^15 values and more among threads, which on a busy machine wait for one
 # another longer than the work takes.
 _PIECE = (1 << 15) - 1
 # Added to a row's norm before the division; published value.
@@ -42,8 +42,8 @@ def resample(
     Args:
         videos: Raw features, any float type, at least one row each.
         num_rows: Rows wanted of each video.
-        memory: Memory for what is returned, which holds until it is used for other videos;
-            without it, new memory.
+        memory: Memory of the result, which is valid until it is used for other videos; without
+            it, new memory.
 
     Returns:
         float32; row i of a video is the mean of its span i.
@@ -59,7 +59,7 @@ def resample(
 def _resample_one(video: Float[np.ndarray, "_ dim"], rows: Float[np.ndarray, "rows dim"]) -> None:
     """Fill `rows` with the means of a video's spans.
 
-    `np.add.reduceat` says it in one line, ten times slower: it takes a span and a column at a
+    `np.add.reduceat` does it in one line, but ten times slower: it takes a span and a column at a
     time. Here the first rows of all spans are added at once, then the second ones, and so on.
     """
     boundaries = span_boundaries(len(video), len(rows))
@@ -73,8 +73,8 @@ def _resample_one(video: Float[np.ndarray, "_ dim"], rows: Float[np.ndarray, "ro
     if not len(longer):
         return
     starts, lengths = boundaries[longer], counts[longer]
-    # First the others, then the first row: the order of `reduceat`, so that a video's numbers do
-    # not depend on its length in the last bit.
+    # The other rows are added first, then the first row: the order of `reduceat`, so that the last
+    # bits of a video's numbers do not depend on its length.
     others = np.empty((len(longer), rows.shape[1]), np.float32)
     widen(video.take(starts + 1, axis=0), others)
     for step in range(2, lengths.max()):
@@ -117,8 +117,8 @@ def widen(values: Float[np.ndarray, "*shape"], out: Float[np.ndarray, "*shape"])
         out[...] = values
         return
     source, target = torch.from_numpy(values).view(-1), torch.from_numpy(out).view(-1)
-    for part, place in zip(source.split(_PIECE), target.split(_PIECE), strict=True):
-        place.copy_(part)
+    for part, wide_part in zip(source.split(_PIECE), target.split(_PIECE), strict=True):
+        wide_part.copy_(part)
 
 
 def normalise_rows(
@@ -128,14 +128,14 @@ def normalise_rows(
 
     Args:
         rows: Any float type.
-        out: Where the result goes, contiguous, perhaps `rows` itself; without it, new memory.
+        out: Contiguous memory of the result, perhaps `rows` itself; without it, new memory.
     """
     scaled = np.empty_like(rows) if out is None else out
     flat, flat_scaled = (part.reshape(-1, rows.shape[-1]) for part in (rows, scaled))
     squares = np.empty((min(len(flat), _BLOCK_ROWS), rows.shape[-1]), rows.dtype)
     for start in range(0, len(flat), _BLOCK_ROWS):
         block = flat[start : start + _BLOCK_ROWS]
-        # np.linalg.norm gives the same and makes two copies more.
+        # np.linalg.norm gives the same but makes two more copies.
         norms = np.add.reduce(np.multiply(block, block, out=squares[: len(block)]), axis=-1)
         norms = np.sqrt(norms, out=norms)
         norms += NORM_FLOOR

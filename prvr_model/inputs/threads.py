@@ -1,4 +1,4 @@
-"""Work on consecutive parts of something at the same time.
+"""Runs work on consecutive parts in threads at the same time.
 
 For numpy's long calls, which let other threads run: converting, adding up, copying memory.
 """
@@ -9,12 +9,12 @@ from itertools import pairwise
 
 
 def in_parts(total: int, threads: int, work: Callable[[slice], None]) -> None:
-    """Call `work` with every part of `range(total)`, one part a thread; this thread takes one.
+    """Call `work` with every part of `range(total)`, one part per thread, one in this thread.
 
     Args:
-        total: Number of things; 0 calls nothing.
-        threads: Number of parts, or fewer where there are fewer things.
-        work: Works on a part; what it raises is raised here, after the others have ended.
+        total: Number of items; with 0 `work` is not called.
+        threads: Number of parts; fewer if there are fewer items.
+        work: Works on a part; its error is raised after the other parts have ended.
     """
     bounds = [total * number // threads for number in range(threads + 1)]
     parts = [slice(start, stop) for start, stop in pairwise(bounds) if start < stop]

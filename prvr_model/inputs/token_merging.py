@@ -45,7 +45,7 @@ def merge_neighbours(
         frames: Raw (not normalised) resampled frames.
         targets: Tokens after each round; each at least half of the tokens before it, rounded up.
         memory: Memory to work in; without it, new memory. The clips' features are part of it and
-            hold until it is used for other videos.
+            are valid until it is used for other videos.
     """
     memory = memory or ReusedMemory()
     num_videos, num_frames, _ = frames.shape
@@ -53,7 +53,7 @@ def merge_neighbours(
     for target in targets:
         left = _best_pairs(tokens, tokens.shape[1] - target, memory)
         tokens, sizes = _merge_pairs(tokens, sizes, left, memory)
-    # A clip's frames are neighbours: the sizes in their order say which.
+    # A clip's frames are consecutive, so the sizes in order give the clip of each frame.
     clips = np.tile(np.arange(tokens.shape[1]), num_videos)
     frame_to_clip = np.repeat(clips, sizes.astype(np.int64).ravel())
     return MergedClips(tokens, sizes, frame_to_clip.reshape(num_videos, num_frames))
@@ -85,7 +85,7 @@ def _merge_pairs(
     videos = np.arange(num_videos)[:, None]
     kept = np.ones(sizes.shape, bool)
     kept[videos, left + 1] = False
-    # Each pair before has left one token less.
+    # Each earlier pair has removed one token.
     places = left - np.arange(num_merges)
     right_sizes = sizes[videos, left + 1]
     joint_sizes = sizes[videos, left] + right_sizes
@@ -105,7 +105,7 @@ def _merge_rows(
     right_share: Float[np.ndarray, "videos merges 1"],
     memory: ReusedMemory,
 ) -> Float[np.ndarray, "videos kept dim"]:
-    """Kept tokens of every video, and at some of their places the means of merged ones."""
+    """Kept tokens of every video; those at `places` are the means of merged pairs."""
     num_videos, num_kept = kept.shape
     dim, dtype = tokens.shape[2], tokens.dtype.type
     merged = memory.array(f"tokens {num_kept}", (num_videos, num_kept, dim), dtype)
@@ -123,7 +123,7 @@ def _merge_rows(
 def _keep(
     values: Shaped[np.ndarray, "videos tokens *dim"], kept: Bool[np.ndarray, "videos tokens"]
 ) -> Shaped[np.ndarray, "videos kept *dim"]:
-    """A copy of what is kept, in order; every video keeps as many."""
+    """A copy of the kept values, in order; every video keeps equally many."""
     rows = np.flatnonzero(kept)
     flat = values.reshape(-1, *values.shape[2:])
     taken: np.ndarray = flat.take(rows, axis=0).reshape(len(values), -1, *values.shape[2:])
@@ -136,9 +136,9 @@ def _weighted_mean(
     right_share: Float[np.ndarray, "*pairs 1"],
     out: Float[np.ndarray, "*pairs dim"] | None = None,
 ) -> Float[np.ndarray, "*pairs dim"]:
-    """Mean with the right one's share of the weight; of equal tokens exactly that token.
+    """Mean weighted by the right token's share; of equal tokens exactly that token.
 
-    Rounding must not part repeated frames, or it would decide the ties of the next round.
+    Rounding must not make repeated frames differ, or it would decide ties of the next round.
     """
     mean: np.ndarray = np.subtract(right, left, out=out)
     mean *= right_share
@@ -179,7 +179,7 @@ def tree_from_products(
     """Edge weights of each video's maximum spanning tree over cosines, in the order of Prim.
 
     Prim's algorithm leaves a single-linkage component only when it is exhausted, so the
-    components at any threshold are runs of this order, parted where a weight does not exceed
+    components at any threshold are runs of this order, split where a weight does not exceed
     it. These weights give the connectivity for every tau.
 
     Args:
@@ -240,7 +240,7 @@ def plans_from_products(
 ) -> Int[np.ndarray, "videos levels clips"]:
     """Segment of every clip at every level.
 
-    Each level goes on from the one before by greedy one-to-one matching of even with odd tokens
+    Each level continues from the one before by greedy one-to-one matching of even with odd tokens
     by cosine. A level below half of the one before is reached over intermediate rounds. A mean's
     products are means of products, so the clips themselves are not needed.
 
@@ -271,7 +271,7 @@ def _match_and_merge(
     Float[np.ndarray, "videos kept"],
     Int[np.ndarray, "videos tokens"],
 ]:
-    """One round: merge the best even-odd pairs into the even token's place.
+    """One round: merge the best even-odd pairs into the even token.
 
     `products` are the inner products of all tokens; merging mixes their rows, then their columns.
     A mean of opposite tokens, next to zero, would have lost its direction to rounding; features

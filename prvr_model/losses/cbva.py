@@ -1,6 +1,6 @@
 """Cross-branch video alignment (CBVA): frames agree with the segment that holds them.
 
-Source: MSC, losses, CBVA. Everything is taken in logarithms, where the released form divides
+Source: MSC, losses, CBVA. Everything is computed in logarithms; the released form divides
 exponentials without a guard.
 """
 
@@ -17,7 +17,7 @@ def segment_means(
 ) -> Float[Tensor, "videos clips hidden"]:
     """Size-weighted mean of each segment's clips; segments that a video lacks are zero."""
     columns = torch.arange(clips.shape[1], device=clips.device)
-    # Not one_hot: on some devices it reads the largest index back.
+    # Not one_hot: on some devices it copies the largest index to the host.
     members = (segment_of_clip[:, :, None] == columns).to(clips.dtype)
     weights = members * clip_sizes[:, :, None]
     shares = weights / weights.sum(dim=1, keepdim=True).clamp_min(1)

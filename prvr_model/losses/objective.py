@@ -20,7 +20,7 @@ from prvr_model.network.similarity import score_both
 from prvr_model.process_group import ALONE, Shards, Workers
 from prvr_model.settings import LossSettings
 
-# Terms of which every worker computes all, from the scores of all; of the others its share.
+# Terms that every worker computes whole, from all scores; of the others it computes its share.
 _SHARED_TERMS = frozenset({"clip_infonce", "frame_infonce", "clip_triplet", "frame_triplet"})
 
 
@@ -28,8 +28,8 @@ _SHARED_TERMS = frozenset({"clip_infonce", "frame_infonce", "clip_triplet", "fra
 class LossTerms:
     """Loss terms after weighting, scalars on the model's device; 0 for a term that is off.
 
-    With several workers those of one worker: its gradients are a part of the global loss's, and
-    `all_workers` gives the global values.
+    With several workers these are one worker's terms: its gradients are a part of the global
+    loss's, and `all_workers` gives the global values.
     """
 
     clip_infonce: Float[Tensor, ""]
@@ -151,12 +151,12 @@ def _angle_term(
 def _alignment(
     model: MscModel, videos: EncodedVideos, batch: Batch, settings: LossSettings
 ) -> Float[Tensor, ""]:
-    """The weighted CBVA term of one's own videos, not computed where it is off."""
+    """The weighted CBVA term of this worker's videos, not computed if it is off."""
     if not settings.uses_cbva:
         return videos.clips.new_zeros(())
     aligned = model.align(videos.frames), model.align(videos.clips)
     if not len(videos.clips):
-        # A worker without a video: nothing to add, but every parameter has a gradient.
+        # A worker without a video adds nothing, but every parameter needs a gradient.
         return aligned[0].sum() + aligned[1].sum()
     loss = cbva(*aligned, batch.clip_sizes, batch.segment_of_clip, batch.frame_to_clip)
     return settings.cbva_weight * loss * (len(videos.clips) / batch.spread.videos.total)

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 # Floor of squared distances before the root; published value.
 _SMALLEST_SQUARE = 1e-12
-# Squared distances below this share of the largest one are those of equal captions: both are
-# zero in exact arithmetic, and float32 features cannot tell rows apart that are closer.
+# Captions whose squared distance is below this share of the largest one count as equal: that of
+# equal rows is zero in exact arithmetic, and float32 features cannot tell closer rows apart.
 _EQUAL_SHARE = 1e-12
 # Elements of one block of angles. On a processor a few such arrays should stay in its cache; an
 # accelerator wants few large steps.
 _BLOCK_ELEMENTS = {"cpu": 1 << 19}
 _ACCELERATOR_BLOCK_ELEMENTS = 1 << 24
-# Smaller tiles save more of the mirrored half of the pairs, and cost more calls.
+# Smaller tiles skip more of the mirrored half of the pairs, but cost more calls.
 _TILE_ROWS = 64
 
 
@@ -54,10 +54,10 @@ def _relative_distances(
 def _squared_distances(
     rows: Float[Tensor, "captions dim"],
 ) -> Float[Tensor, "captions captions"]:
-    """Squared distances by way of inner products, in the type of the rows.
+    """Squared distances from inner products, in the type of the rows.
 
-    The products are float64: they are nearly equal for captions that are nearly the same, and
-    in float32 nothing would be left of their difference. That costs O(Q^2 D), next to nothing.
+    The products are float64: those of nearly equal captions are nearly equal, and float32 would
+    lose their difference. That costs O(Q^2 D), next to nothing.
     """
     exact = rows.double()
     gram = exact @ exact.T
@@ -80,7 +80,7 @@ def angle_loss(
     Args:
         student: Query vectors.
         teacher: The foundation model's sentence vectors.
-        anchors: Captions i whose angles are taken; None: all. Losses of parts add up.
+        anchors: Captions i whose angles are computed; None: all. Losses of parts add up.
 
     Returns:
         Sum over the anchors' entries, divided by all Q^3.
@@ -93,9 +93,9 @@ def angle_loss(
 
 
 class _AngleLoss(torch.autograd.Function):
-    """Angle loss as a function of squared distances; the gradient is made with the loss.
+    """Angle loss as a function of squared distances; computes the gradient with the loss.
 
-    `A_ijk = A_ikj`, so of the pairs (j, k) only tiles on the diagonal and to its right are taken.
+    `A_ijk = A_ikj`, so only tiles of pairs (j, k) on the diagonal and to its right are computed.
     """
 
     @staticmethod

@@ -38,8 +38,8 @@ def triplet(
         video_of_caption: Column of each caption's video.
         margin: Wanted distance between positive and negative.
         draws: Choice of the negatives.
-        hard_pool: None: negatives from all others. Else a caption's negative is drawn from that
-            many hardest videos, and a video's negative is the hardest caption.
+        hard_pool: With None negatives are drawn from all others. Else a caption's negative is drawn
+            from this many hardest videos, and a video's negative is the hardest caption.
 
     Returns:
         Sum of both directions; 0 for a single video, which has no negatives.

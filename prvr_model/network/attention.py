@@ -56,10 +56,10 @@ class MultiHeadAttention(nn.Module):
         factor: Float[Tensor, "length length"] | None = None,
         score_bias: Float[Tensor, "#batch 1 length"] | None = None,
     ) -> Float[Tensor, "batch length hidden"]:
-        """What every position attends to in its own rows.
+        """Attended values of every position, from the rows of its own sequence.
 
         Args:
-            rows: Positions that ask and answer.
+            rows: Positions; each gives a query, a key and a value.
             factor: Multiplied with the scores before the bias.
             score_bias: Added to the scores: padding, and the log size of merged tokens.
         """
@@ -103,7 +103,7 @@ class AttentionBlock(nn.Module):
     def after_attention(
         self, rows: Float[Tensor, "*batch hidden"], attended: Float[Tensor, "*batch hidden"]
     ) -> Float[Tensor, "*batch hidden"]:
-        """The block's output for the rows that asked and what they attended to."""
+        """The block's output from its input rows and their attended values."""
         rows = self.attention_norm(rows + self._drop(attended))
         changed = self.contract(self.expand(rows).relu())
         output: Tensor = self.output_norm(rows + self._drop(changed))

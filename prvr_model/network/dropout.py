@@ -1,8 +1,8 @@
-"""Dropout that draws 16 random bits an element.
+"""Dropout that draws 16 random bits per element.
 
-On a CPU the generator, not the arithmetic, makes up dropout's time: PyTorch's `bernoulli_` takes
-ten times as long as the bits that decide. A rate is rounded to a multiple of 2^-16; the scale is
-that of the rounded rate, so the mean is exact.
+On a CPU the generator, not the arithmetic, takes dropout's time: PyTorch's `bernoulli_` takes ten
+times as long as drawing these bits. A rate is rounded to a multiple of 2^-16; the scale is that of
+the rounded rate, so the mean is exact.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def keep_mask(shape: tuple[int, ...], rate: float, device: torch.device) -> Bool
 
 
 class _Dropout(torch.autograd.Function):
-    """Product with a mask and a scale; only the mask is kept, a byte an element."""
+    """Product with a mask and a scale; only the mask is kept, a byte per element."""
 
     @staticmethod
     def forward(
@@ -60,7 +60,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def dropout(rows: Float[Tensor, "*shape"], rate: float, training: bool) -> Float[Tensor, "*shape"]:
-    """Zero a share `rate` of the elements and scale up the rest; the rows as they are otherwise."""
+    """In training, zero a share `rate` of the elements and scale up the rest; else the rows."""
     if not training or rate == 0:
         return rows
     if rows.device.type != "cpu" or torch.compiler.is_compiling():

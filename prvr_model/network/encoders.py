@@ -19,7 +19,7 @@ POOLING_PADDING_SCORE = -1e10
 # The feed-forward layer of a self-attention block is this many times as wide as its input.
 _EXPANSION = 4
 # Rows encoded at once. On a processor a step's arrays (6 MB at hidden size 384) stay in its cache
-# and their memory is used again and again; an accelerator wants everything at once.
+# and their memory is reused; an accelerator is fastest with all rows at once.
 _ROWS_AT_ONCE = {"cpu": 4096}
 
 
@@ -146,7 +146,7 @@ class CaptionEncoder(nn.Module):
         slices = list(_parts(tokens))
         if len(slices) == 1:
             return self._encode(tokens, tokens_valid)
-        # Captions of like length together, each part as long as its longest: less padding.
+        # Captions of similar length share a part, padded to its longest: less padding.
         order = tokens_valid.sum(dim=1).argsort()
         encoded = []
         for rows in (order[part] for part in slices):

@@ -1,12 +1,12 @@
 """The model's encoders as the speed settings run them: precision, compilation, micro-batches.
 
-Training and evaluation encode through here. What comes out has the type of the model's weights,
-so losses, scores and metrics know nothing of the precision.
+Training and evaluation encode with these. Outputs have the type of the model's weights, so losses,
+scores and metrics do not depend on the precision setting.
 
-A micro-batch is a part of a batch that is computed a second time when its gradient is wanted. What
-an encoder saves for its backward pass is nearly all of a training step's memory; of a part only
-its output stays. Losses are those of the whole batch, so negatives are as many as ever. Gradients
-differ by rounding alone; dropout draws by the parts' shapes.
+A micro-batch is a part of a batch that is encoded a second time in the backward pass. What an
+encoder saves for its backward pass is nearly all of a training step's memory; of a micro-batch only
+the output is saved. Losses are those of the whole batch, with all its negatives. Gradients differ
+by rounding alone; dropout draws depend on the parts' shapes.
 """
 
 import os
@@ -40,7 +40,7 @@ class Encoders:
         speed: Precision, compilation and micro-batches; default: float32, not compiled, none.
 
     Raises:
-        SettingsError: `speed.compile` is asked for where nothing can be compiled.
+        SettingsError: `speed.compile` is true, but nothing can be compiled for the device.
     """
 
     def __init__(self, model: MscModel, speed: SpeedSettings | None = None) -> None:
@@ -54,7 +54,7 @@ class Encoders:
         if speed.compile:
             _check_compiler(self.device)
             self._videos = torch.compile(self._videos)
-            # Every batch has another number of captions and another longest one.
+            # The number of captions and the longest one differ from batch to batch.
             self._captions = torch.compile(self._captions, dynamic=True)
 
     def batch(self, batch: Batch) -> tuple[EncodedVideos, Float[Tensor, "captions hidden"]]:
@@ -96,18 +96,18 @@ class Encoders:
 
 
 def _check_compiler(device: torch.device) -> None:
-    """On a CPU `torch.compile` makes C++; said here, since torch says it in pages of traceback."""
+    """Refuse `compile` on a CPU without a C++ compiler; torch's error is pages of traceback."""
     name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if device.type == "cpu" and shutil.which(name) is None:
         message = (
-            f"found true; on a CPU it needs a C++ compiler, and {name} is not there; install one, "
+            f"found true; on a CPU it needs a C++ compiler, and {name} is missing; install one, "
             "name another in the environment variable CXX, or leave compile out"
         )
         raise SettingsError([("speed.compile", message)])
 
 
 def num_parts(rows: int, most: int | None) -> int:
-    """Parts of at most so many rows, one if there is no limit."""
+    """Number of parts of at most `most` rows; one without a limit."""
     return max(1, -(-rows // most)) if most else 1
 
 
@@ -118,7 +118,7 @@ def encode_in_parts(
 
     Args:
         encode: Called with each part, and again in the backward pass with the same random draws.
-        parts: How many; 1: called once and never again.
+        parts: Number of parts; with 1 `encode` is called once, and not in the backward pass.
         inputs: Tensors with equally many rows.
     """
     parts = max(1, min(parts, len(inputs[0])))

@@ -1,8 +1,9 @@
 """Parallel attention blocks as one operation with a gradient of its own.
 
-What `AttentionBlock` computes step by step, made for a processor: every product writes where its
-result is needed, elementwise work happens in place, heads are slices and never copied apart, and
-of each block only what its gradient needs is kept. The tests hold it against the plain form.
+It computes what `AttentionBlock` computes step by step, in a form that is fast on a processor:
+every product writes where its result is needed, elementwise work happens in place, heads are slices
+and never copied, and each block keeps only what its gradient needs. Tests compare it with the plain
+form.
 """
 
 import math
@@ -21,9 +22,9 @@ _aten = torch.ops.aten
 
 
 def can_fuse(rows: Tensor) -> bool:
-    """Whether operations with a gradient of their own are wanted, not the plain form.
+    """Whether to use operations with a gradient of their own instead of the plain form.
 
-    A compiler fuses better by itself, and autocast gives every product the precision it wants.
+    A compiler fuses better by itself, and autocast must choose the precision of every product.
     """
     kind = rows.device.type
     is_cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
@@ -39,7 +40,7 @@ def parallel_blocks(
     """Each block's output for the same rows; see `AttentionBlock.forward`.
 
     Args:
-        rows: Positions that ask and answer.
+        rows: Positions; each gives a query, a key and a value.
         blocks: Blocks of equal sizes and dropout.
         factors: Multiplied with a block's scores before the bias.
         score_bias: Added to the scores.
@@ -91,7 +92,7 @@ class _Weights(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """What the gradient of a block reads; masks are empty where nothing is dropped.
+    """What the gradient of a block reads; masks are empty if nothing is dropped.
 
     Args:
         query: Projected queries; `key` and `value` likewise.
@@ -133,17 +134,17 @@ class _Sizes:
         return rows.view(shape).permute(2, 0, 1, 3)
 
     def new(self, like: Tensor, inner: int) -> Float[Tensor, "heads batch length inner"]:
-        """Room for a result of every head."""
+        """An uninitialised tensor for a result of every head."""
         return like.new_empty((self.num_heads, self.batch, self.length, inner))
 
     def mask(self, like: Tensor) -> Bool[Tensor, "..."]:
-        """What dropout keeps of a tensor; empty where nothing is dropped."""
+        """What dropout keeps of a tensor; empty if nothing is dropped."""
         if not self.rate:
             return like.new_empty(0, dtype=torch.bool)
         return keep_mask(tuple(like.shape), self.rate, like.device)
 
     def drop_(self, values: Tensor, mask: Bool[Tensor, "..."]) -> Tensor:
-        """Zero in place what the mask does not keep, without scaling up the rest."""
+        """Zero in place the values that the mask does not keep, without scaling up the rest."""
         return values.mul_(mask) if self.rate else values
 
 
@@ -242,7 +243,7 @@ def _attend(
     factor: Tensor | float,
     score_bias: Tensor | None,
 ) -> tuple[Tensor, Bool[Tensor, "..."], Float[Tensor, "rows hidden"]]:
-    """Attention, its mask, and attended values, of which dropout has not scaled up the rest."""
+    """Attention, its mask, and attended values that are not yet scaled up for dropout."""
     queries, keys, values = (sizes.by_head(tensor) for tensor in (query, key, value))
     scores = sizes.new(query, sizes.length)
     for head in range(sizes.num_heads):
@@ -300,9 +301,9 @@ def _feed_forward_backward(
     by_hidden = by_changed @ weights.contract
     _aten.threshold_backward(by_hidden, saved.hidden, 0, grad_input=by_hidden)
     by_contract = (by_changed.T @ saved.hidden, by_changed.sum(dim=0))
-    # In place, and so after the last use of `by_changed`, which is the same where nothing drops.
+    # In place, so after the last use of `by_changed`: without dropout it is the same tensor.
     by_normal = by_summed.addmm_(by_hidden, weights.expand)
-    # Made again: that costs less than keeping it.
+    # Computed again, which costs less than keeping it.
     normal, *_ = _normalise(saved.summed, weights.attention_norm, weights.attention_norm_bias)
     by_expand = (by_hidden.T @ normal, by_hidden.sum(dim=0))
     by_summed, *by_attention_norm = _normalise_backward(
@@ -341,7 +342,7 @@ def _attend_backward(
     sizes: _Sizes, by_summed: Float[Tensor, "rows hidden"], saved: _Kept, factor: Tensor | float
 ) -> list[Float[Tensor, "rows hidden"]]:
     """Gradients by projected queries, keys and values."""
-    # Two dropouts, of the weights and of what they attend to.
+    # Two dropouts, of the weights and of the attended values.
     scale = 1 / kept_share(sizes.rate) ** 2
     by_attended = _dropped(sizes, by_summed, saved.attended_mask, scale)
     queries, keys, values, by_values = (

@@ -54,7 +54,7 @@ class MscModel(nn.Module):
             settings.hidden_size,
             settings.num_heads,
             length,
-            # The clip branch too has a position for each frame, as released; it uses the first.
+            # As released, the clip branch too has a position for each frame, but uses the first.
             settings.num_frames,
             settings.widths,
             settings.mixing_temperature,

@@ -78,7 +78,7 @@ def load_exported(source: Path) -> ModelFile:
 
 
 def model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
-    """What a file of weights says of the model: its version, dimensions and settings."""
+    """Header of a file of weights: its version, the model's dimensions and settings."""
     return {
         "format_version": MODEL_FILE_VERSION,
         "settings": settings.model_dump(mode="json"),
@@ -87,7 +87,7 @@ def model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) -> ModelFile:
+def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], location: str) -> ModelFile:
     try:
         return ModelFile(
             settings=parse_settings(header["settings"]),
@@ -97,7 +97,7 @@ def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], place: str) 
             weights=without_prefix(WEIGHT, tensors),
         )
     except (KeyError, TypeError, SettingsError) as error:
-        raise CheckpointError(f"{place}: does not say what model it holds: {error!r}") from error
+        raise CheckpointError(f"{location}: does not say what model it holds: {error!r}") from error
 
 
 def write_tensors(

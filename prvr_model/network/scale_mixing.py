@@ -1,8 +1,8 @@
 """Mixing over scales: a convex mixture of the blocks' outputs with learned weights.
 
-Source: MSC, encoders. A learned token asks each block's output for a summary, and the summaries
-give one weight per position and block. The outputs are large and everything else is small, so the
-two operations that read them have gradients of their own, each one pass over every output.
+Source: MSC, encoders. A learned token attends to each block's output, and these summaries give one
+weight per position and block. The outputs are large and everything else is small, so the two
+operations that read them have gradients of their own, which pass over every output once.
 """
 
 import math
@@ -19,14 +19,14 @@ from prvr_model.network.fused_blocks import can_fuse
 
 
 class ScaleMixing(nn.Module):
-    """The mixture and the network that weighs it.
+    """The mixture and the network that gives its weights.
 
     Args:
         hidden_size: Size of the blocks' outputs.
         num_heads: Heads of the attention that summarises.
-        length: Positions.
+        length: Number of positions.
         temperature: Divides the weights' logits.
-        dropout_rate: Of the summaries.
+        dropout_rate: Dropout rate of the summaries.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class ScaleMixing(nn.Module):
         outputs: Sequence[Float[Tensor, "batch length hidden"]],
         token: Float[Tensor, "hidden"],
     ) -> Float[Tensor, "scales batch hidden"]:
-        """What the token attends to in every output.
+        """The token's attended values in every output.
 
-        Keys and values of single positions are never made: with one query `q W_k` weighs the
+        Keys and values of single positions are never computed: with one query, `q W_k` weighs the
         rows themselves, and `W_v` applies to their weighted sum.
         """
         layer = self.summary.attention

@@ -79,8 +79,8 @@ class _BestRows(torch.autograd.Function):
         by_pairs = queries.new_zeros(len(queries), len(flat))
         by_pairs.scatter_(1, starts + product_row, by_product)
         by_pairs.scatter_add_(1, column, by_best * norms)
-        # The best cosine is a product times the row's inverse norm: by that norm it changes
-        # with the product, and a norm of a zero row's floor has only zero products.
+        # The best cosine is a product times the row's inverse norm, so its derivative by that norm
+        # is the product: `best / norms`. For a zero row, whose norm is the floor, it is 0.
         by_norms = torch.zeros_like(inverse_videos).flatten()
         by_norms.index_add_(0, column.flatten(), (by_best * best / norms).flatten())
         return (

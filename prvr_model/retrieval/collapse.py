@@ -61,7 +61,7 @@ class GroupSums:
         return cls(torch.cat(sums), torch.cat(counts), squares)
 
     def of_all(self, workers: Workers, videos: Shards) -> "GroupSums":
-        """The sums of all workers' videos, given one's own."""
+        """The sums of all workers' videos, given those of this worker's."""
         squares = workers.sum(self.sums.new_tensor(self.squares))
         return GroupSums(
             workers.all_rows(self.sums, videos),
@@ -78,11 +78,11 @@ def similarity_metrics(name: str, groups: GroupSums) -> dict[str, float]:
         groups: Sums of its rows.
 
     Returns:
-        `intra`: mean over all pairs of different rows of one video; left out where no video has
-        two rows. `total`: mean over all pairs of different rows, those of one video included;
-        left out where there are not two rows. `difference`: (intra - total) / (intra + total),
-        in [-1, 1], with means below 0 taken as 0, where the ratio would have no bound, and 0
-        where both are; left out without intra.
+        `intra`: mean over all pairs of different rows of one video; left out if no video has two
+        rows. `total`: mean over all pairs of different rows, those of one video included; left out
+        with fewer than two rows. `difference`: (intra - total) / (intra + total), in [-1, 1].
+        Means below 0 count as 0, else the ratio would have no bound; it is 0 if both are 0, and
+        left out without intra.
     """
     num_rows = int(groups.counts.sum())
     total_pairs = num_rows * (num_rows - 1)
@@ -118,8 +118,8 @@ def rank_correlation(
         teacher: The foundation model's vectors of the same captions, rows of norm 1.
 
     Returns:
-        In [-1, 1], equal values with their mean rank; None where there are fewer than two pairs
-        or all similarities of one kind are equal.
+        In [-1, 1]; equal values have their mean rank. None with fewer than two pairs, or if all
+        similarities of one kind are equal.
     """
     pairs = sampled_pairs(len(learned)).to(learned.device)
     ranks = [_centred_ranks(_pair_similarities(rows, pairs)) for rows in (learned, teacher)]
@@ -135,7 +135,7 @@ def sampled_pairs(num_rows: int) -> Int[Tensor, "2 pairs"]:
         return torch.triu_indices(num_rows, num_rows, offset=1)
     generator = np.random.default_rng(_SAMPLE_SEED)
     first = generator.integers(num_rows, size=NUM_SAMPLED_PAIRS)
-    # A step of 1 to n - 1 around the circle never ends where it began.
+    # A step of 1 to n - 1, modulo n, never leads back to the first row.
     second = (first + generator.integers(1, num_rows, size=NUM_SAMPLED_PAIRS)) % num_rows
     return torch.from_numpy(np.stack([first, second]))
 

@@ -74,16 +74,16 @@ def evaluate(
 ) -> Evaluation:
     """Rank all videos of the split for each of its captions.
 
-    Gallery and captions are encoded once; scores pass in blocks, and only ranks are kept of them.
-    Several workers encode a part each and score all captions against their own videos; all of
-    them return the same.
+    Gallery and captions are encoded once; scores are computed in blocks, of which only ranks are
+    kept. Several workers encode a part each and score all captions against their own videos; all
+    of them return the same.
 
     Args:
-        model: The model; its mode is the same afterwards.
+        model: The model; its mode is restored afterwards.
         split: Videos and captions.
         relevance: Correct videos of each caption.
-        speed: Block of captions, and how the model encodes where `encoders` is None.
-        encoders: The model's encoders where they were made before.
+        speed: Block of captions, and how the model encodes if `encoders` is None.
+        encoders: The model's encoders, if the caller has them already.
         workers: The processes that evaluate together.
     """
     part = _Part.of(split, workers)
@@ -130,7 +130,7 @@ def evaluate_checkpoint(
 
     Never compiled: that takes longer than to encode once.
     """
-    # Sums are split by thread: as many as in training, or the last bits differ.
+    # Sums are split by thread: with another number than in training the last bits differ.
     torch.set_num_threads(speed.threads)
     saved = load_best(folder)
     return evaluate(
@@ -195,7 +195,7 @@ def rank_gallery(
         settings: Weights of the fused score.
         block: Captions scored at once.
         workers: The processes that rank together, each with its own part of the gallery.
-        videos: How the gallery is spread over them; None: `gallery` is all of it.
+        videos: How the gallery is spread over them; None if `gallery` is all of it.
     """
     ranks: dict[str, list[Tensor]] = {"clip": [], "frame": [], "fused": []}
     for start in range(0, len(unit_queries), block):
@@ -212,7 +212,7 @@ def rank_gallery(
 
 
 def rank_metrics(ranks: Mapping[str, Int[Tensor, "captions"]]) -> dict[str, float]:
-    """Recalls of ranks by branch: those of `fused` plainly, the others below their name."""
+    """Recalls by branch: those of `fused` without a prefix, the others below the branch's name."""
     metrics = recalls(ranks["fused"])
     for branch in ("clip", "frame"):
         found = recalls(ranks[branch])
@@ -269,8 +269,8 @@ def collapse_metrics(
     `query_*` and `clip_*` are mean similarities of learned vectors (see `similarity_metrics`),
     `teacher_query_*` and `teacher_clip_*` those of the foundation model's sentence vectors and
     input clips, which no training changes; `query_spearman` is the rank correlation of the
-    learned with the teacher's query similarities. What a split cannot define is left out. The
-    gallery is that of one's own part; None: all of it.
+    learned with the teacher's query similarities. A metric that is undefined on the split is left
+    out. `gallery` holds the videos of `part`; None: of the whole split.
     """
     part = part or _Part.of(split, ALONE)
     device = unit_queries.device
@@ -292,13 +292,13 @@ def collapse_metrics(
 
 
 def _all(blocks: Iterable[Float[Tensor, "_ rows dim"]], part: _Part) -> GroupSums:
-    """Sums of all workers' videos, given one's own in blocks."""
+    """Sums of all workers' videos, given this worker's in blocks."""
     return GroupSums.of_blocks(blocks).of_all(part.workers, part.videos)
 
 
 def _input_clips(
     split: PreparedSplit, videos: slice, device: torch.device
 ) -> Iterator[Float[Tensor, "videos clips dim"]]:
-    """The model's input clips, rows of norm 1, some videos at a time; once none for none."""
+    """The model's input clips, rows of norm 1, some videos at a time; one empty block for none."""
     for rows in [*blocks_of(videos, _ENCODING_BLOCK)] or [videos]:
         yield unit_rows(_on_device(split.clips[rows], device))

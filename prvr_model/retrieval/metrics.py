@@ -38,9 +38,9 @@ def best_ranks(
 ) -> Int[Tensor, "captions"]:
     """Rank of each caption's best correct video, from 1.
 
-    A wrong video with the same score counts as ranked before it, so a model that gives every
-    video one score is at the end. NaN counts against the model too. Other correct videos never
-    count as ranked before.
+    A wrong video with the same score counts as ranked before it, so a model that gives every video
+    the same score gets the last ranks. NaN counts against the model too. Other correct videos never
+    count as ranked before it.
     """
     best = _usable(scores.gather(1, relevance.videos)).amax(dim=1)
     before = ~(scores < best[:, None])
@@ -57,7 +57,7 @@ def best_ranks_of_workers(
     """`best_ranks` over the videos of all workers, each of which knows the scores of its own.
 
     Args:
-        scores: Scores of all captions against one's own videos; there may be none.
+        scores: Scores of all captions against this worker's videos, of which there may be none.
         relevance: Correct videos, counted over all workers.
         workers: The processes that rank together.
         videos: How the videos are spread over them.

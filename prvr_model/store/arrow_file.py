@@ -13,8 +13,8 @@ from prvr_model.errors import DataError
 from prvr_model.files.durable import sync_file
 from prvr_model.store.format import ContentDigest, DTypeName
 
-# Features that a file holds before it writes them. Two files a split are open, so memory stays
-# below some ten times this; large enough that a batch's header and its mapping cost nothing.
+# Bytes of features that a file collects before it writes a batch. Two files per split are open, so
+# memory stays below some ten times this; a batch is large enough that its header costs nothing.
 _BATCH_BYTES = 2 * 2**20
 Values: TypeAlias = Mapping[str, str | int]
 """Values of an item besides its features, by column."""
@@ -28,7 +28,7 @@ class ArrowFile:
         layout: Its columns.
 
     Raises:
-        OSError: The disk refuses, in each method but `abandon` too.
+        OSError: The file cannot be written; also raised by each method but `abandon`.
     """
 
     def __init__(self, path: Path, layout: pa.Schema) -> None:
@@ -50,7 +50,7 @@ class ArrowFile:
 
         Args:
             values: Its values besides its features, by column.
-            texts: What the content's digest takes besides the features.
+            texts: Texts that enter the content's digest besides the features.
             rows: Its features, see `stored_rows`.
         """
         self.digest.add(texts, rows)
@@ -63,7 +63,7 @@ class ArrowFile:
             self._write_batch()
 
     def finish(self) -> None:
-        """Write what is left, have it on the disk, and close the file."""
+        """Write the rest, flush it to the disk, and close the file."""
         if self._rows:
             self._write_batch()
         self._arrow.close()

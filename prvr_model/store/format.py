@@ -6,7 +6,7 @@ A store is a folder:
     <split>.videos.arrow           id, features: one list of frame rows a video
     <split>.captions.arrow         id, video (row in the split's videos), text, features: token rows
 
-The reader and the writer both follow this page, so that neither has to import the other.
+The reader and the writer both follow this module, so that neither has to import the other.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from prvr_model.errors import StoreError
 from prvr_model.settings import Section
 
 FORMAT = "prvr-sweep feature store"
-# Raised whenever a reader of the earlier number would misread the files.
+# Raised whenever a reader of the earlier version would misread the files.
 STORE_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
@@ -64,7 +64,7 @@ class Manifest(Section):
     splits: dict[str, SplitCounts]
     files: dict[str, FileRecord]
     source: dict[str, Any]
-    # Names folders of prepared features: nothing but what we write can lead elsewhere.
+    # It becomes the name of a folder: anything but hexadecimal digits could lead to another one.
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
 
     @field_validator("splits")
@@ -111,7 +111,7 @@ class ContentDigest:
         """Take in one item: its strings and its C-contiguous (rows, dim) features."""
         for text in texts:
             encoded = text.encode()
-            # Lengths go first, or ("ab", "c") and ("a", "bc") would be one item.
+            # Lengths go first, or ("ab", "c") and ("a", "bc") would have one digest.
             self._hash.update(len(encoded).to_bytes(8, "little") + encoded)
         self._hash.update(np.asarray(rows.shape, dtype="<i8").tobytes())
         self._hash.update(rows.data)
@@ -139,7 +139,7 @@ def read_manifest(store: Path) -> Manifest:
     """Manifest of a store.
 
     Raises:
-        StoreError: No store there, unknown format version, or a manifest that is damaged.
+        StoreError: There is no store, its format version is unknown, or the manifest is damaged.
     """
     return _checked(_read_json(store), str(store), str(store / MANIFEST_NAME))
 
@@ -152,7 +152,7 @@ def parse_manifest(content: bytes, store: str) -> Manifest:
         store: What messages call the store, e.g. its URI.
 
     Raises:
-        StoreError: It is no store's, of an unknown format version, or damaged.
+        StoreError: It is not a store's manifest, of an unknown format version, or damaged.
     """
     file = f"{MANIFEST_NAME} of {store}"
     return _checked(_parsed(content, file), store, file)

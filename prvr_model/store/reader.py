@@ -20,7 +20,7 @@ from prvr_model.store.format import (
     schema,
 )
 
-# Arrow's names of types that numpy calls otherwise.
+# numpy's names of types that Arrow names differently.
 _DTYPES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
@@ -37,7 +37,8 @@ class FeatureStore:
         """Open the store at `path`; sizes of its files are checked, their content is not.
 
         Raises:
-            StoreError: No store there, unknown format version, files missing or truncated.
+            StoreError: There is no store, its format version is unknown, or files are missing or
+                truncated.
         """
         path = path.absolute()
         manifest = read_manifest(path)
@@ -54,7 +55,7 @@ class FeatureStore:
         """One split; the same object at each call.
 
         Raises:
-            StoreError: No such split (the message names those there are), or damaged files.
+            StoreError: No such split (the message lists the existing ones), or damaged files.
         """
         if not self.has_split(name):
             there = ", ".join(self.manifest.splits)
@@ -90,7 +91,7 @@ class FeatureStore:
         expected = self.manifest.files[file_name(split, kind)].content_sha256
         try:
             return self.split(split).content_sha256(kind) == expected
-        except IndexError:  # captions of videos that are not there
+        except IndexError:  # captions of videos that do not exist
             return False
 
 
@@ -186,9 +187,9 @@ def _read_batches(store: FeatureStore, split: str, kind: Kind) -> list[pa.Record
 
 
 def _refuse_unsound(store: FeatureStore, split: str, kind: Kind) -> None:
-    """Refuse a file whose damage is in offsets or texts, which reading would follow anywhere.
+    """Refuse a file with damaged offsets or texts.
 
-    Arrow trusts what it maps: a damaged offset would end the process, not raise.
+    Arrow trusts what it maps: reading at a damaged offset would crash the process, not raise.
     """
     path = store.path / file_name(split, kind)
     try:
@@ -201,7 +202,7 @@ def _refuse_unsound(store: FeatureStore, split: str, kind: Kind) -> None:
 
 
 def _values(column: pa.Array) -> np.ndarray:
-    """A view of a column of numbers; pyarrow's own way would import pandas, 0.2 s a process."""
+    """A view of a column of numbers; pyarrow's own way would import pandas, 0.2 s per process."""
     dtype = np.dtype(_DTYPES.get(str(column.type), str(column.type)))
     start = column.offset * dtype.itemsize
     return np.frombuffer(column.buffers()[1], dtype, len(column), start)

@@ -10,7 +10,7 @@ from prvr_model.files.folder import Folder, StorageError
 from prvr_model.store.format import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 
 PIECE_BYTES = 8 * 2**20
-"""How much is read at a time: large enough for a request to an object store to be worth its way."""
+"""Bytes that are read at a time, enough to make a request to an object store worthwhile."""
 
 
 class StoreFiles(Protocol):
@@ -18,7 +18,7 @@ class StoreFiles(Protocol):
 
     @property
     def place(self) -> str:
-        """What messages call it, e.g. its URI."""
+        """Its name in messages, e.g. its URI."""
 
     def manifest_bytes(self) -> bytes:
         """Content of the manifest's file.
@@ -64,8 +64,8 @@ class FolderFiles:
             return self.folder.read_bytes(MANIFEST_NAME)
         except StorageError as error:
             raise StoreError(
-                f"there is no feature store to be read at {self.place}: {error}; put there all "
-                "files of one that `prvr-sweep data import` made"
+                f"there is no feature store to be read at {self.place}: {error}; copy all files of "
+                "one that `prvr-sweep data import` made to it"
             ) from error
 
     def pieces(self, name: str) -> Iterator[bytes]:
@@ -77,15 +77,15 @@ class FolderFiles:
 
 
 def is_uri(location: str) -> bool:
-    """Whether a store's location is a URI, whose store is copied before it is used."""
+    """Whether a store's location is a URI; such a store is copied before it is used."""
     return "://" in location
 
 
 def manifest_at(location: str) -> Manifest:
-    """Manifest of the store at a URI or a path; nothing else of it is read.
+    """Manifest of the store at a URI or a path; reads no other file.
 
     Raises:
-        StoreError: No store there, or one that cannot be read.
+        StoreError: There is no store, or it cannot be read.
     """
     if not is_uri(location):
         return read_manifest(Path(location))

@@ -1,12 +1,12 @@
-"""Copies a store from far away to this machine, once for all processes.
+"""Copies a remote store to this machine, once for all processes.
 
-A copy is called for its fingerprint, so that all sweeps on the same data share one:
+A copy is named by its fingerprint, so that all sweeps on the same data share one:
 
     <cache>/<fingerprint>            a whole, verified copy; no process changes or deletes it
     <cache>/<fingerprint>.partial    a copy in the making; the next try begins with an empty one
-    <cache>/<fingerprint>.lock       there while a process copies; the others wait
+    <cache>/<fingerprint>.lock       exists while a process copies; the others wait
 
-The folder gets its own name once its content has been read again and is what the manifest says.
+The folder gets its final name after its content was read again and found to match the manifest.
 The cache lies on a disk of the machine: copies are memory-mapped, and prepared features are
 written beside them.
 """
@@ -39,7 +39,7 @@ CACHE_VARIABLE = "PRVR_SWEEP_CACHE"
 
 # A fingerprint becomes the name of a folder, so anything but a digest is refused.
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
-# A copy that takes minutes says this many times how far it is.
+# A copy that takes minutes reports its progress this many times.
 _TELLS = 10
 _LONG_COPY_BYTES = 2**30
 
@@ -54,12 +54,12 @@ def _log(message: str) -> None:
 def cache_folder(fallback: str | None = None) -> Path:
     """Folder of this machine's copies; it need not exist yet.
 
-    The machine's `PRVR_SWEEP_CACHE` comes first, so that machines with different disks can each
-    have its own; then what the driver of the sweep has in that variable; else a folder of the
-    user's among temporary files.
+    The machine's own `PRVR_SWEEP_CACHE` comes first, so that machines with different disks can have
+    different folders; then the value that the sweep's driver has; else a folder of the user among
+    temporary files.
 
     Args:
-        fallback: The driver's folder; None: it named none.
+        fallback: The driver's folder; None if it named none.
 
     Raises:
         StoreError: The folder is not an absolute path.
@@ -77,13 +77,13 @@ def _own_temporary() -> Path:
 
 
 def staged_store(files: StoreFiles, fingerprint: str, cache: Path, say: Say = _log) -> Path:
-    """Path of a verified copy of a store on this machine; made first if it is not there.
+    """Path of a verified copy of a store on this machine; made first if it is missing.
 
     Args:
         files: The store's files.
         fingerprint: Fingerprint that its content must have.
         cache: Folder of copies, see `cache_folder`.
-        say: Takes a line for the user when something takes its time.
+        say: Takes a line for the user when a step takes long.
 
     Raises:
         StoreError: The store is missing, damaged or has another fingerprint, or there is no room
@@ -109,7 +109,7 @@ def staged_store(files: StoreFiles, fingerprint: str, cache: Path, say: Say = _l
 
 
 def room_problem(manifest: Manifest, cache: Path) -> str | None:
-    """What keeps a copy from this machine's disk; None: it has room, or there is a copy."""
+    """Why this machine's disk has no room for a copy; None if it has, or if a copy exists."""
     target = cache / manifest.fingerprint
     if _is_whole(target, manifest.fingerprint):
         return None
@@ -121,8 +121,8 @@ def room_problem(manifest: Manifest, cache: Path) -> str | None:
         return None
     others = _size(sum(_folder_bytes(copy) for copy in _copies(cache) if copy.name != target.name))
     return (
-        f"{cache} has room for {_size(free)}, the copy takes {_size(needed)} more; make room there "
-        f"(copies of other stores there take {others}: remove those that no sweep uses) or set "
+        f"{cache} has room for {_size(free)}, the copy takes {_size(needed)} more; make room "
+        f"(copies of other stores in it take {others}: remove those that no sweep uses) or set "
         f"{CACHE_VARIABLE} to another folder"
     )
 
@@ -177,7 +177,7 @@ class _Copy:
         return content, manifest
 
     def _begin(self) -> None:
-        """Make an empty partial folder; a killed process may have left one, and a damaged copy."""
+        """Make an empty partial folder; removes a damaged copy and what a killed process left."""
         if self._target.exists():
             self._say(f"{self._target} is damaged; it is copied again")
         for folder in (self._target, self._partial):
@@ -210,7 +210,7 @@ class _Copy:
             found = "more" if length > size else f"only {length}"
             raise StoreError(
                 f"{name} of {self._files.place} has {found} bytes instead of {size}; the store was "
-                "changed or is damaged: copy it there again"
+                "changed or is damaged: copy it to its location again"
             )
 
     def _tell(self, more_bytes: int) -> None:
@@ -223,11 +223,11 @@ class _Copy:
     def _refuse_damaged(self, manifest: Manifest) -> None:
         store = FeatureStore.open(self._partial)
         if names := [name for split in manifest.splits for name in _damaged_of(store, split)]:
-            # A source that was changed meanwhile is named as that.
+            # If the source was changed meanwhile, this error says so.
             self._source_manifest()
             raise StoreError(
                 f"{self._files.place} is damaged: the content of {', '.join(names)} is not what "
-                f"its {MANIFEST_NAME} says; copy the store there again"
+                f"its {MANIFEST_NAME} says; copy the store to its location again"
             )
 
     def _publish(self) -> None:
@@ -237,7 +237,7 @@ class _Copy:
 
 
 def _is_whole(target: Path, fingerprint: str) -> bool:
-    """Whether a copy is there; only sizes are looked at, as whenever a store is opened."""
+    """Whether a copy exists; checks sizes of files only, as whenever a store is opened."""
     try:
         return FeatureStore.open(target).manifest.fingerprint == fingerprint
     except StoreError:
@@ -260,7 +260,7 @@ def _make_cache(cache: Path) -> None:
             f"cannot make {cache} for copies of stores: {error.strerror}; set {CACHE_VARIABLE} to "
             "a folder that can be written"
         ) from error
-    # Any user can make a folder among temporary files, under this name too.
+    # Any user can make a folder of this name among temporary files.
     if cache == _own_temporary() and owner != os.getuid():
         raise StoreError(
             f"{cache} belongs to another user; set {CACHE_VARIABLE} to a folder of your own"
@@ -284,7 +284,7 @@ def _folder_bytes(folder: Path) -> int:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """The path, or the nearest folder above it that exists."""
     return next(parent for parent in (path, *path.parents) if parent.exists())
 
 

@@ -21,8 +21,8 @@ def summarise(store: FeatureStore) -> dict[str, Any]:
     """Counts, lengths, norms and warnings of a store, as plain JSON.
 
     Returns:
-        `splits` has for each split the counts of videos and captions, the range of frames a
-        video, tokens a caption and captions a video, and the norms of frame rows, token rows
+        `splits` has for each split the counts of videos and captions, the range of frames per
+        video, tokens per caption and captions per video, and the norms of frame rows, token rows
         and sentence vectors before any normalisation. `warnings` are sentences.
     """
     manifest = store.manifest
@@ -172,7 +172,7 @@ def _each(get: Callable[[int], np.ndarray], count: int) -> Iterator[np.ndarray]:
 
 
 def summary_lines(summary: dict[str, Any]) -> Sequence[str]:
-    """The summary as a person reads it, one fact a line."""
+    """The summary for a terminal, one fact per line."""
     video, text = summary["video"], summary["text"]
     lines = [
         f"{summary['name']}: {summary['path']} ({summary['size_bytes'] / 2**20:.1f} MiB)",

@@ -2,8 +2,8 @@
 
 A video belongs to a show and is a row of segments: events, each with captions, between segments
 that no caption describes. An event is an instance of a prototype from a pool that all videos
-share, so similar events occur in different videos and unlike events in one: what semantic
-collapse is about. Text and frames see the same events through two different spaces.
+share, so similar events occur in different videos and unlike events in one, as in semantic
+collapse. Text and frames see the same events through two different spaces.
 
 What it can show: that storing, training, losses, retrieval, pruning and registering work, that
 learning beats chance by far and stays below perfection, and how settings compare on this data.
@@ -26,8 +26,8 @@ from prvr_model.settings import Section
 from prvr_model.store.format import SPLIT_NAMES, Manifest
 from prvr_model.store.writer import StoreWriter
 
-# Raised when the same settings give other numbers: stores that are kept by the hash of their
-# settings must not be mistaken for new ones.
+# Raised when the same settings give other numbers: a store is kept under the hash of its settings,
+# and an old one must not be mistaken for a new one.
 GENERATOR_VERSION = 1
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -36,7 +36,7 @@ Integers: TypeAlias = NDArray[np.int64]
 # Mean of |x| of a standard normal x: without it the bent events would share one direction.
 _MEAN_ABSOLUTE = np.sqrt(2 / np.pi)
 
-# Streams of random numbers: what all splits share comes first, then one stream a split.
+# Streams of random numbers: first one for what all splits share, then one per split.
 _SHARED_STREAM = 0
 
 
@@ -65,7 +65,7 @@ class SyntheticSettings(Section):
     max_frames: int = Field(default=120, ge=1)
     min_tokens: int = Field(default=6, ge=2)
     max_tokens: int = Field(default=14, ge=2)
-    # Share of an event's direction that is its own and not its prototype's.
+    # Share of an event's direction that is not its prototype's.
     detail: float = Field(default=0.6, ge=0, le=1)
     # Noise of a sentence vector and of each token, relative to their length.
     paraphrase_noise: float = Field(default=0.3, ge=0)
@@ -102,18 +102,18 @@ def write_synthetic(
 ) -> Manifest:
     """Write a store with the splits train, val and test.
 
-    Same settings, same store, bit for bit: numbers are drawn and combined in float64 and stored
-    in float16, so that the last bits of a processor's sums do not reach the store. A split's
+    The same settings give the same store bit for bit: numbers are drawn and combined in float64 and
+    stored in float16, so that the last bits of a processor's sums do not reach the store. A split's
     content does not depend on the sizes of the others.
 
     Args:
         path: Folder of the store.
         settings: Sizes, difficulty and seed.
-        overwrite: Replace a store that is there.
+        overwrite: Replace an existing store.
         name: Name of the data set.
 
     Raises:
-        StoreError: The target exists or the disk refuses.
+        StoreError: The target exists or cannot be written.
     """
     world = _World.draw(settings)
     source = {

@@ -46,10 +46,10 @@ class StoreWriter:
         video_dtype: Number type that frames are stored in.
         text_dtype: Number type that tokens are stored in.
         source: Where the data came from; plain JSON, kept in the manifest.
-        overwrite: Replace a store that is there. Any other folder is refused all the same.
+        overwrite: Replace an existing store. Any other existing folder is refused.
 
     Raises:
-        StoreError: The target exists, or the disk refuses.
+        StoreError: The target exists, or cannot be written.
     """
 
     # Eight: each but the path and `overwrite` is a field of the manifest that the caller knows.
@@ -80,7 +80,7 @@ class StoreWriter:
 
     @property
     def manifest(self) -> Manifest:
-        """Manifest of the store; there once the block has been left."""
+        """Manifest of the store; known after the block."""
         assert self._manifest is not None, "the store is not written yet"
         return self._manifest
 
@@ -110,12 +110,12 @@ class StoreWriter:
 
         Args:
             split: train, val or test.
-            video_id: Not used before in this split.
+            video_id: Id of the video, new in this split.
             frames: (T, video_dim), T >= 1, finite after conversion to the store's type.
 
         Raises:
             DataError: The frames or the id cannot be stored.
-            StoreError: The disk refuses.
+            StoreError: The store cannot be written.
         """
         rows = self._video_rows.setdefault(_known(split), {})
         if video_id in rows:
@@ -130,14 +130,14 @@ class StoreWriter:
 
         Args:
             split: Split of its video.
-            caption_id: Not used before in this split.
+            caption_id: Id of the caption, new in this split.
             video_id: The video that it describes.
             text: The caption as written.
             tokens: (L, text_dim), L >= 1; the last row is the sentence vector.
 
         Raises:
             DataError: No such video, or the tokens or the id cannot be stored.
-            StoreError: The disk refuses.
+            StoreError: The store cannot be written.
         """
         row = self._video_rows.get(_known(split), {}).get(video_id)
         if row is None:
@@ -241,7 +241,7 @@ def check_target(path: Path, overwrite: bool) -> None:
     """Refuse a target that must not be replaced.
 
     Raises:
-        StoreError: A store is there and `overwrite` is false, or something else is there.
+        StoreError: A store exists and `overwrite` is false, or another file or folder exists.
     """
     if not path.exists():
         return

@@ -8,13 +8,13 @@ _NEVER = -1
 
 
 def keep_freed_blocks() -> bool:
-    """Have memory that is freed used again, never given back to the system.
+    """Make the C library reuse freed memory and never give it back to the system.
 
-    By itself the GNU C library gives back every block above some megabytes, and the system zeroes
-    its pages when the next step asks for it: that took a third of a training step's time.
+    By default the GNU C library gives back every block above some megabytes, and the system zeroes
+    its pages when the next step allocates it: that took a third of a training step's time.
 
     Returns:
-        Whether the C library took the options; others have none.
+        Whether the options were set; only the GNU C library has them.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -23,7 +23,7 @@ def keep_freed_blocks() -> bool:
 
 
 def release_freed_blocks() -> None:
-    """Give what was kept back to the system, e.g. at the end of a trial."""
+    """Give the kept memory back to the system, e.g. at the end of a trial."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -1,6 +1,6 @@
 """Checkpoints: tensors in safetensors files with a JSON header, never pickles.
 
-A trial's folder holds `last.safetensors` (all that training needs to go on), and
+A trial's folder holds `last.safetensors` (all that training needs to continue), and
 `best.safetensors` (the weights of the best validation epoch). Each is written whole or not at all.
 """
 
@@ -44,9 +44,9 @@ class PartOfEpoch:
     Args:
         rows: Numbers of its steps so far, a row each.
         spent_s: Seconds that they took.
-        exchanged_bytes: What the first worker received from others in them.
-        random: State of each worker's random generator of the CPU, and of its device where that
-            has one of its own; from the file's tensors.
+        exchanged_bytes: Bytes that the first worker received from others in them.
+        random: State of each worker's random generator of the CPU, and of its device if that has
+            one of its own; from the file's tensors.
     """
 
     rows: Sequence[list[float]]
@@ -69,7 +69,7 @@ class TrainingState:
         best_epoch: Epoch of the best validation SumR, from 1; 0 before the first.
         best_value: That SumR.
         reports: Every epoch's row, in order.
-        part: What is done of the next epoch; None: nothing.
+        part: What is done of the next epoch; None if it has not begun.
     """
 
     epoch: int = 0
@@ -93,7 +93,7 @@ def save_last(
     state: TrainingState,
     store_fingerprint: str,
 ) -> None:
-    """Write all that training needs to go on from `state`."""
+    """Write all that training needs to continue from `state`."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     moments = {
         f"{moment}.{names[id(parameter)]}": tensor
@@ -122,7 +122,7 @@ def load_last(
     settings: Settings,
     store_fingerprint: str,
 ) -> TrainingState:
-    """Restore model and optimizer from the folder; the initial state where it has no checkpoint.
+    """Restore model and optimizer from the folder; the initial state if it has no checkpoint.
 
     Raises:
         CheckpointError: The file is damaged, or was written for other settings or data.
@@ -143,7 +143,7 @@ def load_last(
 
 
 def remove_partial_files(folder: Folder) -> None:
-    """Remove what a trial's killed process left half written; no other process may write there."""
+    """Remove half-written files of a trial's killed process; no other process may write now."""
     folder.remove_partial_files()
     folder.child(_RANKS).remove_partial_files()
 
@@ -163,7 +163,7 @@ def read_state(folder: Folder) -> TrainingState:
 def free_last(folder: Folder) -> None:
     """Delete the last checkpoint, keeping the rows of metrics in it, which `read_state` reads.
 
-    Training cannot go on from there: started again, it begins anew.
+    Training cannot continue from them: it would begin anew.
 
     Raises:
         CheckpointError: The file is damaged; it stays.
@@ -188,7 +188,7 @@ def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
     folder.child(_RANKS).write_bytes(f"epoch-{epoch:04d}.safetensors", content)
 
 
-_LEFT = "another trial left it there: remove the folder, or train in another one"
+_LEFT = "another trial left it: remove the folder, or train in another one"
 
 
 def _check_same(
@@ -228,7 +228,7 @@ def _state_json(state: TrainingState) -> dict[str, Any]:
 
 def _parse_state(content: dict[str, Any], random: Mapping[str, Tensor]) -> TrainingState:
     best_value = content["best_value"]
-    part = content.get("part")  # older files have no word for it
+    part = content.get("part")  # older files lack the key
     return TrainingState(
         epoch=content["epoch"],
         best_epoch=content["best_epoch"],

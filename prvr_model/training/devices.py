@@ -12,10 +12,10 @@ class Devices:
     """GPUs as torch finds them.
 
     Args:
-        torch: Its version, build included.
-        cuda: CUDA that torch was built with; None: built without.
+        torch: Version of torch, build included.
+        cuda: Version of CUDA that torch was built with; None if built without.
         gpus: Names of the GPUs that can be used.
-        nccl: Version of NCCL; None: there is none.
+        nccl: Version of NCCL; None without it.
     """
 
     torch: str

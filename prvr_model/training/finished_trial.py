@@ -1,4 +1,4 @@
-"""The folder of a trial that has ended: whether it is whole, and a copy of it for another trial.
+"""Checks whether a finished trial's folder is whole, and copies it for another trial.
 
 No tensor is read and torch is not needed: headers say what a file holds and how long it must be.
 """
@@ -34,15 +34,15 @@ class FinishedTrial:
 
 
 def read_finished(folder: Folder, settings: Settings, fingerprint: str) -> FinishedTrial:
-    """A trial of these settings on this data, if the folder holds all that became of it.
+    """The finished trial of a folder, checked to be whole and of these settings and data.
 
     Args:
         folder: The trial's folder.
         settings: Settings that it must have been trained with.
-        fingerprint: Of the data that it must have been trained on.
+        fingerprint: Fingerprint of the data that it must have been trained on.
 
     Raises:
-        CheckpointError: Something is missing, damaged, of another trial or not at its end.
+        CheckpointError: A file is missing, damaged or of another trial, or epochs are missing.
         StorageError: The folder cannot be read.
     """
     _check_model(folder, BEST, settings)
@@ -63,7 +63,7 @@ def read_finished(folder: Folder, settings: Settings, fingerprint: str) -> Finis
 
 
 def copy_finished(source: FinishedTrial, target: Folder) -> None:
-    """Put the files of a trial into the folder of another; its end is the last to be there.
+    """Copy a trial's files into another's folder; the file that proves its end comes last.
 
     Raises:
         StorageError: A file cannot be read or written.
@@ -75,7 +75,7 @@ def copy_finished(source: FinishedTrial, target: Folder) -> None:
 
 
 def _check_model(folder: Folder, name: str, settings: Settings) -> Mapping[str, Any]:
-    """What a file of weights says of itself, checked to be whole and of these settings."""
+    """Header of a file of weights, which must be whole and of these settings."""
     header, missing = read_header(folder, name)
     if missing:
         raise CheckpointError(f"{folder.locate(name)}: {missing} bytes are missing at its end")
@@ -90,14 +90,14 @@ def _check_model(folder: Folder, name: str, settings: Settings) -> Mapping[str, 
 
 
 def _but_epochs(settings: Settings) -> dict[str, Any]:
-    # The best epoch's file says with how many it was begun, and may have been continued.
+    # The best epoch's file names the epochs planned at that time; the trial may have got more.
     whole = settings.model_dump(mode="json")
     whole["training"].pop("epochs")
     return whole
 
 
 def _is_at_end(reports: Sequence[EpochReport], settings: Settings) -> bool:
-    """Whether the epochs are all there, up to the last one or to the end of the patience."""
+    """Whether all epochs are recorded, up to the last one or to the end of the patience."""
     count, training = len(reports), settings.training
     if not count or [report.epoch for report in reports] != list(range(1, count + 1)):
         return False

@@ -34,7 +34,7 @@ class BertAdam(torch.optim.Optimizer):
 
     Args:
         decayed: Parameters under weight decay.
-        free: Parameters without.
+        free: Parameters without weight decay.
         settings: Learning rate, betas, decay, clip.
         total_steps: Horizon of the schedule in steps.
     """
@@ -71,7 +71,7 @@ class BertAdam(torch.optim.Optimizer):
         """Update every parameter that has a gradient.
 
         Args:
-            closure: Not taken; part of torch's interface.
+            closure: Refused; part of torch's interface.
             applied: Flag on the parameters' device: where it is False, parameters and moments
                 stay as they are to the last bit, whatever the gradients hold. The host does not
                 learn its value. None: the update is applied.
@@ -140,7 +140,7 @@ def _joined(tensors: list[Tensor]) -> Tensor:
 def _restore_unless(applied: Tensor, tensors: list[Tensor], before: Tensor) -> None:
     """Give tensors back their elements of `before` where the flag is False."""
     after = _joined(tensors)
-    # A choice, not a product: NaN times zero is NaN.
+    # `where`, not a product: NaN times zero is NaN.
     torch.where(applied, after, before, out=after)
     parts = after.split([tensor.numel() for tensor in tensors])
     torch._foreach_copy_(

@@ -1,8 +1,8 @@
 """Times the real training loop on made-up data of the right sizes, for some seconds.
 
 An epoch of the probe is one step and a small evaluation. The first sizes are small, so that a
-machine on which a full batch takes minutes is found out in seconds; a plan extrapolates from
-there. `python -m prvr_model.training.probe` takes a request on stdin and answers on stdout.
+machine on which a full batch takes minutes is noticed in seconds; a plan extrapolates from small
+sizes. `python -m prvr_model.training.probe` takes a request on stdin and answers on stdout.
 """
 
 import platform
@@ -24,17 +24,18 @@ from prvr_model.store.writer import StoreWriter
 from prvr_model.training.probe_messages import ProbeRequest, ProbeResult, ProbeStage
 from prvr_model.training.train_loop import train
 
-# Videos of the first steps; together with a larger size they tell what a step costs in any case.
+# Videos of the first steps; together with a larger size they give a step's fixed cost.
 _PILOT_VIDEOS = 4
-# More steps than these add little to what the spread says.
+# More steps than these hardly improve the estimate of the spread.
 _MOST_STEPS = 12
-# The next size must promise this many steps in the time that is left: one to warm up.
+# The next size is tried if the time left is expected to suffice for this many steps, one of them
+# to warm up.
 _STEPS_OF_A_SIZE = 3
 # A size that is hardly larger tells nothing new.
 _GROWTH = 1.5
 # Epochs that no probe reaches.
 _ENDLESS = 1_000_000
-# Evaluating one video for every so many trained ones keeps most of the time for steps.
+# Evaluating one video per this many trained ones keeps most of the time for steps.
 _TRAINED_PER_EVALUATED = 2
 
 
@@ -43,7 +44,7 @@ def probe(request: ProbeRequest) -> ProbeResult:
 
     Raises:
         NonFiniteError: A loss is not finite.
-        RuntimeError: The device is not there or has too little memory.
+        RuntimeError: The device is missing or has too little memory.
     """
     clock = _Clock(request.limit_s)
     stages = []
@@ -57,7 +58,7 @@ def probe(request: ProbeRequest) -> ProbeResult:
 
 
 def probe_json(request: str) -> str:
-    """The same from JSON to JSON, to be called by name in another process."""
+    """`probe` from JSON to JSON, called by name in another process."""
     return probe(ProbeRequest.model_validate_json(request)).model_dump_json()
 
 
@@ -100,7 +101,7 @@ class _Stage:
         return self._stage(val_videos, val_captions)
 
     def _speed(self) -> SpeedSettings:
-        # The first size tells what checkpoints take, which is the same for all.
+        # The first size measures checkpoints, which take the same time for all sizes.
         if self.videos <= _PILOT_VIDEOS:
             return self.request.speed
         return self.request.speed.model_copy(update={"checkpoint_every_epochs": _ENDLESS})
@@ -117,7 +118,7 @@ class _Stage:
         return Decision.CONTINUE
 
     def _larger(self, left_s: float, step_s: float) -> int | None:
-        """Videos of the next size; None: this one is the whole, or no larger one has the time."""
+        """Videos of the next size; None if this is the full size, or no larger one has the time."""
         if step_s <= 0:
             return self.request.batch_videos
         promised = int(self.videos * left_s / step_s / _STEPS_OF_A_SIZE)
@@ -127,7 +128,7 @@ class _Stage:
         return videos if is_larger else None
 
     def _stage(self, val_videos: int, val_captions: int) -> ProbeStage:
-        # Where not even a second step had the time, the first is better than nothing.
+        # If a second step did not fit into the time, the first is used.
         rows = self._rows[1:] or self._rows
         gaps = np.diff(self._times) if len(self._rows) > 1 else np.zeros(1)
         epochs = [row.metrics["time/epoch_s"] for row in rows]

@@ -22,19 +22,19 @@ class ProbeRequest(Section):
     tokens_per_caption: float = Field(gt=0)
     video_dim: int = Field(ge=1)
     text_dim: int = Field(ge=1)
-    # Seconds from the first step on; no new step is begun that would not end in them.
+    # Seconds from the first step on; no step begins that would not end within them.
     limit_s: float = Field(15.0, gt=0)
 
 
 class ProbeStage(Section):
-    """Steps that were timed at one size, each with an evaluation; the first, warming up, is out."""
+    """Steps that were timed at one size, each with an evaluation; the first, a warm-up, is out."""
 
     videos: int
     val_videos: int
     val_captions: int
     steps_s: Seconds
     evaluations_s: Seconds
-    # Everything else between two steps that are epochs: checkpoints, above all.
+    # Everything else between two steps, mostly checkpoints, since each step is an epoch.
     others_s: Seconds
 
 
@@ -44,7 +44,7 @@ class ProbeResult(Section):
     stages: Annotated[tuple[ProbeStage, ...], FROM_LIST]
     # Name of the GPU, or of the processor.
     hardware: str
-    # Peak memory of the process, and of the GPU with what it has in all; None on a processor.
+    # Peak memory of the process and of the GPU, and the GPU's total; None without a GPU.
     memory_bytes: int
     gpu_memory_bytes: int | None = None
     gpu_total_bytes: int | None = None

@@ -25,10 +25,10 @@ def of_all(device: torch.device, workers: Workers) -> dict[str, Shaped[Tensor, "
 def restore(
     states: Mapping[str, Shaped[Tensor, "workers bytes"]], device: torch.device, workers: Workers
 ) -> None:
-    """Set this worker's generators; does nothing where the states are of more or fewer workers."""
+    """Set this worker's generators; does nothing if the states are of another number of workers."""
     if len(states[_CPU]) != workers.size:
         return
-    # torch crashes on a row within a tensor: what it reads must be aligned.
+    # A copy, since torch crashes on memory that is not aligned, as a row within a tensor.
     torch.set_rng_state(states[_CPU][workers.rank].clone())
     if device.type == "cuda" and _DEVICE in states:
         torch.cuda.set_rng_state(states[_DEVICE][workers.rank].clone(), device)

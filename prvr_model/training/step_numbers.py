@@ -1,9 +1,9 @@
-"""Numbers of an epoch's steps: read without waiting for the device, stopped where not finite.
+"""Numbers of an epoch's steps, read without waiting for the device; training stops at a bad one.
 
-On a CPU a step's numbers are there at once, so a bad one ends training before the optimizer step.
-On a GPU reading them would hold up the host, and with it the device, in every step: there they
-travel while later steps are queued, and a flag on the device keeps the weights as they were
-before the first bad step until the host hears of it.
+On a CPU a step's numbers are known at once, so one that is not finite ends training before the
+optimizer step. On a GPU reading them would hold up the host, and with it the device, in every step.
+So they are copied while later steps are queued, and a flag on the device keeps the weights as they
+were before the first bad step until the host learns of it.
 """
 
 from collections import deque
@@ -21,13 +21,13 @@ Row = list[float]
 
 @runtime_checkable
 class Reader(Protocol):
-    """Brings rows of numbers to the host, in order."""
+    """Copies rows of numbers to the host, in order."""
 
     def send(self, row: Float[Tensor, "numbers"]) -> None:
-        """Start to bring a row."""
+        """Start to copy a row."""
 
     def arrived(self, wait: bool) -> Iterable[Row]:
-        """Rows that have come since the last call; with `wait` all that were sent."""
+        """Rows that have arrived since the last call; with `wait` all that were sent."""
 
 
 class ReadAtOnce:
@@ -47,10 +47,10 @@ class ReadAtOnce:
 
 
 class ReadLater:
-    """For CUDA: copies into pinned memory, each with an event that tells when it is there.
+    """For CUDA: copies into pinned memory, each with an event that tells when it is done.
 
     Args:
-        device: Where the rows are.
+        device: Device of the rows.
         num_rows: Rows that will be sent at most.
         num_numbers: Length of a row.
     """
@@ -76,7 +76,7 @@ class ReadLater:
 
 
 def reader_for(device: torch.device, num_rows: int, num_numbers: int) -> Reader:
-    """The reader of a device; accelerators other than CUDA are read at once: slower, not wrong."""
+    """The reader of a device; accelerators other than CUDA are read at once, which is slower."""
     if device.type == "cuda":
         return ReadLater(device, num_rows, num_numbers)
     return ReadAtOnce()
@@ -88,7 +88,7 @@ class StepNumbers:
     Args:
         names: Names of a step's numbers.
         epoch: Number of the epoch, from 1.
-        reader: Brings them to the host.
+        reader: Copies them to the host.
         earlier: Rows of the epoch's steps before an interruption.
     """
 
@@ -106,8 +106,8 @@ class StepNumbers:
         """Take a step's numbers, before its optimizer step.
 
         Returns:
-            Flag on the device: whether all numbers up to this step are finite; the optimizer may
-            change nothing where it is False. None where the host knows already that they are.
+            Flag on the device: whether all numbers up to this step are finite; if it is False the
+            optimizer must change nothing. None if the host knows already that they are.
 
         Raises:
             NonFiniteError: A number of this step, or of an earlier one that has arrived, is not
@@ -146,6 +146,6 @@ class StepNumbers:
         for row in self._reader.arrived(wait):
             self._rows.append(row)
             for name, value in zip(self._names, row, strict=True):
-                # NaN and infinities alone differ from themselves less themselves.
+                # The difference is 0 for finite numbers and NaN for all others.
                 if value - value != 0:
                     raise NonFiniteError(name, self._epoch, len(self._rows))

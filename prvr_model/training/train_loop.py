@@ -1,8 +1,8 @@
 """The training loop of a trial: epochs, evaluation, early stop, checkpoints, reports.
 
-It knows no host: the folder is its resume point and callbacks take its reports and say when to
-leave. The same settings and seed give the same metrics bit for bit on the CPU, also after an
-interruption between epochs or a leave within one, at the same number of threads.
+It does not know its host: the folder is its resume point, and callbacks take its reports and say
+when to leave. The same settings and seed give the same metrics bit for bit on the CPU at the same
+number of threads, also after an interruption between epochs or a leave within one.
 """
 
 import resource
@@ -50,13 +50,13 @@ StopReason = Literal["epochs", "patience", "stopped", "left"]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run came to.
+    """The result of a training run.
 
     Args:
         reports: Every epoch's row, those before an interruption included.
         best_epoch: Epoch of the best validation SumR, from 1.
-        stop_reason: All epochs run, patience at its end, stopped by the host, or left on its
-            wish, to be gone on with elsewhere.
+        stop_reason: All epochs run, patience at its end, stopped by the host, or left on the
+            host's wish to continue elsewhere.
     """
 
     reports: tuple[EpochReport, ...]
@@ -74,7 +74,7 @@ def train(
     workers: Workers = ALONE,
     leave: Leave = stay,
 ) -> TrainResult:
-    """Train a model, or go on from the last checkpoint in the folder.
+    """Train a model, or continue from the last checkpoint in the folder.
 
     Rows of earlier epochs are reported again first, unchanged. A checkpoint is written before
     its epoch is reported, so a host may end the process inside `report`.
@@ -83,12 +83,12 @@ def train(
         settings: Everything that changes the result.
         store: Features with splits `train` and `val`.
         folder: The trial's folder.
-        report: Takes each epoch's row and decides whether to go on; called by the first worker.
+        report: Takes each epoch's row and decides whether to continue; the first worker calls it.
         speed: Device, threads and the like.
         workers: The processes that train this model together; each calls this function. The first
             one writes checkpoints, and its decisions are everyone's.
-        leave: Asked after every step. Where any worker's says yes, a checkpoint in the middle of
-            the epoch is written and all return, several workers after one step more.
+        leave: Called after every step. If it returns True on any worker, a checkpoint within the
+            epoch is written and all workers return; several workers train one more step first.
 
     Raises:
         StoreError: A split is missing or has fewer than two videos to train on.
@@ -99,8 +99,8 @@ def train(
     torch.set_num_threads(speed.threads)
     keep_freed_blocks()
     if speed.compile:
-        # What earlier trials of this process compiled would count against torch's limit, beyond
-        # which it silently compiles no more.
+        # Code that earlier trials of this process compiled counts against torch's limit, beyond
+        # which torch silently stops compiling.
         torch.compiler.reset()
     # Training uses the process's generators; a host in the same process keeps its own.
     try:
@@ -157,7 +157,7 @@ class _Run:
         return self._result(reason)
 
     def _is_stopped(self, row: EpochReport, report: Report) -> bool:
-        """Report an epoch; what the host answers the first worker holds for all."""
+        """Report an epoch; the host's answer to the first worker holds for all."""
         stops = self.workers.rank == 0 and report(row) is Decision.STOP
         return bool(self.workers.first_decides(int(stops)))
 
@@ -229,7 +229,7 @@ class _Run:
             exchanged_before: Bytes that this worker had received when it began.
 
         Returns:
-            Mean of each number over the epoch's steps; None: left and saved before its end.
+            Mean of each number over the epoch's steps; None if left and saved before its end.
         """
         training, epoch = self.settings.training, self.state.epoch
         self._seed_epoch(epoch)
@@ -252,7 +252,7 @@ class _Run:
         if self.speed.micro_batch_videos:
             means["micro_batch_videos"] = float(self.speed.micro_batch_videos)
         if self.workers is not ALONE:
-            # Of this epoch: it may change where a host goes on with fewer.
+            # Kept for each epoch, since a host may continue with fewer workers.
             means["workers"] = float(self.workers.size)
         if self.workers.size > 1:
             received = self.workers.exchanged_bytes - exchanged_before
@@ -260,11 +260,11 @@ class _Run:
         return means
 
     def _seed_epoch(self, epoch: int) -> None:
-        """Random generators as they were where this epoch was left, or of its beginning."""
+        """Set the random generators to where this epoch was left, or to its beginning."""
         # Workers drop different elements; everything else that is drawn is the same for all.
         torch.manual_seed(dropout_seed(self.settings.training.seed, epoch) + self.workers.rank)
         if self.state.part:
-            # Random states belong to a rank; where the number of workers changed they fit none.
+            # Random states belong to a rank; after a change of the number of workers none fits.
             random_states.restore(self.state.part.random, self.device, self.workers)
 
     def _save_part(self, numbers: StepNumbers, start: float, exchanged_before: int) -> None:
@@ -275,7 +275,7 @@ class _Run:
         self.state = replace(self.state, part=part)
         if self.workers.rank == 0:
             self._save_last()
-        # No worker ends before it is written: the group ends with the first of its workers.
+        # All wait until it is written: the group ends when the first of its workers ends.
         self.workers.first_decides(0)
 
     def _batches(self, order: Sequence[Int[np.ndarray, "batch"]]) -> Generator[Batch, None, None]:

@@ -1,4 +1,4 @@
-"""Reads caption files: one `<video>#enc#<k> <text>` or `<video>#<k> <text>` a line."""
+"""Reads caption files: one `<video>#enc#<k> <text>` or `<video>#<k> <text>` per line."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class CaptionLine:
 
     @property
     def place(self) -> str:
-        """Where a user finds it."""
+        """File and line, for messages."""
         return f"{self.file}:{self.line}"
 
 
@@ -32,7 +32,7 @@ def read_caption_file(path: Path, problems: Problems) -> list[CaptionLine]:
 
     Args:
         path: UTF-8, with or without a byte order mark; empty lines are skipped.
-        problems: Takes what is wrong.
+        problems: Collects what is wrong.
 
     Returns:
         The captions that can be used, each id once; none if the file cannot be read.

@@ -1,4 +1,4 @@
-"""Checks a corpus of captions and features, whatever its layout, and writes it as a store.
+"""Checks a corpus of captions and features of any layout, and writes it as a store.
 
 Headers of all features are checked first, then every item is read once: it goes to the store
 while all is well, and is only checked after the first problem, so that the error lists everything.
@@ -28,13 +28,13 @@ class FeatureSource(Protocol):
     """Features by key, as one layout keeps them."""
 
     label: str
-    """What messages call it."""
+    """Its name in messages."""
 
     def names(self) -> Iterator[str]:
         """Every name at the top level; raises DataError."""
 
     def find(self, candidates: Iterable[str]) -> str | None:
-        """The first of `candidates` that is there."""
+        """The first of `candidates` that exists."""
 
     def header(self, key: str) -> Header:
         """Shape and type; raises DataError."""
@@ -102,7 +102,7 @@ def find_features(
     missing: tuple[str, str],
     problems: Problems,
 ) -> Iterator[Item]:
-    """Items of the lines whose features are there; the others become problems.
+    """Items of the lines whose features exist; the others become problems.
 
     Args:
         source: Features.
@@ -134,7 +134,7 @@ def write_corpus(
 
     Raises:
         CorpusError: Lists every problem.
-        StoreError: The target exists or the disk refuses.
+        StoreError: The target exists or cannot be written.
     """
     video_items, frames = _check_headers(corpus.videos, corpus.video_items, "frames", corpus)
     caption_items, tokens = _check_headers(corpus.texts, corpus.caption_items, "tokens", corpus)
@@ -216,7 +216,7 @@ def _check_headers(
         return [], None
     headers = list(_headers(source, items, corpus.problems))
     dims = Counter(header.dim for _, header in headers if header.dim is not None)
-    # The dimension that most items have, or one odd item at the front would condemn the rest.
+    # The dimension of most items: that of the first could be odd and make all others problems.
     dim = dims.most_common(1)[0][0] if dims else None
     problems = corpus.problems
     fine = [

@@ -1,4 +1,4 @@
-"""Reads features from an HDF5 file with one dataset a video or caption."""
+"""Reads features from an HDF5 file with one dataset per video or caption."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ class Hdf5Features:
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
-        # Videos and captions are often in files of one name.
+        # The files of videos and captions often have the same name.
         self.label = f"{path.parent.name}/{path.name}"
         self._file = file
 
@@ -117,7 +117,7 @@ def open_hdf5(path: Path, problems: Problems) -> Iterator[Hdf5Features | None]:
 
 
 def _bound_cache(file: h5py.File) -> None:
-    # By default HDF5 keeps what it knows of up to 32 MiB of items, each of which we visit twice.
+    # By default HDF5 caches up to 32 MiB about items, of which we visit each only twice.
     config = file.id.get_mdc_config()
     config.set_initial_size = True
     config.initial_size = config.min_size = config.max_size = _CACHE_BYTES

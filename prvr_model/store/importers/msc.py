@@ -4,8 +4,8 @@
     <root>/[<collection>/]TextData/<collection>_clip_L14.h5           (L, D) by caption id
     <root>/[<collection>/]TextData/<collection>{train,val,test}.caption.txt
 
-QVHighlights has feature files of its own names. ActivityNet's captions have `v_` before the video
-id where its features have not. Source: files as its authors released them.
+QVHighlights names its feature files differently. ActivityNet's captions have `v_` before the video
+id, its features do not. Source: files as their authors released them.
 """
 
 from collections.abc import Iterator
@@ -60,21 +60,21 @@ def import_msc(
     """Write a store from a corpus in the MSC layout.
 
     A video with features but without captions is a problem if the corpus has all three splits
-    (the caption files do not match the features); where a split's captions are missing or unused
-    it probably belongs there, and is left out with a note.
+    (the caption files do not match the features). If a split's captions are missing or unused, the
+    video probably belongs to that split, and is left out with a note.
 
     Args:
         root: Folder that holds `<collection>/FeatureData` or `FeatureData`.
-        collection: Name that starts the files' names.
+        collection: Name that begins the files' names.
         target: Folder of the store.
-        overwrite: Replace a store that is there.
+        overwrite: Replace an existing store.
         val_from_train: Share of train's videos that become the val split.
         skip_uncaptioned: Leave videos without captions out in any case.
-        progress: Told of each item that has been read.
+        progress: Called for each item that has been read.
 
     Raises:
         CorpusError: Every problem of the corpus.
-        StoreError: The target exists or the disk refuses.
+        StoreError: The target exists or cannot be written.
     """
     check_target(target, overwrite)
     problems, notes = Problems(), list[str]()
@@ -95,7 +95,7 @@ def find_files(root: Path, collection: str) -> MscFiles:
     """Folder and feature files of a collection.
 
     Raises:
-        CorpusError: Neither place has FeatureData and TextData.
+        CorpusError: Neither folder has FeatureData and TextData.
     """
     folders = [root / collection, root]
     for folder in folders:
@@ -104,7 +104,7 @@ def find_files(root: Path, collection: str) -> MscFiles:
                 (folder / "FeatureData" / video, folder / "TextData" / text)
                 for video, text in _feature_names(collection)
             ]
-            # The pair of which most is there, so that the message names what lacks of it.
+            # The pair with most existing files, so that the message names the missing one.
             videos, texts = max(pairs, key=lambda pair: sum(path.is_file() for path in pair))
             return MscFiles(folder, collection, videos, texts)
     looked = [f"looked for FeatureData and TextData in {folder}" for folder in folders]

@@ -1,17 +1,17 @@
-"""Collects everything that is wrong with a corpus, so that one run tells it all."""
+"""Collects everything that is wrong with a corpus, so that one run reports it all."""
 
 from collections import Counter
 
 from prvr_model.errors import CorpusError
 
-# A corpus that lacks one file's half has thousands of equal problems; twenty show the pattern.
+# Half a file that is missing gives thousands of similar problems; twenty show the pattern.
 SHOWN_PER_KIND = 20
 
 
 class Problems:
     """Problems by kind, in the order in which kinds first came up.
 
-    A problem is true if it has any: `if problems: ...`.
+    It is true if it holds any problem: `if problems: ...`.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Problems:
         self._counts: Counter[str] = Counter()
 
     def add(self, kind: str, detail: str) -> None:
-        """Record one; only the first of each kind are kept, the others counted."""
+        """Record a problem; only the first ones of each kind are kept, the others counted."""
         shown = self._shown.setdefault(kind, [])
         if len(shown) < SHOWN_PER_KIND:
             shown.append(detail)
@@ -34,7 +34,7 @@ class Problems:
         return self._counts.total()
 
     def lines(self) -> list[str]:
-        """Every line to show: the first of each kind, then how many more there are."""
+        """Every line to show: the first problems of each kind, then how many more there are."""
         lines = []
         for kind, shown in self._shown.items():
             lines += [f"{kind}: {detail}" for detail in shown]

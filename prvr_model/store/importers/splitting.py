@@ -15,17 +15,17 @@ def carve_validation(
 ) -> tuple[dict[str, list[CaptionLine]], list[str]]:
     """Take validation videos, with their captions, out of train.
 
-    Trials are selected on validation and the champion is scored once on test. A corpus with train
-    and val only reports on its val: that one becomes test here. A corpus that has all three keeps
-    its test, and its own val is left out.
+    Trials are selected on validation and the champion is scored once on test. A corpus without test
+    reports on its val, which becomes test here. A corpus that has all three keeps its test, and its
+    own val is left out.
 
     Args:
-        splits: Captions by split; train must be there.
-        fraction: Share of train's videos, between 0 and 1; at least one video goes, one stays.
-        seed: Another seed draws other videos; the same one always the same, on every machine.
+        splits: Captions by split; must include train.
+        fraction: Share of train's videos, between 0 and 1; at least one is taken, one is left.
+        seed: Seed of the draw; the same seed draws the same videos on every machine.
 
     Returns:
-        The new splits, and notes that tell the user what became of the old ones.
+        The new splits, and notes for the user on what happened to the old ones.
 
     Raises:
         DataError: The fraction is not between 0 and 1, or train has a single video.
@@ -46,7 +46,7 @@ def carve_validation(
 
 
 def check_overlaps(splits: Splits, problems: Problems, notes: list[str]) -> None:
-    """Videos of train in val or test are problems; val and test may share theirs, which is noted.
+    """Make videos of train in val or test problems; note videos that val and test share.
 
     Some published corpora report on the split that they select on; that is a user's choice.
     """

@@ -20,7 +20,7 @@ def test_a_sweep_that_exists_can_be_resumed_or_renamed() -> None:
     assert error.exit_code == 2
     assert str(error) == (
         "sweep 'cbva' exists already in sqlite:////home/study.db; look at it with "
-        "`prvr-sweep status cbva`, go on with it with `prvr-sweep resume cbva`, or launch under "
+        "`prvr-sweep status cbva`, continue it with `prvr-sweep resume cbva`, or launch under "
         "another name (--set name=...)"
     )
 

@@ -169,13 +169,13 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "study.db").mkdir()
-    with pytest.raises(StudyDatabaseError, match=r"(I/O error|unable to open).*; see that"):
+    with pytest.raises(StudyDatabaseError, match=r"(I/O error|unable to open).*; (check|make)"):
         StudyReader.open(study_url(tmp_path), "small")
 
 
 def test_a_server_is_named_without_its_password() -> None:
     error = StudyDatabaseError("postgresql://me:***@host/studies", "connection refused")
-    assert "connection refused; see that it can be reached" in str(error)
+    assert "connection refused; check that it can be reached" in str(error)
 
 
 def test_a_database_that_others_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_a_database_that_others_hold(tmp_path: Path, monkeypatch: pytest.MonkeyP
     new_searcher(study, spec).next()
     with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StudyDatabaseError, match=r"study\.db .* is locked; end what holds it"):
+        with pytest.raises(StudyDatabaseError, match=r"study\.db .* is locked; end the program"):
             study.record_epoch(0, 1, 5.0, 1000, is_judged=True)
         other.execute("ROLLBACK")
     study.record_epoch(0, 1, 5.0, 1000, is_judged=True)
@@ -200,5 +200,5 @@ def test_a_full_disk(tmp_path: Path) -> None:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
     for number in range(1, 4):
         searcher.next()
-        with pytest.raises(StudyDatabaseError, match=r"study\.db .* is full; make room"):
+        with pytest.raises(StudyDatabaseError, match=r"study\.db .* is full; free space"):
             study.describe(number, TrialDescription({"x": "x" * 80_000}))

@@ -133,7 +133,7 @@ def test_a_cluster_that_starts_no_nodes_gets_what_it_lacks_only(
     lacking = Growing(HEAD, WORKER, lacking=("10.0.0.2",), most=0)
     found, told = ready(lacking, store, tmp_path, monkeypatch)
     assert found.sent_store == str(store.path)
-    assert told == [f"10.0.0.2: no {store.path} there; it is sent along with the trials"]
+    assert told == [f"10.0.0.2: {store.path} is missing; it is sent with the trials"]
 
 
 def test_the_disk_of_the_head_is_refused(

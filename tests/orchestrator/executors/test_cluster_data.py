@@ -156,7 +156,7 @@ def test_a_small_store_that_nodes_do_not_see_goes_along(
     space = space_of(tmp_path, str(store.path))
     done = nodes.launch(space, tmp_path / "home", *_set(workers))
     assert complete(done) == 2
-    assert f": no {store.path} there; it is sent along with the trials" in done.err
+    assert f": {store.path} is missing; it is sent with the trials" in done.err
     fingerprint = store.manifest.fingerprint
     assert fingerprint not in copies(nodes.own)
     used = [

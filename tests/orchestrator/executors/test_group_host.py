@@ -137,6 +137,6 @@ class TestLongRuns:
         executor = run("rising", source, start_limit_s=8)
         cause = source.causes[8]
         assert cause.kind == "NoSlotError"
-        assert "2 workers with 1 CPU each found no place within 8 s" in cause.message
+        assert "2 workers with 1 CPU each found no slot within 8 s" in cause.message
         assert executor.occupied == {}
         assert executor.groups == []

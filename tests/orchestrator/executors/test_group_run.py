@@ -39,7 +39,7 @@ class RemoteMethod:
 
 
 def ended_run(patch: pytest.MonkeyPatch, begins: bool) -> ddp_host._GroupRun:
-    """A run whose workers found no place, at once or after they had begun."""
+    """A run whose workers found no slot, at once or after they had begun."""
 
     class Trainer:
         def __init__(self, job: GroupJob) -> None:
@@ -66,7 +66,7 @@ def test_who_had_begun_lost_its_place_and_others_never_had_one(
     with pytest.raises(TrialFailedError) as raised:
         run.next_row()
     assert raised.value.cause.kind == kind
-    assert "2 workers with 1 CPU each found no place within 30 s" in raised.value.cause.message
+    assert "2 workers with 1 CPU each found no slot within 30 s" in raised.value.cause.message
 
 
 def test_workers_ask_for_memory_as_well(tmp_path: Path) -> None:

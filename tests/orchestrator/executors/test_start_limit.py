@@ -51,8 +51,8 @@ def test_the_user_is_warned_once_and_then_the_sweep_ends() -> None:
     with pytest.raises(NothingStartsError) as raised:
         wait(watch, clock, 1, ASKED)
     assert str(raised.value) == (
-        f"no trial found a place within 300 s: {lack}. Look with `ray status` for what occupies "
-        "the nodes or is missing; `prvr-sweep resume` goes on when there is room"
+        f"no trial found a slot within 300 s: {lack}. `ray status` shows what occupies the nodes "
+        "and what is missing; `prvr-sweep resume` continues when there is room"
     )
     assert raised.value.exit_code == 2
 

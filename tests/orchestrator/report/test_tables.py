@@ -124,7 +124,7 @@ def test_failed_runs_are_in_the_hours_of_their_row(tmp_path: Path) -> None:
     assert [run.seconds for run in (*row.runs, *row.others)] == [6.0] * 4
     table = tables_of(found)["Cost of every row"]
     assert [row_cells[2] for row_cells in table.rows] == [hours(4 * 6.0)] * 3
-    assert "Of failed and unfinished runs, hours hold the finished epochs." in table.notes
+    assert "Hours include the finished epochs of failed and unfinished runs." in table.notes
     rows = report_numbers(found)["ablation"]["rows"]
     assert sum(len(row["other_runs"]) for row in rows) == 3
 
@@ -134,7 +134,7 @@ def test_unknown_seconds_of_a_run_are_named(tmp_path: Path) -> None:
     own = next(run for run in report(tmp_path, "small").data.runs if not run.is_complete)
     shutil.rmtree(own.trial.folder.removeprefix("file://"))
     table = tables_of(report(tmp_path, "small"))["Cost of every row"]
-    missing = f"Not in the hours, as their seconds are not known: trials {own.trial.number}."
+    missing = f"Hours lack these trials, whose seconds are not known: {own.trial.number}."
     assert missing in table.notes
 
 

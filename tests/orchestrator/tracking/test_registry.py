@@ -126,7 +126,7 @@ def test_the_crown_of_a_sweep_is_not_undone_by_a_lucky_seed_of_another(
     assert (first.trial, first.alias) == (0, "champion")
     assert (second.alias, second.reason) == (
         "candidate",
-        "version 1 of the same sweep is before it",
+        "version 1 of its sweep ranks above it",
     )
     # Nor when the sweep is registered again, e.g. by a resume.
     first, second = register(store, origin, crowned, lucky)

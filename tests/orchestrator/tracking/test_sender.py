@@ -150,7 +150,7 @@ def test_the_beginning_of_an_outage_is_told_once(outbox: Outbox) -> None:
     assert sender.flush(20)
     sender.stop()
     assert len(told) == 1
-    assert told[0].startswith("away: connection refused; trials go on")
+    assert told[0].startswith("away: connection refused; trials continue")
 
 
 def test_who_is_away_is_told_before_anything_is_sent(outbox: Outbox) -> None:
@@ -159,7 +159,8 @@ def test_who_is_away_is_told_before_anything_is_sent(outbox: Outbox) -> None:
     told: list[str] = []
     sender = sender_of(outbox, store, told=told.append, first_answer_s=60)
     sender.start()
-    assert told == ["away: connection refused; trials go on, and what MLflow misses is kept for it"]
+    rest = "trials continue, and the events are kept until MLflow takes them"
+    assert told == [f"away: connection refused; {rest}"]
     sender.stop()
 
 

@@ -293,11 +293,11 @@ def test_a_server_that_is_away_is_one_clear_error(tiny_store: FeatureStore) -> N
 
 def check_away(folder: Folder, store: FeatureStore) -> None:
     calls: dict[str, Callable[[], object]] = {
-        r"/a\?.*: cannot be looked for": lambda: folder.exists("a"),
+        r"/a\?.*: cannot be looked up": lambda: folder.exists("a"),
         r"\?.*: cannot be listed": folder.names,
         r"/a\?.*: cannot be read": lambda: folder.read_bytes("a"),
         r"/a\?.*: cannot be written": lambda: folder.write_bytes("a", b"x"),
-        rf"/{LAST}\?.*: cannot be looked for": lambda: train(tiny_settings(), store, folder, go_on),
+        rf"/{LAST}\?.*: cannot be looked up": lambda: train(tiny_settings(), store, folder, go_on),
     }
 
     def check(message: str, call: Callable[[], object]) -> None:

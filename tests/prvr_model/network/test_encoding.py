@@ -169,11 +169,11 @@ def test_without_a_compiler_the_error_says_what_to_do(monkeypatch: pytest.Monkey
     with pytest.raises(SettingsError) as caught:
         Encoders(tiny_model(SETTINGS), SpeedSettings(compile=True))
     assert str(caught.value) == (
-        "speed.compile: found true; on a CPU it needs a C++ compiler, and g++ is not there; "
+        "speed.compile: found true; on a CPU it needs a C++ compiler, and g++ is missing; "
         "install one, name another in the environment variable CXX, or leave compile out"
     )
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(SettingsError, match="no-such-compiler is not there"):
+    with pytest.raises(SettingsError, match="no-such-compiler is missing"):
         Encoders(tiny_model(SETTINGS), SpeedSettings(compile=True))
 
 
