@@ -90,6 +90,7 @@ def compare(num_cases: int) -> dict[str, Any]:
             ratio = round(estimate_mb / peak_mb, 3)
             row = {"data": data, "settings": changes, "estimate_mb": round(estimate_mb)}
             rows.append({**row, "peak_mb": round(peak_mb), "ratio": ratio})
+            print(rows[-1], file=sys.stderr)
     ratios = [row["ratio"] for row in rows]
     return {"cases": rows, "least_ratio": min(ratios), "largest_ratio": max(ratios)}
 
@@ -127,7 +128,7 @@ def train_once(store: Path, changes: dict[str, Any]) -> float:
         rows.append(row)
         return Decision.CONTINUE
 
-    settings = build_settings(None, {**changes, "training.epochs": 2})
+    settings = build_settings(None, {**changes, "training.epochs": 1})
     with tempfile.TemporaryDirectory() as folder:
         train(
             settings,

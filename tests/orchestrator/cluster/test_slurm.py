@@ -99,12 +99,6 @@ def test_the_script_is_bash() -> None:
     subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-def test_shellcheck_finds_nothing() -> None:
-    done = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "")
-
-
 @pytest.mark.soak
 def test_a_job_runs_a_sweep_and_saves_it_before_its_time_is_up(folder: Path) -> None:
     job = Job(folder, "launch", "space.yaml", "--storage", "/shared", PRVR_GRACE_S="600")
