@@ -1,0 +1,272 @@
+"""The same sweep in many surroundings: containers, shared boxes, odd paths, odd environments.
+
+In each, `launch`, `status`, `report`, `resume` and `sync` give their result and exit code, show no
+traceback, leave no process behind, and write nothing outside of the home and the named folder.
+`python -m tests.test_surroundings` prints the matrix as a table.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.locations import ROOT
+from tests.orchestrator.command_line import TINY_SPACE
+
+pytestmark = pytest.mark.soak
+
+TIMEOUT_S = 240
+SPACE = TINY_SPACE + "register: {top: 0}\n"
+GREEK = SPACE.replace("Does a sweep run from end to end?", "哪些 τ → best?")
+OVERSIZED = 20 * 2**20
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is unlike a plain shell.
+
+    Args:
+        home: Path of the home, below an empty folder.
+        variables: Changes of the environment; None removes one. `{folder}` is the test's folder.
+        files: Text by path, made in the working directory.
+        on_ray: Whether trials run on Ray, not in the launching process.
+        before: Prefix of each command, e.g. a program that limits it; shell words.
+        launch_code: Exit code of `launch`.
+        space: The sweep.
+        prepare: Makes more of the surroundings; gives why they cannot be had here, or None.
+    """
+
+    home: str = "runs"
+    variables: dict[str, str | None] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    on_ray: bool = False
+    before: str = ""
+    launch_code: int = 0
+    space: str = SPACE
+    prepare: Callable[[Path], str | None] = lambda _: None
+
+
+def _fake_gpus(folder: Path) -> None:
+    tool = folder / "tools" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text('#!/bin/sh\necho "NVIDIA A100"; echo "NVIDIA A100"\n')
+    tool.chmod(0o755)
+
+
+def _other_checkout(folder: Path) -> None:
+    """Packages of our names, which a worker must not import."""
+    for package in ("orchestrator", "prvr_model"):
+        (folder / "work" / package).mkdir(parents=True)
+        (folder / "work" / package / "__init__.py").write_text("raise SystemExit('the other')\n")
+
+
+def _limited(folder: Path) -> str | None:
+    """A control group of one CPU and 1,500 MiB, of version 1 or 2."""
+    name = f"prvr-test-{os.getpid()}"
+    roots = [Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup/memory")]
+    limits = {"cpu/cpu.cfs_quota_us": "100000", "memory/memory.limit_in_bytes": "1500M"}
+    if not all(root.is_dir() for root in roots):
+        return "needs control groups of version 1"
+    try:
+        for root in roots:
+            (root / name).mkdir(exist_ok=True)
+        for path, limit in limits.items():
+            root, file = path.split("/")
+            (Path("/sys/fs/cgroup") / root / name / file).write_text(limit)
+    except OSError as error:
+        return f"needs to make control groups: {error.strerror}"
+    joins = "; ".join(f"echo $$ > {root}/{name}/cgroup.procs" for root in roots)
+    (folder / "limit.sh").write_text(f'{joins}; exec "$@"\n')
+    return None
+
+
+def _no_links(make: Callable[[Path], None]) -> Callable[[Path], str | None]:
+    def prepare(folder: Path) -> str | None:
+        make(folder)
+        return None
+
+    return prepare
+
+
+def _unreadable_home(folder: Path) -> str | None:
+    (folder / "nobody").mkdir(mode=0o555)
+    return None
+
+
+def _needs(program: str) -> Callable[[Path], str | None]:
+    return lambda _: None if shutil.which(program) else f"needs {program}"
+
+
+PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
+LONG = "/".join(["a-folder-with-a-rather-long-name"] * 5)
+MATRIX: dict[str, Surroundings] = {
+    "a plain shell": Surroundings(),
+    "on Ray": Surroundings(on_ray=True),
+    "home with a hash": Surroundings("runs #3"),
+    "home with a question mark": Surroundings("what? now"),
+    "home with an escape": Surroundings("My%20Drive/runs"),
+    "home with quotes": Surroundings('it\'s "the" one; really'),
+    "home beyond ASCII": Surroundings("Läufe/实验 1"),
+    "home of 180 letters": Surroundings(f"{LONG}/runs"),
+    "home in a variable": Surroundings("$PRVR_TEST_HOME/runs", {"PRVR_TEST_HOME": "{folder}"}),
+    "home below a tilde": Surroundings("~/runs", {"HOME": "{folder}"}),
+    "one of two GPUs is hidden": Surroundings(
+        variables={"PATH": "{folder}/tools:{PATH}", "CUDA_VISIBLE_DEVICES": "1"},
+        prepare=_no_links(_fake_gpus),
+        on_ray=True,
+    ),
+    "all GPUs are hidden": Surroundings(
+        variables={"PATH": "{folder}/tools:{PATH}", "CUDA_VISIBLE_DEVICES": ""},
+        prepare=_no_links(_fake_gpus),
+        on_ray=True,
+    ),
+    "a container of one CPU and 1,500 MiB": Surroundings(
+        before="sh {folder}/limit.sh", prepare=_limited, on_ray=True
+    ),
+    "Ray logs to stderr": Surroundings(variables={"RAY_LOG_TO_STDERR": "1"}, on_ray=True),
+    "a Ray address of somebody else": Surroundings(
+        variables={"RAY_ADDRESS": "192.0.2.1:6379", "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"},
+        on_ray=True,
+    ),
+    "uv's hook": Surroundings(
+        variables={
+            "RAY_RUNTIME_ENV_HOOK": "ray._private.runtime_env.uv_runtime_env_hook.hook",
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "1",
+        },
+        on_ray=True,
+    ),
+    "a foreign module in the folder": Surroundings(
+        files={"statistics.py": "raise SystemExit('mine')\n"}, on_ray=True
+    ),
+    "another checkout in the folder": Surroundings(prepare=_no_links(_other_checkout), on_ray=True),
+    "proxies": Surroundings(variables=dict(PROXY), on_ray=True),
+    "ASCII output": Surroundings(
+        variables={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, space=GREEK
+    ),
+    "Latin output, 60 columns": Surroundings(
+        variables={"PYTHONIOENCODING": "iso8859-1", "COLUMNS": "60", "NO_COLOR": "1"}, space=GREEK
+    ),
+    "a dumb terminal": Surroundings(variables={"TERM": "dumb", "COLUMNS": "nonsense"}),
+    "no HOME": Surroundings(variables={"HOME": None}),
+    "a HOME that is not there": Surroundings(variables={"HOME": "/nonexistent"}),
+    "umask 077": Surroundings(before="sh -c 'umask 077; exec \"$@\"' sh"),
+    "a TMPDIR that is missing": Surroundings(variables={"TMPDIR": "{folder}/none"}, on_ray=True),
+    "a long TMPDIR": Surroundings(
+        variables={"TMPDIR": "{folder}/" + LONG},
+        prepare=_no_links(lambda folder: (folder / LONG).mkdir(parents=True)),
+        on_ray=True,
+    ),
+    "stdin is closed": Surroundings(before="sh -c 'exec \"$@\" <&-' sh"),
+    "many variables of threads": Surroundings(
+        variables={"OMP_NUM_THREADS": "64", "MKL_NUM_THREADS": "0", "KMP_AFFINITY": "none"},
+        on_ray=True,
+    ),
+    "few open files": Surroundings(before="sh -c 'ulimit -n 256; exec \"$@\"' sh"),
+}
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs commands in surroundings."""
+
+    folder: Path
+    around: Surroundings
+
+    @property
+    def work(self) -> Path:
+        """Where commands are run."""
+        return self.folder / "work"
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        """Run a command of ours as a shell does."""
+        around = self.around
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        for name, value in around.variables.items():
+            environment.pop(name, None)
+            if value is not None:
+                text = value.replace("{folder}", str(self.folder))
+                environment[name] = text.replace("{PATH}", os.environ["PATH"])
+
+        before = shlex.split(around.before.replace("{folder}", str(self.folder)))
+        return subprocess.run(
+            [*before, sys.executable, "-P", "-m", "orchestrator.cli", *arguments],
+            cwd=self.work,
+            env=environment,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    def named_home(self) -> str:
+        """The home as the user writes it."""
+        home = self.around.home
+        return home if home.startswith(("~", "$")) else str(self.folder / home)
+
+    def home(self) -> Path:
+        """Where it is."""
+        text = self.around.home
+        return self.folder / text.removeprefix("~/").removeprefix("$PRVR_TEST_HOME/")
+
+
+def files_outside(shell: Shell) -> set[str]:
+    """What lies in the test's folder beside the home."""
+    home = shell.home()
+    return {
+        str(path.relative_to(shell.folder))
+        for path in shell.folder.rglob("*")
+        if path.is_file() and not path.is_relative_to(home)
+    }
+
+
+@pytest.fixture
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
+    around: Surroundings = request.param
+    shell = Shell(tmp_path, around)
+    shell.work.mkdir()
+    if why := around.prepare(tmp_path):
+        pytest.skip(why)
+    for name, text in around.files.items():
+        (shell.work / name).write_text(text)
+    (shell.work / "tiny.yaml").write_text(around.space, encoding="utf-8")
+    yield shell
+    for process in psutil.process_iter(["cmdline"]):
+        assert str(tmp_path) not in " ".join(process.info["cmdline"] or [])
+
+
+def shown(done: "subprocess.CompletedProcess[bytes]") -> str:
+    """Everything that a command printed."""
+    return f"{done.stdout!r}\n{done.stderr.decode(errors='replace')}"
+
+
+@pytest.mark.parametrize("shell", MATRIX.values(), ids=MATRIX, indirect=True)
+def test_a_sweep_runs_and_can_be_looked_at(shell: Shell) -> None:
+    around, before = shell.around, files_outside(shell)
+    executor = "tune" if around.on_ray else "inline"
+    place = ["--home", shell.named_home()]
+    done = shell.run("launch", "tiny.yaml", "--json", "--executor", executor, *place)
+    assert done.returncode == around.launch_code, shown(done)
+    (line,) = done.stdout.splitlines()
+    result = json.loads(line)
+    assert result["counts"]["complete"] == 2
+    for arguments in (
+        ("status", "tiny"),
+        ("report", "tiny"),
+        ("resume", "tiny", "--executor", executor),
+        ("sync", "tiny"),
+    ):
+        done = shell.run(*arguments, *place)
+        # There is nothing left to resume, which is said; everything else succeeds.
+        assert done.returncode == (2 if arguments[0] == "resume" else 0), shown(done)
+        assert b"Traceback" not in done.stderr + done.stdout, shown(done)
+    assert files_outside(shell) == before
+    left = {path.name for path in shell.home().rglob("*") if path.is_file()}
+    assert not {name for name in left if name.endswith(("-wal", "-shm", ".partial"))}
