@@ -1,6 +1,7 @@
 """Errors that are shown to the user, each with the command line's exit code."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -72,3 +73,10 @@ class NonFiniteError(PrvrError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.term, self.epoch, self.step)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """`; did you mean X?` where one of `names` is near, whatever its capitals; else nothing."""
+    known = {candidate.casefold(): candidate for candidate in names}
+    near = get_close_matches(name.casefold(), known, n=1, cutoff=0.5)
+    return f"; did you mean {known[near[0]]}?" if near else ""

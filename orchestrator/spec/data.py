@@ -142,6 +142,21 @@ def data_size(source: DataSource) -> DataSize:
     )
 
 
+def data_warnings(source: DataSource) -> list[str]:
+    """What the store's manifest knows that training suffers from, in one line at most.
+
+    Raises:
+        StoreError: The store is missing or damaged.
+    """
+    if source.store is None:
+        return []
+    from prvr_model.store.format import zero_row_warnings
+    from prvr_model.store.sources import manifest_at
+
+    found = zero_row_warnings(manifest_at(source.store))
+    return [f"data: {'; '.join(found)}"] if found else []
+
+
 def _generated_size(made: SyntheticSettings) -> DataSize:
     events, tokens = made.min_events + made.max_events, made.min_tokens + made.max_tokens
     return DataSize(

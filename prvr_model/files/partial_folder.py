@@ -28,6 +28,7 @@ class PartialFolder:
     def __init__(self, target: Path) -> None:
         self.path = partial_path(target)
         self._target = target
+        self._made: list[Path] = []
         self._lock: int | None = None
 
     def make(self) -> None:
@@ -37,7 +38,13 @@ class PartialFolder:
             OSError: It cannot be made.
         """
         _remove_leftovers(self._target)
-        self.path.mkdir(parents=True)
+        around = nearest_folder(self._target.parent)
+        self._made = [path for path in self._target.parents if path.is_relative_to(around)][:-1]
+        try:
+            self.path.mkdir(parents=True)
+        except OSError:
+            self.remove()
+            raise
         self._lock = _locked(self.path)
 
     def replace_target(self) -> None:
@@ -62,11 +69,19 @@ class PartialFolder:
         sync_folder(self._target.parent)
 
     def remove(self) -> None:
-        """Remove the folder if it did not become the target."""
+        """Remove the folder, and folders made around it, if it did not become the target."""
         shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):  # one that holds something else by now stays
+            for folder in self._made:
+                folder.rmdir()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(parent for parent in (path, *path.parents) if parent.exists())
 
 
 def _remove_leftovers(target: Path) -> None:

@@ -12,6 +12,7 @@ The reader and the writer both follow this module, so that neither has to import
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from prvr_model.errors import StoreError
+from prvr_model.errors import StoreError, did_you_mean
 from prvr_model.settings import Section
 
 FORMAT = "prvr-sweep feature store"
@@ -51,6 +52,19 @@ class FileRecord(Section):
     content_sha256: str
 
 
+class ZeroRows(Section):
+    """Videos or captions that end in rows of zeros; `are_all` counts those of nothing but zeros.
+
+    The writer notes them, so that whoever plans with a store need not read it. Stores without such
+    items, and those made before this was noted, have no entry.
+    """
+
+    kind: Kind
+    are_all: bool
+    count: int = Field(ge=1)
+    first: list[str]
+
+
 class Manifest(Section):
     """Description of a store; `source` says in words and numbers where the data came from."""
 
@@ -64,6 +78,7 @@ class Manifest(Section):
     splits: dict[str, SplitCounts]
     files: dict[str, FileRecord]
     source: dict[str, Any]
+    zero_rows: list[ZeroRows] = Field(default_factory=list)
     # It becomes the name of a folder: anything but hexadecimal digits could lead to another one.
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
 
@@ -85,6 +100,22 @@ class Manifest(Section):
 def _refuse_others(found: Iterable[str], allowed: Sequence[str], what: str) -> None:
     if others := [name for name in found if name not in allowed]:
         raise ValueError(f"{what} {others} are not a store's; those are {', '.join(allowed)}")
+
+
+def zero_row_warnings(manifest: Manifest) -> list[str]:
+    """What rows of zeros do to training, a sentence for each kind of them."""
+    return [_zero_row_warning(manifest, zeros) for zeros in manifest.zero_rows]
+
+
+def _zero_row_warning(manifest: Manifest, zeros: ZeroRows) -> str:
+    total = sum(getattr(counts, zeros.kind) for counts in manifest.splits.values())
+    names = ", ".join(map(repr, zeros.first)) + (", ..." if zeros.count > len(zeros.first) else "")
+    what = "zeros in every row" if zeros.are_all else "rows of zeros at the end"
+    text = f"{what} of {zeros.count} of {total} {zeros.kind} ({names})"
+    if zeros.kind == "captions":
+        text += ", so the sentence vector, which is the last row, is zero"
+    remedy = "make their features again" if zeros.are_all else "cut the padding off"
+    return f"{text}: {remedy} and import again"
 
 
 def file_name(split: str, kind: Kind) -> str:
@@ -190,19 +221,34 @@ def is_store(path: Path) -> bool:
 
 
 def _read_json(store: Path) -> object:
-    if not store.exists():
-        raise StoreError(
-            f"there is no feature store at {store}; make one with `prvr-sweep data import` "
-            "or `prvr-sweep data synth`"
-        )
     manifest = store / MANIFEST_NAME
     try:
         content = manifest.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"{store} is not a feature store: it has no {MANIFEST_NAME}") from None
+        raise StoreError(_no_store(store)) from None
     except OSError as error:
         raise StoreError(f"cannot read {manifest}: {error.strerror}") from error
     return _parsed(content, str(manifest))
+
+
+def _no_store(store: Path) -> str:
+    if store.exists():
+        inside = _stores_in(store)
+        hint = f"; it holds the stores {', '.join(inside)}" if inside else ""
+        return f"{store} is not a feature store: it has no {MANIFEST_NAME}{hint}"
+    beside = _stores_in(store.absolute().parent)
+    hint = f"; stores beside it: {', '.join(beside)}{did_you_mean(store.name, beside)}"
+    return (
+        f"there is no feature store at {store}; make one with `prvr-sweep data import` "
+        f"or `prvr-sweep data synth`{hint if beside else ''}"
+    )
+
+
+def _stores_in(folder: Path) -> list[str]:
+    """Names of the stores in a folder, sorted; none where it cannot be read."""
+    with suppress(OSError):
+        return sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}"))
+    return []
 
 
 def _parsed(content: bytes, file: str) -> object:
@@ -210,3 +256,8 @@ def _parsed(content: bytes, file: str) -> object:
         return json.loads(content)
     except ValueError as error:
         raise StoreError(f"{file} is damaged ({error}); import the data again") from error
+
+
+def size_text(num_bytes: int) -> str:
+    """A size in GiB, or in MiB where it is smaller than one."""
+    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"

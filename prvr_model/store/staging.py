@@ -23,6 +23,7 @@ from typing import TypeAlias
 from prvr_model.errors import StoreError
 from prvr_model.files.durable import sync_file, sync_folder
 from prvr_model.files.file_lock import exclusive
+from prvr_model.files.partial_folder import nearest_folder
 from prvr_model.store.format import (
     KINDS,
     MANIFEST_NAME,
@@ -30,6 +31,7 @@ from prvr_model.store.format import (
     file_name,
     fingerprint_of,
     parse_manifest,
+    size_text,
 )
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.sources import StoreFiles
@@ -116,14 +118,14 @@ def room_problem(manifest: Manifest, cache: Path) -> str | None:
     # An unfinished or damaged copy gives its room to the next one.
     reused = _folder_bytes(_partial(target)) + _folder_bytes(target)
     needed = max(0, _total_bytes(manifest) - reused)
-    free = shutil.disk_usage(_existing(cache)).free
+    free = shutil.disk_usage(nearest_folder(cache)).free
     if needed <= free:
         return None
-    others = _size(sum(_folder_bytes(copy) for copy in _copies(cache) if copy.name != target.name))
+    others = [_folder_bytes(copy) for copy in _copies(cache) if copy.name != target.name]
     return (
-        f"{cache} has room for {_size(free)}, the copy takes {_size(needed)} more; make room "
-        f"(copies of other stores in it take {others}: remove those that no sweep uses) or set "
-        f"{CACHE_VARIABLE} to another folder"
+        f"{cache} has room for {size_text(free)}, the copy takes {size_text(needed)} more; make "
+        f"room (copies of other stores in it take {size_text(sum(others))}: remove those that no "
+        f"sweep uses) or set {CACHE_VARIABLE} to another folder"
     )
 
 
@@ -187,7 +189,7 @@ class _Copy:
 
     def _copy_all(self, content: bytes, manifest: Manifest) -> None:
         self._total_bytes = _total_bytes(manifest)
-        self._say(f"copying {self._files.place} ({_size(self._total_bytes)}) to {self._target}")
+        self._say(f"copying {self._files.place} ({size_text(self._total_bytes)}) to {self._target}")
         self._write(MANIFEST_NAME, [content])
         for name, record in manifest.files.items():
             self._write(name, self._pieces(name, record.size_bytes))
@@ -217,7 +219,7 @@ class _Copy:
         before, self._done_bytes = self._done_bytes, self._done_bytes + more_bytes
         step = max(1, self._total_bytes // _TELLS)
         if self._total_bytes >= _LONG_COPY_BYTES and before // step < self._done_bytes // step:
-            done, total = _size(self._done_bytes), _size(self._total_bytes)
+            done, total = size_text(self._done_bytes), size_text(self._total_bytes)
             self._say(f"copied {done} of {total} of {self._files.place}")
 
     def _refuse_damaged(self, manifest: Manifest) -> None:
@@ -281,12 +283,3 @@ def _copies(cache: Path) -> list[Path]:
 
 def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that exists."""
-    return next(parent for parent in (path, *path.parents) if parent.exists())
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prvr_model.store.format import SPLIT_NAMES
+from prvr_model.store.format import SPLIT_NAMES, zero_row_warnings
 from prvr_model.store.reader import FeatureStore, StoreSplit
 
 # Rounding to float16 moves the norm of a unit row by less than this.
@@ -34,6 +34,7 @@ def summarise(store: FeatureStore) -> dict[str, Any]:
     }
     frames.warn("video features", warnings)
     tokens.warn("text features", warnings)
+    warnings += zero_row_warnings(manifest)
     _warn_of_shared_videos(store, warnings)
     return {
         "name": manifest.name,

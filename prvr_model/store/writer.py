@@ -4,7 +4,10 @@ Items go to a hidden folder beside the target in bounded batches; the folder is 
 everything is on disk, and removed on any error or interrupt.
 """
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +18,7 @@ import numpy as np
 
 from prvr_model.errors import DataError, StoreError
 from prvr_model.files.durable import sync_file
-from prvr_model.files.partial_folder import PartialFolder
+from prvr_model.files.partial_folder import PartialFolder, nearest_folder
 from prvr_model.store.arrow_file import ArrowFile, Values, stored_rows
 from prvr_model.store.format import (
     MANIFEST_NAME,
@@ -25,11 +28,16 @@ from prvr_model.store.format import (
     Kind,
     Manifest,
     SplitCounts,
+    ZeroRows,
     file_name,
     fingerprint_of,
     is_store,
     schema,
+    size_text,
 )
+
+_NAMED_ZEROS = 3
+_MAKE_ROOM = "make room there, or name a folder on another disk"
 
 
 class StoreWriter:
@@ -76,6 +84,7 @@ class StoreWriter:
         self._video_rows: dict[str, dict[str, int]] = {}
         self._captioned: dict[str, set[str]] = {}
         self._caption_ids: dict[str, set[str]] = {}
+        self._zeros: dict[tuple[Kind, bool], list[str]] = {}
         self._manifest: Manifest | None = None
 
     @property
@@ -162,6 +171,8 @@ class StoreWriter:
         rows = stored_rows(item, rows, self._dims[kind], self._dtypes[kind])
         with self._disk():
             self._stream(split, kind).append(values, texts, rows)
+        if not rows[-1].any():
+            self._zeros.setdefault((kind, not rows.any()), []).append(texts[0])
 
     def _stream(self, split: str, kind: Kind) -> ArrowFile:
         if (split, kind) not in self._streams:
@@ -176,7 +187,9 @@ class StoreWriter:
             for stream in self._streams.values():
                 stream.finish()
             self._manifest = self._describe()
-            content = json.dumps(self._manifest.model_dump(), indent=2) + "\n"
+            # Left out where it says nothing: earlier readers of this format do not know it.
+            known = None if self._manifest.zero_rows else {"zero_rows"}
+            content = json.dumps(self._manifest.model_dump(exclude=known), indent=2) + "\n"
             with (self._partial.path / MANIFEST_NAME).open("w", encoding="utf-8") as file:
                 file.write(content)
                 sync_file(file)
@@ -214,6 +227,10 @@ class StoreWriter:
             splits={name: self._counts(name) for name in SPLIT_NAMES if name in self._video_rows},
             files=files,
             source=self._source,
+            zero_rows=[
+                ZeroRows(kind=kind, are_all=are_all, count=len(ids), first=ids[:_NAMED_ZEROS])
+                for (kind, are_all), ids in self._zeros.items()
+            ],
             fingerprint=fingerprint_of(dims, dtypes, digests),
         )
 
@@ -232,17 +249,34 @@ class StoreWriter:
             yield
         except OSError as error:
             reason = error.strerror or str(error)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = f"; {_MAKE_ROOM}" if full else ""
             raise StoreError(
-                f"cannot write store {self.path}: {reason}; nothing was left behind"
+                f"cannot write store {self.path}: {reason}; nothing was left behind{remedy}"
             ) from error
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Refuse a target that must not be replaced.
+    """Refuse a target that must not be replaced or cannot be written.
 
     Raises:
-        StoreError: A store exists and `overwrite` is false, or another file or folder exists.
+        StoreError: A store exists and `overwrite` is false, another file or folder exists, or the
+            folder around it cannot be written.
     """
+    try:
+        _refuse_what_is_there(path, overwrite)
+        around = nearest_folder(path.absolute().parent)
+    except OSError as error:
+        raise StoreError(f"cannot write store {path}: {error.strerror}") from error
+    if not around.is_dir():
+        raise StoreError(f"cannot write store {path}: {around} is a file, not a folder")
+    if not os.access(around, os.W_OK | os.X_OK):
+        raise StoreError(
+            f"cannot write store {path}: {around} is not writable for this user; name another place"
+        )
+
+
+def _refuse_what_is_there(path: Path, overwrite: bool) -> None:
     if not path.exists():
         return
     if not is_store(path):
@@ -251,6 +285,26 @@ def check_target(path: Path, overwrite: bool) -> None:
         raise StoreError(f"{path} exists and is not a feature store; remove it or name another")
     if not overwrite:
         raise StoreError(f"store {path} exists; give --overwrite to replace it")
+
+
+def check_room(path: Path, num_bytes: int) -> None:
+    """Refuse to begin a store that its disk has no room for.
+
+    Args:
+        path: Folder of the store.
+        num_bytes: What its features take.
+
+    Raises:
+        StoreError: Says what is free.
+    """
+    around = nearest_folder(path.absolute().parent)
+    disk = shutil.disk_usage(around)
+    # File systems that count no bytes have none in all.
+    if disk.total and num_bytes > disk.free:
+        raise StoreError(
+            f"cannot write store {path}: its features take {size_text(num_bytes)}, {around} has "
+            f"{size_text(disk.free)} free; {_MAKE_ROOM}"
+        )
 
 
 def _known(split: str) -> str:

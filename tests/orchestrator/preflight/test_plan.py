@@ -242,6 +242,19 @@ def test_trials_that_share_a_gpu_without_room_are_warned_about(
     )
 
 
+def test_what_an_import_found_wrong_with_the_data_is_one_warning(tmp_path: Path) -> None:
+    store = tmp_path / "padded.store"
+    padded = np.vstack([np.ones((3, 4)), np.zeros((2, 4))])
+    with StoreWriter(store, name="padded", video_dim=4, text_dim=4) as writer:
+        for split, rows in (("train", padded), ("val", 0 * padded)):
+            writer.add_video(split, split, rows)
+            writer.add_caption(split, f"{split}#0", split, "", padded)
+    (warning,) = plan_here(spec_of(f"data={store}")).warnings
+    assert warning.startswith("data: rows of zeros at the end of 1 of 2 videos ('train'): cut the ")
+    assert "; zeros in every row of 1 of 2 videos ('val'): make " in warning
+    assert "; rows of zeros at the end of 2 of 2 captions ('train#0', 'val#0'), so the " in warning
+
+
 def test_a_store_without_training_videos_is_planned_all_the_same(tmp_path: Path) -> None:
     store = tmp_path / "half.store"
     with StoreWriter(store, name="half", video_dim=4, text_dim=4) as writer:

@@ -156,6 +156,19 @@ def test_a_folder_that_is_no_store(tmp_path: Path) -> None:
         FeatureStore.open(tmp_path)
 
 
+def test_stores_near_one_that_is_not_there_are_listed(store: FeatureStore) -> None:
+    folder, name = store.path.parent, store.path.name
+    with pytest.raises(StoreError, match=f"; stores beside it: {name}; did you mean {name}"):
+        FeatureStore.open(folder / f"{name}x")
+    with pytest.raises(StoreError, match=f"it has no manifest.json; it holds the stores {name}"):
+        FeatureStore.open(folder)
+
+
+def test_a_store_whose_name_no_folder_can_have(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot read .*manifest\.json: File name too long"):
+        FeatureStore.open(tmp_path / ("x" * 300))
+
+
 def test_unknown_format_version(store: FeatureStore) -> None:
     change_manifest(store, format_version=2)
     with pytest.raises(StoreError, match="format version 2, this prvr-sweep reads version 1"):

@@ -1,18 +1,23 @@
 """The writer: all or nothing, and refusals that name the item."""
 
 import errno
+import json
+import os
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from prvr_model.errors import DataError, StoreError
 from prvr_model.store import arrow_file
+from prvr_model.store.format import read_manifest, zero_row_warnings
 from prvr_model.store.reader import FeatureStore
-from prvr_model.store.writer import StoreWriter
+from prvr_model.store.writer import StoreWriter, check_room, check_target
 
 ROWS = np.ones((2, 3), np.float32)
 
@@ -121,7 +126,9 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(arrow_file, "sync_file", refuse)
     with (
-        pytest.raises(StoreError, match="No space left on device; nothing was left") as caught,
+        pytest.raises(
+            StoreError, match="No space left on device; nothing was left behind; make room"
+        ) as caught,
         writer_at(tmp_path / "s") as writer,
     ):
         fill(writer)
@@ -215,3 +222,76 @@ def test_a_video_without_caption_and_an_empty_store(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no video was given"), writer_at(tmp_path / "s"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_zeros_are_noted_in_the_manifest(tmp_path: Path) -> None:
+    padded, zero = np.vstack([ROWS, 0 * ROWS]), 0 * ROWS
+    with writer_at(tmp_path / "s") as writer:
+        fill(writer)
+        writer.add_video("val", "dark", zero)
+        writer.add_video("val", "padded", padded)
+        # Too small for float16: zero in the store.
+        writer.add_caption("val", "dark#0", "dark", "text", np.full((1, 3), 1e-9))
+        for number in range(4):
+            writer.add_caption("val", f"padded#{number}", "padded", "text", padded)
+    assert zero_row_warnings(read_manifest(tmp_path / "s")) == [
+        "zeros in every row of 1 of 3 videos ('dark'): make their features again and import again",
+        "rows of zeros at the end of 1 of 3 videos ('padded'): cut the padding off and import "
+        "again",
+        "zeros in every row of 1 of 6 captions ('dark#0'), so the sentence vector, which is the "
+        "last row, is zero: make their features again and import again",
+        "rows of zeros at the end of 4 of 6 captions ('padded#0', 'padded#1', 'padded#2', ...), so "
+        "the sentence vector, which is the last row, is zero: cut the padding off and import again",
+    ]
+
+
+def test_a_sound_store_has_the_manifest_that_earlier_readers_know(tmp_path: Path) -> None:
+    with writer_at(tmp_path / "s") as writer:
+        fill(writer)
+    assert "zero_rows" not in json.loads((tmp_path / "s" / "manifest.json").read_text())
+    assert zero_row_warnings(read_manifest(tmp_path / "s")) == []
+
+
+def test_folders_made_around_a_store_go_with_it(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(RuntimeError):
+        fill_and_raise(writer_at(tmp_path / "old" / "new" / "newer" / "s"), RuntimeError)
+    with (
+        pytest.raises(StoreError, match="File name too long"),
+        writer_at(tmp_path / "new" / ("s" * 250)),
+    ):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+
+
+def test_a_target_that_cannot_be_written_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StoreError, match="File name too long"):
+        check_target(tmp_path / ("s" * 300), overwrite=False)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=f"{tmp_path}/file is a file, not a folder"):
+        check_target(tmp_path / "file" / "a" / "s", overwrite=False)
+    # Root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(StoreError, match=f"{tmp_path} is not writable for this user"):
+        check_target(tmp_path / "a" / "s", overwrite=False)
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_room(tmp_path / "a" / "s", 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(2**40, 2**40 - 2**29, 2**29))
+    with pytest.raises(StoreError, match=r"its features take 1.0 GiB, .* has 512.0 MiB free; make"):
+        check_room(tmp_path / "a" / "s", 2**30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(0, 0, 0))
+    check_room(tmp_path / "a" / "s", 2**30)
+
+
+class DiskUsage(NamedTuple):
+    """As `shutil.disk_usage` gives it."""
+
+    total: int
+    used: int
+    free: int
