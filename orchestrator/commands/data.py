@@ -36,6 +36,8 @@ class ImportOptions:
     collection: str
     val_from_train: float | None
     skip_uncaptioned: bool
+    video_features: str | None
+    text_features: str | None
     overwrite: bool
     store: Path
 
@@ -65,6 +67,17 @@ class ImportOptions:
     is_flag=True,
     help="Leave out videos that no caption file names; always done if a split is missing.",
 )
+@click.option(
+    "--video-features",
+    metavar="FILE",
+    help="Feature file of the videos, by name in FeatureData or by path. Default: the one that "
+    "LAYOUT names, or the only HDF5 file there.",
+)
+@click.option(
+    "--text-features",
+    metavar="FILE",
+    help="Feature file of the captions, by name in TextData or by path; default as above.",
+)
 @_OVERWRITE
 @_STORE
 @given_as(ImportOptions)
@@ -73,19 +86,21 @@ def import_(options: ImportOptions) -> None:
 
     Lists every problem of the corpus; if there is one, nothing is written.
     """
+    from prvr_model.store.importers.corpus import ImportChoices
     from prvr_model.store.importers.msc import import_msc
 
-    report = import_msc(
-        options.root,
-        options.collection,
-        options.store,
+    choices = ImportChoices(
         overwrite=options.overwrite,
         val_from_train=options.val_from_train,
         skip_uncaptioned=options.skip_uncaptioned,
-        progress=_Progress(),
+        video_features=options.video_features,
+        text_features=options.text_features,
     )
+    report = import_msc(options.root, options.collection, options.store, choices, _Progress())
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
     _echo_store(options.store, report.manifest)
 
 

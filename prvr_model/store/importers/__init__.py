@@ -1,4 +1,4 @@
 """Readers of the feature layouts that users have, each into a feature store.
 
-Offers `msc`.
+Offers `msc` and `corpus` (what a user chooses about an import, and what it tells).
 """

@@ -1,9 +1,11 @@
 """Reads caption files: one `<video>#enc#<k> <text>` or `<video>#<k> <text>` per line."""
 
+import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from prvr_model.store.importers.foreign_files import HEAD_BYTES, foreign_kind, rewritten_by
 from prvr_model.store.importers.problems import Problems
 
 
@@ -40,32 +42,56 @@ def read_caption_file(path: Path, problems: Problems) -> list[CaptionLine]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        problems.add("missing file", f"cannot read {path}: {error.strerror}")
+        problems.add("unreadable file", f"{path}: {error.strerror}")
         return []
-    lines = list(_well_formed(path.name, content, problems))
+    # An empty file is told of below, as one of blank lines is.
+    if content and (kind := _other_kind(path, content)):
+        problems.add("not a caption file", f"{path}: {kind}")
+        return []
+    lines = list(_well_formed(path, content, problems))
     if not lines:
         problems.add("caption file without captions", str(path))
     return list(_each_once(lines, problems))
 
 
-def _well_formed(file: str, content: bytes, problems: Problems) -> Iterator[CaptionLine]:
-    # Only \n ends a line: captions contain other characters that `splitlines` would split at.
-    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not raw.strip():
-            continue
+def _other_kind(path: Path, content: bytes) -> str | None:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return f"it is UTF-16: {rewritten_by('iconv -f UTF-16 -t UTF-8', path)}"
+    if b"\0" in content[:HEAD_BYTES]:
+        return foreign_kind(path, content[:HEAD_BYTES]) or "it is not text"
+    return foreign_kind(path, content[:HEAD_BYTES])
+
+
+def _well_formed(path: Path, content: bytes, problems: Problems) -> Iterator[CaptionLine]:
+    # Captions contain other characters that `splitlines` would split at; \r alone ends lines in
+    # files of old Macs, which have no \n.
+    end = b"\n" if b"\n" in content else b"\r"
+    for number, raw in enumerate(content.removeprefix(codecs.BOM_UTF8).split(end), start=1):
         try:
-            caption_id, _, text = raw.decode().strip().partition(" ")
+            line = raw.decode().strip()
         except UnicodeDecodeError as error:
-            problems.add("malformed caption line", f"{file}:{number} is not UTF-8 ({error.reason})")
+            place = f"{path.name}:{number}"
+            problems.add("malformed caption line", f"{place} is not UTF-8 ({error.reason})")
+            command = rewritten_by("iconv -f ISO-8859-1 -t UTF-8", path)
+            problems.hint(f"{path.name} is not UTF-8; if it is ISO-8859-1: {command}")
             continue
-        video_id, hash_sign, number_in_video = caption_id.partition("#")
-        if video_id and hash_sign and number_in_video:
-            yield CaptionLine(caption_id, text.strip(), file, number)
-        else:
-            problems.add(
-                "malformed caption line",
-                f"{file}:{number} starts with {caption_id!r}, expected <video>#enc#<k> <text>",
-            )
+        if line:
+            yield from _caption(line, path.name, number, problems)
+
+
+def _caption(line: str, file: str, number: int, problems: Problems) -> Iterator[CaptionLine]:
+    """The caption of a line, if it has the form of one."""
+    caption_id, *text = line.split(maxsplit=1)
+    video_id, _, number_in_video = caption_id.partition("#")
+    # HDF5 knows no name with a zero in it.
+    if video_id and number_in_video and "\0" not in caption_id:
+        yield CaptionLine(caption_id, "".join(text), file, number)
+    else:
+        problems.add(
+            "malformed caption line",
+            f"{file}:{number} starts with {caption_id!r}, expected <video>#enc#<k> <text>, with "
+            "white space after the id and none in it",
+        )
 
 
 def _each_once(lines: Iterable[CaptionLine], problems: Problems) -> Iterator[CaptionLine]:

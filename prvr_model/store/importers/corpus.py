@@ -14,11 +14,11 @@ import numpy as np
 
 from prvr_model.errors import DataError, StoreError
 from prvr_model.store.arrow_file import stored_rows
-from prvr_model.store.format import DTypeName, Manifest
+from prvr_model.store.format import DTypeName, Manifest, zero_row_warnings
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.hdf5_features import Header
-from prvr_model.store.importers.problems import Problems
-from prvr_model.store.writer import StoreWriter
+from prvr_model.store.importers.problems import ProblemError, Problems
+from prvr_model.store.writer import StoreWriter, check_room
 
 Progress = Callable[[int, int], None]
 """Called with items done and items in all."""
@@ -36,20 +36,47 @@ class FeatureSource(Protocol):
     def find(self, candidates: Iterable[str]) -> str | None:
         """The first of `candidates` that exists."""
 
+    def outline(self, name: str) -> str:
+        """What a name leads to, in a few words; raises DataError."""
+
     def header(self, key: str) -> Header:
-        """Shape and type; raises DataError."""
+        """Shape and type; raises ProblemError."""
 
     def read(self, key: str) -> np.ndarray:
-        """(rows, dim); raises DataError."""
+        """(rows, dim); raises ProblemError."""
+
+
+@dataclass(frozen=True)
+class ImportChoices:
+    """What a user chooses about an import.
+
+    Args:
+        overwrite: Replace a store that is there.
+        val_from_train: Share of train's videos that become the val split.
+        skip_uncaptioned: Leave videos without captions out in any case.
+        video_features: File of videos' features, by name where the layout has them, or by path;
+            None: the one that the layout names, or the only one there.
+        text_features: The same for captions.
+    """
+
+    overwrite: bool = False
+    val_from_train: float | None = None
+    skip_uncaptioned: bool = False
+    video_features: str | None = None
+    text_features: str | None = None
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import made, and what the user should know about it."""
+    """What an import made, and what the user should know about it.
+
+    `notes` are what was decided; `warnings` are what training will suffer from.
+    """
 
     store: Path
     manifest: Manifest
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +90,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """Numbers that all features of a kind share."""
+    """Numbers that all features of a kind share, and the bytes that they take in a store."""
 
     dim: int
     dtype: DTypeName
+    num_bytes: int
 
 
 @dataclass(frozen=True)
@@ -142,6 +170,7 @@ def write_corpus(
     if corpus.problems or not frames or not tokens:
         copy.run(None)
         raise corpus.problems.error(corpus.name)
+    check_room(target, frames.num_bytes + tokens.num_bytes)
     with StoreWriter(
         target,
         name=corpus.name,
@@ -155,7 +184,8 @@ def write_corpus(
         copy.run(writer)
         if corpus.problems:
             raise corpus.problems.error(corpus.name)
-    return ImportReport(target, writer.manifest, tuple(corpus.notes))
+    warnings = zero_row_warnings(writer.manifest)
+    return ImportReport(target, writer.manifest, tuple(corpus.notes), tuple(warnings))
 
 
 @dataclass(frozen=True)
@@ -186,18 +216,19 @@ class _Copy:
         )
         assert source is not None, "items come from an open source"
         assert layout is not None, "items are left only where they share a layout"
-        kind = "unreadable features"
+        problems = self.corpus.problems
         try:
             rows = source.read(item.key)
-            kind = "NaN or infinity"
-            if writer is None or self.corpus.problems:
+            if writer is None or problems:
                 stored_rows(f"{source.label}: {item.key!r}", rows, layout.dim, layout.dtype)
             else:
                 _write(writer, is_video, item, rows)
         except StoreError:
             raise
+        except ProblemError as error:
+            problems.add(error.kind, str(error))
         except DataError as error:
-            self.corpus.problems.add(kind, str(error))
+            problems.add("NaN or infinity", str(error))
 
 
 def _write(writer: StoreWriter, is_video: bool, item: Item, rows: np.ndarray) -> None:
@@ -224,9 +255,14 @@ def _check_headers(
         for item, header in headers
         if _header_is_fine(f"{source.label}: {item.key!r}", header, dim, unit, problems)
     ]
+    if hint := _transposed([header for _, header in headers]):
+        problems.hint(f"{source.label}: {hint}")
     if not fine or dim is None:
         return [], None
-    return [item for item, _ in fine], Layout(dim, _common_dtype(source, fine, corpus.notes))
+    dtype = _common_dtype(source, fine, corpus.notes)
+    rows = sum(header.num_rows or 0 for _, header in fine)
+    layout = Layout(dim, dtype, rows * dim * np.dtype(dtype).itemsize)
+    return [item for item, _ in fine], layout
 
 
 def _headers(
@@ -235,30 +271,52 @@ def _headers(
     for item in items:
         try:
             yield item, source.header(item.key)
-        except DataError as error:
-            problems.add("unreadable features", str(error))
+        except ProblemError as error:
+            problems.add(error.kind, str(error))
 
 
 def _header_is_fine(
     where: str, header: Header, dim: int | None, unit: str, problems: Problems
 ) -> bool:
     if header.dtype.kind != "f":
-        problems.add("wrong type", f"{where} holds {header.dtype}, expected floating point")
+        found = _KINDS.get(header.dtype.kind, str(header.dtype))
+        problems.add(
+            "wrong type", f"{where} holds {found}, expected floating point (float16 or float32)"
+        )
     elif header.dim is None:
         problems.add("wrong dimensions", f"{where} has shape {header.shape}, expected (L, D)")
     elif header.num_rows == 0:
         problems.add(f"zero {unit}", f"{where} has shape {header.shape}")
     elif header.dim != dim:
-        problems.add("wrong dimensions", f"{where} has dimension {header.dim}, most have {dim}")
+        turned = "; transposed?" if header.num_rows == dim else ""
+        problems.add(
+            "wrong dimensions", f"{where} has dimension {header.dim}, most have {dim}{turned}"
+        )
     else:
         return True
     return False
 
 
+# What numpy calls by a letter.
+_KINDS = {"O": "text or lists of any length", "S": "text", "U": "text", "V": "records"}
+
+
+def _transposed(headers: list[Header]) -> str | None:
+    """That arrays lie as (D, L), where they agree in rows and differ in columns."""
+    rows = {header.num_rows for header in headers if header.num_rows}
+    dims = Counter(header.dim for header in headers if header.dim)
+    if len(rows) != 1 or 2 * max(dims.values()) >= dims.total():
+        return None
+    return (
+        f"all arrays have {rows.pop()} rows and between {min(dims)} and {max(dims)} columns: they "
+        "lie transposed, (D, L); store array.T"
+    )
+
+
 def _common_dtype(
     source: FeatureSource, fine: list[tuple[Item, Header]], notes: list[str]
 ) -> DTypeName:
-    widest = max(header.dtype.itemsize for _, header in fine)
-    if widest > np.dtype(np.float32).itemsize:
-        notes.append(f"{source.label} has float64 features; they are stored as float32")
-    return "float16" if widest == np.dtype(np.float16).itemsize else "float32"
+    widest = max((header.dtype for _, header in fine), key=lambda dtype: dtype.itemsize)
+    if widest.itemsize > np.dtype(np.float32).itemsize:
+        notes.append(f"{source.label} has {widest.name} features; they are stored as float32")
+    return "float16" if widest.itemsize == np.dtype(np.float16).itemsize else "float32"

@@ -1,21 +1,43 @@
 """Reads features from an HDF5 file with one dataset per video or caption."""
 
+import re
+import shlex
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from prvr_model.errors import DataError
-from prvr_model.store.importers.problems import Problems
+from prvr_model.store.importers.foreign_files import HEAD_BYTES, foreign_kind
+from prvr_model.store.importers.problems import ProblemError, Problems
 
-# What h5py raises for damaged files, by the layer of HDF5 that notices.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError)
+# What h5py raises for damaged files and types that numpy has not, by the layer that notices.
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+
+# Filters that the package hdf5plugin has, by their registered numbers.
+_PLUGIN_FILTERS = {
+    307: "bzip2",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "Zstandard",
+    32017: "SZ",
+    32018: "FCIDECOMP",
+    32024: "SZ3",
+    32026: "Blosc2",
+    32028: "SPERR",
+    32033: "HTJ2K",
+}
+_OTHER_FILTERS = {4: "szip", 305: "LZO", 32000: "LZF"}
 
 _CACHE_BYTES = 2**20
+_SHOWN_MEMBERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,50 +74,112 @@ class Hdf5Features:
         # The files of videos and captions often have the same name.
         self.label = f"{path.parent.name}/{path.name}"
         self._file = file
+        self._first_with_filter: dict[int, str] = {}
 
     def names(self) -> Iterator[str]:
-        """Names at the top level, in the file's order."""
+        """Names at the top level, in the file's order; bytes that are no UTF-8 are escaped."""
         with _readable(self.label, "the list of keys"):
-            yield from list(self._file)
+            yield from map(_text, list(self._file))
 
     def find(self, candidates: Iterable[str]) -> str | None:
         """The first of `candidates` that the file has."""
         with _readable(self.label, "the list of keys"):
             return next((key for key in candidates if key in self._file), None)
 
+    def outline(self, key: str) -> str:
+        """What a key leads to, in a few words, e.g. `a group of 24 ('a', 'b', 'c', ...)`."""
+        with _readable(self.label, repr(key)):
+            item = self._file[key.encode(errors="surrogateescape")]
+            if isinstance(item, h5py.Dataset):
+                return f"a dataset of shape {item.shape}"
+            if not isinstance(item, h5py.Group):
+                return "a type"
+            names = [repr(_text(name)) for name in islice(item, _SHOWN_MEMBERS)]
+            more = ["..."] if len(item) > len(names) else []
+            return f"a group of {len(item)} ({', '.join(names + more)})"
+
     def header(self, key: str) -> Header:
         """Shape and type of an item.
 
         Raises:
-            DataError: The item is no dataset or is damaged.
+            ProblemError: The item is no array, or is damaged.
         """
-        with _readable(self.label, key):
+        with _readable(self.label, repr(key)):
             dataset = self._file[key]
-            if isinstance(dataset, h5py.Dataset):
-                self._check_own(key, dataset)
-                return Header(dataset.shape, dataset.dtype)
-        raise DataError(f"{self.label}: {key!r} is a group, expected a dataset")
+            if not isinstance(dataset, h5py.Dataset):
+                raise ProblemError(
+                    "no dataset",
+                    f"{self.label}: {key!r} is {self.outline(key)}, expected a dataset (L, D)",
+                )
+            self._check_own(key, dataset)
+            if dataset.shape is None:
+                raise ProblemError(
+                    "empty dataset",
+                    f"{self.label}: {key!r} holds no data (a null dataspace), expected (L, D)",
+                )
+            return Header(dataset.shape, dataset.dtype)
 
     def read(self, key: str) -> np.ndarray:
         """Features of an item, (rows, dim).
 
         Raises:
-            DataError: The item is damaged.
+            ProblemError: The item is damaged, or compressed by a filter that is not there.
         """
-        with _readable(self.label, key):
+        with _readable(self.label, repr(key)):
             dataset = self._file[key]
             self._check_own(key, dataset)
-            array: np.ndarray = dataset[()]
+            try:
+                array: np.ndarray = dataset[()]
+            except OSError:
+                self._refuse_missing_filter(key, dataset)
+                array = dataset[()]
         return array.reshape(array.shape[-2:])
 
     def _check_own(self, key: str, dataset: h5py.Dataset) -> None:
         """HDF5 can take an item's bytes from any file on this machine; we import none of those."""
         is_linked = h5py.h5i.get_file_id(dataset.id).name != self._file.id.name
         if is_linked or dataset.external or dataset.is_virtual:
-            raise DataError(
+            raise ProblemError(
+                "unreadable features",
                 f"{self.label}: {key!r} lies in another file, which is not followed; copy its "
-                "data into this one (h5repack, or h5py)"
+                "data into this one (h5repack, or h5py)",
             )
+
+    def _refuse_missing_filter(self, key: str, dataset: h5py.Dataset) -> None:
+        """Say which filter a dataset needs that is not there; items of one filter say the same."""
+        for code in _missing_filters(dataset):
+            first = self._first_with_filter.setdefault(code, key)
+            old, new = (shlex.quote(f"{self.path}{end}") for end in ("", ".new"))
+            advice = f"rewrite the file where the filter is: h5repack -f NONE {old} {new}"
+            if code in _PLUGIN_FILTERS:
+                advice = f"pip install hdf5plugin, or {advice}"
+            raise ProblemError(
+                "missing compression filter",
+                f"{self.label} is compressed with {_filter_name(code)}, which is not installed "
+                f"here (first {first!r}): {advice}",
+            )
+
+
+def _text(name: str | bytes) -> str:
+    # h5py gives bytes where a name is not UTF-8.
+    return name if isinstance(name, str) else name.decode(errors="surrogateescape")
+
+
+def _missing_filters(dataset: h5py.Dataset) -> list[int]:
+    """Numbers of a dataset's filters that cannot be had."""
+    settings = dataset.id.get_create_plist()
+    codes = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
+    if all(map(h5py.h5z.filter_avail, codes)):
+        return []
+    with suppress(ImportError):
+        # Makes its filters known to HDF5 by being imported.
+        import_module("hdf5plugin")
+    return [code for code in codes if not h5py.h5z.filter_avail(code)]
+
+
+def _filter_name(code: int) -> str:
+    name = {**_PLUGIN_FILTERS, **_OTHER_FILTERS}.get(code)
+    return f"{name} (HDF5 filter {code})" if name else f"HDF5 filter {code}"
 
 
 @contextmanager
@@ -104,16 +188,36 @@ def open_hdf5(path: Path, problems: Problems) -> Iterator[Hdf5Features | None]:
     try:
         # Without locks: they fail on many read-only and network file systems.
         file = h5py.File(path, "r", locking=False)
-    except FileNotFoundError:
-        problems.add("missing file", str(path))
-        yield None
     except OSError as error:
-        problems.add("truncated or damaged file", f"{path} cannot be opened as HDF5 ({error})")
+        problems.add(*_opening_problem(path, error))
         yield None
     else:
         with file:
             _bound_cache(file)
             yield Hdf5Features(path, file)
+
+
+def _opening_problem(path: Path, error: OSError) -> tuple[str, str]:
+    """Kind of a file that HDF5 does not open, and what to do about it."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError as refusal:
+        return "unreadable file", f"{path}: {refusal.strerror}"
+    reason = str(error)
+    if "already open for" in reason:
+        return "unfinished file", (
+            f"{path} was not closed by the program that writes it; if it still runs, wait for it, "
+            f"if it was killed: h5clear -s {shlex.quote(str(path))} (one of HDF5's tools)"
+        )
+    if "truncated file" in reason:
+        sizes = re.search(r"eof = (\d+),.* stored_eof = (\d+)", reason)
+        has = f" (it has {sizes[1]} of {sizes[2]} bytes)" if sizes else ""
+        return "truncated file", f"{path} ends too early{has}: copy or download it again"
+    if "signature not found" in reason:
+        kind = foreign_kind(path, head) or "it is damaged from its first bytes on, or another kind"
+        return "not an HDF5 file", f"{path}: {kind}"
+    return "damaged file", f"{path} cannot be opened as HDF5 ({reason})"
 
 
 def _bound_cache(file: h5py.File) -> None:
@@ -129,4 +233,5 @@ def _readable(label: str, what: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise DataError(f"{label}: {what!r} cannot be read ({error})") from error
+        kind = "unreadable features"
+        raise ProblemError(kind, f"{label}: {what} cannot be read ({error})") from error

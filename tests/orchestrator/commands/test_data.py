@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from orchestrator import cli
 from orchestrator.commands.data import data
 from prvr_model.errors import PrvrError, SettingsError
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.writer import StoreWriter
-from tests.orchestrator.command_line import TIMEOUT_S, command, environment
+from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE, command, environment
 from tests.prvr_model.store.corpora import tiny_corpus
 
 SMALL = ["--set", "train_videos=3", "--set", "val_videos=2", "--set", "test_videos=2"]
@@ -56,6 +57,41 @@ def test_import_carves_validation_videos(tmp_path: Path) -> None:
     assert run(*arguments, "--val-from-train", "0.25").exit_code == 0
     assert FeatureStore.open(tmp_path / "store").manifest.splits["val"].videos == 1
     assert run(*arguments, "--val-from-train", "1.5", "--overwrite").exit_code == 2
+
+
+def test_import_takes_the_feature_files_that_it_is_told(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    corpus.video_file, corpus.text_file = "a.h5", "a.h5"
+    arguments = import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store")
+    for path in (corpus.video_path(tmp_path / "root"), corpus.text_path(tmp_path / "root")):
+        (path.parent / "b.h5").write_bytes(b"")
+    problems = str(error_of(*arguments))
+    assert "but a.h5, b.h5; name one with --video-features NAME" in problems
+    assert "but a.h5, b.h5; name one with --text-features NAME" in problems
+    chosen = ("--video-features", "a.h5", "--text-features", "a.h5")
+    assert run(*arguments, *chosen).exit_code == 0
+
+
+def test_rows_of_zeros_are_warned_of_by_import_inspect_and_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tiny_corpus()
+    corpus.frames["a"][:] = 0
+    corpus.tokens = {key: np.vstack([rows, 0 * rows]) for key, rows in corpus.tokens.items()}
+    result = run(*import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store"))
+    warnings = [
+        "zeros in every row of 1 of 4 videos ('a'): make their features again and import again",
+        "rows of zeros at the end of 8 of 8 captions ('a#enc#0', 'a#enc#1', 'b#enc#0', ...), so "
+        "the sentence vector, which is the last row, is zero: cut the padding off and import again",
+    ]
+    assert result.exit_code == 0
+    assert [f"warning: {text}" for text in warnings] == result.stderr.splitlines()[-2:]
+    assert set(warnings) < set(
+        json.loads(run("inspect", "--json", tmp_path / "store").stdout)["warnings"]
+    )
+    (tmp_path / "space.yaml").write_text(TINY_SPACE)
+    assert cli.run(["plan", f"{tmp_path}/space.yaml", "--set", f"data={tmp_path}/store"]) == 0
+    assert f"\nwarning: data: {'; '.join(warnings)}\n" in capsys.readouterr().out
 
 
 def test_import_problems_have_exit_code_3_and_leave_no_store(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """The MSC layout: what it takes, what it tells."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from prvr_model.errors import CorpusError, DataError, StoreError
-from prvr_model.store.importers.corpus import ImportReport
+from prvr_model.store.importers.corpus import ImportChoices, ImportReport
 from prvr_model.store.importers.msc import import_msc
 from prvr_model.store.reader import FeatureStore
 from tests.locations import SHARED
@@ -15,19 +16,21 @@ from tests.prvr_model.store.corpora import TEXT_DIM, VIDEO_DIM, MscCorpus, tiny_
 TVR_MINI = SHARED / "data" / "tvr_mini"
 
 
-def imported(corpus: MscCorpus, folder: Path, **options: float | bool) -> ImportReport:
+def imported(corpus: MscCorpus, folder: Path, **options: float | bool | str) -> ImportReport:
     root = corpus.write(folder / "root")
-    return import_msc(root, corpus.name, folder / "store", **options)
+    return import_msc(root, corpus.name, folder / "store", ImportChoices(**options))
 
 
-def refused(corpus: MscCorpus, folder: Path, **options: float | bool) -> tuple[str, ...]:
+def refused(corpus: MscCorpus, folder: Path, **options: float | bool | str) -> tuple[str, ...]:
     """Problems of an import that must fail and leave nothing behind."""
     return refused_root(corpus.write(folder / "root"), corpus.name, folder, **options)
 
 
-def refused_root(root: Path, name: str, folder: Path, **options: float | bool) -> tuple[str, ...]:
+def refused_root(
+    root: Path, name: str, folder: Path, **options: float | bool | str
+) -> tuple[str, ...]:
     with pytest.raises(CorpusError) as caught:
-        import_msc(root, name, folder / "store", **options)
+        import_msc(root, name, folder / "store", ImportChoices(**options))
     assert caught.value.exit_code == 3
     assert [path.name for path in folder.iterdir()] == ["root"]
     return caught.value.problems
@@ -58,6 +61,101 @@ def test_both_places_that_were_looked_at_are_told(tmp_path: Path) -> None:
         import_msc(tmp_path, "nothing", tmp_path / "store")
     assert f"in {tmp_path / 'nothing'}" in caught.value.problems[0]
     assert f"in {tmp_path}" in caught.value.problems[1]
+    assert caught.value.problems[2] == f"{tmp_path} is empty"
+
+
+@pytest.mark.parametrize(
+    ("root", "collection", "found"),
+    [
+        ("root", "tyni", "collections there: tiny; did you mean tiny?"),
+        ("root", "Tiny", "collections there: tiny; did you mean tiny?"),
+        ("rot", "tiny", "{folder}/rot does not exist; did you mean root?"),
+        ("root/tiny/TextData", "tiny", "--root names the folder above TextData"),
+        ("root/tiny/TextData/tinyval.caption.txt", "tiny", "is a file; --root names a folder"),
+    ],
+)
+def test_what_is_there_in_place_of_a_collection(
+    tmp_path: Path, root: str, collection: str, found: str
+) -> None:
+    tiny_corpus().write(tmp_path / "root")
+    problems = refused_root(tmp_path / root, collection, tmp_path)
+    assert any(found.format(folder=tmp_path) in problem for problem in problems)
+
+
+def test_a_collection_further_below(tmp_path: Path) -> None:
+    tiny_corpus().write(tmp_path / "root" / "my data")
+    folder = tmp_path / "root" / "my data"
+    problems = refused_root(tmp_path / "root", "tiny", tmp_path)
+    assert problems[2:] == (f"{folder}/tiny has them: --root '{folder}'",)
+
+
+def test_half_a_collection(tmp_path: Path) -> None:
+    root = tiny_corpus().write(tmp_path / "root")
+    shutil.rmtree(root / "tiny" / "TextData")
+    assert f"{root}/tiny holds FeatureData/" in refused_root(root, "tiny", tmp_path)
+
+
+def test_a_name_that_no_folder_can_have(tmp_path: Path) -> None:
+    root = tiny_corpus().write(tmp_path / "root")
+    (problem,) = refused_root(root, "x" * 300, tmp_path)
+    assert problem.endswith("File name too long")
+
+
+def test_the_only_feature_file_is_taken_and_named(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    corpus.video_file, corpus.text_file = "tiny_internvideo.h5", "tiny_text.HDF5"
+    report = imported(corpus, tmp_path)
+    assert report.notes == (
+        "FeatureData/tiny_internvideo.h5 is taken: it is the only HDF5 file there",
+        "TextData/tiny_text.HDF5 is taken: it is the only HDF5 file there",
+    )
+    assert report.manifest.source["video_features"] == "tiny_internvideo.h5"
+
+
+def test_several_feature_files_are_listed_and_one_is_chosen(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    corpus.video_file = "a.h5"
+    root = corpus.write(tmp_path / "root")
+    folder = root / "tiny" / "FeatureData"
+    (folder / "b.hdf5").write_bytes(b"")
+    assert refused_root(root, "tiny", tmp_path) == (
+        f"several feature files: {folder} has no tiny_clip_L14.h5, but a.h5, b.hdf5; "
+        "name one with --video-features NAME",
+    )
+    assert refused_root(root, "tiny", tmp_path, video_features="A.h5") == (
+        f"missing file: {folder}/A.h5; {folder} holds a.h5, b.hdf5; did you mean a.h5?",
+    )
+    by_name = import_msc(root, "tiny", tmp_path / "1", ImportChoices(video_features="a.h5"))
+    path = str(folder / "a.h5")
+    by_path = import_msc(root, "tiny", tmp_path / "2", ImportChoices(video_features=path))
+    assert by_name.manifest.fingerprint == by_path.manifest.fingerprint
+
+
+def test_a_packed_feature_file_is_found_near(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    corpus.video_file = "tiny_clip_L14.h5.gz"
+    (problem,) = refused(corpus, tmp_path)
+    assert problem.endswith("did you mean tiny_clip_L14.h5.gz?")
+
+
+def test_a_link_to_nowhere(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    root = corpus.write(tmp_path / "root")
+    path = corpus.text_path(root)
+    path.unlink()
+    path.symlink_to("/nowhere/x.h5")
+    (problem,) = refused_root(root, "tiny", tmp_path)
+    assert problem == f"missing file: {path} is a link to /nowhere/x.h5, which is gone"
+
+
+def test_a_caption_file_of_another_name_is_found_near(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    root = corpus.write(tmp_path / "root")
+    path = corpus.caption_path(root, "train")
+    path.rename(path.with_name("tiny_train.txt"))
+    (problem,) = refused_root(root, "tiny", tmp_path)
+    assert problem.startswith(f"missing file: {path}; caption files there: tiny_train.txt, ")
+    assert problem.endswith("; did you mean tiny_train.txt?")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +227,24 @@ def test_byte_order_mark_windows_lines_and_odd_characters(tmp_path: Path) -> Non
     assert list(split.caption_texts) == ["Caf\u00e9\u2028table.", "two  spaces"]
 
 
+@pytest.mark.parametrize("space", ["\t", "\u00a0", "\u3000", " \t "])
+def test_any_white_space_ends_an_id(tmp_path: Path, space: str) -> None:
+    corpus = tiny_corpus()
+    corpus.captions["val"] = [f"c#enc#0{space}Two\u00a0words.", f"c#enc#1{space}More."]
+    split = FeatureStore.open(imported(corpus, tmp_path).store).split("val")
+    assert list(split.caption_ids) == ["c#enc#0", "c#enc#1"]
+    assert list(split.caption_texts) == ["Two\u00a0words.", "More."]
+
+
+def test_lines_of_old_macs(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    root = corpus.write(tmp_path / "root")
+    path = corpus.caption_path(root, "train")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    manifest = import_msc(root, "tiny", tmp_path / "store").manifest
+    assert manifest.splits["train"].captions == 4
+
+
 def test_a_missing_test_split_is_told_and_its_videos_left_out(tmp_path: Path) -> None:
     corpus = tiny_corpus()
     del corpus.captions["test"]
@@ -146,7 +262,9 @@ def test_validation_videos_are_carved_out_of_train(tmp_path: Path) -> None:
     assert (len(train.video_ids), len(val.video_ids)) == (8, 2)
     assert len(val.caption_ids) == 4
     assert set(train.video_ids) | set(val.video_ids) == {f"v{n}" for n in range(10)}
-    again = import_msc(tmp_path / "root", "tiny", tmp_path / "again", val_from_train=0.2)
+    again = import_msc(
+        tmp_path / "root", "tiny", tmp_path / "again", ImportChoices(val_from_train=0.2)
+    )
     assert again.manifest.fingerprint == report.manifest.fingerprint
 
 
@@ -174,8 +292,11 @@ def test_no_validation_captions(tmp_path: Path) -> None:
     corpus = tiny_corpus()
     del corpus.captions["val"]
     (problem,) = refused(corpus, tmp_path)
-    assert problem.startswith("missing file:")
-    assert "tinyval.caption.txt; --val-from-train 0.1 takes" in problem
+    folder = tmp_path / "root" / "tiny" / "TextData"
+    assert problem == (
+        f"missing file: {folder}/tinyval.caption.txt; caption files there: tinytest.caption.txt, "
+        "tinytrain.caption.txt; --val-from-train 0.1 takes validation videos from train"
+    )
 
 
 def test_missing_files_are_all_listed(tmp_path: Path) -> None:
@@ -185,17 +306,13 @@ def test_missing_files_are_all_listed(tmp_path: Path) -> None:
     for path in paths:
         path.unlink()
     problems = refused_root(root, "tiny", tmp_path)
-    for path in paths:
-        assert f"missing file: {path}" in problems
-
-
-def test_truncated_hdf5(tmp_path: Path) -> None:
-    corpus = tiny_corpus()
-    root = corpus.write(tmp_path / "root")
-    path = corpus.video_path(root)
-    path.write_bytes(path.read_bytes()[:-200])
-    (problem,) = refused_root(root, "tiny", tmp_path)
-    assert problem.startswith(f"truncated or damaged file: {path} cannot be opened as HDF5")
+    videos, texts = paths[0].parent, paths[1].parent
+    captions = "tinytest.caption.txt, tinyval.caption.txt"
+    assert problems == (
+        f"missing file: {paths[0]}; {videos} is empty; --video-features NAME takes another",
+        f"missing file: {paths[1]}; {texts} holds {captions}; --text-features NAME takes another",
+        f"missing file: {paths[2]}; caption files there: {captions}",
+    )
 
 
 def test_damaged_data_inside_hdf5(tmp_path: Path) -> None:
@@ -228,7 +345,9 @@ def test_video_without_caption(tmp_path: Path) -> None:
     assert problem.startswith(
         "video without caption: 'silent' of FeatureData/tiny_clip_L14.h5 is in no caption file"
     )
-    report = import_msc(tmp_path / "root", "tiny", tmp_path / "store", skip_uncaptioned=True)
+    report = import_msc(
+        tmp_path / "root", "tiny", tmp_path / "store", ImportChoices(skip_uncaptioned=True)
+    )
     assert "1 videos that no caption in use names were left out" in report.notes
 
 
@@ -322,24 +441,25 @@ def test_malformed_caption_lines(tmp_path: Path) -> None:
     with corpus.caption_path(root, "train").open("ab") as file:
         file.write(b"a#enc#9 caf\xe9\n")
     problems = refused_root(root, "tiny", tmp_path)
-    assert [problem.split(": ", 1)[0] for problem in problems] == ["malformed caption line"] * 3
-    assert "tinytrain.caption.txt:5 starts with 'no', expected <video>#enc#<k>" in problems[0]
-    assert "tinytrain.caption.txt:7 is not UTF-8" in problems[2]
+    kinds = [problem.split(": ", 1)[0] for problem in problems]
+    assert kinds == ["hint", *["malformed caption line"] * 3]
+    assert "tinytrain.caption.txt:5 starts with 'no', expected <video>#enc#<k>" in problems[1]
+    assert "tinytrain.caption.txt:7 is not UTF-8" in problems[3]
 
 
 def test_an_empty_caption_file(tmp_path: Path) -> None:
     corpus = tiny_corpus()
     corpus.captions["test"] = []
-    assert any(
-        problem.startswith("caption file without captions:")
-        for problem in refused(corpus, tmp_path)
-    )
+    path = corpus.caption_path(tmp_path / "root", "test")
+    assert refused(corpus, tmp_path) == (f"caption file without captions: {path}",)
 
 
 def test_a_caption_without_text_is_noted(tmp_path: Path) -> None:
     corpus = tiny_corpus()
     corpus.captions["val"][1] = "c#enc#1"
-    assert imported(corpus, tmp_path).notes == ("1 captions of val have no text, only features",)
+    assert imported(corpus, tmp_path).notes == (
+        "1 captions of val have no text, only features (first 'c#enc#1', tinyval.caption.txt:2)",
+    )
 
 
 def test_twenty_of_a_kind_are_shown_then_the_count(tmp_path: Path) -> None:
