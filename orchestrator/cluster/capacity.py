@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from orchestrator.base.holdings import Holding, held_by_others
 from orchestrator.base.machine import Gpu, available_cpus, memory, visible_gpus
 
-# Measured: memory of a process that has imported torch 2.13 (CPU) and ray.tune 2.60, and no more.
-TRIAL_BASE_BYTES = 345 * 2**20
 DRIVER_RESOURCE = "train_driver"
 """Resource that a cluster's head offers to the drivers of trials of several workers."""
 DRIVER_SHARE = 0.01
@@ -86,7 +84,7 @@ class RunningCluster:
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Memory of a worker in bytes: a fixed part, and a part for each video of a batch.
+    """Memory of a worker in bytes: its own, and the mapped files that it shares with others.
 
     Args:
         fixed_bytes: Memory that does not depend on the batch.
@@ -94,6 +92,7 @@ class MemoryNeed:
         videos: Size of that share.
         floor_bytes: Lower limit whatever the batch, since work outside of a step needs memory too.
         is_estimate: Whether it was estimated; a size that the user states is taken as exact.
+        shared_bytes: Files of prepared data that all workers of a machine map: in memory once.
     """
 
     fixed_bytes: int
@@ -101,10 +100,16 @@ class MemoryNeed:
     videos: int = 0
     floor_bytes: int = 0
     is_estimate: bool = False
+    shared_bytes: int = 0
+
+    @property
+    def peak_bytes(self) -> int:
+        """What the system counts as the worker's at its peak, `memory/peak_mb` of its trial."""
+        return self.total_bytes + self.shared_bytes
 
     @property
     def total_bytes(self) -> int:
-        """The largest need at any moment."""
+        """The largest need of its own at any moment."""
         return max(self.floor_bytes, self.fixed_bytes + self.video_bytes * self.videos)
 
     @property
@@ -145,7 +150,10 @@ class TrialNeeds:
             # A fraction lies on one GPU: 0.4 fits twice on each, never across two.
             slots.append(math.floor(1 / self.gpus + _ROUNDING) * math.floor(node.gpus))
         if self.memory is not None and node.memory_bytes is not None:
-            slots.append(node.memory_bytes // max(1, self.memory.total_bytes))
+            own = max(1, self.memory.total_bytes)
+            left = node.memory_bytes - self.memory.shared_bytes
+            # Where mapped files do not fit, the system drops pages and reads them again.
+            slots.append(max(left // own, min(1, node.memory_bytes // own)))
         return min(slots)
 
     def drivers_on(self, node: Node) -> int:

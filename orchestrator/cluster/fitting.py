@@ -118,7 +118,7 @@ def _each(needs: TrialNeeds) -> str:
 def _memory_words(memory: MemoryNeed | None) -> str:
     assert memory is not None
     about = "about " if memory.is_estimate else ""
-    return f"{about}{gib(memory.total_bytes)} of memory"
+    return f"{about}{gib(memory.peak_bytes)} of memory"
 
 
 def _nearest(needs: TrialNeeds, nodes: Sequence[Node]) -> str:

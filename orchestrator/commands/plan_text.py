@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from orchestrator.base.text import count, gib, table_lines
 from orchestrator.cluster.capacity import Node
 from orchestrator.preflight.epoch_band import Band
+from orchestrator.preflight.estimate import ROUGH_FACTOR
 from orchestrator.preflight.plan import Plan
 from orchestrator.spec.ablation import Ablation, Row
 from orchestrator.spec.parameters import CategoricalParameter, Parameter
@@ -131,7 +132,7 @@ def _needs(plan: Plan) -> str:
         texts.append(count(needs.gpus, "GPU"))
     if needs.memory is not None:
         about = "about " if needs.memory.is_estimate else ""
-        texts.append(f"{about}{gib(needs.memory.total_bytes)} of memory")
+        texts.append(f"{about}{gib(needs.memory.peak_bytes)} of memory")
     return ", ".join(texts)
 
 
@@ -187,7 +188,8 @@ def _epoch_time(plan: Plan) -> list[str]:
     low, high = plan.time.range_s
     text = f"{short(plan.time.mean_s)} on average, {short(low)} to {short(high)}"
     if plan.probe is None:
-        return [f"roughly {text} over the space, from the sizes alone"]
+        off = f"from the sizes alone: up to {ROUGH_FACTOR} times more or less; --probe measures it"
+        return [f"roughly {text} over the space", off]
     stage, request = plan.probe.result.stages[-1], plan.probe.request
     share = "" if stage.videos == request.batch_videos else f" of {request.batch_videos}"
     steps = count(len(stage.steps_s), "step")

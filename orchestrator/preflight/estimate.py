@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from orchestrator.cluster.capacity import TRIAL_BASE_BYTES, MemoryNeed, TrialNeeds
+from orchestrator.cluster.capacity import MemoryNeed, TrialNeeds
 from orchestrator.spec.data import DataSize, data_size
 from orchestrator.spec.search_space import drawn_settings
 from orchestrator.spec.sections import TrialResources
@@ -19,20 +19,28 @@ _GPU_RATE = 8e12
 # A step takes this long however small it is: it calls a few thousand operators. On a CPU it was
 # measured; for a GPU it is a guess at what starting as many kernels takes.
 _CPU_STEP_S, _GPU_STEP_S = 0.015, 0.03
+ROUGH_FACTOR = 3
+"""How many times longer or shorter than estimated an epoch may take."""
 # Backward costs twice the forward pass.
 _TRAINING_PASSES = 3
 # Memory of a process on a GPU beyond that on a CPU, for CUDA's libraries; a guess.
 _CUDA_BYTES = 2**30
 _FLOAT_BYTES = 4
-# Weights, gradients and two moments, and what an update holds for a moment; with the two numbers
-# below it gives the peaks of benchmark `train_step` at 8, 32 and 64 videos within 4 %.
+# The numbers below put the estimate 0 to 20 % above the peak of each trial of benchmark
+# `memory_estimate`. First, a process that has imported torch and Ray and trained one step.
+_BASE_BYTES = 590 * 10**6
+# Weights, gradients and two moments, and what an update holds for a moment.
 _COPIES_OF_WEIGHTS = 5.5
 # Those four, and weights and moments twice more while a checkpoint is made; measured at 30 million
 # parameters.
 _COPIES_WHILE_SAVING = 9.5
-# Numbers kept for backward: for each row, scale and hidden unit, and for each score of attention.
-_KEPT_A_UNIT = 13.3
-_KEPT_A_SCORE = 2.4
+# Numbers kept for backward: for each row, scale and hidden unit; for each score of attention; and
+# for each number of a row of features.
+_KEPT_A_UNIT = 13.9
+_KEPT_A_SCORE = 1.7
+_KEPT_A_FEATURE = 7.9
+# Of the prepared features, what a process holds beside the mapped files.
+_SHARE_OF_FEATURES = 0.5
 # Floor of what a model's layers outside of its blocks hold, in squares of the hidden size.
 _OTHER_SQUARES = 25
 # A block: three projections and a feed-forward layer four times as wide.
@@ -40,7 +48,7 @@ _BLOCK_SQUARES = 3 + 8
 
 
 def seconds_per_epoch(settings: Settings, size: DataSize, speed: SpeedSettings) -> float:
-    """Seconds of one epoch, evaluation included; right within a factor of two or three."""
+    """Seconds of one epoch, evaluation included; right within `ROUGH_FACTOR`."""
     per_video = forward_operations(settings.model, size)
     videos = _TRAINING_PASSES * size.train_videos + size.val_videos
     on_cpu = speed.device == "cpu"
@@ -71,7 +79,7 @@ def worker_memory(
     if resources.memory_gib is not None:
         return MemoryNeed(round(resources.memory_gib * 2**30))
     needs = (_memory(trial, size, speed, resources.workers) for trial in settings)
-    return max(needs, key=lambda need: need.total_bytes)
+    return max(needs, key=lambda need: need.peak_bytes)
 
 
 def sweep_memory(spec: SweepSpec) -> MemoryNeed:
@@ -90,23 +98,34 @@ def trial_needs(resources: TrialResources, memory: MemoryNeed | None) -> TrialNe
 
 
 def _memory(settings: Settings, size: DataSize, speed: SpeedSettings, workers: int) -> MemoryNeed:
-    model = settings.model
-    gallery = size.val_videos * sum(_lengths(model)) * model.hidden_size
+    model, rows = settings.model, sum(_lengths(settings.model))
+    features = _feature_bytes(model, size)
+    base = _BASE_BYTES + round(_SHARE_OF_FEATURES * features)
     if speed.device != "cpu":
         # The rest lies on the GPU.
-        return MemoryNeed(TRIAL_BASE_BYTES + _CUDA_BYTES, is_estimate=True)
+        return MemoryNeed(base + _CUDA_BYTES, is_estimate=True, shared_bytes=features)
     weights = _num_parameters(model, size)
-    units = model.num_scales * sum(_lengths(model)) * model.hidden_size
+    gallery = size.val_videos * rows * model.hidden_size
+    units = model.num_scales * rows * model.hidden_size
     scores = model.num_scales * model.num_heads * sum(length**2 for length in _lengths(model))
-    video = _KEPT_A_UNIT * units + _KEPT_A_SCORE * scores
+    kept = _KEPT_A_UNIT * units + _KEPT_A_SCORE * scores + _KEPT_A_FEATURE * rows * size.video_dim
     batch = min(settings.training.batch_videos, size.train_videos)
     return MemoryNeed(
-        TRIAL_BASE_BYTES + round(_FLOAT_BYTES * (_COPIES_OF_WEIGHTS * weights + gallery)),
-        round(_FLOAT_BYTES * video),
+        base + round(_FLOAT_BYTES * (_COPIES_OF_WEIGHTS * weights + gallery)),
+        round(_FLOAT_BYTES * kept),
         -(-batch // workers),
-        TRIAL_BASE_BYTES + round(_FLOAT_BYTES * _COPIES_WHILE_SAVING * weights),
+        base + round(_FLOAT_BYTES * _COPIES_WHILE_SAVING * weights),
         is_estimate=True,
+        shared_bytes=features,
     )
+
+
+def _feature_bytes(model: ModelSettings, size: DataSize) -> int:
+    """Prepared features of both splits: frames and clips of videos, tokens of captions."""
+    videos = size.train_videos + size.val_videos
+    tokens = min(size.tokens_per_caption, model.max_caption_tokens) * size.captions_per_video
+    numbers = sum(_lengths(model)) * size.video_dim + tokens * size.text_dim
+    return round(_FLOAT_BYTES * videos * numbers)
 
 
 def _num_parameters(model: ModelSettings, size: DataSize) -> float:

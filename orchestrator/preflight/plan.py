@@ -87,7 +87,7 @@ class Plan:
             "trials_at_once": self.trials_at_once,
             "room": self.packing.trials,
             "nodes": self._nodes(),
-            "memory_bytes": memory.total_bytes if memory else None,
+            "memory_bytes": memory.peak_bytes if memory else None,
             "max_epochs": self.spec.max_epochs,
             "epochs": asdict(self.epochs),
             "seconds_per_epoch": self.time.to_dict() if self.time else None,
@@ -271,7 +271,7 @@ def _measured_memory(spec: SweepSpec, memory: MemoryNeed | None, probe: Probe) -
     )
     alone = spec.resources.model_copy(update={"workers": 1})
     estimate = worker_memory([request.settings], size, request.speed, alone)
-    return memory.shifted(probe.result.memory_bytes - estimate.total_bytes)
+    return memory.shifted(probe.result.memory_bytes - estimate.peak_bytes)
 
 
 def _table(spec: SweepSpec) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def fit_warnings(spec: SweepSpec, packing: Packing) -> list[str]:
         texts.append(f"concurrency {spec.concurrency}: only {trials} {fit} at once")
     if memory is None:
         return texts
-    each = f"about {gib(memory.total_bytes)}" if memory.is_estimate else gib(memory.total_bytes)
+    each = f"about {gib(memory.peak_bytes)}" if memory.is_estimate else gib(memory.peak_bytes)
     unbounded = pack(replace(packing.needs, memory=None), packing.nodes)
     if packing.is_tight:
         texts.append(

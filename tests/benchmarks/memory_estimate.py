@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from orchestrator.cluster.ray_environment import ray_variables
+from orchestrator.cluster.capacity import MemoryNeed
 from orchestrator.preflight.estimate import worker_memory
 from orchestrator.spec.data import data_size
 from orchestrator.spec.sections import DataSource, TrialResources
@@ -28,7 +28,8 @@ _DATA: dict[str, dict[str, int]] = {
     "many": {"train_videos": 1200, "val_videos": 500, "video_dim": 256, "text_dim": 256},
 }
 _SMALL = {"model.hidden_size": 64, "training.batch_videos": 32, "model.merge_ratio": 0.75}
-CASES: tuple[tuple[str, dict[str, Any]], ...] = (
+Case: TypeAlias = tuple[str, dict[str, Any]]
+CASES: tuple[Case, ...] = (
     (
         "builtin",
         {
@@ -77,34 +78,47 @@ def compare(num_cases: int) -> dict[str, Any]:
     """The estimate and the peak of each case, in MB (10^6 bytes)."""
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        for data, changes in CASES[:num_cases]:
-            source = DataSource.model_validate({"synthetic": _DATA[data]})
-            need = worker_memory(
-                [build_settings(None, {**changes, "training.epochs": 1})],
-                data_size(source),
-                SpeedSettings(threads=1),
-                TrialResources(),
+        for case in CASES[:num_cases]:
+            estimate_mb = expected_memory(case).peak_bytes / 1e6
+            peak_mb = _peak_mb(case, Path(scratch))
+            rows.append(
+                {
+                    "data": case[0],
+                    "settings": case[1],
+                    "estimate_mb": round(estimate_mb),
+                    "peak_mb": round(peak_mb),
+                    "ratio": round(estimate_mb / peak_mb, 3),
+                }
             )
-            peak_mb = _peak_mb(source, Path(scratch) / data, changes)
-            estimate_mb = need.total_bytes / 1e6
-            ratio = round(estimate_mb / peak_mb, 3)
-            row = {"data": data, "settings": changes, "estimate_mb": round(estimate_mb)}
-            rows.append({**row, "peak_mb": round(peak_mb), "ratio": ratio})
+            # The whole takes minutes.
             print(rows[-1], file=sys.stderr)
     ratios = [row["ratio"] for row in rows]
     return {"cases": rows, "least_ratio": min(ratios), "largest_ratio": max(ratios)}
 
 
-def _peak_mb(source: DataSource, store: Path, changes: dict[str, Any]) -> float:
+def expected_memory(case: Case) -> MemoryNeed:
+    """What a plan expects of a case's trial."""
+    settings = build_settings(None, {**case[1], "training.epochs": 1})
+    size = data_size(_source(case))
+    return worker_memory([settings], size, SpeedSettings(threads=1), TrialResources())
+
+
+def _source(case: Case) -> DataSource:
+    return DataSource.model_validate({"synthetic": _DATA[case[0]]})
+
+
+def _peak_mb(case: Case, folder: Path) -> float:
     """Peak of a trial in a process of its own."""
+    from orchestrator.cluster.ray_environment import ray_variables
     from prvr_model.store.synthetic import write_synthetic
 
+    store, synthetic = folder / case[0], _source(case).synthetic
     if not store.exists():
-        assert source.synthetic is not None
-        write_synthetic(store, source.synthetic)
+        assert synthetic is not None
+        write_synthetic(store, synthetic)
     command = [sys.executable, "-m", "tests.benchmarks.memory_estimate"]
     done = subprocess.run(
-        [*command, "--trial", str(store), json.dumps(changes)],
+        [*command, "--trial", str(store), json.dumps(case[1])],
         capture_output=True,
         text=True,
         check=True,

@@ -49,7 +49,8 @@ sweep small: Which tau?
              this machine     2     1  8.0 GiB       2
   trials     12, 2 at once
   epochs     at most 9 a trial, 42 to 108 in all, about 61 expected; asha from epoch 3
-  an epoch   roughly 2 s on average, 2 s to 2 s over the space, from the sizes alone
+  an epoch   roughly 2 s on average, 2 s to 2 s over the space
+             from the sizes alone: up to 3 times more or less; --probe measures it
   time       roughly 1.0 min expected, 42 s to 1.8 min, plus start-up
   GPU-hours  0.017 expected, 0.012 to 0.03
 warning: objective.direction minimize: val/SumR is better when larger"""

@@ -14,6 +14,7 @@ from orchestrator.spec.data import DataSize, data_size
 from orchestrator.spec.sections import DataSource, TrialResources
 from prvr_model.settings import SpeedSettings, build_settings
 from prvr_model.store.synthetic import SyntheticSettings, write_synthetic
+from tests.benchmarks.memory_estimate import CASES, Case, expected_memory
 from tests.orchestrator.spec.spec_texts import spec_of
 
 MB = 1e6
@@ -56,25 +57,32 @@ def test_evaluation_is_bilinear_in_its_scores() -> None:
     assert scores == pytest.approx([2 * 10 * 100 * 160 * 384, 2 * 20 * 200 * 160 * 384])
 
 
-# Peaks of `tests.benchmarks.train_step` on a processor, in MB.
-@pytest.mark.parametrize(
-    ("videos", "hidden", "dim", "peak_mb"),
-    [(32, 384, 768, 1985), (64, 384, 768, 3046), (32, 64, 64, 692)],
-)
-def test_memory_is_near_what_was_measured(
-    videos: int, hidden: int, dim: int, peak_mb: float
-) -> None:
-    settings = build_settings(None, {"model.hidden_size": hidden, "training.batch_videos": videos})
-    memory = worker_memory([settings], size_of(1000, 1, dim), SpeedSettings(), TrialResources())
-    assert memory.total_bytes / MB == pytest.approx(peak_mb, rel=0.06)
+# Peaks of the trials of `tests.benchmarks.memory_estimate`, in MB, in their order.
+PEAKS_MB = (570, 743, 1599, 1901, 1198, 3421, 2335, 2069, 989, 1795)
+
+
+@pytest.mark.parametrize(("case", "peak_mb"), list(zip(CASES, PEAKS_MB, strict=True)))
+def test_memory_is_near_what_was_measured(case: Case, peak_mb: float) -> None:
+    memory = expected_memory(case)
+    assert 0.95 <= memory.peak_bytes / MB / peak_mb <= 1.30
     assert memory.is_estimate
 
 
 def test_a_checkpoint_takes_memory_however_small_the_batch_is() -> None:
-    # The peak of a probe of 9 videos of 768 numbers a frame, in MB.
+    # The peak of a probe of 9 videos of 768 numbers a frame was 1,500 MB.
     settings = build_settings("tvr", {"training.batch_videos": 9})
-    memory = worker_memory([settings], size_of(1000, 1, 768), SpeedSettings(), TrialResources())
-    assert memory.total_bytes / MB == pytest.approx(1500, rel=0.06)
+    memory = worker_memory([settings], size_of(18, 1, 768), SpeedSettings(), TrialResources())
+    assert 0.95 <= memory.peak_bytes / MB / 1500 <= 1.30
+
+
+def test_features_are_shared_by_the_workers_of_a_machine() -> None:
+    settings = [build_settings("tvr", {})]
+    few, many = (
+        worker_memory(settings, size_of(videos, 1, 768), SpeedSettings(), TrialResources())
+        for videos in (1000, 2000)
+    )
+    frames = 1000 * 160 * 768 * 4
+    assert many.shared_bytes - few.shared_bytes >= frames
 
 
 def test_memory_of_a_worker_is_that_of_its_share_of_the_largest_trial() -> None:
@@ -97,7 +105,7 @@ def test_a_gallery_takes_memory_and_a_gpu_takes_most_of_it_away() -> None:
         for videos in (10, 2010)
     )
     gallery = 2000 * 160 * 384 * 4
-    assert large.fixed_bytes - small.fixed_bytes == pytest.approx(gallery, abs=2)
+    assert large.fixed_bytes - small.fixed_bytes >= gallery
     speed = SpeedSettings(device="cuda")
     on_gpu = worker_memory(drawn, size_of(1000, 2010), speed, TrialResources(gpus=1.0))
     assert on_gpu.total_bytes < small.total_bytes
