@@ -1,12 +1,14 @@
 """What a sweep has recorded of one of its trials: metrics of each epoch, data, code and machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import ReproductionError
 from orchestrator.base.home import outbox_path
+from orchestrator.base.installation import code_version, package_versions
+from orchestrator.base.machine import hardware
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.search_space import resolve
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -20,6 +22,8 @@ from prvr_model.reporting import EpochReport
 from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.settings import Settings
 
+# What computes a trial's numbers; other packages carry them.
+_NUMERIC_PACKAGES = ("torch", "numpy")
 _VERSION_TAG = "version."
 _MICRO_BATCH = "micro_batch_videos"
 
@@ -92,11 +96,6 @@ def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
     # Of the last time that it was handed out: a sweep may be resumed by another version.
     started = [event.get("tags", {}) for event in events if event["kind"] == "trial_started"]
     tags = started[-1] if started else {}
-    packages = {
-        name.removeprefix(_VERSION_TAG): str(version)
-        for name, version in tags.items()
-        if name.startswith(_VERSION_TAG)
-    }
     settings, version = recorded_settings(spec, trial, kept["data_fingerprint"])
     return RecordedTrial(
         sweep=sweep,
@@ -106,7 +105,7 @@ def read_recorded(home: Path, sweep: str, number: int) -> RecordedTrial:
         rows=read_history(study, trial, events, home).rows,
         results_version=version,
         code=tags.get("code") or kept.get("code_version"),
-        packages=packages or kept.get("packages", {}),
+        packages=_packages(tags) or kept.get("packages", {}),
         hardware=kept.get("hardware", {}),
         address=kept.get("places", {}).get("address"),
         data_fingerprint=kept["data_fingerprint"],
@@ -126,6 +125,14 @@ def _summary(study: StudyReader, number: int) -> TrialSummary:
         why = f": {trial.cause.message}" if trial.cause else ""
         raise ReproductionError(f"trial {number} of {study.name!r} was never trained{why}")
     return trial
+
+
+def _packages(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name.removeprefix(_VERSION_TAG): str(version)
+        for name, version in tags.items()
+        if name.startswith(_VERSION_TAG)
+    }
 
 
 def recorded_settings(
@@ -154,3 +161,72 @@ def with_epochs(settings: Settings, epochs: int) -> Settings:
     """The settings with another number of epochs, at most the schedule's."""
     training = settings.training.model_copy(update={"epochs": epochs})
     return settings.model_copy(update={"training": training})
+
+
+def rounding_reasons(recorded: RecordedTrial) -> tuple[str, ...]:
+    """Why the numbers need not be equal in every bit; empty: they must be."""
+    device = recorded.spec.speed.device.partition(":")[0]
+    reasons = [
+        *machine_differences(recorded.hardware, hardware(), uses_gpu=device == "cuda"),
+        *package_differences(recorded.packages, package_versions(), _NUMERIC_PACKAGES),
+        *([] if device == "cpu" else [f"{device} adds up in no fixed order"]),
+    ]
+    if len(recorded.micro_batch_sizes) > 1:
+        reasons.append("it ran out of memory and continued with smaller micro-batches")
+    if len(set(recorded.summary.workers)) > 1:
+        reasons.append("its number of workers changed, and each draws its own dropout")
+    if recorded.results_version is None:
+        reasons.append("no known version of the settings gives its key: defaults have changed")
+    elif recorded.results_version != RESULTS_VERSION:
+        then = recorded.results_version
+        reasons.append(f"numbers of version {RESULTS_VERSION}, then of version {then}")
+    return tuple(reasons)
+
+
+def machine_differences(
+    then: Mapping[str, Any], now: Mapping[str, Any], *, uses_gpu: bool
+) -> tuple[str, ...]:
+    """In words, why a machine is of another kind than a recorded one; empty: it is of that kind.
+
+    Args:
+        then: `machine.hardware` as recorded.
+        now: The same, of this machine.
+        uses_gpu: Whether the trial is trained on a GPU.
+    """
+    if not then:
+        return ("the machine was not recorded",)
+    found = []
+    if now.get("cpu") != then.get("cpu"):
+        found.append(f"CPU {now.get('cpu')}, then {then.get('cpu')}")
+    cards, cards_then = now.get("gpus", []), then.get("gpus", [])
+    # More cards of one kind are still that kind.
+    if uses_gpu and set(cards) != set(cards_then):
+        shown, shown_then = (", ".join(names) or "none" for names in (cards, cards_then))
+        found.append(f"GPUs {shown}, then {shown_then}")
+    return tuple(found)
+
+
+def package_differences(
+    then: Mapping[str, str], now: Mapping[str, str], names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Packages of other versions than recorded, in words.
+
+    Args:
+        then: Version by package.
+        now: The same, installed now.
+        names: The packages that are looked at; None: all that were recorded.
+    """
+    return tuple(
+        f"{name} {now.get(name, 'missing')}, then {then.get(name, 'not recorded')}"
+        for name in (then if names is None else names)
+        if then.get(name) != now.get(name)
+    )
+
+
+def changes_since(recorded: RecordedTrial) -> tuple[str, ...]:
+    """What has changed since, whether it should matter or not."""
+    code = code_version()
+    changed = [] if code == recorded.code else [f"code {code}, then {recorded.code or 'unknown'}"]
+    if any((version or "").endswith(".dirty") for version in (code, recorded.code)):
+        changed.append("code of a checkout with changes that are in no commit (.dirty)")
+    return (*changed, *package_differences(recorded.packages, package_versions()))

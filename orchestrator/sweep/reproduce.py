@@ -6,15 +6,14 @@ kind of host that the sweep used, a Ray of our own or a running cluster.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ReproductionError
-from orchestrator.base.installation import code_version, package_versions
-from orchestrator.base.machine import hardware
+from orchestrator.base.installation import code_version
 from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.base.text import first_line
 from orchestrator.executors.executor import Executor
@@ -31,7 +30,13 @@ from orchestrator.sweep.epoch_comparison import (
     compare_epoch,
 )
 from orchestrator.sweep.ready_cluster import ready_cluster
-from orchestrator.sweep.recorded_trial import RecordedTrial, read_recorded, with_epochs
+from orchestrator.sweep.recorded_trial import (
+    RecordedTrial,
+    changes_since,
+    read_recorded,
+    rounding_reasons,
+    with_epochs,
+)
 from orchestrator.sweep.run import tune_executor
 from orchestrator.tracking.lookup import is_run_id, tracked_trial
 from orchestrator.tracking.store import TrackingStore
@@ -41,9 +46,6 @@ from prvr_model.store.staging import CACHE_VARIABLE
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
-
-_NUMERIC_PACKAGES = ("torch", "numpy")
-"""What computes a trial's numbers; other packages carry them."""
 
 Say = Callable[[str], None]
 
@@ -174,7 +176,7 @@ def reproduce(request: ReproduceRequest, say: Say) -> Reproduction:
     recorded = read_recorded(request.home, *_target(request))
     epochs = _wanted_epochs(recorded, request.epochs)
     store = _same_data(recorded, request.home, say)
-    reasons, changes = _reasons(recorded), _changes(recorded)
+    reasons, changes = rounding_reasons(recorded), changes_since(recorded)
     with _folder(request) as folder:
         again = _Again(recorded, _request(recorded, store, folder, epochs), reasons, say)
         with Interruption().listening() as interruption:
@@ -244,75 +246,6 @@ def _same_data(recorded: RecordedTrial, home: Path, say: Say) -> "FeatureStore":
         )
     store.verify()
     return store
-
-
-def _reasons(recorded: RecordedTrial) -> tuple[str, ...]:
-    """Why the numbers need not be equal in every bit; empty: they must be."""
-    device = recorded.spec.speed.device.partition(":")[0]
-    reasons = [
-        *machine_differences(recorded.hardware, hardware(), uses_gpu=device == "cuda"),
-        *package_differences(recorded.packages, package_versions(), _NUMERIC_PACKAGES),
-        *([] if device == "cpu" else [f"{device} adds up in no fixed order"]),
-    ]
-    if len(recorded.micro_batch_sizes) > 1:
-        reasons.append("it ran out of memory and continued with smaller micro-batches")
-    if len(set(recorded.summary.workers)) > 1:
-        reasons.append("its number of workers changed, and each draws its own dropout")
-    if recorded.results_version is None:
-        reasons.append("no known version of the settings gives its key: defaults have changed")
-    elif recorded.results_version != RESULTS_VERSION:
-        then = recorded.results_version
-        reasons.append(f"numbers of version {RESULTS_VERSION}, then of version {then}")
-    return tuple(reasons)
-
-
-def machine_differences(
-    then: Mapping[str, Any], now: Mapping[str, Any], *, uses_gpu: bool
-) -> tuple[str, ...]:
-    """In words, why a machine is of another kind than a recorded one; empty: it is of that kind.
-
-    Args:
-        then: `machine.hardware` as recorded.
-        now: The same, of this machine.
-        uses_gpu: Whether the trial is trained on a GPU.
-    """
-    if not then:
-        return ("the machine was not recorded",)
-    found = []
-    if now.get("cpu") != then.get("cpu"):
-        found.append(f"CPU {now.get('cpu')}, then {then.get('cpu')}")
-    cards, cards_then = now.get("gpus", []), then.get("gpus", [])
-    # More cards of one kind are still that kind.
-    if uses_gpu and set(cards) != set(cards_then):
-        shown, shown_then = (", ".join(names) or "none" for names in (cards, cards_then))
-        found.append(f"GPUs {shown}, then {shown_then}")
-    return tuple(found)
-
-
-def package_differences(
-    then: Mapping[str, str], now: Mapping[str, str], names: Sequence[str] | None = None
-) -> tuple[str, ...]:
-    """Packages of other versions than recorded, in words.
-
-    Args:
-        then: Version by package.
-        now: The same, installed now.
-        names: The packages that are looked at; None: all that were recorded.
-    """
-    return tuple(
-        f"{name} {now.get(name, 'missing')}, then {then.get(name, 'not recorded')}"
-        for name in (then if names is None else names)
-        if then.get(name) != now.get(name)
-    )
-
-
-def _changes(recorded: RecordedTrial) -> tuple[str, ...]:
-    """What has changed since, whether it should matter or not."""
-    code = code_version()
-    changed = [] if code == recorded.code else [f"code {code}, then {recorded.code or 'unknown'}"]
-    if any((version or "").endswith(".dirty") for version in (code, recorded.code)):
-        changed.append("code of a checkout with changes that are in no commit (.dirty)")
-    return (*changed, *package_differences(recorded.packages, package_versions()))
 
 
 @contextmanager

@@ -10,8 +10,13 @@ from orchestrator.spec.search_space import resolve
 from orchestrator.study.content_key import trial_key
 from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.epoch_comparison import TOLERANCE, compare_epoch
-from orchestrator.sweep.recorded_trial import read_recorded, recorded_settings, with_epochs
-from orchestrator.sweep.reproduce import machine_differences, package_differences
+from orchestrator.sweep.recorded_trial import (
+    machine_differences,
+    package_differences,
+    read_recorded,
+    recorded_settings,
+    with_epochs,
+)
 from prvr_model.reporting import EpochReport
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
