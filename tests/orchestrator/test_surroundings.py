@@ -2,13 +2,11 @@
 
 In each, `launch`, `status`, `report`, `resume` and `sync` give their result and exit code, show no
 traceback, leave no process behind, and write nothing outside of the home and the named folder.
-`python -m tests.test_surroundings` prints the matrix as a table.
 """
 
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,14 +17,13 @@ import psutil
 import pytest
 
 from tests.locations import ROOT
-from tests.orchestrator.command_line import TINY_SPACE
+from tests.orchestrator.command_line import TINY_SPACE, Done, prvr
 
 pytestmark = pytest.mark.soak
 
 TIMEOUT_S = 240
 SPACE = TINY_SPACE + "register: {top: 0}\n"
 GREEK = SPACE.replace("Does a sweep run from end to end?", "哪些 τ → best?")
-OVERSIZED = 20 * 2**20
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,9 @@ class Surroundings:
         variables: Changes of the environment; None removes one. `{folder}` is the test's folder.
         files: Text by path, made in the working directory.
         on_ray: Whether trials run on Ray, not in the launching process.
+        is_warm: Whether a process that has its imports made is good enough: the surroundings do
+            not reach into imports.
         before: Prefix of each command, e.g. a program that limits it; shell words.
-        launch_code: Exit code of `launch`.
         space: The sweep.
         prepare: Makes more of the surroundings; gives why they cannot be had here, or None.
     """
@@ -48,8 +46,8 @@ class Surroundings:
     variables: dict[str, str | None] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     on_ray: bool = False
+    is_warm: bool = False
     before: str = ""
-    launch_code: int = 0
     space: str = SPACE
     prepare: Callable[[Path], str | None] = lambda _: None
 
@@ -88,7 +86,7 @@ def _limited(folder: Path) -> str | None:
     return None
 
 
-def _no_links(make: Callable[[Path], None]) -> Callable[[Path], str | None]:
+def _made(make: Callable[[Path], None]) -> Callable[[Path], str | None]:
     def prepare(folder: Path) -> str | None:
         make(folder)
         return None
@@ -96,36 +94,28 @@ def _no_links(make: Callable[[Path], None]) -> Callable[[Path], str | None]:
     return prepare
 
 
-def _unreadable_home(folder: Path) -> str | None:
-    (folder / "nobody").mkdir(mode=0o555)
-    return None
-
-
-def _needs(program: str) -> Callable[[Path], str | None]:
-    return lambda _: None if shutil.which(program) else f"needs {program}"
-
-
 PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
 LONG = "/".join(["a-folder-with-a-rather-long-name"] * 5)
 MATRIX: dict[str, Surroundings] = {
     "a plain shell": Surroundings(),
-    "on Ray": Surroundings(on_ray=True),
-    "home with a hash": Surroundings("runs #3"),
-    "home with a question mark": Surroundings("what? now"),
-    "home with an escape": Surroundings("My%20Drive/runs"),
-    "home with quotes": Surroundings('it\'s "the" one; really'),
-    "home beyond ASCII": Surroundings("Läufe/实验 1"),
-    "home of 180 letters": Surroundings(f"{LONG}/runs"),
-    "home in a variable": Surroundings("$PRVR_TEST_HOME/runs", {"PRVR_TEST_HOME": "{folder}"}),
-    "home below a tilde": Surroundings("~/runs", {"HOME": "{folder}"}),
+    "home with a hash": Surroundings("runs #3", is_warm=True),
+    "home with a question mark": Surroundings("what? now", is_warm=True),
+    "home with an escape": Surroundings("My%20Drive/runs", is_warm=True),
+    "home with quotes": Surroundings('it\'s "the" one; really', is_warm=True),
+    "home beyond ASCII": Surroundings("Läufe/实验 1", is_warm=True),
+    "home of 180 letters": Surroundings(f"{LONG}/runs", is_warm=True),
+    "home in a variable": Surroundings(
+        "$PRVR_TEST_HOME/runs", {"PRVR_TEST_HOME": "{folder}"}, is_warm=True
+    ),
+    "home below a tilde": Surroundings("~/runs", {"HOME": "{folder}"}, is_warm=True),
     "one of two GPUs is hidden": Surroundings(
         variables={"PATH": "{folder}/tools:{PATH}", "CUDA_VISIBLE_DEVICES": "1"},
-        prepare=_no_links(_fake_gpus),
+        prepare=_made(_fake_gpus),
         on_ray=True,
     ),
     "all GPUs are hidden": Surroundings(
         variables={"PATH": "{folder}/tools:{PATH}", "CUDA_VISIBLE_DEVICES": ""},
-        prepare=_no_links(_fake_gpus),
+        prepare=_made(_fake_gpus),
         on_ray=True,
     ),
     "a container of one CPU and 1,500 MiB": Surroundings(
@@ -146,7 +136,7 @@ MATRIX: dict[str, Surroundings] = {
     "a foreign module in the folder": Surroundings(
         files={"statistics.py": "raise SystemExit('mine')\n"}, on_ray=True
     ),
-    "another checkout in the folder": Surroundings(prepare=_no_links(_other_checkout), on_ray=True),
+    "another checkout in the folder": Surroundings(prepare=_made(_other_checkout), on_ray=True),
     "proxies": Surroundings(variables=dict(PROXY), on_ray=True),
     "ASCII output": Surroundings(
         variables={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}, space=GREEK
@@ -161,7 +151,7 @@ MATRIX: dict[str, Surroundings] = {
     "a TMPDIR that is missing": Surroundings(variables={"TMPDIR": "{folder}/none"}, on_ray=True),
     "a long TMPDIR": Surroundings(
         variables={"TMPDIR": "{folder}/" + LONG},
-        prepare=_no_links(lambda folder: (folder / LONG).mkdir(parents=True)),
+        prepare=_made(lambda folder: (folder / LONG).mkdir(parents=True)),
         on_ray=True,
     ),
     "stdin is closed": Surroundings(before="sh -c 'exec \"$@\" <&-' sh"),
@@ -185,26 +175,30 @@ class Shell:
         """Where commands are run."""
         return self.folder / "work"
 
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-        """Run a command of ours as a shell does."""
+    def run(self, *arguments: str) -> Done:
+        """Run a command of ours; as a shell does, unless only the home is odd."""
         around = self.around
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        for name, value in around.variables.items():
-            environment.pop(name, None)
-            if value is not None:
-                text = value.replace("{folder}", str(self.folder))
-                environment[name] = text.replace("{PATH}", os.environ["PATH"])
-
+        changes = {
+            name: value.replace("{folder}", str(self.folder)).replace("{PATH}", os.environ["PATH"])
+            for name, value in around.variables.items()
+            if value is not None
+        }
+        if around.is_warm:
+            return prvr(*arguments, cwd=self.work, **changes)
+        removed = around.variables.keys() - changes.keys()
+        kept = {name: value for name, value in os.environ.items() if name not in removed}
         before = shlex.split(around.before.replace("{folder}", str(self.folder)))
-        return subprocess.run(
-            [*before, sys.executable, "-P", "-m", "orchestrator.cli", *arguments],
+        done = subprocess.run(
+            [*before, sys.executable, "-m", "orchestrator.cli", *arguments],
             cwd=self.work,
-            env=environment,
+            env={**kept, "PYTHONPATH": str(ROOT), **changes},
             capture_output=True,
             stdin=subprocess.DEVNULL,
             timeout=TIMEOUT_S,
             check=False,
         )
+        texts = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
+        return Done(done.returncode, *texts)
 
     def named_home(self) -> str:
         """The home as the user writes it."""
@@ -242,31 +236,24 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
         assert str(tmp_path) not in " ".join(process.info["cmdline"] or [])
 
 
-def shown(done: "subprocess.CompletedProcess[bytes]") -> str:
-    """Everything that a command printed."""
-    return f"{done.stdout!r}\n{done.stderr.decode(errors='replace')}"
-
-
 @pytest.mark.parametrize("shell", MATRIX.values(), ids=MATRIX, indirect=True)
-def test_a_sweep_runs_and_can_be_looked_at(shell: Shell) -> None:
+def test_a_sweep_runs_and_can_be_looked_at(shell: Shell, new_home: Callable[[Path], Path]) -> None:
     around, before = shell.around, files_outside(shell)
+    new_home(shell.home())
     executor = "tune" if around.on_ray else "inline"
-    place = ["--home", shell.named_home()]
-    done = shell.run("launch", "tiny.yaml", "--json", "--executor", executor, *place)
-    assert done.returncode == around.launch_code, shown(done)
-    (line,) = done.stdout.splitlines()
-    result = json.loads(line)
-    assert result["counts"]["complete"] == 2
-    for arguments in (
-        ("status", "tiny"),
-        ("report", "tiny"),
-        ("resume", "tiny", "--executor", executor),
-        ("sync", "tiny"),
-    ):
-        done = shell.run(*arguments, *place)
-        # There is nothing left to resume, which is said; everything else succeeds.
-        assert done.returncode == (2 if arguments[0] == "resume" else 0), shown(done)
-        assert b"Traceback" not in done.stderr + done.stdout, shown(done)
+    home = ("--home", shell.named_home())
+    launched = shell.run("launch", "tiny.yaml", "--json", "--executor", executor, *home)
+    assert launched.code == 0, launched
+    (line,) = launched.out.splitlines()
+    assert json.loads(line)["trials"]["complete"] == 2
+    done = [
+        shell.run("status", "tiny", *home),
+        shell.run("report", "tiny", *home),
+        shell.run("resume", "tiny", "--executor", executor, *home),
+        shell.run("sync", "tiny", *home),
+    ]
+    assert [each.code for each in done] == [0] * len(done), done
+    assert not [each for each in (launched, *done) if "Traceback" in each.out + each.err]
     assert files_outside(shell) == before
-    left = {path.name for path in shell.home().rglob("*") if path.is_file()}
-    assert not {name for name in left if name.endswith(("-wal", "-shm", ".partial"))}
+    left = [path.name for path in shell.home().rglob("*")]
+    assert not [name for name in left if name.endswith(("-wal", "-shm", ".partial"))]
