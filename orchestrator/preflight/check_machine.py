@@ -24,16 +24,23 @@ _PROCESSES = 500
 
 
 def check_machine() -> list[Finding]:
-    """Ports, scratch space, CPUs, memory, limits, and the sweeps that run here."""
+    """Ports, room, and the sweeps that run here."""
     return [
         check_loopback(),
         check_ui_port(DEFAULT_PORT),
+        *check_room(),
+        *(fine("sweeps", f"running here: {held}") for held in held_by_others()),
+    ]
+
+
+def check_room() -> list[Finding]:
+    """Scratch space, CPUs, memory and limits: also looked at before each sweep, in no time."""
+    return [
         check_space("scratch", _SCRATCH, _SCRATCH_BYTES, "Ray's sockets and logs"),
         check_space("scratch", _SHARED, _SHARED_BYTES, "Ray's objects"),
         check_cpus(allowed_cpus()),
         check_memory(memory()),
         check_limits(open_files(), processes_left()),
-        *(fine("sweeps", f"running here: {held}") for held in held_by_others()),
     ]
 
 

@@ -9,6 +9,7 @@ from orchestrator.cluster.autoscaler import coming_nodes
 from orchestrator.cluster.capacity import MemoryNeed, Node, Packing
 from orchestrator.cluster.client import attached_cluster
 from orchestrator.cluster.fitting import pack_or_refuse
+from orchestrator.preflight.check_machine import check_room
 from orchestrator.preflight.epoch_band import Band, epoch_band, shortest_trial_epochs
 from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
 from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_memory
@@ -168,7 +169,8 @@ def plan_here(
         _say(tell, here.name)
         return here.name, probe_here(request)
 
-    return _plan(spec, [here], ask if probe else None, known=known)
+    room = [f"{found.message}; {found.remedy}" for found in check_room() if found.remedy]
+    return _plan(spec, [here], ask if probe else None, room, known)
 
 
 def plan_on(
