@@ -1,6 +1,10 @@
 """What every test shares: tensor shapes checked at run time, hypothesis without real seconds."""
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 
 import jaxtyping
 import pytest
@@ -8,6 +12,11 @@ from hypothesis import settings
 
 # Whoever is started in the background by a shell ignores Ctrl-C, which tests send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Sweeps of other tests, or of anybody on this machine, must not change what a test plans with.
+_HOLDINGS = tempfile.mkdtemp(prefix="prvr-holdings-")
+os.environ["PRVR_HOLDINGS"] = _HOLDINGS
+atexit.register(shutil.rmtree, _HOLDINGS, ignore_errors=True)
 
 pytest_plugins = ["tests.time_limit"]
 

@@ -16,8 +16,8 @@ import psutil
 
 from orchestrator.base.text import count
 
-# Not TMPDIR, which batch systems give each job of its own.
-_FOLDER = Path("/tmp/prvr-holdings")
+# Where all sweeps of a machine tell it. Not TMPDIR, which batch systems give each job of its own.
+_VARIABLE, _DEFAULT = "PRVR_HOLDINGS", "/tmp/prvr-holdings"
 _LARGEST_BYTES = 10_000
 
 
@@ -59,13 +59,13 @@ class Holding:
 
 
 @contextmanager
-def holding(held: Holding, folder: Path = _FOLDER) -> Iterator[None]:
+def holding(held: Holding) -> Iterator[None]:
     """Tell other sweeps while the block runs; tells none if the folder cannot be written.
 
     Args:
         held: What this process holds.
-        folder: Folder of all sweeps' files.
     """
+    folder = _folder()
     file = folder / f"{held.pid}-{uuid.uuid4().hex}.json"
     with suppress(OSError):
         if not folder.exists():
@@ -82,11 +82,15 @@ def holding(held: Holding, folder: Path = _FOLDER) -> Iterator[None]:
             file.unlink()
 
 
-def held_by_others(folder: Path = _FOLDER) -> tuple[Holding, ...]:
+def held_by_others() -> tuple[Holding, ...]:
     """What other processes on this machine hold."""
-    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    files = sorted(_folder().glob("*.json"))
     found = [held for file in files if (held := _read(file)) is not None]
     return tuple(held for held in found if held.pid != os.getpid())
+
+
+def _folder() -> Path:
+    return Path(os.environ.get(_VARIABLE, _DEFAULT))
 
 
 def _read(file: Path) -> Holding | None:

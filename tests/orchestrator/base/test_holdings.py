@@ -17,6 +17,13 @@ from orchestrator.cluster.capacity import Node, TrialNeeds, pack
 
 
 @pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where sweeps of this test tell what they hold."""
+    monkeypatch.setenv("PRVR_HOLDINGS", str(tmp_path / "all"))
+    return tmp_path / "all"
+
+
+@pytest.fixture
 def other() -> Iterator[int]:
     """A process that lives for as long as the test."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
@@ -24,45 +31,45 @@ def other() -> Iterator[int]:
         process.kill()
 
 
-def test_others_see_it_for_as_long_as_the_block_runs(tmp_path: Path, other: int) -> None:
-    folder = tmp_path / "all"
+def test_others_see_it_for_as_long_as_the_block_runs(folder: Path, other: int) -> None:
     held = Holding("cbva", other, cpus=2, memory_bytes=2**30, gpus=("0",))
-    with holding(held, folder):
-        assert held_by_others(folder) == (held,)
+    with holding(held):
+        assert held_by_others() == (held,)
         assert str(held) == f"sweep 'cbva' (process {other}): 2 CPUs, 1 GPU"
-    assert held_by_others(folder) == ()
+    assert held_by_others() == ()
     assert list(folder.iterdir()) == []
 
 
-def test_its_own_process_holds_nothing_from_itself(tmp_path: Path) -> None:
-    with holding(Holding("cbva", os.getpid()), tmp_path):
-        assert held_by_others(tmp_path) == ()
+def test_its_own_process_holds_nothing_from_itself(folder: Path) -> None:
+    with holding(Holding("cbva", os.getpid())):
+        assert held_by_others() == ()
 
 
-def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+def test_a_process_that_is_gone_holds_nothing(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
-    with holding(Holding("cbva", int(done.stdout)), tmp_path):
-        assert held_by_others(tmp_path) == ()
+    with holding(Holding("cbva", int(done.stdout))):
+        assert held_by_others() == ()
 
 
-def test_a_later_process_of_the_same_number_holds_nothing(tmp_path: Path, other: int) -> None:
-    with holding(Holding("cbva", other), tmp_path):
-        (file,) = tmp_path.glob("*.json")
+def test_a_later_process_of_the_same_number_holds_nothing(folder: Path, other: int) -> None:
+    with holding(Holding("cbva", other)):
+        (file,) = folder.glob("*.json")
         os.utime(file, (1e9, 1e9))
-        assert held_by_others(tmp_path) == ()
+        assert held_by_others() == ()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"sweep": 1}', json.dumps({"pid": 1})])
-def test_other_files_are_passed_over(tmp_path: Path, text: str) -> None:
-    (tmp_path / "x.json").write_text(text)
-    assert held_by_others(tmp_path) == ()
+def test_other_files_are_passed_over(folder: Path, text: str) -> None:
+    folder.mkdir()
+    (folder / "x.json").write_text(text)
+    assert held_by_others() == ()
 
 
-def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with holding(Holding("cbva", 1), tmp_path / "file" / "all"):
+def test_a_folder_that_cannot_be_made_is_no_error(folder: Path) -> None:
+    folder.write_text("")
+    with holding(Holding("cbva", 1)):
         pass
 
 
