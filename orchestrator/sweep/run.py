@@ -87,6 +87,8 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     teller = TrialTeller(sink, hooks.progress, tags, context.told or Told())
     driver = _driver(context, study, searcher, rounds, teller)
     rounds.show_size()
+    if context.is_resumed:
+        hooks.progress.resumed(study.summaries())
     interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
     best = crowned(study, 1)
     return SweepResult(
