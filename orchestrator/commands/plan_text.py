@@ -10,6 +10,7 @@ from orchestrator.preflight.plan import Plan
 from orchestrator.spec.ablation import Ablation, Row
 from orchestrator.spec.parameters import CategoricalParameter, Parameter
 from orchestrator.spec.problems import shown
+from orchestrator.spec.search_space import num_points
 from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds, most_trials, race_of
 from orchestrator.statistics.comparison import contrasts_of
@@ -44,7 +45,7 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
         **({"budget": [_budget(spec.budget)]} if spec.budget else {}),
         "each": [_needs(plan)],
         "nodes": _node_lines(plan),
-        "trials": [_trials(plan), *_known(plan)],
+        "trials": [_trials(plan), *_points(spec), *_known(plan)],
         "epochs": [_epochs(plan)],
         "an epoch": _epoch_time(plan),
         "time": [_time(plan)],
@@ -161,6 +162,16 @@ def _trials(plan: Plan) -> str:
     if plan.trials_at_once < plan.packing.trials:
         return f"{text} (there is room for {plan.packing.trials})"
     return text
+
+
+def _points(spec: SweepSpec) -> list[str]:
+    """That a sampler will draw points twice, where there are few of them."""
+    points, trials = num_points(spec), spec.num_trials
+    is_grid = spec.search is not None and spec.search.sampler == "grid"
+    if points is None or is_grid or points >= 2 * trials:
+        return []
+    repeat = "repeat" if points < trials else "may repeat"
+    return [f"{count(points, 'different point')}; {trials} trials {repeat} some"]
 
 
 def _known(plan: Plan) -> list[str]:

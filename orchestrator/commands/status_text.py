@@ -95,7 +95,7 @@ def _mean(confirmed: Confirmed) -> str:
 
 def _taken_line(sweep: SweepStatus) -> str:
     """How many trials were not trained, and where their results come from."""
-    origins = [trial.taken_from for trial in sweep.trials if trial.taken_from]
+    origins = [trial.taken_from for trial in sweep.trials if trial.taken_from and trial.is_taken]
     if not origins:
         return ""
     sweeps = sorted({origin.rpartition("/")[0] for origin in origins})

@@ -29,7 +29,7 @@ from orchestrator.commands.options import (
 @json_option
 @click.argument("sweep")
 def sync(sweep: str, home: Path, tracking_uri: str | None, limit_s: float, as_json: bool) -> int:
-    """Send MLflow what it missed of SWEEP, and only that.
+    """Send MLflow what it missed of SWEEP; restore what was deleted there, or make it again.
 
     Exit code 1: MLflow does not have everything; the rest is kept for the next sync.
     """

@@ -197,7 +197,7 @@ def _incomplete(ablation: AblationFinding) -> list[str]:
         run.trial.number
         for run in runs
         if run.seconds is None
-        and run.trial.taken_from is None
+        and not run.trial.is_taken
         and run.trial.state is not TrialState.RUNNING
     ]
     notes = ["Hours include the finished epochs of failed and unfinished runs."] * partly
@@ -208,7 +208,7 @@ def _incomplete(ablation: AblationFinding) -> list[str]:
 
 
 def _taken_over(findings: Findings) -> list[str]:
-    trials = [run.trial for run in findings.data.runs if run.trial.taken_from is not None]
+    trials = [run.trial for run in findings.data.runs if run.trial.is_taken]
     texts = [f"{trial.number} from {trial.taken_from}" for trial in trials]
     return [f"Results copied from other trials, at no cost here: {', '.join(texts)}."] * bool(texts)
 

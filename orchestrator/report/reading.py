@@ -50,10 +50,11 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of training and evaluation; None if not known, or if the results were copied."""
-        if not self.epochs or self.trial.taken_from is not None:
+        """Seconds of training and evaluation; None if not known, or if all results were copied."""
+        if not self.epochs or self.trial.is_taken:
             return None
-        return sum(epoch.metrics.get(_EPOCH_SECONDS, 0.0) for epoch in self.epochs)
+        trained = self.epochs[self.trial.taken_epochs or 0 :]
+        return sum(epoch.metrics.get(_EPOCH_SECONDS, 0.0) for epoch in trained)
 
 
 @dataclass

@@ -4,6 +4,7 @@ import itertools
 import random
 import re
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 from orchestrator.spec.parameters import (
@@ -24,6 +25,7 @@ __all__ = [
     "IntParameter",
     "Parameter",
     "grid_points",
+    "num_points",
     "resolve",
     "snapped",
     "space_problems",
@@ -65,6 +67,14 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
     space = spec.space
     columns = [values_of(parameter) for parameter in space.values()]
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
+
+
+def num_points(spec: SweepSpec) -> int | None:
+    """How many different points a search can draw; None: uncountable, or nothing is searched."""
+    counts = [parameter.num_values for parameter in spec.space.values()]
+    if not counts or None in counts:
+        return None
+    return prod(count for count in counts if count is not None)
 
 
 def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:

@@ -152,6 +152,7 @@ class StudyReader:
             variant=request.get("variant"),
             confirms=request.get("confirms"),
             taken_from=request.get("taken_from"),
+            taken_epochs=request.get("taken_epochs"),
             workers=tuple(frozen.user_attrs.get(WORKERS, ())),
             moves=frozen.user_attrs.get(MOVES, 0),
         )

@@ -4,6 +4,9 @@ A trial whose key is known copies the result instead of training. Its own folder
 original's files (hard links on one disk): whatever reads a trial's folder finds them, freeing or
 removing the original's folder does not touch them, and the trial can be continued. An index only
 says where to look; the files in the folder decide.
+
+The epochs of a pruned trial of the home are copied as well: the pruner judges them as if they
+were trained, and where it lets the trial go on, training continues from there.
 """
 
 import json
@@ -12,12 +15,17 @@ from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from typing import TypeAlias
 
-from orchestrator.study.storage import CompleteTrial
+from orchestrator.study.storage import EndedTrial
 from orchestrator.study.trial import TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.files.folder import Folder, StorageError, uri_below
 from prvr_model.reporting import EpochReport
-from prvr_model.training.finished_trial import FinishedTrial, copy_finished, read_finished
+from prvr_model.training.finished_trial import (
+    FinishedTrial,
+    copy_finished,
+    read_begun,
+    read_finished,
+)
 
 INDEX = "keys"
 """Folder of the storage that holds a small file for each key."""
@@ -27,10 +35,10 @@ Warn: TypeAlias = Callable[[str], None]
 
 @dataclass(frozen=True)
 class KnownTrial:
-    """A complete trial that may have the results of a key.
+    """A complete or pruned trial that may have the results of a key.
 
-    An index file on the storage holds one of these as JSON; for the home it is made from a
-    `CompleteTrial`, which is the study's record and carries the key.
+    An index file on the storage holds one of these as JSON; for the home it is made from an
+    `EndedTrial`, which is the study's record and carries the key.
 
     Args:
         sweep: Name of its sweep.
@@ -61,20 +69,33 @@ class KnownTrial:
 
 @dataclass(frozen=True)
 class TakenOver:
-    """Results that a trial copied instead of training."""
+    """Results that a trial copied instead of training.
+
+    Args:
+        origin: The trial that they are from, as `SWEEP/NUMBER`.
+        reports: Its epochs.
+        is_whole: Whether it ran to its end; False: it was pruned, and training may continue.
+    """
 
     origin: str
     reports: tuple[EpochReport, ...]
+    is_whole: bool = True
+
+    @property
+    def epochs(self) -> int | None:
+        """How many epochs of a pruned trial there are; None: the trial ran to its end."""
+        return None if self.is_whole else len(self.reports)
 
 
 class KnownResults:
-    """Complete trials by key.
+    """Complete and pruned trials by key.
 
     Args:
         sweep: Name of the sweep that asks.
         storage: Its storage, a URI or an absolute path.
         metric: Its objective, which every epoch must have reported as a finite number.
-        home: Complete trials of all studies in its home, its own included.
+        home: Complete and pruned trials of all studies in its home, its own included; of pruned
+            ones with the same key the one with most epochs first.
         warn: Takes a line for the user.
         workers: Workers of a trial.
     """
@@ -84,7 +105,7 @@ class KnownResults:
         sweep: str,
         storage: str,
         metric: str,
-        home: Iterable[CompleteTrial],
+        home: Iterable[EndedTrial],
         warn: Warn,
         workers: int = 1,
     ) -> None:
@@ -95,31 +116,51 @@ class KnownResults:
         self._workers = workers
         self._index = Folder.open(storage).child(INDEX)
         self._by_key: dict[str, list[KnownTrial]] = {}
+        self._begun: dict[str, list[KnownTrial]] = {}
         self._is_indexed = True
         for trial in home:
             known = KnownTrial(trial.sweep, trial.number, trial.folder, trial.taken_from)
-            self._by_key.setdefault(trial.key, []).append(known)
+            kind = self._by_key if trial.is_complete else self._begun
+            kind.setdefault(trial.key, []).append(known)
 
     def take_over(self, request: TrialRequest) -> TakenOver | None:
         """Copy results of the same key into the trial's folder; None if there are none.
 
         Results that cannot be read or copied are skipped.
         """
-        for known in self._candidates(request.key):
+        whole = self._taken(self._candidates(request.key), request, is_whole=True)
+        return whole or self._taken(self._begun.get(request.key, ()), request, is_whole=False)
+
+    def _taken(
+        self, candidates: Iterable[KnownTrial], request: TrialRequest, *, is_whole: bool
+    ) -> TakenOver | None:
+        for known in candidates:
             for folder in known.possible_folders(self._storage):
-                found = self._finished(folder, request)
+                found = self._read(folder, request, is_whole=is_whole)
                 if found and self._copied(found, request.folder):
-                    return TakenOver(known.origin, found.reports)
+                    return TakenOver(known.origin, found.reports, is_whole)
         return None
 
-    def own(self, request: TrialRequest, origin: str) -> TakenOver | None:
+    def own(self, request: TrialRequest, trial: TrialSummary) -> TakenOver | None:
         """Results in the trial's own folder that an earlier driver copied; None if incomplete."""
-        found = self._finished(request.folder, request)
-        return TakenOver(origin, found.reports) if found else None
+        if trial.taken_from is None:
+            return None
+        epochs = trial.taken_epochs
+        found = self._read(request.folder, request, is_whole=epochs is None)
+        if found is None or len(found.reports) < (epochs or 0):
+            return None
+        return TakenOver(trial.taken_from, found.reports[:epochs], epochs is None)
+
+    def pruned(self, trial: TrialSummary) -> None:
+        """Offer a pruned trial's epochs under its key; it began with those that were known."""
+        if not trial.is_taken:
+            known = KnownTrial(self._sweep, trial.number, trial.folder)
+            self._begun.setdefault(trial.key, []).insert(0, known)
 
     def completed(self, trial: TrialSummary) -> None:
         """Offer a complete trial's results under its key, in this sweep and in the index."""
-        known = KnownTrial(self._sweep, trial.number, trial.folder, trial.taken_from)
+        origin = trial.taken_from if trial.is_taken else None
+        known = KnownTrial(self._sweep, trial.number, trial.folder, origin)
         self._by_key.setdefault(trial.key, []).insert(0, known)
         content = {"key": trial.key, "epochs": trial.epochs, **asdict(known)}
         content["folder"] = self._below_storage(trial.folder)
@@ -145,13 +186,14 @@ class KnownResults:
         except (PrvrError, ValueError, KeyError, TypeError):
             return None
 
-    def _finished(self, folder: str, request: TrialRequest) -> FinishedTrial | None:
+    def _read(self, folder: str, request: TrialRequest, *, is_whole: bool) -> FinishedTrial | None:
+        read = read_finished if is_whole else read_begun
         try:
-            found = read_finished(Folder.open(folder), request.settings, request.data_fingerprint)
+            found = read(Folder.open(folder), request.settings, request.data_fingerprint)
         except PrvrError:
             return None
-        is_whole = all(self._is_usable(report, request) for report in found.reports)
-        return found if is_whole else None
+        are_usable = all(self._is_usable(report, request) for report in found.reports)
+        return found if are_usable else None
 
     def _is_usable(self, report: EpochReport, request: TrialRequest) -> bool:
         """Whether an epoch has the objective, and was trained as its key says.
@@ -185,12 +227,12 @@ class KnownResults:
         return plain.removeprefix(f"{storage}/")
 
 
-def known_keys(storage: str, home: Iterable[CompleteTrial]) -> set[str]:
+def known_keys(storage: str, home: Iterable[EndedTrial]) -> set[str]:
     """Keys of the complete trials that the home and the storage's index name; reads no folder.
 
     Args:
         storage: As for `KnownResults`.
-        home: As for `KnownResults`.
+        home: Complete trials of the studies in the home.
 
     Raises:
         StorageError: The storage's index cannot be listed.

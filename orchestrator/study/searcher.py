@@ -123,6 +123,7 @@ class Searcher:
             planned.confirms if planned else None,
             # Results that it had begun to copy; the driver checks whether it has them all.
             before.taken_from if before and before.key == key else None,
+            before.taken_epochs if before and before.key == key else None,
         )
         self._study.describe(asked.number, description)
         return TrialRequest(

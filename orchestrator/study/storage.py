@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import Engine, create_engine, event, select
+from sqlalchemy import ColumnElement, Engine, ScalarSelect, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -143,11 +143,11 @@ def drop_empty(storage: optuna.storages.RDBStorage, name: str) -> None:
 
 
 @dataclass(frozen=True)
-class CompleteTrial:
-    """A complete trial as its study records it, read by `complete_trials`.
+class EndedTrial:
+    """A complete or pruned trial as its study records it, read by `ended_trials`.
 
-    `taken_from` is the trial (`SWEEP/NUMBER`) whose results it copied. `KnownTrial` in `reuse` is
-    what is kept of it under its key.
+    `taken_from` is the trial (`SWEEP/NUMBER`) whose results it copied, all that it has.
+    `KnownTrial` in `reuse` is what is kept of it under its key.
     """
 
     sweep: str
@@ -155,10 +155,29 @@ class CompleteTrial:
     key: str
     folder: str
     taken_from: str | None
+    is_complete: bool = True
 
 
-def complete_trials(url: str) -> Iterator[CompleteTrial]:
-    """Complete trials of all studies in a storage, newest first.
+def ended_trials(url: str) -> Iterator[EndedTrial]:
+    """Complete trials of all studies in a storage, newest first, then pruned ones by epochs."""
+    yield from complete_trials(url)
+    yield from _described(url, TrialState.PRUNED, _last_step().desc())
+
+
+def complete_trials(url: str) -> Iterator[EndedTrial]:
+    """Complete trials of all studies in a storage, newest first."""
+    yield from _described(url, TrialState.COMPLETE, models.TrialModel.trial_id.desc())
+
+
+def _last_step() -> ScalarSelect[int]:
+    """The last epoch of a trial."""
+    step = models.TrialIntermediateValueModel
+    query = select(func.max(step.step)).where(step.trial_id == models.TrialModel.trial_id)
+    return query.scalar_subquery()
+
+
+def _described(url: str, state: TrialState, order: ColumnElement[Any]) -> Iterator[EndedTrial]:
+    """Trials of all studies in a storage that are in a state.
 
     One query reads three columns; Optuna would read every trial whole.
     """
@@ -167,8 +186,8 @@ def complete_trials(url: str) -> Iterator[CompleteTrial]:
         select(models.StudyModel.study_name, models.TrialModel.number, known.value_json)
         .join(models.TrialModel, models.TrialModel.study_id == models.StudyModel.study_id)
         .join(known, known.trial_id == models.TrialModel.trial_id)
-        .where(models.TrialModel.state == TrialState.COMPLETE, known.key == REQUEST)
-        .order_by(models.TrialModel.trial_id.desc())
+        .where(models.TrialModel.state == state, known.key == REQUEST)
+        .order_by(order)
     )
     path = sqlite_path(url)
     if path is not None and not path.exists():
@@ -181,12 +200,15 @@ def complete_trials(url: str) -> Iterator[CompleteTrial]:
         with engine.connect() as connection:
             for sweep, number, text in connection.execute(query):
                 request = json.loads(text)
-                yield CompleteTrial(
+                # What was taken over of a pruned trial is a part of what this one has.
+                is_own = "taken_epochs" in request or state is TrialState.PRUNED
+                yield EndedTrial(
                     sweep,
                     number,
                     request.get("key", ""),
                     request.get("folder", ""),
-                    request.get("taken_from"),
+                    None if is_own else request.get("taken_from"),
+                    state is TrialState.COMPLETE,
                 )
     finally:
         engine.dispose()

@@ -74,6 +74,7 @@ class TrialDescription:
         variant: Row of an ablation that it runs.
         confirms: Trial that it runs again on another seed.
         taken_from: Trial (`SWEEP/NUMBER`) whose results it copies.
+        taken_epochs: How many of that trial's epochs; None: all, that trial is complete.
     """
 
     parameters: Mapping[str, Any]
@@ -83,6 +84,7 @@ class TrialDescription:
     variant: str | None = None
     confirms: int | None = None
     taken_from: str | None = None
+    taken_epochs: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The value of the attribute `REQUEST`."""
@@ -90,6 +92,7 @@ class TrialDescription:
             "variant": self.variant,
             "confirms": self.confirms,
             "taken_from": self.taken_from,
+            "taken_epochs": self.taken_epochs,
         }
         return {
             "parameters": dict(self.parameters),
@@ -213,12 +216,14 @@ class SweepStudy(StudyReader):
         """Record what a trial is in one commit; a commit costs as much as an epoch's row."""
         self._trial(number).set_user_attr(REQUEST, description.to_json())
 
-    def set_taken_from(self, number: int, origin: str | None) -> None:
-        """Record the trial whose results a described trial has; None if it is trained itself."""
+    def set_taken_from(self, number: int, origin: str | None, epochs: int | None = None) -> None:
+        """Record whose results a described trial has, and how many epochs; None: it is trained."""
         trial = self._trial(number)
         described = dict(trial.user_attrs[REQUEST])
-        described.pop("taken_from", None)
-        trial.set_user_attr(REQUEST, described | ({"taken_from": origin} if origin else {}))
+        for key, value in (("taken_from", origin), ("taken_epochs", epochs)):
+            described.pop(key, None)
+            described |= {} if value is None else {key: value}
+        trial.set_user_attr(REQUEST, described)
 
     def record_epoch(
         self, number: int, epoch: int, objective: float, timestamp_ms: int, *, is_judged: bool

@@ -28,7 +28,7 @@ def trials_table(study: StudyReader) -> pa.Table:
             "variant": trial.variant,
             "key": trial.key,
             "folder": trial.folder,
-            "taken_from": trial.taken_from,
+            "taken_from": trial.taken_from if trial.is_taken else None,
             "cause": trial.cause.kind if trial.cause else None,
             "started_ms": trial.started_ms,
             "ended_ms": trial.ended_ms,

@@ -63,9 +63,10 @@ class TrialSummary:
     epochs completed, from 1. `continued_from_epochs` is set if an extension gave the trial more
     epochs: after how many it was complete before. `variant` names the row of an ablation that the
     trial is a run of, `confirms` the trial whose configuration it runs again with a fresh seed, and
-    `taken_from` the trial (`SWEEP/NUMBER`) whose results it copied. `workers` says how many workers
-    trained its epochs, one number for each change; empty if one process trained it alone. `moves`
-    counts how often it was evicted, e.g. with its node, and continued elsewhere.
+    `taken_from` the trial (`SWEEP/NUMBER`) whose results it copied: those of its first
+    `taken_epochs` epochs, or all of them if that is None. `workers` says how many workers trained
+    its epochs, one number for each change; empty if one process trained it alone. `moves` counts
+    how often it was evicted, e.g. with its node, and continued elsewhere.
     """
 
     number: int
@@ -84,5 +85,13 @@ class TrialSummary:
     variant: str | None = None
     confirms: int | None = None
     taken_from: str | None = None
+    taken_epochs: int | None = None
     workers: tuple[int, ...] = ()
     moves: int = 0
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether all its results were copied, so that none of its epochs was trained."""
+        if self.taken_from is None:
+            return False
+        return self.taken_epochs is None or self.epochs <= self.taken_epochs

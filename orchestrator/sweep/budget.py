@@ -79,7 +79,7 @@ class BudgetGate:
 
 def spent(spec: SweepSpec, study: StudyReader) -> Spent:
     """What a sweep has spent."""
-    trials = [trial for trial in study.summaries() if trial.taken_from is None]
+    trials = [trial for trial in study.summaries() if not trial.is_taken]
     spans = _spans(study, trials)
     seconds = [end - begin for begin, end in spans]
     gpus = spec.resources.gpus * spec.resources.workers / _S_PER_HOUR
@@ -136,7 +136,7 @@ def _seconds(took: float, typical: float) -> float:
 
 
 def _epochs(trial: TrialSummary, rows: Sequence[EpochRow]) -> list[tuple[float, float]]:
-    ends = [row.timestamp_ms / 1000 for row in rows]
+    ends = [row.timestamp_ms / 1000 for row in rows[trial.taken_epochs or 0 :]]
     begin = trial.started_ms / 1000 if trial.started_ms is not None else None
     times = ends if begin is None else [begin, *ends]
     return list(pairwise(times))

@@ -157,15 +157,15 @@ class SweepDriver:
         copies again, or trains. A trial that has trained an epoch itself is never replaced.
         """
         number = request.number
-        origin = self._study.summary(number).taken_from
-        if self._known is None or (origin is None and self._study.rows(number)):
+        trial = self._study.summary(number)
+        if self._known is None or (self._study.rows(number) and not trial.is_taken):
             return
-        taken = self._known.own(request, origin) if origin else None
-        taken = taken or self._known.take_over(request)
+        taken = self._known.own(request, trial) or self._known.take_over(request)
         if taken is not None:
             self._taken[number] = taken
-        if (taken.origin if taken else None) != origin:
-            self._study.set_taken_from(number, taken.origin if taken else None)
+        found = (taken.origin, taken.epochs) if taken else (None, None)
+        if found != (trial.taken_from, trial.taken_epochs):
+            self._study.set_taken_from(number, *found)
 
     def _begin(self, request: TrialRequest) -> None:
         self._running[request.number] = request
@@ -196,24 +196,31 @@ class SweepDriver:
     def _was_taken(self, request: TrialRequest) -> bool:
         """Report a copied result as if it had been trained; False: the trial must be trained.
 
-        The pruner is not asked: a trial that ran to its end elsewhere is complete here.
+        The pruner is not asked of a trial that ran to its end elsewhere: it is complete here.
+        One that was pruned is judged again; where it goes on now, it is trained from there.
         """
-        if request.number not in self._taken:
+        number = request.number
+        taken = self._taken.get(number)
+        if taken is None:
             return False
-        for report in self._taken[request.number].reports:
-            self.on_report(request.number, report)
-        self.on_end(request.number)
+        decisions = (self.on_report(number, report) for report in taken.reports)
+        is_stopped = any(decision is Decision.STOP for decision in decisions)
+        if not taken.is_whole and not is_stopped:
+            del self._taken[number]
+            return False
+        self.on_end(number)
         return True
 
     def _is_judged(self, number: int, epoch: int) -> bool:
         """Whether the pruner judges an epoch.
 
         It never judges planned trials, which are compared with others of the same budget, nor
-        copied results.
+        the copied results of complete ones.
         """
         is_last = epoch >= self._running[number].settings.training.epochs
         is_planned = number in self._searcher.planned.trials
-        return not is_last and not is_planned and number not in self._taken
+        is_copied = number in self._taken and self._taken[number].is_whole
+        return not is_last and not is_planned and not is_copied
 
     def _fail(self, number: int, cause: FailureCause) -> None:
         """Record a failure; a trial that was complete before an extension stays complete."""
@@ -238,8 +245,12 @@ class SweepDriver:
     def _ended(self, number: int) -> None:
         trial = self._study.summary(number)
         self._teller.ended(trial)
-        if self._known is not None and trial.state is TrialState.COMPLETE:
+        if self._known is None:
+            return
+        if trial.state is TrialState.COMPLETE:
             self._known.completed(trial)
+        elif trial.state is TrialState.PRUNED:
+            self._known.pruned(trial)
 
     def _unusable(self, report: EpochReport, value: float | None) -> FailureCause:
         if value is None:

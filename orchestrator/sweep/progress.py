@@ -1,10 +1,10 @@
 """Progress of a sweep on stderr: bars on a terminal, lines at intervals in a log."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TextIO
 
-from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from orchestrator.sweep.tally import Tally, failure_line
 
 # A log file is read afterwards: a line every 15 s says enough.
@@ -16,6 +16,9 @@ class Progress(Protocol):
 
     def begin(self, num_trials: int, max_epochs: int, maximize: bool) -> None:
         """The sweep begins; `num_trials` are wanted in all."""
+
+    def resumed(self, trials: Iterable[TrialSummary]) -> None:
+        """The sweep goes on after these trials of earlier drivers."""
 
     def started(self, number: int) -> None:
         """A trial begins."""
@@ -37,6 +40,9 @@ class SilentProgress:
     """Shows nothing."""
 
     def begin(self, num_trials: int, max_epochs: int, maximize: bool) -> None:
+        """See `Progress`."""
+
+    def resumed(self, trials: Iterable[TrialSummary]) -> None:
         """See `Progress`."""
 
     def started(self, number: int) -> None:
@@ -83,6 +89,10 @@ class LogProgress:
         self._tally.num_trials = num_trials
         self._tally.max_epochs = max_epochs
         self._tally.maximize = maximize
+
+    def resumed(self, trials: Iterable[TrialSummary]) -> None:
+        """See `Progress`."""
+        self._tally.resumed(trials)
 
     def started(self, number: int) -> None:
         """See `Progress`."""

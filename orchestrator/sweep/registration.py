@@ -1,24 +1,28 @@
 """Exports the best trials of a sweep and registers them as versions of a model."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import set_study_attributes
-from orchestrator.study.test_scores import SCORING_FAILED, Scores, why_unscored
+from orchestrator.study.test_scores import SCORING_FAILED, Scores, kept_scores, why_unscored
 from orchestrator.study.trial import TrialSummary
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.trial_teller import now_ms
 from orchestrator.tracking.events import registered_event
 from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.registry import RegisteredVersion, register_champion
+from orchestrator.tracking.registry import RegisteredVersion, lost_models, register_champion
+from prvr_model.errors import PrvrError
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
+
+_NOT_SCORED = "it was not scored on test"
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,55 @@ def register_best(
         selected: Complete trials, best first.
         scores: Their scores on test, for those that have one.
     """
+    untested = why_unscored(context.spec, store) or SCORING_FAILED
+    return _register(context, selected, scores, untested)
+
+
+def register_again(
+    context: SweepContext, study: StudyReader, outbox: Outbox, say: Callable[[str], None]
+) -> str | None:
+    """Register trials again whose versions or models are gone from the registry.
+
+    Args:
+        context: The sweep, none of whose trials runs.
+        study: Its study.
+        outbox: Its outbox, open for writing.
+        say: Takes a line about each model that is registered again.
+
+    Returns:
+        What prevents it; None if nothing does.
+    """
+    numbers = [record["number"] for record in study.attributes.get("registered", ())]
+    trials = [study.summary(number) for number in numbers]
+    try:
+        keys = {trial.number: trial.key for trial in trials}
+        lost = lost_models(context.locations.tracking, _origin(context), keys) if keys else []
+        if not lost:
+            return None
+        registration = _register(context, trials, kept_scores(study), _NOT_SCORED)
+    except PrvrError as error:
+        return f"models that are gone cannot be registered again: {error}"
+    for version in registration.versions:
+        if version.trial in lost:
+            alias = f" as {version.alias}" if version.alias else ""
+            say(
+                f"MLflow: the model of trial {version.trial} was gone; registered again: "
+                f"{version.model} version {version.version}{alias}"
+            )
+    if registration.versions:
+        tell_registered(context, outbox, registration.versions)
+    return registration.problem
+
+
+def _register(
+    context: SweepContext, selected: Sequence[TrialSummary], scores: Scores, untested: str
+) -> Registration:
     if not selected:
         return Registration()
-    untested = why_unscored(context.spec, store) or SCORING_FAILED
     with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
         candidates = [_candidate(trial, scores, untested, Path(folder)) for trial in selected]
         try:
-            versions = register_champion(
-                context.locations.tracking, _origin(context, store), candidates
-            )
+            versions = register_champion(context.locations.tracking, _origin(context), candidates)
         except (RegistryError, TrackingOutageError) as error:
             return Registration(problem=str(error))
     return Registration(versions)
@@ -85,13 +129,13 @@ def _candidate(
     )
 
 
-def _origin(context: SweepContext, store: "FeatureStore") -> SweepOrigin:
-    spec, manifest = context.spec, store.manifest
+def _origin(context: SweepContext) -> SweepOrigin:
+    spec = context.spec
     return SweepOrigin(
         sweep=spec.name,
         sweep_id=context.outbox_id,
-        data_set=manifest.name,
-        data_fingerprint=manifest.fingerprint,
+        data_set=context.data.name,
+        data_fingerprint=context.data.fingerprint,
         metric=spec.objective.metric,
         direction=spec.objective.direction,
         protocol=spec.protocol,

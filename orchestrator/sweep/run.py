@@ -21,7 +21,7 @@ from orchestrator.study.reader import OVER_BUDGET, Direction
 from orchestrator.study.reuse import KnownResults
 from orchestrator.study.samplers import build_sampler, sampler_record
 from orchestrator.study.searcher import Searcher
-from orchestrator.study.storage import complete_trials
+from orchestrator.study.storage import ended_trials
 from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.budget import BudgetGate
@@ -87,6 +87,8 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     teller = TrialTeller(sink, hooks.progress, tags, context.told or Told())
     driver = _driver(context, study, searcher, rounds, teller)
     rounds.show_size()
+    if context.is_resumed:
+        hooks.progress.resumed(study.summaries())
     interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
     best = crowned(study, 1)
     return SweepResult(
@@ -215,7 +217,7 @@ def _driver(
 
 def _known_results(context: SweepContext, warn: Callable[[str], None]) -> KnownResults:
     spec = context.spec
-    trials = complete_trials(context.url)
+    trials = ended_trials(context.url)
     metric, workers = spec.objective.metric, spec.resources.workers
     return KnownResults(spec.name, context.storage, metric, trials, warn, workers)
 

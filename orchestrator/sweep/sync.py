@@ -1,15 +1,20 @@
 """Brings MLflow up to date with a sweep afterwards, from the outbox that the sweep left."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.base.errors import SweepNotFoundError
 from orchestrator.base.home import locked_home, outbox_path
 from orchestrator.spec.loading import read_spec
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
+from orchestrator.sweep.context import SweepContext, TrialData
 from orchestrator.sweep.locations import SweepLocations
+from orchestrator.sweep.registration import register_again
+from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.outbox_rebuild import whole_outbox
 from orchestrator.tracking.sender import mlflow_sender
 from prvr_model.store.sources import manifest_at
@@ -27,11 +32,13 @@ class SyncResult:
         uri: Address of MLflow.
         done: Whether MLflow has everything.
         problem: What MLflow refused, or why it cannot be reached; None without a problem.
+        said: What was deleted or lost and is there again, a line each, beside other messages.
     """
 
     uri: str
     done: bool
     problem: str | None
+    said: tuple[str, ...] = ()
 
 
 def sync(
@@ -43,45 +50,68 @@ def sync(
 ) -> SyncResult:
     """Send the events of a sweep that MLflow lacks, and no others.
 
-    Events that the outbox itself lacks are made again from the study and the checkpoints.
+    Events that the outbox itself lacks are made again from the study and the checkpoints. What was
+    sent and is not there any more is restored or made again, models of the registry too.
 
     Args:
         sweep: Name of the sweep.
         home: Its home.
         tracking_uri: Where MLflow is; None: as at the sweep's launch.
         limit_s: Seconds to keep trying.
-        warn: Takes a line if MLflow cannot be reached.
+        warn: Takes a line if MLflow cannot be reached, and about what it had lost.
 
     Raises:
         SweepNotFoundError: There is no such sweep in the home.
         TrackingError: Its outbox is lost, and the study does not know the outbox's identity.
         LocationError: MLflow's address has a password, which was not kept.
         HomeLockedError: A driver runs a sweep in the home and sends its events itself.
-        DataError: The data, which names the experiment, is gone.
+        DataError: The data, which names the experiment, is gone; only if an older version
+            launched the sweep, which did not keep the name.
     """
-    path = outbox_path(home, sweep)
     # Before the lock, which would create a home that does not exist.
-    data_set = _data_set(sweep, home)
+    spec = _spec(sweep, home)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        warn(line)
+
     with locked_home(home):
         study = StudyReader.open(study_url(home), sweep)
-        kept = study.attributes.get("places", {})
-        store = SweepLocations.recalled(kept, home, None, tracking_uri).tracking
-        outbox = whole_outbox(path, study, home, warn)
-        sender = mlflow_sender(outbox, store, data_set, warn)
-        sender.start()
-        try:
-            done = sender.flush(limit_s)
-            return SyncResult(store.uri, done, sender.problem)
-        finally:
-            sender.stop(_STOP_S)
-            outbox.close()
+        about = study.attributes
+        locations = SweepLocations.recalled(about.get("places", {}), home, None, tracking_uri)
+        data = TrialData("", about.get("data_fingerprint", ""), name=_data_set(spec, study))
+        outbox = whole_outbox(outbox_path(home, sweep), study, home, say)
+        context = SweepContext(spec, locations, data, outbox.identity)
+        with closing(outbox):
+            done, problem = _bring_up_to_date(context, outbox, limit_s, say)
+        return SyncResult(locations.tracking.uri, done, problem, tuple(said))
 
 
-def _data_set(sweep: str, home: Path) -> str:
-    attributes = StudyReader.open(study_url(home), sweep).attributes
-    if "spec_yaml" not in attributes:
+def _bring_up_to_date(
+    context: SweepContext, outbox: Outbox, limit_s: float, say: Callable[[str], None]
+) -> tuple[bool, str | None]:
+    """Send what is missing, and register models again; whether all is there, and the problem."""
+    sender = mlflow_sender(outbox, context.locations.tracking, context.data.name, say)
+    sender.start()
+    try:
+        if not sender.flush(limit_s):
+            return False, sender.problem
+        study = StudyReader.open(context.url, context.spec.name)
+        problem = register_again(context, study, outbox, say)
+        return sender.flush(limit_s), problem or sender.problem
+    finally:
+        sender.stop(_STOP_S)
+
+
+def _spec(sweep: str, home: Path) -> SweepSpec:
+    study = StudyReader.open(study_url(home), sweep)
+    if "spec_yaml" not in study.attributes:
         raise SweepNotFoundError(sweep, study_url(home), [])
-    source = read_spec(attributes["spec_yaml"], (), f"spec of {sweep}", home).data
-    if source.store is None:
-        return "synthetic"
-    return manifest_at(source.store).name
+    return read_spec(study.attributes["spec_yaml"], (), f"spec of {sweep}", home)
+
+
+def _data_set(spec: SweepSpec, study: StudyReader) -> str:
+    if name := study.attributes.get("data_name"):
+        return str(name)
+    return "synthetic" if spec.data.store is None else manifest_at(spec.data.store).name

@@ -1,10 +1,10 @@
 """Counts what the progress of a sweep shows, on a terminal and in a log."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 
 
 @dataclass
@@ -19,7 +19,9 @@ class Tally:
         ended: Number of trials that ended in each state.
         running: Last epoch of each running trial.
         best: Best value so far, and its trial.
-        begun_s: When the first trial began.
+        begun_s: When the first trial of this driver began.
+        unfinished: Epochs of trials that an earlier driver began, until they continue.
+        done_before: Of `num_done`, what earlier drivers did; it took none of this driver's time.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -30,23 +32,40 @@ class Tally:
     running: dict[int, int] = field(default_factory=dict)
     best: tuple[float, int] | None = None
     begun_s: float | None = None
+    unfinished: dict[int, int] = field(default_factory=dict)
+    done_before: float = 0.0
+
+    def resumed(self, trials: Iterable[TrialSummary]) -> None:
+        """The sweep goes on after these trials of earlier drivers."""
+        for trial in trials:
+            if trial.state is TrialState.RUNNING:
+                self.unfinished[trial.number] = trial.epochs
+            else:
+                self.ended[trial.state] += 1
+            if trial.value is not None:
+                self._note(trial.number, trial.value)
+        self.done_before = float(self.num_ended)
 
     def started(self, number: int) -> None:
-        """A trial begins; time counts from the first one."""
+        """A trial begins or continues; time counts from the first one."""
         if self.begun_s is None:
             self.begun_s = self.clock()
-        self.running[number] = 0
+        self.running[number] = self.unfinished.pop(number, 0)
+        self.done_before += self.running[number] / self.max_epochs
 
     def epoch(self, number: int, epoch: int, value: float) -> None:
         """A trial completed an epoch."""
         self.running[number] = epoch
-        if self.best is None or self.is_better(value, self.best[0]):
-            self.best = (value, number)
+        self._note(number, value)
 
     def finished(self, number: int, state: TrialState) -> None:
         """A trial has ended."""
         self.running.pop(number, None)
         self.ended[state] += 1
+
+    def _note(self, number: int, value: float) -> None:
+        if self.best is None or self.is_better(value, self.best[0]):
+            self.best = (value, number)
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether one value beats another."""
@@ -83,10 +102,10 @@ class Tally:
 
     def _left_s(self) -> float | None:
         """Time left if trials keep their pace; None before a pace is known."""
-        done = self.num_done
-        if self.begun_s is None or done == 0:
+        done = self.num_done - self.done_before
+        if self.begun_s is None or done <= 0:
             return None
-        return (self.clock() - self.begun_s) / done * max(0.0, self.num_trials - done)
+        return (self.clock() - self.begun_s) / done * max(0.0, self.num_trials - self.num_done)
 
 
 def failure_line(number: int, cause: FailureCause) -> str:

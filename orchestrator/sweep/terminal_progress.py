@@ -1,13 +1,13 @@
 """Progress of a sweep on a terminal: a bar for the sweep, and one for each running trial."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from orchestrator.sweep.tally import Tally, failure_line
 
 # The eye follows a few pictures a second; more would only cost time beside the trials.
@@ -48,11 +48,18 @@ class TerminalProgress:
         self._tally.max_epochs = max_epochs
         self._tally.maximize = maximize
 
+    def resumed(self, trials: Iterable[TrialSummary]) -> None:
+        """See `Progress`."""
+        self._tally.resumed(trials)
+
     def started(self, number: int) -> None:
         """See `Progress`."""
-        self._tally.started(number)
+        tally = self._tally
+        tally.started(number)
+        epoch = tally.running[number]
+        text = f"continues after epoch {epoch} of {tally.max_epochs}" if epoch else "begins"
         self._trials[number] = self._bars.add_task(
-            f"trial {number}", total=self._tally.max_epochs, text="begins"
+            f"trial {number}", total=tally.max_epochs, completed=epoch, text=text
         )
         self._show()
         self._bars.start()

@@ -6,11 +6,11 @@ MLflow cannot compare and set an alias at once: only one process may register or
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.tracking.model_version import (
@@ -124,6 +124,24 @@ def register_champion(
         return tuple(registered)
 
 
+def lost_models(
+    store: TrackingStore, origin: SweepOrigin, candidates: Mapping[int, str]
+) -> list[int]:
+    """Numbers of registered trials of which the registry has no version with a model any more.
+
+    Args:
+        store: Where MLflow keeps models.
+        origin: The sweep.
+        candidates: Content key of each trial that was registered, by number.
+
+    Raises:
+        TrackingOutageError: MLflow cannot be reached.
+    """
+    with reachable(store):
+        registry = _Registry(store, experiment_name(origin.data_set))
+        return [number for number, key in candidates.items() if not registry.has_model(origin, key)]
+
+
 def promote(store: TrackingStore, model: str, version: str) -> Promotion:
     """Make a version the champion by hand; values are not compared.
 
@@ -163,11 +181,12 @@ class _Registry:
 
         self._client: MlflowClient = connect(store)
         self._model = model
+        self._artifact_root = store.artifact_root
 
     def register(
         self, origin: SweepOrigin, candidate: VersionCandidate, before: Set[str]
     ) -> RegisteredVersion:
-        """Version of a trial, created if it is missing, with its alias decided.
+        """Version of a trial, created if it or its model is missing, with its alias decided.
 
         Args:
             origin: Its sweep.
@@ -175,11 +194,11 @@ class _Registry:
             before: Versions of better trials of the sweep.
         """
         self._ensure_model()
-        version = self._find(origin, candidate.key) or self._create(origin, candidate)
+        version, note = self._made(origin, candidate)
         self._add_score(version, origin, candidate)
         if DECIDED_TAG in version.tags:
             alias = self._alias_of(version)
-            reason = f"registered before as version {version.version}; aliases stay as they are"
+            reason = f"registered before as version {note}; aliases stay as they are"
         else:
             self._name_version(version)
             alias, reason = self._decide(version, before)
@@ -193,6 +212,61 @@ class _Registry:
             candidate.epoch,
             _model_id(version),
         )
+
+    def _made(self, origin: SweepOrigin, candidate: VersionCandidate) -> "tuple[ModelVersion, str]":
+        """A trial's version with its model, and which version it was before, with what was lost."""
+        there: list[ModelVersion] = []
+        lost: list[ModelVersion] = []
+        note = ""
+        for known in self._find(origin, candidate.key):
+            what = self._what_is_lost(known)
+            if what == "files":
+                self._upload_again(known, candidate)
+                note = ", whose files were gone and are there again"
+            (lost if what == "model" else there).append(known)
+        version = there[0] if there else self._create(origin, candidate)
+        if not lost:
+            return version, f"{version.version}{note}"
+        if DECIDED_TAG not in version.tags:
+            version = self._replacing(lost, version)
+        return version, f"{lost[0].version}, whose model is gone"
+
+    def has_model(self, origin: SweepOrigin, key: str) -> bool:
+        """Whether a trial has a version whose model is there with its files."""
+        return any(self._what_is_lost(version) is None for version in self._find(origin, key))
+
+    def _what_is_lost(self, version: "ModelVersion") -> Literal["model", "files"] | None:
+        from orchestrator.tracking.writer import found_model
+
+        # A version that an older MLflow made has no model of its own.
+        if not (model_id := _model_id(version)):
+            return None
+        logged = found_model(self._client, model_id)
+        if logged is None:
+            return "model"
+        has_files = bool(self._client.list_logged_model_artifacts(model_id))
+        return None if has_files or not self._is_ours(logged.artifact_location) else "files"
+
+    def _is_ours(self, location: str) -> bool:
+        """Whether files may be written at a location: not where a home was before it was moved."""
+        root = (self._artifact_root or "").removeprefix("file://")
+        return "://" in location.removeprefix("file://") or root in location
+
+    def _upload_again(self, version: "ModelVersion", candidate: VersionCandidate) -> None:
+        logged = self._client.get_logged_model(_model_id(version))
+        self._upload(candidate, logged, version.run_id or "")
+
+    def _replacing(self, lost: Sequence["ModelVersion"], version: "ModelVersion") -> "ModelVersion":
+        """A new version, with the aliases of those of its trial that have lost their model."""
+        for before in lost:
+            if (alias := self._alias_of(before)) is not None:
+                self._client.set_registered_model_alias(self._model, alias, version.version)
+            if decided := before.tags.get(DECIDED_TAG):
+                self._client.set_model_version_tag(
+                    self._model, version.version, DECIDED_TAG, decided
+                )
+        self._name_version(version)
+        return self._client.get_model_version(self._model, version.version)
 
     def _name_version(self, version: "ModelVersion") -> None:
         """Tag the logged model with its version, by which MLflow's pages link it with runs.
@@ -287,10 +361,11 @@ class _Registry:
             max_results=VERSIONS_PER_PAGE,
         )
 
-    def _find(self, origin: SweepOrigin, key: str) -> "ModelVersion | None":
+    def _find(self, origin: SweepOrigin, key: str) -> "list[ModelVersion]":
+        """Versions of a trial, the first one first."""
         wanted = {SWEEP_TAG: origin.sweep, SWEEP_ID_TAG: origin.sweep_id, KEY_TAG: key}
         found = [version for version in self._versions() if wanted.items() <= version.tags.items()]
-        return min(found, key=lambda version: int(version.version)) if found else None
+        return sorted(found, key=lambda version: int(version.version))
 
     def _existing(self, version: str) -> "ModelVersion":
         names = self._model_names()
@@ -320,19 +395,22 @@ class _Registry:
     def _log_model(
         self, origin: SweepOrigin, candidate: VersionCandidate, run: "Run"
     ) -> "LoggedModel":
-        from orchestrator.tracking.packaging import save_model
-
         logged = self._client.create_logged_model(
             run.info.experiment_id,
             f"{origin.sweep}-{candidate.number:03d}",
             source_run_id=run.info.run_id,
             tags={SWEEP_TAG: origin.sweep, TRIAL_TAG: str(candidate.number)},
         )
-        with tempfile.TemporaryDirectory(prefix="prvr-model-") as folder:
-            save_model(candidate.export, Path(folder) / "model", logged, run.info.run_id)
-            self._client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+        self._upload(candidate, logged, run.info.run_id)
         self._client.finalize_logged_model(logged.model_id, "READY")
         return logged
+
+    def _upload(self, candidate: VersionCandidate, logged: "LoggedModel", run_id: str) -> None:
+        from orchestrator.tracking.packaging import save_model
+
+        with tempfile.TemporaryDirectory(prefix="prvr-model-") as folder:
+            save_model(candidate.export, Path(folder) / "model", logged, run_id)
+            self._client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
 
     def _run(self, origin: SweepOrigin, candidate: VersionCandidate) -> "Run":
         experiment = self._client.get_experiment_by_name(experiment_name(origin.data_set))

@@ -17,6 +17,10 @@ STATUS_OF_STATE: Mapping[str, RunStatus] = {
 }
 
 
+class RunsDeletedError(Exception):
+    """Runs were deleted since their writer looked them up; a new writer restores them."""
+
+
 @dataclass(frozen=True)
 class MetricRow:
     """One value of one metric."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.tracking.outbox import Outbox, OutboxReader
-from orchestrator.tracking.run_change import RunChange, RunIdentity
+from orchestrator.tracking.run_change import RunChange, RunIdentity, RunsDeletedError
 from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
 from orchestrator.tracking.view import SweepView
 
@@ -33,7 +33,10 @@ class RunWriter(Protocol):
     """Writes changes of runs; `writer.MlflowWriter` outside of tests."""
 
     def knows_sweep(self) -> bool:
-        """Whether the store has the sweep already."""
+        """Whether the store has runs of the sweep already."""
+
+    def mend(self, changes: list[RunChange], parent: RunIdentity) -> None:
+        """Write again what the store lacks of all changes that were written before."""
 
     def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
         """Write changes, which may have been written before."""
@@ -48,7 +51,8 @@ class MlflowSender:
             takes a line for each change that is refused for good.
         describe: Makes one line for the user about an error.
         position_path: Where the reader's position is kept; one per outbox and store.
-        warn: Takes a line when an outage begins; called on the thread.
+        warn: Takes a line when an outage begins, and about what MLflow had lost; called on the
+            thread.
         first_answer_s: Seconds that `start` waits for the first answer.
     """
 
@@ -86,8 +90,8 @@ class MlflowSender:
 
     @property
     def is_done(self) -> bool:
-        """Whether MLflow has everything that the driver wrote."""
-        return self._outbox.settle() and self._reader.is_done
+        """Whether MLflow was looked at and has everything that the driver wrote."""
+        return self._writer is not None and self._outbox.settle() and self._reader.is_done
 
     def start(self) -> None:
         """Start sending; an unreachable server is reported at once."""
@@ -132,6 +136,10 @@ class MlflowSender:
         while not self._stopping:
             try:
                 moved = self._send_batch()
+            except RunsDeletedError:
+                # The next writer restores the runs, says so, and gets this batch again.
+                self._writer = None
+                moved = False
             except Exception as error:  # noqa: BLE001  (recorded and shown as `problem`)
                 self._fail(error)
                 moved = False
@@ -152,7 +160,6 @@ class MlflowSender:
         """Send the next events; returns whether there were any."""
         if self._writer is None:
             self._writer = self._open()
-            self._tried.set()
         batch = self._reader.read(_EVENTS_PER_BATCH)
         if batch.end == batch.start:
             return False
@@ -164,15 +171,21 @@ class MlflowSender:
         return True
 
     def _open(self) -> RunWriter:
-        """Connect, and bring the view to where the reader is."""
+        """Connect, bring the view to where the reader is, and mend what MLflow lacks of it."""
         writer = self._open_writer(self._refusals.append)
         # Always called: it is the first call that needs an answer from MLflow.
-        if not writer.knows_sweep() and self._reader.position:
+        is_known = writer.knows_sweep()
+        self._tried.set()
+        sent = self._reader.before().events
+        if sent and not is_known:
             # The store is another one, or was deleted: all events are sent again.
+            self._warn("MLflow: nothing of the sweep was there; all of it is sent again")
             self._reader.commit(0)
+            sent = ()
         self._view = SweepView(self._outbox.identity)
-        self._apply(self._reader.before().events)
-        self._view.take_changes()
+        self._apply(sent)
+        if changes := self._view.take_changes():
+            writer.mend(changes, self._view.sweep_run)
         return writer
 
     def _apply(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -212,7 +225,8 @@ def mlflow_sender(
         outbox: The sweep's outbox.
         store: Where MLflow keeps runs.
         data_set: Name of the data, which names the experiment.
-        warn: Takes a line when an outage begins; called on the sender's thread, or by its `start`.
+        warn: Takes a line when an outage begins, and about what MLflow had lost; called on the
+            sender's thread, or by its `start`.
     """
     settle_mlflow()
     from orchestrator.tracking import writer as mlflow_writer
@@ -224,6 +238,7 @@ def mlflow_sender(
             experiment_name(data_set),
             outbox.identity,
             refuse,
+            warn,
         )
 
     def describe(error: Exception) -> str:

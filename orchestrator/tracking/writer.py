@@ -16,12 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     DatasetInput,
-    Experiment,
     InputTag,
+    LoggedModel,
     LoggedModelOutput,
     Metric,
     Param,
-    Run,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
@@ -30,30 +29,22 @@ from requests.exceptions import ConnectionError as NoConnectionError
 from requests.exceptions import Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
-from orchestrator.base.errors import TrackingError, TrackingOutageError
+from orchestrator.base.errors import TrackingOutageError
 from orchestrator.base.sqlite_files import make_whole, what_is_torn
+from orchestrator.tracking.found_runs import LONGEST_TAG, NOT_FOUND, SweepRuns, named_runs
 from orchestrator.tracking.paging import all_pages
-from orchestrator.tracking.run_change import DataRecord, RunChange, RunIdentity
+from orchestrator.tracking.run_change import DataRecord, RunChange, RunIdentity, RunsDeletedError
 from orchestrator.tracking.store import TrackingStore, experiment_name
-from orchestrator.tracking.tags import PARENT_TAG, SWEEP_ID_TAG, SWEEP_TAG, TRIAL_TAG
+from orchestrator.tracking.tags import SWEEP_TAG
 
 # Limits of one `log_batch`, checked by MLflow's `utils.validation`.
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 TAGS_PER_CALL = 100
 _LONGEST_PARAM = 6000
-_LONGEST_TAG = 8000
 _LONGEST_DIGEST = 36
 
-_RUNS_PER_PAGE = 1000
-_BAD_REQUEST, _NOT_FOUND = 400, 404
-_EXPERIMENT_TAGS = {
-    # The experiment's purpose in MLflow's vocabulary; else its UI guesses. (Which view 3.17 opens
-    # depends on the address alone, see `ui.page_addresses`.)
-    "mlflow.experimentKind": "custom_model_development",
-}
-_SOURCE_TAGS = {"mlflow.source.name": "prvr-sweep", "mlflow.source.type": "LOCAL"}
-
+_BAD_REQUEST = 400
 # Words of SQLite's errors about a damaged file.
 _DAMAGED = ("malformed", "not a database")
 _DAMAGED_ADVICE = (
@@ -99,6 +90,7 @@ class MlflowWriter:
         experiment: Name of the experiment.
         sweep_id: Identity of the sweep among others of its name.
         refuse: Takes a line about each change that MLflow refuses for good.
+        tell: Takes a line about each kind of thing that was deleted or missing, and is there again.
     """
 
     def __init__(
@@ -108,21 +100,41 @@ class MlflowWriter:
         experiment: str,
         sweep_id: str,
         refuse: Callable[[str], None],
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._client = client
-        self._artifact_root = artifact_root
-        self._experiment = experiment
-        self._sweep_id = sweep_id
-        self._experiment_id: str | None = None
-        self._runs: dict[int | None, str] = {}
+        self._runs = SweepRuns(client, artifact_root, experiment, sweep_id, tell)
         self._refuse = refuse
+        self._tell = tell
 
     def knows_sweep(self) -> bool:
-        """Whether the sweep's own run is in the store; writes nothing."""
-        if self._client.get_experiment_by_name(self._experiment) is None:
-            return False
-        self._find()
-        return None in self._runs
+        """Whether the store has runs of the sweep; those that were deleted are restored."""
+        self._runs.look_up()
+        return self._runs.is_known
+
+    def mend(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
+        """Write again what the store lacks of changes that were written before.
+
+        Args:
+            changes: All changes so far, one for each run.
+            parent: The sweep's own run.
+
+        Raises:
+            MlflowException: As `write`.
+            RunsDeletedError: As `write`.
+        """
+        missing = [change for change in changes if self._runs.is_missing(change)]
+        there = [change for change in changes if not self._runs.is_missing(change)]
+        lacking = [change for change in there if self._runs.lacks(change)]
+        for some, found, done in (
+            (missing, "gone", "made again"),
+            (lacking, "lacking parameters or metrics", "sent again"),
+        ):
+            if some:
+                self.write(some, parent)
+                runs = named_runs([change.run.trial for change in some])
+                self._tell(f"MLflow: {runs} {found}; {done}")
+        self._runs.adopt()
 
     def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
         """Bring runs up to date; missing runs are created.
@@ -133,17 +145,31 @@ class MlflowWriter:
 
         Raises:
             MlflowException: The store cannot be reached; the changes must be written again.
+            RunsDeletedError: A run was deleted since it was looked up; the same with a new writer.
         """
-        if self._experiment_id is None:
-            self._find()
+        if not self._runs.is_looked_up:
+            self._runs.look_up()
         own = [change for change in changes if change.run.trial is None]
-        self._run_id(own[0] if own else RunChange(parent, tags={SWEEP_TAG: parent.name}))
+        first = own[0] if own else RunChange(parent, tags={SWEEP_TAG: parent.name})
+        with self._noticing_deletion(first):
+            self._runs.id_of(first)
         for change in changes:
-            self._write_run(self._run_id(change), change)
+            with self._noticing_deletion(change):
+                self._write_run(self._runs.id_of(change), change)
+
+    @contextmanager
+    def _noticing_deletion(self, change: RunChange) -> Iterator[None]:
+        trial = change.run.trial
+        try:
+            yield
+        except MlflowException as error:
+            if not self._runs.were_deleted(error, trial):
+                raise
+            raise RunsDeletedError(f"{named_runs([trial])} deleted") from error
 
     def _write_run(self, run_id: str, change: RunChange) -> None:
         self._log_params(run_id, change.params)
-        tags = [RunTag(key, value[:_LONGEST_TAG]) for key, value in change.tags.items()]
+        tags = [RunTag(key, value[:LONGEST_TAG]) for key, value in change.tags.items()]
         for some_tags in _chunks(tags, TAGS_PER_CALL):
             self._log(run_id, tags=some_tags)
         metrics = [Metric(m.key, m.value, m.timestamp_ms, m.step) for m in change.metrics]
@@ -171,7 +197,7 @@ class MlflowWriter:
         cut = {key: value[:_LONGEST_PARAM] for key, value in params.items()}
         new = [Param(key, value) for key, value in cut.items() if key not in there]
         changed = [
-            RunTag(f"prvr.changed.{key}", value[:_LONGEST_TAG])
+            RunTag(f"prvr.changed.{key}", value[:LONGEST_TAG])
             for key, value in cut.items()
             if there.get(key, value) != value
         ]
@@ -187,94 +213,40 @@ class MlflowWriter:
         params: Sequence[Param] = (),
         tags: Sequence[RunTag] = (),
     ) -> None:
-        with self._refusing(_BAD_REQUEST):
+        with self._refusing(run_id, _BAD_REQUEST):
             self._client.log_batch(run_id, metrics, params, tags, synchronous=True)
 
     def _log_data(self, run_id: str, data: DataRecord) -> None:
         # MLflow identifies a data set by name and digest, and records each once.
-        with self._refusing(_BAD_REQUEST, _NOT_FOUND):
+        with self._refusing(run_id, _BAD_REQUEST, NOT_FOUND):
             self._client.log_inputs(run_id, [_dataset_input(data)])
 
     def _link_models(self, run_id: str, models: Mapping[str, int]) -> None:
         """Log models as outputs of a run, each once, if this MLflow has them."""
-        with self._refusing(_BAD_REQUEST, _NOT_FOUND):
+        with self._refusing(run_id, _BAD_REQUEST, NOT_FOUND):
             there = self._client.get_run(run_id).outputs
             known = {output.model_id for output in there.model_outputs} if there else set()
             new = [
                 LoggedModelOutput(model_id, epoch)
                 for model_id, epoch in models.items()
-                if model_id not in known and self._has_model(model_id)
+                # Another store, or a new one after a loss, lacks the models of the first.
+                if model_id not in known and found_model(self._client, model_id)
             ]
             if new:
                 self._client.log_outputs(run_id, new)
 
-    def _has_model(self, model_id: str) -> bool:
-        # Another store, or a new one after a loss, lacks the models of the first.
-        try:
-            self._client.get_logged_model(model_id)
-        except MlflowException as error:
-            if error.get_http_status_code() != _NOT_FOUND:
-                raise
-            return False
-        return True
-
     @contextmanager
-    def _refusing(self, *codes: int) -> Iterator[None]:
-        """Record errors of these HTTP codes as refusals instead of raising them.
+    def _refusing(self, run_id: str, *codes: int) -> Iterator[None]:
+        """Record errors of these HTTP codes as refusals, unless the run was deleted.
 
         MLflow would refuse a malformed row every time, and it must not keep all others waiting.
         """
         try:
             yield
         except MlflowException as error:
-            if error.get_http_status_code() not in codes:
+            if error.get_http_status_code() not in codes or not self._runs.is_there(run_id):
                 raise
             self._refuse(_first_line(error))
-
-    def _run_id(self, change: RunChange) -> str:
-        trial = change.run.trial
-        if trial not in self._runs:
-            self._runs[trial] = self._create(change)
-        return self._runs[trial]
-
-    def _create(self, change: RunChange) -> str:
-        tags = {**_SOURCE_TAGS, **change.tags, SWEEP_ID_TAG: self._sweep_id}
-        if change.run.trial is not None:
-            tags[PARENT_TAG] = self._runs[None]
-            tags[TRIAL_TAG] = str(change.run.trial)
-        short = {key: value[:_LONGEST_TAG] for key, value in tags.items()}
-        run = self._client.create_run(
-            self._experiment_id, change.run.start_ms, short, change.run.name
-        )
-        return str(run.info.run_id)
-
-    def _find(self) -> None:
-        self._experiment_id = self._find_experiment()
-        for run in self._sweep_runs(self._experiment_id):
-            trial = run.data.tags.get(TRIAL_TAG)
-            self._runs[None if trial is None else int(trial)] = run.info.run_id
-
-    def _sweep_runs(self, experiment_id: str) -> Iterator[Run]:
-        return all_pages(
-            self._client.search_runs,
-            experiment_ids=[experiment_id],
-            filter_string=f"tags.`{SWEEP_ID_TAG}` = '{self._sweep_id}'",
-            max_results=_RUNS_PER_PAGE,
-        )
-
-    def _find_experiment(self) -> str:
-        experiment = self._client.get_experiment_by_name(self._experiment)
-        if experiment is None:
-            return self._create_experiment()
-        _refuse_deleted(experiment)
-        return str(experiment.experiment_id)
-
-    def _create_experiment(self) -> str:
-        root = self._artifact_root
-        location = f"{root.rstrip('/')}/{self._experiment}" if root else None
-        return str(
-            self._client.create_experiment(self._experiment, location, dict(_EXPERIMENT_TAGS))
-        )
 
 
 def _dataset_input(data: DataRecord) -> DatasetInput:
@@ -293,13 +265,14 @@ def _source(data: DataRecord) -> tuple[str, dict[str, Any]]:
     return ("local" if scheme in ("", "file") else scheme), {"uri": data.source}
 
 
-def _refuse_deleted(experiment: Experiment) -> None:
-    if experiment.lifecycle_stage != "active":
-        raise TrackingError(
-            f"the MLflow experiment {experiment.name!r} was deleted; restore it with `mlflow "
-            f"experiments restore -x {experiment.experiment_id}`, or remove it for good with "
-            "`mlflow gc`"
-        )
+def found_model(client: MlflowClient, model_id: str) -> LoggedModel | None:
+    """A logged model; None if the store does not have it, or it was deleted."""
+    try:
+        return client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.get_http_status_code() != NOT_FOUND:
+            raise
+    return None
 
 
 def experiment_ids(client: MlflowClient) -> dict[str, str]:

@@ -27,7 +27,7 @@ RANKS = "ranks"
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A trial that ran to its end: its folder and every epoch's row, in order."""
+    """A trial that has ended: its folder and the rows of its epochs, in order."""
 
     folder: Folder
     reports: tuple[EpochReport, ...]
@@ -45,20 +45,30 @@ def read_finished(folder: Folder, settings: Settings, fingerprint: str) -> Finis
         CheckpointError: A file is missing, damaged or of another trial, or epochs are missing.
         StorageError: The folder cannot be read.
     """
-    _check_model(folder, BEST, settings)
-    if folder.exists(LAST):
-        there = _check_model(folder, LAST, settings).get("store_fingerprint")
-        if there != fingerprint:
-            raise CheckpointError(
-                f"{folder.locate(LAST)}: was trained on a store with fingerprint "
-                f"{str(there)[:12]}, this one has {fingerprint[:12]}"
-            )
-    reports = read_record(folder).reports
+    reports = _read_reports(folder, settings, fingerprint)
     if not _is_at_end(reports, settings):
         raise CheckpointError(
             f"{folder.uri}: has {len(reports)} of {settings.training.epochs} epochs, and its "
             "patience did not end it"
         )
+    return FinishedTrial(folder, reports)
+
+
+def read_begun(folder: Folder, settings: Settings, fingerprint: str) -> FinishedTrial:
+    """A trial of these settings on this data that was ended early and can be continued.
+
+    Args:
+        folder: The trial's folder.
+        settings: Settings that it must have been trained with.
+        fingerprint: Of the data that it must have been trained on.
+
+    Raises:
+        CheckpointError: Something is missing, damaged or of another trial.
+        StorageError: The folder cannot be read.
+    """
+    reports = _read_reports(folder, settings, fingerprint)
+    if not folder.exists(LAST) or not _is_in_order(reports):
+        raise CheckpointError(f"{folder.uri}: has no checkpoint from which training continues")
     return FinishedTrial(folder, reports)
 
 
@@ -72,6 +82,19 @@ def copy_finished(source: FinishedTrial, target: Folder) -> None:
         target.child(RANKS).copy_from(source.folder.child(RANKS), name)
     target.copy_from(source.folder, BEST)
     target.copy_from(source.folder, LAST if source.folder.exists(LAST) else EPOCHS_FILE)
+
+
+def _read_reports(folder: Folder, settings: Settings, fingerprint: str) -> tuple[EpochReport, ...]:
+    """Rows of a folder whose files are whole, of these settings and of this data."""
+    _check_model(folder, BEST, settings)
+    if folder.exists(LAST):
+        there = _check_model(folder, LAST, settings).get("store_fingerprint")
+        if there != fingerprint:
+            raise CheckpointError(
+                f"{folder.locate(LAST)}: was trained on a store with fingerprint "
+                f"{str(there)[:12]}, this one has {fingerprint[:12]}"
+            )
+    return read_record(folder).reports
 
 
 def _check_model(folder: Folder, name: str, settings: Settings) -> Mapping[str, Any]:
@@ -99,11 +122,17 @@ def _but_epochs(settings: Settings) -> dict[str, Any]:
 def _is_at_end(reports: Sequence[EpochReport], settings: Settings) -> bool:
     """Whether all epochs are recorded, up to the last one or to the end of the patience."""
     count, training = len(reports), settings.training
-    if not count or [report.epoch for report in reports] != list(range(1, count + 1)):
+    if not _is_in_order(reports):
         return False
     if count >= training.epochs or training.patience_epochs is None:
         return count == training.epochs
     return count - _best_epoch(reports) >= training.patience_epochs
+
+
+def _is_in_order(reports: Sequence[EpochReport]) -> bool:
+    """Whether there are epochs, the first of them 1 and none left out."""
+    epochs = [report.epoch for report in reports]
+    return bool(epochs) and epochs == list(range(1, len(epochs) + 1))
 
 
 def _best_epoch(reports: Sequence[EpochReport]) -> int:

@@ -57,6 +57,33 @@ warning: objective.direction minimize: val/SumR is better when larger"""
     )
 
 
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ("trials: 24, sampler: random", "6 different points; 24 trials repeat some"),
+        ("trials: 5, sampler: tpe", "6 different points; 5 trials may repeat some"),
+        ("trials: 3, sampler: random", None),
+        ("sampler: grid", None),
+    ],
+)
+def test_a_space_of_few_points_says_that_trials_repeat(search: str, said: str | None) -> None:
+    space = (
+        "losses.margin: {type: float, low: 0.1, high: 0.35, step: 0.1}, "
+        "losses.cross_branch: {type: categorical, choices: [off, fixed]}"
+    )
+    spec = spec_of(f"search={{seed: 7, parameters: {{{space}}}, {search}}}")
+    plan = plan_of(spec, Node(2, 0, 8 * GIB))
+    lines = [line.strip() for line in render_plan(plan).splitlines() if "points" in line]
+    assert lines == ([said] if said else [])
+    assert plan.to_dict()["points"] == 6
+
+
+def test_a_space_without_steps_has_no_number_of_points() -> None:
+    plan = plan_of(spec_of(), Node(2, 0, 8 * GIB))
+    assert plan.to_dict()["points"] is None
+    assert "different points" not in render_plan(plan)
+
+
 def cluster_lines(*overrides: str) -> list[str]:
     """From the nodes on, of a probed plan for a cluster of three nodes."""
     spec = spec_of("resources={workers: 2, gpus: 1}", *overrides)

@@ -7,28 +7,38 @@ import numpy as np
 from safetensors.numpy import save
 
 from orchestrator.study.trial import TrialRequest
-from prvr_model.files.checkpoint_header import BEST, HEADER, LAST
+from prvr_model.files.checkpoint_header import BEST, HEADER, LAST, read_record
 from prvr_model.files.folder import Folder
 from prvr_model.reporting import Decision, EpochReport, Report
 from tests.orchestrator.executors.fake_trials import objective
 
 TRAINED = "trained.txt"
 """File of the storage with a line for every trial that ran: SWEEP/NUMBER."""
+EPOCHS = "epochs.txt"
+"""File of the storage with a line for every epoch that was trained: SWEEP/NUMBER/EPOCH."""
 
 
 def training(request: TrialRequest, report: Report) -> None:
-    """Report every epoch, each with its files before."""
-    log = Path(request.folder).parents[2] / TRAINED
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as lines:
-        lines.write(f"{request.sweep}/{request.number}\n")
-    rows: list[EpochReport] = []
-    for epoch in range(1, request.settings.training.epochs + 1):
+    """Report every epoch, each with its files before, from the last checkpoint on."""
+    _log(request, TRAINED, f"{request.sweep}/{request.number}")
+    folder = Folder.open(request.folder)
+    rows = list(read_record(folder).reports) if folder.exists(LAST) else []
+    if any(report(row) is Decision.STOP for row in rows):
+        return
+    for epoch in range(len(rows) + 1, request.settings.training.epochs + 1):
+        _log(request, EPOCHS, f"{request.sweep}/{request.number}/{epoch}")
         value = objective(request, epoch)
         rows.append(EpochReport(epoch, {"val/SumR": value, "loss": 1.0}, 1000 + epoch))
         write_files(request, rows)
         if report(rows[-1]) is Decision.STOP:
             return
+
+
+def _log(request: TrialRequest, name: str, line: str) -> None:
+    log = Path(request.folder).parents[2] / name
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as lines:
+        lines.write(f"{line}\n")
 
 
 def write_files(request: TrialRequest, rows: list[EpochReport]) -> None:
@@ -47,5 +57,13 @@ def write_files(request: TrialRequest, rows: list[EpochReport]) -> None:
 
 def trained(storage: Path) -> list[str]:
     """The trials that ran below a storage, in order."""
-    log = storage / TRAINED
+    return _lines(storage / TRAINED)
+
+
+def trained_epochs(storage: Path) -> list[str]:
+    """The epochs that were trained below a storage, in order."""
+    return _lines(storage / EPOCHS)
+
+
+def _lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from safetensors.numpy import load_file, save
 from orchestrator.commands.status_text import render_status
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import complete_trials
-from orchestrator.study.study import study_url
+from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
+from orchestrator.sweep.budget import spent
 from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.missing_events import Told
 from prvr_model.files.checkpoint_header import BEST, EPOCHS_FILE, HEADER, LAST
-from tests.orchestrator.executors.whole_trials import trained
+from tests.orchestrator.executors.whole_trials import trained, trained_epochs
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 
 GRID = (
@@ -152,16 +154,90 @@ def test_a_freed_checkpoint_is_enough_where_the_model_is_there(tmp_path: Path) -
     assert len(trained(tmp_path)) == 3
 
 
-def test_pruned_and_failed_trials_are_not_taken(tmp_path: Path) -> None:
-    stopping = "early_stopping={method: asha, first_rung: 1, reduction: 2, max_epochs: 3}"
-    run(tmp_path, "search.trials=8", stopping)
-    states = [trial.state for trial in study_of(tmp_path, "small").summaries()]
-    assert TrialState.PRUNED in states
-    run(tmp_path, "search.trials=8", stopping, "name=again")
-    again = [int(name.partition("/")[2]) for name in trained(tmp_path) if name.startswith("again")]
-    complete = [n for n, state in enumerate(states) if state is TrialState.COMPLETE]
-    assert not set(complete) & set(again)
-    assert len(again) == 8 - len(complete)
+def test_failed_trials_are_not_taken(tmp_path: Path) -> None:
+    failing = "tests.orchestrator.executors.fake_trials:failing_third"
+    run(tmp_path, function=failing)
+    run(tmp_path, "name=again")
+    assert trained(tmp_path) == [f"again/{number}" for number in range(6)]
+
+
+SIX_POINTS = (
+    "search={sampler: random, seed: 7, trials: 14, parameters: {optimizer.learning_rate: "
+    "{type: categorical, choices: [1e-3, 1e-6, 1e-2]}, losses.tau: {type: categorical, "
+    "choices: [0.5, 0.8]}}}",
+    "early_stopping={method: asha, first_rung: 1, reduction: 3, max_epochs: 9}",
+)
+
+
+def epochs_by_key(home: Path, *sweeps: str) -> list[tuple[str, str]]:
+    """Content key and epoch of all that was trained, in order."""
+    keys = {
+        f"{sweep}/{trial.number}": trial.key
+        for sweep in sweeps
+        for trial in study_of(home, sweep).summaries()
+    }
+    parts = [line.rpartition("/") for line in trained_epochs(home)]
+    return [(keys[trial], epoch) for trial, _, epoch in parts]
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ListSink]:
+    """Home and events of a sweep with pruned points that repeat."""
+    home, sink = tmp_path_factory.mktemp("repeated"), ListSink()
+    run(home, *SIX_POINTS, sink=sink)
+    return home, sink
+
+
+def test_a_pruned_point_is_answered_from_what_was_recorded_and_continued_from_there(
+    repeated: tuple[Path, ListSink],
+) -> None:
+    home, sink = repeated
+    study = study_of(home, "small")
+    pruned = [trial for trial in study.summaries() if trial.state is TrialState.PRUNED]
+    taken = [trial for trial in pruned if trial.is_taken]
+    assert taken
+    for trial in taken:
+        original = study.summary(int(str(trial.taken_from).rpartition("/")[2]))
+        assert (original.state, original.key) == (TrialState.PRUNED, trial.key)
+        assert [row.objective for row in study.rows(trial.number)] == [
+            row.objective for row in study.rows(original.number)[: trial.epochs]
+        ]
+        kinds = ["trial_started", *["epoch"] * trial.epochs, "trial_ended"]
+        assert sink.kinds(trial.number) == kinds
+    assert not {f"small/{trial.number}" for trial in taken} & set(trained(home))
+    continued = [trial for trial in study.summaries() if trial.taken_epochs and not trial.is_taken]
+    assert {trial.epochs > (trial.taken_epochs or 0) for trial in continued} == {True}
+    done = epochs_by_key(home, "small")
+    assert len(done) == len(set(done))
+
+
+def test_pruned_points_of_another_sweep_of_the_home_are_taken_too(tmp_path: Path) -> None:
+    run(tmp_path, *SIX_POINTS)
+    run(tmp_path, *SIX_POINTS, "name=again", "search.seed=8")
+    done = epochs_by_key(tmp_path, "small", "again")
+    assert len(done) == len(set(done))
+    assert any(trial.is_taken for trial in study_of(tmp_path, "again").summaries())
+
+
+def test_trials_that_were_not_trained_cost_nothing(repeated: tuple[Path, ListSink]) -> None:
+    home, _ = repeated
+    study = study_of(home, "small")
+    trials = study.summaries()
+    numbers = {int(name.rpartition("/")[2]) for name in trained(home)}
+    assert {trial.number for trial in trials if not trial.is_taken} == numbers
+    assert spent(small_spec(*SIX_POINTS), study).trials == len(numbers)
+    said = render_status(read_status(home, "small"))
+    assert f"{len(trials) - len(numbers)} not trained; their results are copied from small" in said
+
+
+def test_a_pruned_point_without_its_checkpoint_is_trained_anew(tmp_path: Path) -> None:
+    run(tmp_path, *SIX_POINTS)
+    begun = len(trained_epochs(tmp_path))
+    for trial in study_of(tmp_path, "small").summaries():
+        if trial.state is TrialState.PRUNED:
+            shutil.rmtree(trial.folder)
+    run(tmp_path, *SIX_POINTS, "name=again")
+    assert len(trained_epochs(tmp_path)) > begun
 
 
 def test_torn_and_foreign_index_entries_are_passed_over_and_made_again(tmp_path: Path) -> None:
@@ -202,6 +278,22 @@ class KilledError(BaseException):
     """The driver dies here."""
 
 
+def dying_at(original: Callable[..., Any], at: int, after: bool) -> Callable[..., Any]:
+    """A method that dies at its call number `at`, before or after the write, and ever after."""
+    calls = 0
+
+    def dying(*given: Any, **named: Any) -> Any:  # noqa: ANN401
+        nonlocal calls
+        calls += 1
+        if calls < at:
+            return original(*given, **named)
+        if calls == at and after:
+            original(*given, **named)
+        raise KilledError
+
+    return dying
+
+
 def told_study(home: Path) -> list[Any]:
     study = study_of(home, "small")
     rows = [study.rows(trial.number) for trial in study.summaries()]
@@ -238,33 +330,46 @@ def test_death_around_any_write_changes_nothing(
     at: int,
     after: bool,
 ) -> None:
-    from orchestrator.study.study import SweepStudy
-
-    original = getattr(SweepStudy, method)
-    calls = 0
-
-    def dying(*given: Any, **named: Any) -> Any:  # noqa: ANN401
-        nonlocal calls
-        calls += 1
-        if calls < at:
-            return original(*given, **named)
-        if calls == at and after:
-            original(*given, **named)
-        raise KilledError
-
     sink = ListSink()
     with monkeypatch.context() as patch, suppress(KilledError):
-        patch.setattr(SweepStudy, method, dying)
+        patch.setattr(SweepStudy, method, dying_at(getattr(SweepStudy, method), at, after))
         run(tmp_path, *SHORT, sink=sink)
     run(tmp_path, *SHORT, sink=ListSink(), told=Told.of(sink.events))
     assert told_study(tmp_path) == lived
 
 
+@pytest.mark.parametrize(
+    ("method", "at", "after"),
+    [
+        ("set_taken_from", 1, True),
+        ("record_epoch", 25, True),
+        *(
+            pytest.param(method, at, after, marks=pytest.mark.soak)
+            for method in ("set_taken_from", "record_epoch", "tell_pruned", "tell_complete")
+            for at in (2, 3, 5, 8, 20, 24, 28)
+            for after in (False, True)
+        ),
+    ],
+)
+def test_death_around_a_write_changes_nothing_where_pruned_points_repeat(
+    repeated: tuple[Path, ListSink],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    at: int,
+    after: bool,
+) -> None:
+    sink = ListSink()
+    with monkeypatch.context() as patch, suppress(KilledError):
+        patch.setattr(SweepStudy, method, dying_at(getattr(SweepStudy, method), at, after))
+        run(tmp_path, *SIX_POINTS, sink=sink)
+    run(tmp_path, *SIX_POINTS, sink=ListSink(), told=Told.of(sink.events))
+    assert told_study(tmp_path) == told_study(repeated[0])
+
+
 def test_results_that_vanish_while_they_are_taken_over_are_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.study.study import SweepStudy
-
     run(tmp_path, GRID)
 
     def dies(*given: Any, **named: Any) -> None:  # noqa: ANN401

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from orchestrator.sweep.progress import LogProgress, progress_on
 from orchestrator.sweep.terminal_progress import TerminalProgress
 
@@ -73,6 +73,33 @@ def test_long_times_are_readable() -> None:
     assert "about 1 h 30 min left" in stream.getvalue()
 
 
+def earlier(number: int, state: TrialState, value: float, epochs: int) -> TrialSummary:
+    return TrialSummary(number, state, {}, value, epochs, epochs, "", "")
+
+
+EARLIER = (
+    earlier(0, TrialState.COMPLETE, 7.0, 10),
+    earlier(1, TrialState.PRUNED, 9.0, 2),
+    earlier(2, TrialState.FAILED, 1.0, 1),
+    earlier(3, TrialState.RUNNING, 5.0, 5),
+)
+
+
+@pytest.mark.parametrize(("maximize", "best"), [(True, "9 (trial 1)"), (False, "1 (trial 2)")])
+def test_a_resumed_sweep_counts_what_earlier_drivers_did(maximize: bool, best: str) -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = LogProgress(stream, clock)
+    progress.begin(6, 10, maximize)
+    progress.resumed(EARLIER)
+    progress.started(3)
+    clock.now_s += 20
+    progress.epoch(3, 6, 5.0)
+    first, second = stream.getvalue().splitlines()
+    assert first == f"3/6 trials | 1 running | 1 pruned | 1 failed | best {best}"
+    # A tenth of a trial took this driver 20 s; 2.4 trials are left.
+    assert second == f"{first} | about 8 min 00 s left"
+
+
 @pytest.fixture
 def columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal of 80 columns that understands cursor movements."""
@@ -113,6 +140,21 @@ def test_a_terminal_shows_the_sweep_and_each_running_trial() -> None:
     assert sweep.endswith("about 15 s left, best 42 (trial 1), 1 pruned")
     assert trial.startswith("trial 1")
     assert trial.endswith("epoch 6 of 10, 41, best 42")
+    progress.close()
+
+
+@pytest.mark.usefixtures("columns")
+def test_the_bars_of_a_resumed_sweep_begin_where_it_was() -> None:
+    stream = Terminal()
+    progress = TerminalProgress(stream, Clock())
+    progress.begin(6, 10, True)
+    progress.resumed(EARLIER)
+    progress.started(3)
+    progress._bars.refresh()
+    sweep, trial = drawn_lines(stream)[-2:]
+    assert sweep.startswith("3 of 6 trials")
+    assert sweep.endswith("best 9 (trial 1), 1 pruned, 1 failed")
+    assert trial.endswith("continues after epoch 5 of 10")
     progress.close()
 
 

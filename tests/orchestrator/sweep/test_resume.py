@@ -1,5 +1,6 @@
 """A driver that dies between any two writes changes nothing once the sweep is resumed."""
 
+import io
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from orchestrator.study import history
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
+from orchestrator.sweep.progress import LogProgress, Progress
 from orchestrator.sweep.run import SweepResult
 from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.view import SweepView
@@ -50,13 +52,20 @@ class DyingSink(ListSink):
         super().append(event)
 
 
-def run(home: Path, sink: ListSink, told: Told | None = None, function: str = "") -> SweepResult:
+def run(
+    home: Path,
+    sink: ListSink,
+    told: Told | None = None,
+    function: str = "",
+    progress: Progress | None = None,
+) -> SweepResult:
     return run_sweep(
         small_spec(*OVERRIDES),
         Path("/store"),
         FINGERPRINT,
         home,
         sink=sink,
+        progress=progress,
         executor="inline",
         function=f"tests.orchestrator.executors.fake_trials:{function or 'failing_third'}",
         told=told,
@@ -129,6 +138,21 @@ def test_death_at_any_event_changes_nothing(
         run(home, again, Told.of(sink.events))
         assert told_study(home) == study, f"event {at}"
         assert shown(again.events) == shown(events), f"event {at}"
+
+
+def test_progress_counts_what_earlier_drivers_did(
+    tmp_path: Path, lived: tuple[list[Any], list[dict[str, Any]]]
+) -> None:
+    _, events = lived
+    whole, rest = io.StringIO(), io.StringIO()
+    run(tmp_path / "whole", ListSink(), progress=LogProgress(whole))
+    sink = DyingSink(len(events) // 2, after=True)
+    with suppress(KilledError):
+        run(tmp_path / "killed", sink)
+    run(tmp_path / "killed", ListSink(), Told.of(sink.events), progress=LogProgress(rest))
+    last = whole.getvalue().splitlines()[-1]
+    assert last.startswith("6/6 trials | 0 running")
+    assert rest.getvalue().splitlines()[-1] == last
 
 
 def test_a_decision_to_stop_that_was_recorded_ends_the_trial_without_training(

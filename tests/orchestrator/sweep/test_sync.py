@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from orchestrator import cli
 from orchestrator.base.home import outbox_path
@@ -84,6 +85,39 @@ def test_a_server_that_is_gone_for_the_whole_sweep(
     # What was not registered then is registered by the command that the launch named.
     assert cli.run(["resume", "tiny", *here]) == 0
     assert "registered: prvr-synthetic version 1" in capsys.readouterr().out
+
+    # What is deleted afterwards is restored, or registered again.
+    whole = runs(home)
+    client = connect(TrackingStore.of_home(home))
+    (experiment,) = experiment_ids(client).values()
+    for run in client.search_runs([experiment]):
+        if run.data.tags.get("prvr.trial") != "1":
+            client.delete_run(run.info.run_id)
+    client.delete_model_version("prvr-synthetic", "1")
+    assert cli.run(["sync", "tiny", *here, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["done"]
+    number = whole_trial(client, "2")
+    assert told["said"] == [
+        "MLflow: the runs of the sweep and of trial 0 were deleted; restored",
+        f"MLflow: the model of trial {number} was gone; registered again: prvr-synthetic version 2 "
+        "as champion",
+    ]
+    assert runs(home) == whole
+    assert cli.run(["sync", "tiny", *here, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["said"] == []
+    client.delete_registered_model("prvr-synthetic")
+    assert cli.run(["resume", "tiny", *here]) == 0
+    assert "registered: prvr-synthetic version 1 as champion" in capsys.readouterr().out
+
+
+def whole_trial(client: MlflowClient, version: str) -> str:
+    """Number of a version's trial, whose run is linked with the version's model."""
+    found = client.get_model_version("prvr-synthetic", version)
+    run = client.get_run(found.run_id)
+    assert run.data.tags["prvr.registered"] == f"prvr-synthetic/{version}"
+    number: str = run.data.tags["prvr.trial"]
+    return number
 
 
 def _told(outbox: Path) -> list[dict[str, object]]:

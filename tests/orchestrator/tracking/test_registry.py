@@ -1,7 +1,8 @@
 """Who becomes champion, what a version carries, and that it answers without a network."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,12 @@ from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.tracking.events import registered_event
 from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.registry import RegisteredVersion, promote, register_champion
+from orchestrator.tracking.registry import (
+    RegisteredVersion,
+    lost_models,
+    promote,
+    register_champion,
+)
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
 from prvr_model.errors import StoreError
@@ -179,6 +185,85 @@ def test_registering_twice_gives_the_same_version_and_undoes_no_promotion(
     ]
     assert aliases(store) == {"champion": "2"}
     assert len(connect(store).search_model_versions(f"name = '{MODEL}'")) == 2
+
+
+def served(store: TrackingStore) -> list[tuple[str, tuple[int, ...]]]:
+    """Versions that answer, and the shape of what they answer."""
+    tokens = np.ones((1, 2, TEXT_DIM), np.float32)
+    found = connect(store).search_model_versions(f"name = '{MODEL}'")
+    return [
+        (str(version.version), mlflow.pyfunc.load_model(version.source).predict(tokens).shape)
+        for version in sorted(found, key=lambda version: int(version.version))
+        if Path(version.source.removeprefix("file://")).exists()
+    ]
+
+
+def delete_version(store: TrackingStore, model_id: str) -> None:
+    connect(store).delete_model_version(MODEL, "1")
+
+
+def delete_name(store: TrackingStore, model_id: str) -> None:
+    connect(store).delete_registered_model(MODEL)
+
+
+def delete_model(store: TrackingStore, model_id: str) -> None:
+    connect(store).delete_logged_model(model_id)
+
+
+def delete_files(store: TrackingStore, model_id: str) -> None:
+    location = connect(store).get_logged_model(model_id).artifact_location
+    shutil.rmtree(location.removeprefix("file://"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "version", "said"),
+    [
+        (delete_version, "2", "there was no champion"),
+        (delete_name, "1", "there was no champion"),
+        (delete_model, "2", "registered before as version 1, whose model is gone"),
+        (delete_files, "1", "as version 1, whose files were gone and are there again"),
+    ],
+)
+def test_a_model_that_is_gone_is_registered_again_with_its_alias(
+    store: TrackingStore,
+    origin: SweepOrigin,
+    export: Path,
+    harm: Callable[[TrackingStore, str], None],
+    version: str,
+    said: str,
+) -> None:
+    [before] = register(store, origin, candidate(export, 0, 100.0))
+    assert lost_models(store, origin, {0: "key0"}) == []
+    harm(store, before.model_id)
+    assert lost_models(store, origin, {0: "key0"}) == [0]
+    [after] = register(store, origin, candidate(export, 0, 100.0))
+    assert (after.version, after.alias) == (version, "champion")
+    assert said in after.reason
+    assert aliases(store) == {"champion": version}
+    assert (version, (1, HIDDEN)) in served(store)
+    assert lost_models(store, origin, {0: "key0"}) == []
+    assert register(store, origin, candidate(export, 0, 100.0))[0].version == version
+
+
+def test_a_model_that_takes_the_place_of_another_takes_its_promotion_too(
+    store: TrackingStore, origin: SweepOrigin, export: Path
+) -> None:
+    pair = [candidate(export, 0, 100.0), candidate(export, 1, 90.0)]
+    _, second = register(store, origin, *pair)
+    promote(store, MODEL, "2")
+    connect(store).delete_logged_model(second.model_id)
+    first, again = register(store, origin, *pair)
+    assert (first.alias, again.version, again.alias) == (None, "3", "champion")
+    assert "registered before as version 2, whose model is gone" in again.reason
+
+
+def test_files_of_a_home_that_was_moved_are_not_written_to_its_old_place(
+    home: Path, store: TrackingStore, origin: SweepOrigin, export: Path, tmp_path: Path
+) -> None:
+    register(store, origin, candidate(export, 0, 100.0))
+    moved = TrackingStore.of_home(home.rename(tmp_path / "moved"))
+    assert register(moved, origin, candidate(export, 0, 100.0))[0].version == "1"
+    assert not home.exists()
 
 
 class KilledError(BaseException):

@@ -39,6 +39,9 @@ class Store:
     def knows_sweep(self) -> bool:
         return None in self.tags
 
+    def mend(self, changes: list[RunChange], parent: RunIdentity) -> None:
+        self.check()
+
     def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
         self.calls += 1
         for change in changes:

@@ -43,6 +43,22 @@ def test_a_server_holds_what_sqlite_holds(
     assert content_of(server.store, outbox) == there
 
 
+def test_what_is_deleted_on_a_server_is_restored(server: Server, tmp_path: Path) -> None:
+    outbox = filled(tmp_path / "cbva.jsonl")
+    send(outbox, server.store)
+    before = content_of(server.store, outbox)
+    client = connect(server.store)
+    for trial in ("sweep", "1"):
+        client.delete_run(runs_of(server.store, outbox)[trial].info.run_id)
+    said: list[str] = []
+    sender = mlflow_sender(outbox, server.store, DATA_SET, said.append)
+    sender.start()
+    assert sender.flush(60), sender.problem
+    sender.stop()
+    assert said == ["MLflow: the runs of the sweep and of trial 1 were deleted; restored"]
+    assert content_of(server.store, outbox) == before
+
+
 def test_files_go_through_the_server(server: Server, tmp_path: Path) -> None:
     outbox = filled(tmp_path / "cbva.jsonl", num_trials=1)
     send(outbox, server.store)
