@@ -99,7 +99,7 @@ def test_reader_sees_a_running_sweep_and_cannot_write(tmp_path: Path) -> None:
     reader = StudyReader.open(study_url(tmp_path), "small")
     assert reader.counts()[TrialState.RUNNING] == 1
     assert reader.summaries()[0].value == 1.0
-    with pytest.raises(StudyDatabaseError, match=r"study\.db .* readonly .* can be written"):
+    with pytest.raises(StudyDatabaseError, match=r"study\.db .* readonly .* writable"):
         reader._study.set_user_attr("state", "spoiled")
 
 
