@@ -1,11 +1,8 @@
 """Checks the tracking store and the study: reachable, and of a version that is known here."""
 
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
 
 from orchestrator.base.errors import TrackingError
 from orchestrator.preflight.check_packages import allowed_range, installed_version
@@ -15,12 +12,10 @@ from orchestrator.preflight.database_schema import (
     schema_version,
 )
 from orchestrator.preflight.finding import Finding, fine, problem, warning
-from orchestrator.tracking.store import TrackingStore
+from orchestrator.tracking.faults import NotMlflowError, ask, fault_of, server_version
+from orchestrator.tracking.store import TrackingStore, shown_uri
 
-# A slower server would hold up no trial, but its pages would be of no use.
-_TIMEOUT_S = 10.0
-_DENIED = (401, 403)
-_LONGEST_VERSION = 100
+_ANY_REQUEST = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
 def check_tracking(uri: str | None, home: Path) -> Finding:
@@ -30,8 +25,8 @@ def check_tracking(uri: str | None, home: Path) -> Finding:
     except TrackingError as error:
         return problem("tracking", str(error), "correct --tracking-uri")
     if store.is_server:
-        return _check_server(store.uri, allowed_range("mlflow"))
-    upgrade = f"stop what uses it, copy it, then `mlflow db upgrade {store.uri}`"
+        return _check_server(store, allowed_range("mlflow"))
+    upgrade = f"stop what uses it, copy it, then `mlflow db upgrade {store.shown}`"
     return check_database("tracking", "mlflow", store.uri, store.database, upgrade)
 
 
@@ -53,12 +48,15 @@ def check_database(check: str, package: str, url: str, file: Path | None, upgrad
         file: The SQLite file; None for another database.
         upgrade: What mends a schema of an older version.
     """
-    name = str(file or "the database")
+    name = str(file or f"the database {shown_uri(url)}")
     if file is not None and not file.exists():
         return fine(check, f"{name} is not there yet; the first sweep makes it")
     try:
         version = schema_version(url)
     except UnreadableDatabaseError as error:
+        if file is None:
+            fault = fault_of(error, url)
+            return problem(check, f"{name} cannot be used: {fault.found}", fault.remedy)
         remedy = f"move {name} away and put a copy back, or name another place"
         return problem(check, f"{name} cannot be read: {error}", remedy)
     schema = KnownSchemas.of(package).judge(version)
@@ -67,6 +65,8 @@ def check_database(check: str, package: str, url: str, file: Path | None, upgrad
         return fine(check, f"{name} has the schema of {installed}")
     if schema == "older":
         return problem(check, f"{name} has an older schema ({version}) than {installed}", upgrade)
+    if schema == "none" and file is None:
+        return fine(check, f"{name} answers; the first sweep makes its tables")
     if schema == "none":
         remedy = f"move {name} away, or name another place"
         return problem(check, f"{name} is not whole, or no database of {package}", remedy)
@@ -77,35 +77,22 @@ def check_database(check: str, package: str, url: str, file: Path | None, upgrad
     )
 
 
-def _check_server(uri: str, known: SpecifierSet) -> Finding:
-    remedy = "start it (`mlflow server`), or correct --tracking-uri; sweeps run without it as well"
+def _check_server(store: TrackingStore, known: SpecifierSet) -> Finding:
+    uri = store.uri
     try:
-        with urllib.request.urlopen(f"{uri}/version", timeout=_TIMEOUT_S) as answer:
-            version = answer.read(_LONGEST_VERSION).decode(errors="replace").strip()
-    except urllib.error.HTTPError as error:
-        return _answered_otherwise(uri, error)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        return problem("tracking", f"no MLflow server answers at {uri}: {reason}", remedy)
-    try:
-        is_known = known.contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return problem("tracking", f"{uri} answers, but not as an MLflow server", remedy)
-    if is_known:
-        return fine("tracking", f"{uri} answers, MLflow {version}")
+        version = server_version(uri)
+        # The version is told to everybody.
+        ask(uri, _ANY_REQUEST)
+    except (OSError, NotMlflowError) as error:
+        fault = fault_of(error, uri)
+        if not fault.is_away:
+            return problem("tracking", f"{store.shown}: {fault.found}", fault.remedy)
+        message = f"no MLflow server answers at {store.shown}: {fault.found}"
+        return problem("tracking", message, f"{fault.remedy}; sweeps run without it as well")
+    if known.contains(version, prereleases=True):
+        return fine("tracking", f"{store.shown} answers, MLflow {version}")
     return warning(
         "tracking",
-        f"{uri} answers, but with MLflow {version}; known here: {known}",
+        f"{store.shown} answers, but with MLflow {version}; known here: {known}",
         "run the server with the version of MLflow that is installed here",
     )
-
-
-def _answered_otherwise(uri: str, error: urllib.error.HTTPError) -> Finding:
-    message = f"{uri} answers {error.code} ({error.reason})"
-    if error.code in _DENIED:
-        remedy = (
-            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; "
-            "a server refuses names that are not in its --allowed-hosts"
-        )
-        return problem("tracking", message, remedy)
-    return problem("tracking", message, "look into the server's log, or correct --tracking-uri")

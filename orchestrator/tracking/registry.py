@@ -163,14 +163,15 @@ def reachable(store: TrackingStore) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    from orchestrator.tracking.writer import reason
+    from orchestrator.tracking.faults import fault_of
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         # MLflow does not wrap errors of `requests` (OSErrors) when it uploads a model's files, nor
-        # SQLAlchemy's about a damaged database.
-        raise TrackingOutageError(f"MLflow at {store.uri}: {reason(error)}") from error
+        # SQLAlchemy's about a damaged database or a missing driver.
+        fault = fault_of(error, store.uri)
+        raise TrackingOutageError(f"MLflow at {store.shown}: {fault}") from error
 
 
 class _Registry:

@@ -230,6 +230,7 @@ def mlflow_sender(
     """
     settle_mlflow()
     from orchestrator.tracking import writer as mlflow_writer
+    from orchestrator.tracking.faults import outage_text
 
     def open_writer(refuse: Callable[[str], None]) -> RunWriter:
         return mlflow_writer.MlflowWriter(
@@ -242,7 +243,7 @@ def mlflow_sender(
         )
 
     def describe(error: Exception) -> str:
-        return mlflow_writer.outage_text(error, store.uri)
+        return outage_text(error, store.uri)
 
     position_path = outbox.path.with_name(f"{outbox.path.stem}.{store.short_name}.position")
     first_answer_s = _FIRST_ANSWER_S if store.is_server else 0.0

@@ -17,6 +17,7 @@ DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "mlartifacts"
 
 _SERVER_SCHEMES = ("http", "https")
+_PASSWORD = re.compile(r"(://[^:/@]*):[^@/]*@")
 _DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 
 # Read in the sources of MLflow 3.17 (`environment_variables`, `telemetry.utils`).
@@ -31,6 +32,8 @@ _ENVIRONMENT = {
     # MLflow's own retries take up to four minutes, in which a sender could not be stopped.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # Of PostgreSQL's own library, which would wait for minutes.
+    "PGCONNECT_TIMEOUT": "20",
     # Saving a model would otherwise ask for the packages' newest versions.
     "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
 }
@@ -65,7 +68,7 @@ class TrackingStore:
         if uri is None:
             return cls.of_home(home)
         scheme = urlsplit(uri).scheme
-        if scheme in _SERVER_SCHEMES:
+        if is_server(uri):
             return cls(uri.rstrip("/"), None)
         if scheme.split("+")[0] not in _DATABASE_SCHEMES:
             raise TrackingError(
@@ -79,7 +82,12 @@ class TrackingStore:
     @property
     def is_server(self) -> bool:
         """Whether the URI is that of an `mlflow server`."""
-        return urlsplit(self.uri).scheme in _SERVER_SCHEMES
+        return is_server(self.uri)
+
+    @property
+    def shown(self) -> str:
+        """The URI without a password."""
+        return shown_uri(self.uri)
 
     @property
     def short_name(self) -> str:
@@ -103,6 +111,16 @@ class TrackingStore:
                 f"there is no MLflow database at {path}; `prvr-sweep launch` makes it, "
                 "`prvr-sweep sync` fills one that was lost; --home or --tracking-uri names another"
             )
+
+
+def is_server(uri: str) -> bool:
+    """Whether a URI is that of an `mlflow server`."""
+    return urlsplit(uri).scheme in _SERVER_SCHEMES
+
+
+def shown_uri(uri: str) -> str:
+    """A URI without its password."""
+    return _PASSWORD.sub(r"\1:***@", uri)
 
 
 def experiment_name(data_set: str) -> str:

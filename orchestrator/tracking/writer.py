@@ -6,7 +6,6 @@ globals that belong to the user.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,12 +24,13 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from requests.exceptions import ConnectionError as NoConnectionError
-from requests.exceptions import Timeout
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.base.errors import TrackingOutageError
 from orchestrator.base.sqlite_files import make_whole, what_is_torn
+from orchestrator.base.text import first_line
+from orchestrator.tracking.database_faults import DAMAGED_ADVICE
 from orchestrator.tracking.found_runs import LONGEST_TAG, NOT_FOUND, SweepRuns, named_runs
 from orchestrator.tracking.paging import all_pages
 from orchestrator.tracking.run_change import DataRecord, RunChange, RunIdentity, RunsDeletedError
@@ -45,12 +45,6 @@ _LONGEST_PARAM = 6000
 _LONGEST_DIGEST = 36
 
 _BAD_REQUEST = 400
-# Words of SQLite's errors about a damaged file.
-_DAMAGED = ("malformed", "not a database")
-_DAMAGED_ADVICE = (
-    "put a copy of the file back, or move it away and `prvr-sweep resume` each sweep of the home, "
-    "which sends everything again and registers the models"
-)
 
 T = TypeVar("T")
 
@@ -60,11 +54,16 @@ def connect(store: TrackingStore) -> MlflowClient:
 
     Raises:
         TrackingOutageError: The file cannot be made, or is truncated.
+        SQLAlchemyError: The database server refuses.
+        ImportError: Its driver is missing.
     """
     try:
         _make_database(store)
     except (OSError, SQLAlchemyError) as error:
-        raise TrackingOutageError(f"cannot make {store.uri}: {_first_line(error)}") from error
+        raise TrackingOutageError(f"cannot make {store.uri}: {first_line(str(error))}") from error
+    if store.database is None and not store.is_server:
+        # MLflow would try for minutes, and tell each time.
+        create_engine(store.uri, poolclass=NullPool).connect().close()
     return MlflowClient(tracking_uri=store.uri, registry_uri=store.uri)
 
 
@@ -75,7 +74,7 @@ def _make_database(store: TrackingStore) -> None:
     # MLflow makes its tables in an empty file as in a new one.
     is_empty = path.exists() and not path.stat().st_size
     if not is_empty and (lacks := what_is_torn(path)):
-        raise TrackingOutageError(f"{path}: {lacks}; {_DAMAGED_ADVICE}")
+        raise TrackingOutageError(f"{path}: {lacks}; {DAMAGED_ADVICE}")
     make_whole(path, lambda url: SqlAlchemyStore(url, store.artifact_root).engine.dispose())
 
 
@@ -246,7 +245,7 @@ class MlflowWriter:
         except MlflowException as error:
             if error.get_http_status_code() not in codes or not self._runs.is_there(run_id):
                 raise
-            self._refuse(_first_line(error))
+            self._refuse(first_line(str(error)))
 
 
 def _dataset_input(data: DataRecord) -> DatasetInput:
@@ -280,35 +279,6 @@ def experiment_ids(client: MlflowClient) -> dict[str, str]:
     wanted = f"name LIKE '{experiment_name('')}%'"
     found = all_pages(client.search_experiments, filter_string=wanted)
     return {experiment.name: experiment.experiment_id for experiment in found}
-
-
-def outage_text(error: Exception, uri: str) -> str:
-    """One line for the user about an error on the way to MLflow."""
-    return f"MLflow at {uri} does not take results: {reason(error)}"
-
-
-def reason(error: BaseException) -> str:
-    """An error of MLflow in a few words, without the libraries that passed it on."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, Timeout):
-            return "no answer in time"
-        if isinstance(cause, NoConnectionError):
-            return "it cannot be reached" + _system_reason(cause)
-        cause = cause.__cause__ or cause.__context__
-    found = _first_line(error)
-    return f"{found}; {_DAMAGED_ADVICE}" if any(word in found for word in _DAMAGED) else found
-
-
-def _system_reason(error: BaseException) -> str:
-    # Somewhere inside: `... [Errno 111] Connection refused"))`
-    found = re.search(r"\[Errno -?\d+\] ([\w ,]+)", str(error))
-    return f" ({found[1]})" if found else ""
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
