@@ -57,17 +57,31 @@ class SweepNotFoundError(PrvrError):
 
     exit_code = 2
 
-    def __init__(self, name: str, storage: str, names: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, storage: str, names: Sequence[str], note: str | None = None
+    ) -> None:
         self.name = name
         there = ", ".join(sorted(names)) or "none"
-        super().__init__(f"no sweep {name!r} in {storage}; sweeps there: {there}")
+        found = f"no sweep {name!r} in {storage}; sweeps there: {there}"
+        super().__init__(f"{found}; {note}" if note else found)
+
+
+def lost_log(sweep: str) -> str:
+    """What is said of a study whose write-ahead log is not there."""
+    return (
+        "the file is a copy without the study.db-wal that was beside it, which holds what the "
+        f"driver wrote last; copy that too, or let the owner of the home run `prvr-sweep sync "
+        f"{sweep}` and copy again"
+    )
 
 
 _STUDY_ADVICE = {
+    "study.db-wal": "if it is lost for good, launch under another name (--set name=...)",
     "locked": "end the program that holds it, e.g. a copy, a viewer or a backup, then continue "
     "with `prvr-sweep resume`",
     "full": "free space on its disk, then continue with `prvr-sweep resume`",
     "readonly": "make the file and its folder writable",
+    "Permission denied": "make the file and its folder readable",
     "unable to open": "make the file and its folder readable and writable",
     "I/O error": "check that its disk is mounted and has free space, then continue with "
     "`prvr-sweep resume`",

@@ -48,6 +48,12 @@ def locked_home(home: Path, sweep: str = "") -> Iterator[None]:
         os.close(handle)
 
 
+def remove_partial_files(home: Path) -> None:
+    """Remove databases and outboxes that a process began and did not finish; the lock is held."""
+    for path in (*home.glob(".*.partial*"), *home.glob("outbox/*.partial")):
+        path.unlink(missing_ok=True)
+
+
 def _open(home: Path) -> int:
     try:
         home.mkdir(parents=True, exist_ok=True)

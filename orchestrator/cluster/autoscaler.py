@@ -21,6 +21,7 @@ from orchestrator.cluster.capacity import Node, TrialNeeds
 from orchestrator.cluster.client import Cluster
 from orchestrator.cluster.fitting import pack_or_refuse
 from orchestrator.cluster.node_check import SENT_STORE_LIMIT_BYTES, SharedLocations
+from prvr_model.files.location import local_path
 
 BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml")
 """Where `ray up` puts the file on the head; Tune looks there too."""
@@ -104,9 +105,6 @@ def _shape(node: Node) -> tuple[float, float]:
     return node.cpus, node.gpus
 
 
-_FILE_SCHEME = "file://"
-
-
 def bring_first_worker(
     cluster: Cluster,
     locations: SharedLocations,
@@ -175,5 +173,5 @@ def _refuse_own_disk(locations: SharedLocations) -> None:
 
 
 def _is_on_own_disk(location: str) -> bool:
-    path = location.removeprefix(_FILE_SCHEME)
-    return "://" not in path and network_file_system(Path(path)) is None
+    path = local_path(location)
+    return path is not None and network_file_system(path) is None

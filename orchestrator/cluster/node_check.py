@@ -47,7 +47,7 @@ class SharedData:
     @classmethod
     def of(cls, store: str, manifest: "Manifest") -> "SharedData":
         """The data as the driver knows it."""
-        from prvr_model.store.sources import is_uri
+        from prvr_model.files.location import is_uri
         from prvr_model.store.staging import CACHE_VARIABLE
 
         size = sum(path.size_bytes for path in manifest.files.values())
@@ -116,7 +116,8 @@ def look_here(locations: SharedLocations) -> Look:
 
 def _data_problem(data: SharedData) -> str | None:
     from prvr_model.errors import StoreError
-    from prvr_model.store.sources import is_uri, manifest_at
+    from prvr_model.files.location import is_uri
+    from prvr_model.store.sources import manifest_at
     from prvr_model.store.staging import cache_folder, room_problem
 
     advice = _URI_ADVICE if is_uri(data.store) else _PATH_ADVICE

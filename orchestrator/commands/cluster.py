@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.commands.options import USER_PATH
+
 
 @click.group()
 def cluster() -> None:
@@ -11,7 +13,7 @@ def cluster() -> None:
 
 
 @cluster.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=USER_PATH)
 def check(file: Path) -> None:
     """Check FILE for mistakes that Ray silently accepts; run it where `ray up` will run.
 

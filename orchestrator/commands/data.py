@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.commands.options import given_as
+from orchestrator.commands.options import USER_PATH, given_as
 
 # Readers and writers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY_S = 1.0
 
-_STORE = click.argument("store", type=click.Path(path_type=Path))
+_STORE = click.argument("store", type=USER_PATH)
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 
 
@@ -51,7 +51,7 @@ class ImportOptions:
 )
 @click.option(
     "--root",
-    type=click.Path(path_type=Path),
+    type=USER_PATH,
     required=True,
     help="Folder that holds COLLECTION/FeatureData or FeatureData.",
 )

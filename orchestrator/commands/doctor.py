@@ -5,16 +5,27 @@ from pathlib import Path
 
 import click
 
-from orchestrator.commands.options import home_option, json_option, tracking_option
+from orchestrator.commands.options import (
+    USER_LOCATION,
+    USER_PATH,
+    home_option,
+    json_option,
+    tracking_option,
+)
 
 
 @click.command()
 @home_option
-@click.option("--storage", metavar="URI", help="Where trial folders will go; default: the home.")
+@click.option(
+    "--storage",
+    type=USER_LOCATION,
+    metavar="URI",
+    help="Where trial folders will go; default: the home.",
+)
 @tracking_option
 @click.option("--address", metavar="auto|HOST:PORT", help="A running Ray cluster.")
 @json_option
-@click.argument("space", type=click.Path(path_type=Path), required=False)
+@click.argument("space", type=USER_PATH, required=False)
 def doctor(
     space: Path | None,
     home: Path,

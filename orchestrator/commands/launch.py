@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.base.addresses import home_folder, user_location
 from orchestrator.base.errors import FINISHED_WITH_FAILURES
 from orchestrator.commands.options import (
     DEFAULT_HOME,
@@ -17,7 +18,7 @@ from orchestrator.commands.options import (
     quick_option,
     set_option,
     space_argument,
-    storage_option,
+    storage_as_given_option,
     tracking_option,
 )
 from orchestrator.commands.outcome import show
@@ -45,7 +46,7 @@ class LaunchOptions:
 
 @click.command()
 @home_as_given_option
-@storage_option
+@storage_as_given_option
 @tracking_option
 @click.option(
     "--executor",
@@ -94,11 +95,12 @@ def _launch(options: LaunchOptions) -> int:
     from orchestrator.sweep.progress import progress_on
     from orchestrator.tracking.store import TrackingStore
 
-    home = Path(options.home or DEFAULT_HOME).resolve()
+    home = home_folder(DEFAULT_HOME if options.home is None else options.home)
+    storage = None if options.storage is None else user_location(options.storage)
     spec = space_spec(options.space, options.overrides, quick=options.quick)
     tracking = TrackingStore.of(options.tracking_uri, home)
-    locations = SweepLocations(home, options.storage, tracking)
-    known = known_runs(spec, home, options.storage)
+    locations = SweepLocations(home, storage, tracking)
+    known = known_runs(spec, home, storage)
     if options.address is None:
         planned = plan_here(spec, known=known)
     else:

@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from orchestrator.base.addresses import home_folder, user_location, user_path
+from orchestrator.base.errors import LocationError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Options = TypeVar("_Options")
@@ -13,6 +15,31 @@ _Result = TypeVar("_Result")
 
 DEFAULT_HOME = "prvr-runs"
 _HOME_HELP = "Folder of studies, MLflow's database and generated data."
+
+
+class _Given(click.ParamType[Any]):
+    """What a user gives as a path, and what is meant.
+
+    Args:
+        name: What help calls it.
+        read: Says what is meant, or raises a `LocationError`.
+    """
+
+    def __init__(self, name: str, read: Callable[[Any], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:  # noqa: ANN401  (as in click)
+        """What is meant."""
+        try:
+            return self._read(value)
+        except LocationError as error:
+            self.fail(str(error), param, ctx)
+
+
+USER_PATH = _Given("path", user_path)
+HOME_FOLDER = _Given("directory", home_folder)
+USER_LOCATION = _Given("uri", user_location)
 
 
 def given_as(
@@ -36,10 +63,9 @@ def given_as(
 
 home_option = click.option(
     "--home",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(DEFAULT_HOME),
+    type=HOME_FOLDER,
+    default=DEFAULT_HOME,
     show_default=True,
-    callback=lambda _context, _parameter, value: value.resolve(),
     help=_HOME_HELP,
 )
 home_as_given_option = click.option(
@@ -61,14 +87,24 @@ quick_option = click.option(
     help="Run a few epochs on two seeds as sweep NAME-quick: shows in minutes that everything "
     "works; its numbers do not answer the question.",
 )
-space_argument = click.argument("space", type=click.Path(path_type=Path))
-storage_option = click.option(
-    "--storage",
-    metavar="URI",
-    envvar="PRVR_STORAGE",
-    show_envvar=True,
-    help="Where trial folders go: an absolute path or a URI such as s3://...; default: the home.",
-)
+space_argument = click.argument("space", type=USER_PATH)
+
+
+def _storage_option(kind: click.ParamType[Any] | None) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--storage",
+        type=kind,
+        metavar="URI",
+        envvar="PRVR_STORAGE",
+        show_envvar=True,
+        help="Where trial folders go: an absolute path or a URI such as s3://...; default: the "
+        "home.",
+    )
+
+
+storage_option = _storage_option(USER_LOCATION)
+# With --submit it is read on the cluster's head, as the home is.
+storage_as_given_option = _storage_option(None)
 
 
 def _tracking_option(default: str) -> Callable[[_Command], _Command]:

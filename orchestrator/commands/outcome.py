@@ -7,6 +7,7 @@ import click
 
 from orchestrator.base.errors import FINISHED_WITH_FAILURES, INTERRUPTED, NOT_TRACKED
 from orchestrator.base.home import home_option
+from prvr_model.files.location import local_path
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
@@ -108,7 +109,7 @@ def _winner(result: "LaunchResult", locations: "SweepLocations", metric: str) ->
     if sweep.interrupted:
         lines.append(f"continue: prvr-sweep resume {sweep.sweep}{home_option(locations.home)}")
     if result.report:
-        lines.append(f"report: {result.report.removeprefix('file://')}")
+        lines.append(f"report: {local_path(result.report) or result.report}")
     lines.append(f"look: prvr-sweep status {sweep.sweep}{home_option(locations.home)}")
     lines.append(f"      {_ui_command(locations)}")
     return "\n".join(lines)

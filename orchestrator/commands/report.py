@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.options import home_option
+from orchestrator.base.errors import LocationError
+from orchestrator.commands.options import USER_PATH, home_option
 
 
 @click.command()
@@ -20,7 +21,7 @@ from orchestrator.commands.options import home_option
 )
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=USER_PATH,
     help="Write the report to this file instead of stdout.",
 )
 @click.option(
@@ -48,5 +49,8 @@ def report(
     if output is None:
         click.echo(text, nl=False)
         return
-    output.write_text(text, encoding="utf-8")
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LocationError(f"--output {output}: cannot be written: {error.strerror}") from error
     click.echo(str(output), err=True)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.base.text import count, table_lines
-from orchestrator.commands.options import given_as, home_option, json_option, tracking_option
+from orchestrator.commands.options import (
+    USER_LOCATION,
+    given_as,
+    home_option,
+    json_option,
+    tracking_option,
+)
+from prvr_model.files.location import is_uri
 
 if TYPE_CHECKING:
     from orchestrator.sweep.epoch_comparison import EpochComparison
@@ -40,6 +47,7 @@ class ReproduceOptions:
 )
 @click.option(
     "--keep",
+    type=USER_LOCATION,
     metavar="DIRECTORY",
     help="Keep checkpoints and ranks of this run there: an empty folder or a URI. Default: a "
     "temporary folder.",
@@ -70,7 +78,7 @@ def reproduce(options: ReproduceOptions) -> int:
         options.home,
         options.tracking_uri,
         options.epochs,
-        str(Path(keep).resolve()) if keep is not None and "://" not in keep else keep,
+        keep if keep is None or is_uri(keep) else str(Path(keep).resolve()),
         options.address,
     )
     found = run(request, lambda line: click.echo(line, err=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import given_as, home_option, json_option
+from orchestrator.commands.options import USER_LOCATION, given_as, home_option, json_option
 from orchestrator.commands.outcome import show
 
 if TYPE_CHECKING:
@@ -56,7 +56,12 @@ class ResumeOptions:
     metavar="KEY=VALUE",
     help="Change the budget, e.g. gpu_hours=8 or trials=null; may be repeated.",
 )
-@click.option("--storage", metavar="URI", help="Where the trial folders are now, if moved.")
+@click.option(
+    "--storage",
+    type=USER_LOCATION,
+    metavar="URI",
+    help="Where the trial folders are now, if moved.",
+)
 @click.option("--tracking-uri", metavar="URI", help="Another MLflow; it gets the whole sweep.")
 @click.option(
     "--executor",

@@ -1,5 +1,6 @@
 """`prvr-sweep ui`: starts the MLflow UI on a home's results."""
 
+import os
 from pathlib import Path
 
 import click
@@ -21,6 +22,8 @@ def ui(home: Path, tracking_uri: str | None, port: int) -> int:
     store.check_exists()
     with reachable(store):
         addresses = page_addresses(store, port)
+    if (path := store.database) is not None and not os.access(path, os.W_OK):
+        click.echo(f"{path} cannot be written: the pages show it, and change nothing", err=True)
     for name, address in addresses.items():
         click.echo(f"{name}: {address}", err=True)
     click.echo("Ctrl-C ends it", err=True)

@@ -99,7 +99,8 @@ def local_request(request: TrialRequest, sent: "StoreFiles | None" = None) -> Tr
         StoreError: The store cannot be copied here: it is gone, changed or damaged, or there is
             no room.
     """
-    from prvr_model.store.sources import FolderFiles, is_uri
+    from prvr_model.files.location import is_uri
+    from prvr_model.store.sources import FolderFiles
     from prvr_model.store.staging import cache_folder, staged_store
 
     if is_uri(request.store):

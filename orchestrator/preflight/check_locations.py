@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.base.machine import network_file_system
 from orchestrator.preflight.finding import Finding, fine, problem, warning
+from prvr_model.files.location import local_path
 
 # Studies and outboxes are small; checkpoints of a small sweep are not.
 _LEAST_FREE_BYTES = 200 * 2**20
@@ -30,7 +31,7 @@ def check_storage(storage: str | None, home: Path) -> list[Finding]:
     """
     if storage is None:
         return []
-    local = _local_path(storage)
+    local = local_path(storage)
     if local is None:
         return [_check_remote(storage)]
     if local.resolve() == home.resolve():
@@ -41,7 +42,7 @@ def check_storage(storage: str | None, home: Path) -> list[Finding]:
 
 def nearest_folder(path: Path) -> Path:
     """The folder itself, or the nearest one above that exists."""
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if os.access(folder, os.F_OK))
 
 
 def _check_folder(check: str, folder: Path, option: str) -> Finding:
@@ -52,7 +53,7 @@ def _check_folder(check: str, folder: Path, option: str) -> Finding:
     except OSError as error:
         reason = error.strerror or str(error)
         return problem(check, f"{there} cannot be written: {reason}", remedy)
-    new = "" if folder.exists() else "; it will be made"
+    new = "" if os.access(folder, os.F_OK) else "; it will be made"
     return fine(check, f"{folder} can be written{new}")
 
 
@@ -91,12 +92,6 @@ def _file_system(home: Path) -> list[Finding]:
             "name a folder on a disk of this machine with --home; --storage may be shared",
         )
     ]
-
-
-def _local_path(storage: str) -> Path | None:
-    if "://" not in storage:
-        return Path(storage)
-    return Path(storage.removeprefix("file://")) if storage.startswith("file://") else None
 
 
 def _check_remote(storage: str) -> Finding:

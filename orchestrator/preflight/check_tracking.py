@@ -1,9 +1,11 @@
 """Checks the tracking store and the study: reachable, and of a version that is known here."""
 
+import shlex
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
+from orchestrator.base.addresses import sqlite_url
 from orchestrator.base.errors import TrackingError
 from orchestrator.preflight.check_packages import allowed_range, installed_version
 from orchestrator.preflight.database_schema import (
@@ -26,15 +28,17 @@ def check_tracking(uri: str | None, home: Path) -> Finding:
         return problem("tracking", str(error), "correct --tracking-uri")
     if store.is_server:
         return _check_server(store, allowed_range("mlflow"))
-    upgrade = f"stop what uses it, copy it, then `mlflow db upgrade {store.shown}`"
+    upgrade = f"stop what uses it, copy it, then `mlflow db upgrade {shlex.quote(store.shown)}`"
     return check_database("tracking", "mlflow", store.uri, store.database, upgrade)
 
 
 def check_study(home: Path) -> Finding:
     """The database of the home's studies."""
     path = home.resolve() / "study.db"
-    url = f"sqlite:///{path}"
-    upgrade = f"stop what uses it, copy it, then `optuna storage upgrade --storage {url}`"
+    url = sqlite_url(path)
+    upgrade = (
+        f"stop what uses it, copy it, then `optuna storage upgrade --storage {shlex.quote(url)}`"
+    )
     return check_database("study", "optuna", url, path, upgrade)
 
 

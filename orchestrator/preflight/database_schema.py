@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import quote
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
+
+from orchestrator.base.addresses import sqlite_file
+from orchestrator.base.sqlite_files import open_reading
 
 Schema: TypeAlias = Literal["current", "older", "unknown", "none"]
 _FOLDERS = {
     "mlflow": "store/db_migrations/versions",
     "optuna": "storages/_rdb/alembic/versions",
 }
+_BUSY_S = 5.0
 _REVISION = re.compile(r"^revision\s*=\s*[\"']([^\"']+)", re.MULTILINE)
 _BEFORE = re.compile(r"^down_revision\s*=\s*[\"']([^\"']+)", re.MULTILINE)
 
@@ -70,7 +72,7 @@ def schema_version(url: str) -> str | None:
         UnreadableDatabaseError: It cannot be read.
     """
     try:
-        engine = create_engine(_reading_url(url), poolclass=NullPool)
+        engine = _reading_engine(url)
         with engine.connect() as connection:
             tables = engine.dialect.get_table_names(connection)
             if "alembic_version" not in tables:
@@ -81,12 +83,10 @@ def schema_version(url: str) -> str | None:
         raise UnreadableDatabaseError(lines[0] if lines else type(error).__name__) from error
 
 
-def _reading_url(url: str) -> str:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return url
-    path = Path(parsed.database)
-    # Even a reader makes the files of a write-ahead log; without such files nothing writes.
-    is_written = path.with_name(f"{path.name}-wal").exists()
-    how = "mode=ro" if is_written else "immutable=1"
-    return f"sqlite:///file:{quote(str(path))}?{how}&uri=true"
+def _reading_engine(url: str) -> Engine:
+    path = sqlite_file(url)
+    if path is None:
+        return create_engine(url, poolclass=NullPool)
+    return create_engine(
+        "sqlite://", creator=lambda: open_reading(path, _BUSY_S), poolclass=NullPool
+    )

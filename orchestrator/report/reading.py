@@ -114,7 +114,7 @@ def _videos(
 ) -> VideosOfQueries | None:
     wanted = attributes.get("data_fingerprint", "")
     try:
-        store = open_data(spec.data, home, lambda _: None, wanted)
+        store = open_data(spec.data, home, lambda _: None, wanted, generates=False)
         if store.manifest.fingerprint != wanted:
             problems.append(f"{store.path} is no longer the sweep's data: no intervals over videos")
             return None

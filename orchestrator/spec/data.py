@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.spec.sections import DataSource
+from prvr_model.files.location import is_uri
 from prvr_model.store.synthetic import SyntheticSettings
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ class DataSize:
 
 
 def open_data(
-    source: DataSource, home: Path, say: Callable[[str], None], fingerprint: str | None = None
+    source: DataSource,
+    home: Path,
+    say: Callable[[str], None],
+    fingerprint: str | None = None,
+    *,
+    generates: bool = True,
 ) -> "FeatureStore":
     """Open the store on this machine; make or copy it first if it is missing.
 
@@ -40,16 +46,17 @@ def open_data(
         home: Home folder, absolute.
         say: Takes a line for the user when something takes long.
         fingerprint: Fingerprint that copied data must have; None: any.
+        generates: Whether generated data is written if the home lacks it.
 
     Raises:
-        StoreError: The store is missing, damaged, or lacks the splits that a trial needs.
+        StoreError: The store is missing, damaged, or lacks the splits that a trial needs, or
+            generated data cannot be written.
     """
     from prvr_model.store.reader import FeatureStore
-    from prvr_model.store.sources import is_uri
 
     if source.store is not None and is_uri(source.store):
         return _copied(source.store, say, fingerprint)
-    store = FeatureStore.open(_path(source, home))
+    store = FeatureStore.open(_path(source, home, generates))
     _check_splits(store.manifest, str(store.path))
     return store
 
@@ -70,8 +77,6 @@ def known_fingerprint(source: DataSource, home: Path) -> str | None:
 
 def trial_store(source: DataSource, store: "FeatureStore") -> str:
     """Path or URI of the data for a trial on any machine; `store` was opened on this one."""
-    from prvr_model.store.sources import is_uri
-
     return source.store if source.store and is_uri(source.store) else str(store.path)
 
 
@@ -101,17 +106,28 @@ def _check_splits(manifest: "Manifest", store: str) -> None:
         )
 
 
-def _path(source: DataSource, home: Path) -> Path:
+def _path(source: DataSource, home: Path, generates: bool) -> Path:
     if source.store is not None:
         return Path(source.store)
     settings = source.synthetic or SyntheticSettings()
     path = _generated_path(settings, home)
-    if not path.exists():
-        from prvr_model.store.synthetic import write_synthetic
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_synthetic(path, settings, name=_GENERATED_NAME)
+    if generates and not path.exists():
+        _generate(path, settings)
     return path
+
+
+def _generate(path: Path, settings: SyntheticSettings) -> None:
+    from prvr_model.errors import StoreError
+    from prvr_model.store.synthetic import write_synthetic
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{path} is not there, and the generated data cannot be written: {error.strerror}; use "
+            "a home that can be written, or a copy of this one"
+        ) from error
+    write_synthetic(path, settings, name=_GENERATED_NAME)
 
 
 def _generated_path(settings: SyntheticSettings, home: Path) -> Path:

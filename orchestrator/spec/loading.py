@@ -7,13 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.base.errors import SpecError
+from orchestrator.base.addresses import user_location
+from orchestrator.base.errors import LocationError, SpecError
 from orchestrator.spec.overrides import apply_override, budget_twin, remove
 from orchestrator.spec.problems import Problem, explain, shown, suggestion
 from orchestrator.spec.search_space import space_problems
 from orchestrator.spec.setting_schema import flatten_settings
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.yaml_text import KeyPath, SpecSyntaxError, YamlDocument, parse_yaml
+from prvr_model.files.location import is_uri
 
 _WORD = re.compile(r"[A-Za-z_][\w.]*\w")
 
@@ -38,7 +40,7 @@ def load_spec(
             `FILE:LINE: path: what was found; what is allowed; did you mean X?`.
     """
     draft = _draft(_file_text(path), overrides, str(path))
-    return draft.checked(path.resolve().parent, runs_elsewhere)
+    return draft.checked(path.resolve().parent, is_given=True, runs_elsewhere=runs_elsewhere)
 
 
 def read_spec(
@@ -138,8 +140,15 @@ class _Draft:
         self._lines = {p: line for p, line in self._lines.items() if p[:depth] != path}
         self._sets = {p: text for p, text in self._sets.items() if p[:depth] != path}
 
-    def checked(self, folder: Path, runs_elsewhere: bool = False) -> SweepSpec:
+    def checked(
+        self, folder: Path, *, is_given: bool = False, runs_elsewhere: bool = False
+    ) -> SweepSpec:
         """The finished spec.
+
+        Args:
+            folder: Where relative stores lie.
+            is_given: Whether a user wrote it, and `~` and `$NAME` in its store mean something.
+            runs_elsewhere: Whether they, and the store, are those of other machines.
 
         Raises:
             SpecError: There are problems.
@@ -156,16 +165,21 @@ class _Draft:
             raise SpecError(
                 [text for _, text in sorted(self._found, key=lambda problem: problem[0])]
             )
-        return self._with_absolute_store(spec, folder)
-
-    def _with_absolute_store(self, spec: SweepSpec, folder: Path) -> SweepSpec:
-        store = spec.data.store
-        if store is None or "://" in store:
+        if spec.data.store is None or runs_elsewhere:
             return spec
         on_command_line = any(path[0] == "data" for path in self._sets)
         base = Path.cwd() if on_command_line else folder
-        data = spec.data.model_copy(update={"store": str((base / store).resolve())})
+        store = self._meant(spec.data.store, base) if is_given else spec.data.store
+        store = store if is_uri(store) else str((base / store).resolve())
+        data = spec.data.model_copy(update={"store": store})
         return spec.model_copy(update={"data": data})
+
+    def _meant(self, store: str, base: Path) -> str:
+        try:
+            return user_location(store, base)
+        except LocationError as error:
+            problem = Problem(("data", "store"), str(error))
+            raise SpecError([self._placed(problem)[1]]) from error
 
     def _placed(self, problem: Problem) -> tuple[float, str]:
         """A problem's line, for sorting, and its text, which begins with the line or override."""
@@ -193,7 +207,7 @@ class _Draft:
 
 def _foreign_problems(spec: SweepSpec) -> list[Problem]:
     store = spec.data.store
-    if store is None or "://" in store or Path(store).is_absolute():
+    if store is None or is_uri(store) or store.startswith(("/", "~", "$")):
         return []
     message = (
         f"found {shown(store)}, a path relative to this machine, which the cluster does not have; "

@@ -4,20 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from orchestrator.base.errors import SweepNotFoundError
+from orchestrator.base.addresses import sqlite_file
+from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError, lost_log
+from orchestrator.base.sqlite_files import lacks_log
 from orchestrator.study.epoch_log import EpochLog, EpochRow
 from orchestrator.study.storage import (
     REQUEST,
     load_study,
     reading_storage,
     shown_url,
-    sqlite_path,
 )
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from prvr_model.reporting import Decision
@@ -60,7 +62,7 @@ class StudyReader:
 
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
-        self._file = sqlite_path(url)
+        self._file = sqlite_file(url)
         self.url = shown_url(url)
         self.name = study.study_name
 
@@ -70,12 +72,16 @@ class StudyReader:
 
         Raises:
             SweepNotFoundError: There is no study of this name, or no storage.
+            StudyDatabaseError: The database cannot be read, or is a copy without its log.
         """
         quiet_optuna()
-        path = sqlite_path(url)
+        path = sqlite_file(url)
         if path is not None and not path.exists():
             raise SweepNotFoundError(name, shown_url(url), [])
-        return cls(load_study(reading_storage(url), url, name), url)
+        study = cls(load_study(reading_storage(url), url, name), url)
+        if path is not None and lacks_log(path) and study.num_asked() <= _last_trial(path, name):
+            raise StudyDatabaseError(str(path), lost_log(name))
+        return study
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -179,6 +185,13 @@ class StudyReader:
             if self.is_better(row.objective, best.objective if best else None):
                 best = row
         return best
+
+
+def _last_trial(path: Path, name: str) -> int:
+    """Number of the last trial that has a folder beside the study; -1: none has."""
+    trials = path.parent / name / "trials"
+    numbers = [int(folder.name) for folder in trials.glob("*") if folder.name.isdigit()]
+    return max(numbers, default=-1)
 
 
 def _milliseconds(when: datetime | None) -> int | None:

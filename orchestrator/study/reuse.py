@@ -18,7 +18,8 @@ from typing import TypeAlias
 from orchestrator.study.storage import EndedTrial
 from orchestrator.study.trial import TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
-from prvr_model.files.folder import Folder, StorageError, uri_below
+from prvr_model.files.folder import Folder, StorageError
+from prvr_model.files.location import is_uri, uri_below, without_options
 from prvr_model.reporting import EpochReport
 from prvr_model.training.finished_trial import (
     FinishedTrial,
@@ -63,7 +64,7 @@ class KnownTrial:
         The usual one comes first: a home that was copied or moved still records the old paths.
         """
         usual = uri_below(storage, f"{self.sweep}/trials/{self.number:05d}")
-        is_whole = "://" in self.folder or self.folder.startswith("/")
+        is_whole = is_uri(self.folder) or self.folder.startswith("/")
         return list(dict.fromkeys([usual, self.folder] if is_whole else [usual]))
 
 
@@ -223,7 +224,7 @@ class KnownResults:
 
     def _below_storage(self, folder: str) -> str:
         """A folder's path relative to the storage, since the storage may be moved."""
-        plain, storage = folder.partition("?")[0], self._storage.partition("?")[0].rstrip("/")
+        plain, storage = without_options(folder), without_options(self._storage).rstrip("/")
         return plain.removeprefix(f"{storage}/")
 
 

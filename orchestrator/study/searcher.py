@@ -23,7 +23,7 @@ from orchestrator.study.samplers import distributions
 from orchestrator.study.study import AskedTrial, SweepStudy, TrialDescription
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
-from prvr_model.files.folder import uri_below
+from prvr_model.files.location import uri_below
 from prvr_model.store.staging import CACHE_VARIABLE
 
 

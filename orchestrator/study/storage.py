@@ -1,5 +1,8 @@
 """Opens the database of the studies with Optuna: an SQLite file of the home, or another database.
 
+Readers of a file write nothing and hold it only while they read. A driver keeps it open, in WAL
+mode, until `close_writing`.
+
 Errors of Optuna and SQLAlchemy become `StudyDatabaseError`, which names the database and a remedy.
 """
 
@@ -10,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from weakref import WeakSet
 
 import optuna
 from optuna.exceptions import StorageInternalError
@@ -20,9 +23,16 @@ from sqlalchemy import ColumnElement, Engine, ScalarSelect, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
-from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError
-from orchestrator.base.sqlite_files import make_whole, what_is_torn
+from orchestrator.base.addresses import sqlite_file, sqlite_url
+from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError, lost_log
+from orchestrator.base.sqlite_files import (
+    lacks_log,
+    make_whole,
+    open_reading,
+    what_is_torn,
+)
 from orchestrator.base.text import first_line
 
 # A reader locks SQLite for milliseconds; a copy or a backup of the file may lock it for longer.
@@ -32,59 +42,71 @@ REQUEST = "request"
 """Attribute of a trial that holds its description, see `SweepStudy.describe`."""
 
 
+# Of SQLite files that this process writes.
+_writing: WeakSet[Engine] = WeakSet()
+
+
+def study_file(home: Path) -> Path:
+    """File of the studies of a home folder, absolute."""
+    return home.resolve() / "study.db"
+
+
 def study_url(home: Path) -> str:
-    """Storage of the studies of a home folder, by absolute path."""
-    return f"sqlite:///{home.resolve()}/study.db"
+    """The same as an Optuna storage."""
+    return sqlite_url(study_file(home))
 
 
 def shown_url(url: str) -> str:
     """A storage URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
-
-
-def sqlite_path(url: str) -> Path | None:
-    """File of an SQLite storage; None for another database."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return None
-    return Path(parsed.database)
+    is_file = sqlite_file(url) is not None
+    return url if is_file else make_url(url).render_as_string(hide_password=True)
 
 
 def reading_storage(url: str) -> optuna.storages.RDBStorage:
     """A storage for reading; an SQLite file is opened read-only."""
-    path = sqlite_path(url)
+    path = sqlite_file(url)
     if path is None:
         return _named(url, lambda: optuna.storages.RDBStorage(url))
-    reading_url = f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true"
     _refuse_torn(path)
-    return _named(url, lambda: _sqlite_storage(reading_url, skip_table_creation=True))
+    arguments = _reading(path)
+    return _named(
+        url,
+        lambda: optuna.storages.RDBStorage(
+            "sqlite://", engine_kwargs=arguments, skip_table_creation=True
+        ),
+    )
 
 
 def writing_storage(url: str) -> optuna.storages.RDBStorage:
     """A storage for the driver; created if it is missing."""
-    path = sqlite_path(url)
+    path = sqlite_file(url)
     if path is None:
         return _named(url, lambda: optuna.storages.RDBStorage(url))
     _refuse_torn(path)
     return _named(url, lambda: _written_storage(url, path))
 
 
+def close_writing() -> None:
+    """Close the SQLite files that this process has open to write; their next use opens them."""
+    for engine in list(_writing):
+        engine.dispose()
+
+
+def _reading(path: Path) -> dict[str, Any]:
+    """Arguments of an engine that writes nothing and has no connection open between two looks."""
+    return {"creator": lambda: open_reading(path, _SQLITE_BUSY_S), "poolclass": NullPool}
+
+
 def _written_storage(url: str, path: Path) -> optuna.storages.RDBStorage:
     make_whole(path, _make_tables)
     with closing(sqlite3.connect(path, timeout=_SQLITE_BUSY_S)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-    storage = _sqlite_storage(url)
+    arguments = {"connect_args": {"timeout": _SQLITE_BUSY_S}}
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     event.listen(storage.engine, "connect", _relax)
     storage.engine.dispose()
+    _writing.add(storage.engine)
     return storage
-
-
-def _sqlite_storage(url: str, *, skip_table_creation: bool = False) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(
-        url,
-        engine_kwargs={"connect_args": {"timeout": _SQLITE_BUSY_S}},
-        skip_table_creation=skip_table_creation,
-    )
 
 
 def _named(url: str, make: Callable[[], optuna.storages.RDBStorage]) -> optuna.storages.RDBStorage:
@@ -102,7 +124,7 @@ def _refuse_torn(path: Path) -> None:
 
 
 def _database(url: str) -> str:
-    return str(sqlite_path(url) or shown_url(url))
+    return str(sqlite_file(url) or shown_url(url))
 
 
 def _make_tables(url: str) -> None:
@@ -131,7 +153,14 @@ def load_study(storage: optuna.storages.RDBStorage, url: str, name: str) -> optu
     with suppress(KeyError):
         names = optuna.get_all_study_names(storage)
         return optuna.load_study(study_name=name, storage=storage)
-    raise SweepNotFoundError(name, shown_url(url), names)
+    path = sqlite_file(url)
+    has_lost = path is not None and lacks_log(path) and (not names or _was_here(path, name))
+    raise SweepNotFoundError(name, shown_url(url), names, lost_log(name) if has_lost else None)
+
+
+def _was_here(path: Path, sweep: str) -> bool:
+    """Whether a sweep that the study does not have has left something beside it."""
+    return (path.parent / "outbox" / f"{sweep}.jsonl").exists() or (path.parent / sweep).exists()
 
 
 def drop_empty(storage: optuna.storages.RDBStorage, name: str) -> None:
@@ -189,12 +218,12 @@ def _described(url: str, state: TrialState, order: ColumnElement[Any]) -> Iterat
         .where(models.TrialModel.state == state, known.key == REQUEST)
         .order_by(order)
     )
-    path = sqlite_path(url)
+    path = sqlite_file(url)
     if path is not None and not path.exists():
         return
     if path is not None:
         _refuse_torn(path)
-    engine = create_engine(url)
+    engine = create_engine(url) if path is None else create_engine("sqlite://", **_reading(path))
     name_faults(engine, _database(url))
     try:
         with engine.connect() as connection:
@@ -292,7 +321,9 @@ def named_faults(database: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError) as error:
         # Optuna raises RuntimeError for tables of another version.
-        raise StudyDatabaseError(database, _found(error)) from error
+        found = _found(error)
+        is_in_log = "no such table" in found and lacks_log(Path(database))
+        raise StudyDatabaseError(database, lost_log("SWEEP") if is_in_log else found) from error
 
 
 def name_faults(engine: Engine, database: str) -> None:

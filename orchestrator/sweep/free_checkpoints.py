@@ -4,19 +4,20 @@ The metrics and ranks of every trial stay: study and MLflow can still be rebuilt
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from orchestrator.base.errors import SweepNotFoundError
-from orchestrator.base.home import locked_home
 from orchestrator.spec.loading import read_spec
 from orchestrator.study.confirmation import crowned
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
-from orchestrator.sweep.locations import SweepLocations
+from orchestrator.sweep.locations import SweepLocations, held_home
 from orchestrator.tracking.lookup import VersionOrigin, registered_versions
+from prvr_model.files.location import local_path, without_options
 
 # Without --keep, models of this many best trials stay, even if fewer are registered.
 _FEWEST_KEPT = 3
@@ -93,7 +94,7 @@ def free_checkpoints(
     """
     # Before the lock, which would create a home that does not exist.
     StudyReader.open(study_url(home), sweep)
-    with locked_home(home):
+    with nullcontext() if dry_run else held_home(home):
         study = StudyReader.open(study_url(home), sweep)
         kept_locations = study.attributes.get("places", {})
         locations = SweepLocations.recalled(kept_locations, home, None, tracking_uri)
@@ -214,7 +215,8 @@ def _points_at(source: str, file: CheckpointFile) -> bool:
 
 
 def _plain(uri: str) -> str:
-    return uri.removeprefix("file://").partition("?")[0].rstrip("/")
+    path = local_path(uri)
+    return str(path) if path is not None else without_options(uri).rstrip("/")
 
 
 def _free(

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.base.addresses import home_folder, user_location, user_path
 from orchestrator.base.home import DEFAULT_HOME
 from orchestrator.spec.loading import load_spec
 from orchestrator.spec.quick_run import load_quick
@@ -98,7 +99,7 @@ def open_sweep(name: str, home: str | Path = DEFAULT_HOME) -> Sweep:
     Raises:
         SweepNotFoundError: There is no such sweep in the home.
     """
-    sweep = Sweep(name, Path(home).resolve())
+    sweep = Sweep(name, home_folder(home))
     _ = sweep.study  # Opened once, so that a misspelt name is an error here.
     return sweep
 
@@ -133,9 +134,11 @@ def launch(
         TypeError: There is no such option, or a `SweepSpec` comes with `overrides` or `quick`.
     """
     spec = _spec(space, overrides, quick=quick)
-    folder = Path(home).resolve()
+    folder = home_folder(home)
     tracking = TrackingStore.of(options.pop("tracking_uri", None), folder)
-    locations = SweepLocations(folder, options.pop("storage", None), tracking)
+    storage = options.pop("storage", None)
+    meant = None if storage is None else user_location(storage)
+    locations = SweepLocations(folder, meant, tracking)
     run_launch(spec, locations, progress or SilentProgress(), **options)
     return Sweep(spec.name, folder)
 
@@ -161,7 +164,9 @@ def resume(
         ResumeError: It cannot be resumed, or not in this way.
         TypeError: There is no such change.
     """
-    folder = Path(home).resolve()
+    folder = home_folder(home)
+    if changes.get("storage") is not None:
+        changes["storage"] = user_location(changes["storage"])
     shown = progress or SilentProgress()
     run_resume(ResumeRequest(name, folder, **changes), shown, shown.warn)
     return Sweep(name, folder)
@@ -169,7 +174,7 @@ def resume(
 
 def _spec(space: SweepSpec | str | Path, overrides: tuple[str, ...], *, quick: bool) -> SweepSpec:
     if not isinstance(space, SweepSpec):
-        return (load_quick if quick else load_spec)(Path(space), overrides)
+        return (load_quick if quick else load_spec)(user_path(space), overrides)
     if overrides or quick:
         raise TypeError("overrides and quick change a YAML file; name its path, not a SweepSpec")
     return space

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import LocationError, SweepExistsError, SweepNotFoundError
-from orchestrator.base.home import home_option, locked_home, outbox_path
+from orchestrator.base.home import home_option, outbox_path
 from orchestrator.report.publishing import publish
 from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.data import open_data
@@ -20,14 +20,14 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import scored
 from orchestrator.sweep.context import ExecutorName, Hooks, SweepContext, TrialData
-from orchestrator.sweep.locations import SweepLocations, claim
+from orchestrator.sweep.locations import SweepLocations, claim, held_home
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.ready_cluster import with_cluster
 from orchestrator.sweep.registration import register_best, tell_registered
 from orchestrator.sweep.run import SweepResult, run_trials
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from orchestrator.tracking.registry import RegisteredVersion
-from orchestrator.tracking.sender import MlflowSender, mlflow_sender
+from orchestrator.tracking.sender import MlflowSender, mlflow_sender, stop_limit_s
 from orchestrator.tracking.view import SPEC_FILE
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 _FLUSH_S = 60.0
 # After Ctrl-C everything ends within 10 s; what is not sent stays in the outbox.
 _INTERRUPTED_FLUSH_S = 2.0
-# A thread that hangs in a socket is left to end with the process.
-_STOP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def launch(
         DataError: The data is missing or damaged.
     """
     _refuse_existing(spec, locations.home)
-    with locked_home(locations.home, spec.name):
+    with held_home(locations.home, spec.name):
         store = open_data(spec.data, locations.home, progress.warn)
         outbox = _new_outbox(spec.name, locations.home)
         data = TrialData.of(spec, store)
@@ -136,7 +134,7 @@ def _sending(
         sender.flush(_INTERRUPTED_FLUSH_S)
         raise
     finally:
-        sender.stop(_STOP_S)
+        sender.stop(stop_limit_s(context.locations.tracking))
 
 
 @dataclass(frozen=True)
@@ -199,6 +197,7 @@ def _keep_spec(context: SweepContext) -> None:
     try:
         folder = Folder.open(locations.storage or locations.home).child(spec.name)
         claim(folder, context.outbox_id, locations.home)
+        folder.remove_partial_files()
         folder.write_bytes(SPEC_FILE, spec.dump_yaml().encode())
     except StorageError as error:
         raise LocationError(f"cannot use the storage for trials (--storage): {error}") from error

@@ -1,15 +1,23 @@
-"""Where a sweep keeps things, what a resume needs of it, and which home owns a storage folder."""
+"""Where a sweep keeps things, what a resume needs of it, and which home owns a storage folder.
+
+A home is held while something is written there, and left at rest.
+"""
 
 import json
 import socket
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.base.errors import LocationError
-from orchestrator.tracking.store import TrackingStore
+from orchestrator.base.home import locked_home, remove_partial_files
+from orchestrator.base.sqlite_files import bring_to_rest
+from orchestrator.study.storage import close_writing, study_file
+from orchestrator.tracking.store import DATABASE_FILE, TrackingStore
 from prvr_model.files.folder import Folder
 
 OWNER = "owner.json"
@@ -62,6 +70,25 @@ class SweepLocations:
             )
         tracking = TrackingStore.of(tracking_uri or kept.get("tracking_uri"), home)
         return cls(home, storage or kept.get("storage"), tracking)
+
+
+@contextmanager
+def held_home(home: Path, sweep: str = "") -> Iterator[None]:
+    """Hold a home's lock, see `locked_home`; afterwards nothing in the home is half-written.
+
+    Each database is one whole file, and what this or a killed process had begun is gone.
+    """
+    with locked_home(home, sweep):
+        remove_partial_files(home)
+        try:
+            yield
+        finally:
+            close_writing()
+            for file in (study_file(home), home / DATABASE_FILE):
+                # One that is damaged, or read all the while, stays as it is: whole with its log.
+                with suppress(sqlite3.Error):
+                    bring_to_rest(file)
+            remove_partial_files(home)
 
 
 def claim(folder: Folder, sweep_id: str, home: Path) -> None:

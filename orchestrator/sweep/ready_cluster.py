@@ -12,7 +12,7 @@ from orchestrator.preflight.estimate import trial_needs
 from orchestrator.spec.data import trial_store
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.sweep.context import SweepContext
-from prvr_model.files.folder import uri_below
+from prvr_model.files.location import uri_below
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore

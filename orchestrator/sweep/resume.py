@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ResumeError
-from orchestrator.base.home import home_option, locked_home, outbox_path
+from orchestrator.base.home import home_option, outbox_path
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
@@ -23,12 +23,12 @@ from orchestrator.study.trial import TrialState
 from orchestrator.sweep.context import ExecutorName, SweepContext, TrialData
 from orchestrator.sweep.extension import Extension, extended_spec, write_extension
 from orchestrator.sweep.launch import LaunchResult, run
-from orchestrator.sweep.locations import SweepLocations
+from orchestrator.sweep.locations import SweepLocations, held_home
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.rounds import missing_runs
 from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
-from prvr_model.files.folder import uri_below
+from prvr_model.files.location import uri_below
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
@@ -98,7 +98,7 @@ def resume(request: ResumeRequest, progress: Progress, say: Callable[[str], None
     home, url = request.home, study_url(request.home)
     # Before the lock, which would create a home whose name is misspelt.
     StudyReader.open(url, request.sweep)
-    with locked_home(home, request.sweep):
+    with held_home(home, request.sweep):
         kept = _kept(StudyReader.open(url, request.sweep), home)
         before = read_spec(kept["spec_yaml"], source=f"sweep {request.sweep}")
         spec = extended_spec(before, request.extension, kept)

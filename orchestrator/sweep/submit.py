@@ -28,12 +28,15 @@ from orchestrator.base.installation import VERSION_FILE, code_version
 from orchestrator.base.our_code import COMMAND_LINE, PACKAGES, ROOT
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.store import TrackingStore
+from prvr_model.files.location import is_uri
 
 if TYPE_CHECKING:
     from orchestrator.cluster.job_server import Job, JobServer
 
 # Ray deletes a job's working directory when the job ends, so the home must lie elsewhere.
 REMOTE_HOME = "~/prvr-runs"
+# Beginnings of paths that do not depend on this machine: the head knows its users and variables.
+_ON_HEAD = ("/", "~", "$")
 
 # 48 bits: two sweeps of one name share a digest only among millions.
 _DIGEST_DIGITS = 12
@@ -231,20 +234,21 @@ def _split(address: str) -> SplitResult | None:
 
 
 def _check_locations(locations: RemoteLocations) -> None:
-    if not locations.home.startswith(("/", "~/")):
+    if not locations.home.startswith(_ON_HEAD):
         raise LocationError(
             f"found --home {locations.home!r}, a path relative to this machine; allowed with "
             "--submit: an absolute path on the cluster's head, or a quoted '~/...'; default: "
             f"{REMOTE_HOME}"
         )
     storage = locations.storage
-    if storage is not None and not storage.startswith("/") and "://" not in storage:
+    if storage is not None and not storage.startswith(_ON_HEAD) and not is_uri(storage):
         raise LocationError(
             f"found --storage {storage!r}, a path relative to this machine; allowed with --submit: "
             "an absolute path that is the same on all nodes of the cluster, or a URI such as "
             "s3://bucket/runs"
         )
-    TrackingStore.of(locations.tracking_uri, Path("/"))
+    if not {*_ON_HEAD[1:]} & {*(locations.tracking_uri or "")}:
+        TrackingStore.of(locations.tracking_uri, Path("/"))
     for option, name, uri in (
         ("--storage", "PRVR_STORAGE", storage),
         ("--tracking-uri", "PRVR_TRACKING_URI", locations.tracking_uri),

@@ -6,22 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.base.errors import SweepNotFoundError
-from orchestrator.base.home import locked_home, outbox_path
+from orchestrator.base.home import outbox_path
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.sweep.context import SweepContext, TrialData
-from orchestrator.sweep.locations import SweepLocations
+from orchestrator.sweep.locations import SweepLocations, held_home
 from orchestrator.sweep.registration import register_again
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.outbox_rebuild import whole_outbox
-from orchestrator.tracking.sender import mlflow_sender
+from orchestrator.tracking.sender import mlflow_sender, stop_limit_s
 from prvr_model.store.sources import manifest_at
 
 # A slow server takes minutes for a long sweep; what is not sent by then waits for the next call.
 DEFAULT_LIMIT_S = 600.0
-_STOP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def sync(
         said.append(line)
         warn(line)
 
-    with locked_home(home):
+    with held_home(home):
         study = StudyReader.open(study_url(home), sweep)
         about = study.attributes
         locations = SweepLocations.recalled(about.get("places", {}), home, None, tracking_uri)
@@ -101,7 +100,7 @@ def _bring_up_to_date(
         problem = register_again(context, study, outbox, say)
         return sender.flush(limit_s), problem or sender.problem
     finally:
-        sender.stop(_STOP_S)
+        sender.stop(stop_limit_s(context.locations.tracking))
 
 
 def _spec(sweep: str, home: Path) -> SweepSpec:

@@ -26,6 +26,9 @@ _HURRIED_BACKOFF_S = 0.5
 # A server answers in a fraction of this; behind a firewall that drops packets, an error takes a
 # minute.
 _FIRST_ANSWER_S = 5.0
+# After Ctrl-C everything ends within 10 s. A thread that hangs in a socket is left to end with the
+# process; one that writes a file must not be, in the midst of a transaction.
+_STOP_S, _FILE_STOP_S = 1.0, 6.0
 _GOES_ON = "trials continue, and the events are kept until MLflow takes them"
 
 
@@ -208,6 +211,11 @@ class MlflowSender:
         self._outage = text
         if not was_away:
             self._warn(f"{text}; {_GOES_ON}")
+
+
+def stop_limit_s(store: TrackingStore) -> float:
+    """Seconds that `MlflowSender.stop` waits for what is being sent to a store."""
+    return _STOP_S if store.database is None else _FILE_STOP_S
 
 
 def mlflow_sender(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.base.addresses import sqlite_file, sqlite_url, user_path
 from orchestrator.base.errors import TrackingError
 
 DATABASE_FILE = "mlflow.db"
@@ -56,7 +57,7 @@ class TrackingStore:
         """The default: an SQLite file and a folder in the sweep's home."""
         # Absolute, since trials change the working directory and MLflow resolves late.
         folder = home.absolute()
-        return cls(f"sqlite:///{folder / DATABASE_FILE}", (folder / ARTIFACT_FOLDER).as_uri())
+        return cls(sqlite_url(folder / DATABASE_FILE), (folder / ARTIFACT_FOLDER).as_uri())
 
     @classmethod
     def of(cls, uri: str | None, home: Path) -> "TrackingStore":
@@ -64,6 +65,7 @@ class TrackingStore:
 
         Raises:
             TrackingError: MLflow has no run table behind a URI of this kind.
+            LocationError: Its file cannot be told, see `user_path`.
         """
         if uri is None:
             return cls.of_home(home)
@@ -75,9 +77,18 @@ class TrackingStore:
                 f"--tracking-uri {uri!r} cannot hold runs; give the address of an `mlflow server` "
                 "(http://host:5000) or a database (sqlite:////absolute/file.db, postgresql://...)"
             )
-        file = _sqlite_file(uri)
-        folder = file.parent if file else home.absolute()
-        return cls(uri, (folder / ARTIFACT_FOLDER).as_uri())
+        file = sqlite_file(uri)
+        if file is None:
+            return cls(uri, (home.absolute() / ARTIFACT_FOLDER).as_uri())
+        file = user_path(file)
+        if not file.is_absolute():
+            raise TrackingError(
+                f"--tracking-uri {uri!r} names a file relative to the working directory, which "
+                f"differs from process to process; write {sqlite_url(file.absolute())}"
+            )
+        _, mark, options = uri.partition("?")
+        url = f"{sqlite_url(file)}{mark}{options}"
+        return cls(url, (file.parent / ARTIFACT_FOLDER).as_uri())
 
     @property
     def is_server(self) -> bool:
@@ -97,16 +108,16 @@ class TrackingStore:
     @property
     def database(self) -> Path | None:
         """The SQLite file; None for a server or another database."""
-        return _sqlite_file(self.uri)
+        return sqlite_file(self.uri)
 
     def check_exists(self) -> None:
         """Refuse an SQLite file that is missing or empty, before MLflow would make tables in it.
 
         Raises:
-            TrackingError: The file is missing or empty.
+            TrackingError: The file is missing or empty, or this user may not look there.
         """
         path = self.database
-        if path is not None and not (path.exists() and path.stat().st_size):
+        if path is not None and not _size_bytes(path):
             raise TrackingError(
                 f"there is no MLflow database at {path}; `prvr-sweep launch` makes it, "
                 "`prvr-sweep sync` fills one that was lost; --home or --tracking-uri names another"
@@ -143,14 +154,13 @@ def settle_mlflow(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.setdefault(name, value)
 
 
-def _sqlite_file(uri: str) -> Path | None:
-    parts = urlsplit(uri)
-    if parts.scheme.split("+")[0] != "sqlite":
-        return None
-    path = Path(parts.path.removeprefix("/"))
-    if not path.is_absolute():
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
         raise TrackingError(
-            f"--tracking-uri {uri!r} names a file relative to the working directory, which "
-            f"differs from process to process; write sqlite:///{path.absolute()}"
-        )
-    return path
+            f"the MLflow database {path} cannot be looked at: {error.strerror}; --home or "
+            "--tracking-uri name another place"
+        ) from error

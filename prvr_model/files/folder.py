@@ -19,12 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from pyarrow import fs
 
 from prvr_model.errors import PrvrError
 from prvr_model.files.durable import link_file, replace_file
+from prvr_model.files.location import is_uri, uri_below
 
 # `user:secret@` before the host; a colon before digits alone is a port.
 _SECRET = re.compile(r"^(\w+)://[^/@:?#]*:(?!\d+/)[^@?#]*@")
@@ -56,7 +56,7 @@ class Folder:
                 "places; leave it out and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use "
                 "a profile or the machine's role"
             )
-        if "://" not in text and not Path(text).is_absolute():
+        if not is_uri(text) and not Path(text).is_absolute():
             raise StorageError(f"{text}: give an absolute path or a URI, not a relative path")
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
@@ -64,7 +64,7 @@ class Folder:
             raise StorageError(f"{text}: cannot be opened as a storage folder: {error}") from error
         if not path:
             raise StorageError(f"{text}: names no folder; give a bucket and a path in it")
-        return cls(filesystem, path, text)
+        return cls(filesystem, path.rstrip("/") or path, text)
 
     @property
     def _is_local(self) -> bool:
@@ -199,11 +199,3 @@ class Folder:
     def _upload(self, name: str, content: bytes) -> None:
         with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
             stream.write(content)
-
-
-def uri_below(location: str, name: str) -> str:
-    """Path or URI of something in a folder; the options of a URI stay at its end."""
-    if "://" not in location:
-        return f"{location.rstrip('/')}/{name}"
-    path, mark, options = location.partition("?")
-    return f"{path.rstrip('/')}/{quote(name)}{mark}{options}"

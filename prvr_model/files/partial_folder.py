@@ -81,7 +81,7 @@ class PartialFolder:
 
 def nearest_folder(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
-    return next(parent for parent in (path, *path.parents) if parent.exists())
+    return next(parent for parent in (path, *path.parents) if os.access(parent, os.F_OK))
 
 
 def _remove_leftovers(target: Path) -> None:

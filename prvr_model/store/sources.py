@@ -7,6 +7,7 @@ from typing import Protocol
 
 from prvr_model.errors import StoreError
 from prvr_model.files.folder import Folder, StorageError
+from prvr_model.files.location import is_uri
 from prvr_model.store.format import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 
 PIECE_BYTES = 8 * 2**20
@@ -74,11 +75,6 @@ class FolderFiles:
             yield from self.folder.read_pieces(name, PIECE_BYTES)
         except StorageError as error:
             raise StoreError(f"data: {error}") from error
-
-
-def is_uri(location: str) -> bool:
-    """Whether a store's location is a URI; such a store is copied before it is used."""
-    return "://" in location
 
 
 def manifest_at(location: str) -> Manifest:

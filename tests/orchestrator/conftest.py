@@ -16,6 +16,7 @@ from typing import IO
 import pytest
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+from orchestrator.base.addresses import sqlite_file
 from orchestrator.study import storage
 from orchestrator.tracking.store import TrackingStore, settle_mlflow
 
@@ -80,7 +81,9 @@ def _study_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     def copy(url: str) -> None:
         if not empty.exists():
             make(f"sqlite:///{empty}")
-        shutil.copy(empty, url.removeprefix("sqlite:///"))
+        file = sqlite_file(url)
+        assert file is not None
+        shutil.copy(empty, file)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storage, "_make_tables", copy)

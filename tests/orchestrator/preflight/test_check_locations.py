@@ -79,7 +79,7 @@ def test_a_storage_of_an_unknown_kind_is_a_problem(tmp_path: Path) -> None:
 def test_a_storage_that_changes_bytes_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor_places, "_local_path", lambda _: None)
+    monkeypatch.setattr(doctor_places, "local_path", lambda _: None)
     monkeypatch.setattr(Folder, "read_bytes", lambda *_: b"other")
     (found,) = check_storage(str(tmp_path), tmp_path / "home")
     assert found.message == f"{tmp_path} gives back other bytes"

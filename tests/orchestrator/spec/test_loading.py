@@ -278,6 +278,52 @@ def test_the_store_of_a_uri_is_left_alone() -> None:
     assert spec_of("data=s3://bucket/tvr").data.store == "s3://bucket/tvr"
 
 
+def test_a_store_is_what_a_shell_takes_it_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", f"{tmp_path}/me")
+    monkeypatch.setenv("DATA", f"{tmp_path}/data")
+    monkeypatch.delenv("UNSET", raising=False)
+    space = tmp_path / "space.yaml"
+    meant = {
+        "~/x.store": f"{tmp_path}/me/x.store",
+        "$DATA/x.store/": f"{tmp_path}/data/x.store",
+        "a/${DATA}": f"{tmp_path}/a{tmp_path}/data",
+        "file:///~/x y.store": f"file://{tmp_path}/me/x%20y.store",
+        "s3://bucket/run #3": "s3://bucket/run%20%233",
+    }
+    for store, found in meant.items():
+        space.write_text(SPEC.replace("data: builtin", f"data: {store!r}"))
+        assert load_spec(space).data.store == found
+        space.write_text(SPEC)
+        assert load_spec(space, [f"data={store!r}"]).data.store == found.replace(
+            f"{tmp_path}/a/", f"{Path.cwd()}/a/"
+        )
+    space.write_text(SPEC.replace("data: builtin", "data: {store: ~nobody.there/x}"))
+    with pytest.raises(SpecError, match=r"space.yaml:\d+: data.store: found '~nobody.there/x'"):
+        load_spec(space)
+    with pytest.raises(SpecError, match=r"--set data=\$UNSET/x: .*the variable UNSET is not set"):
+        load_spec(space, ["data=$UNSET/x"])
+
+
+def test_a_store_that_a_study_keeps_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/elsewhere")
+    for store in ("/a/$DATA/x", "s3://bucket/run#3"):
+        kept = read_spec(SPEC.replace("data: builtin", f"data: {store}"))
+        assert kept.data.store == store
+
+
+def test_a_store_of_a_cluster_is_told_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA", "/here")
+    space = tmp_path / "space.yaml"
+    space.write_text(SPEC)
+    for store in ("~/x.store", "$DATA/x.store", "/srv/x.store"):
+        there = load_spec(space, [f"data={store}"], runs_elsewhere=True)
+        assert there.data.store == store
+
+
 def test_resolved_text_gives_an_equal_spec() -> None:
     spec = spec_of("resources.cpus=2", "preset=tvr", "losses.cross_branch=off")
     assert read_spec(spec.dump_yaml()) == spec

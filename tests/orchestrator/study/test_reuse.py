@@ -253,6 +253,17 @@ def test_torn_and_foreign_index_entries_are_passed_over_and_made_again(tmp_path:
     assert len(trained(storage)) == 6
 
 
+def test_a_storage_whose_path_has_a_question_mark(tmp_path: Path) -> None:
+    """It begins no options there, and the index of a storage that is moved is still right."""
+    storage = tmp_path / "what? now"
+    run(tmp_path / "a", GRID, storage=str(storage))
+    entries = [json.loads(path.read_text()) for path in (storage / "keys").iterdir()]
+    assert {entry["folder"] for entry in entries} == {f"small/trials/0000{n}" for n in range(3)}
+    moved = storage.rename(tmp_path / "so? what")
+    run(tmp_path / "b", GRID, "name=again", storage=str(moved))
+    assert len(trained(moved)) == 3
+
+
 def test_a_sampler_that_repeats_itself_pays_once_a_point_and_ends(tmp_path: Path) -> None:
     result = run(tmp_path, FEW_POINTS)
     assert result.counts[TrialState.COMPLETE] == 12

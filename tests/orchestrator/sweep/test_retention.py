@@ -1,5 +1,7 @@
 """Which checkpoints stay, trial by trial."""
 
+from pathlib import Path
+
 from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.free_checkpoints import CheckpointFile, CheckpointKind, decide
 from orchestrator.tracking.lookup import VersionOrigin
@@ -59,6 +61,17 @@ def test_what_a_version_points_to_stays_whatever_it_is() -> None:
     whole = kept(trials, [], version(source="/storage/1/"))
     assert {number for number, _ in whole} == {1}
     assert len(whole) == 3
+
+
+def test_folders_of_odd_names_are_told_apart() -> None:
+    trials = [trial(k, TrialState.FAILED, f"/what? now/a b#%20/{k}") for k in (1, 2)]
+    files = [file(k, "last", f"/what? now/a b#%20/{k}") for k in (1, 2)]
+    for source in ("/what? now/a b#%20/1", Path("/what? now/a b#%20/1").as_uri()):
+        found = decide("s", trials, files, [], [version(source=source)])
+        assert [checkpoint.trial for checkpoint in found.freed] == [2]
+    below = [file(k, "last", f"s3://bucket/{k}?region=eu") for k in (1, 2)]
+    found = decide("s", trials, below, [], [version(source="s3://bucket/1/")])
+    assert [checkpoint.trial for checkpoint in found.freed] == [2]
 
 
 def test_a_folder_that_a_better_trial_shares_stays() -> None:

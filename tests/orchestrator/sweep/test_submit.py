@@ -245,6 +245,10 @@ def test_locations_of_this_machine(spec: SweepSpec) -> None:
     assert "relative to the working directory" in refusal(
         url, spec, RemoteLocations(tracking_uri="sqlite:///mlflow.db")
     )
+    # What the head alone can tell is asked of nobody here.
+    for path in ("~/runs", "~ray/runs", "$SCRATCH/runs"):
+        there = RemoteLocations(path, path, f"sqlite:///{path}/m.db")
+        assert "no Ray dashboard answers" in refusal(url, spec, there)
     secret = RemoteLocations(tracking_uri="postgresql://me:secret@host/runs")
     message = refusal(url, spec, secret)
     assert message.startswith("--tracking-uri holds a password")

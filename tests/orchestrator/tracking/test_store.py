@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from orchestrator.base.errors import TrackingError
+from orchestrator.base.errors import LocationError, TrackingError
 from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
+from orchestrator.tracking.writer import connect
 from tests.locations import ROOT
+from tests.orchestrator.odd_names import ODD_NAMES
 
 
 def test_the_default_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +52,43 @@ def test_what_cannot_hold_runs_is_refused(uri: str, tmp_path: Path) -> None:
 def test_a_relative_database_is_refused_with_the_absolute_one(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"write sqlite:////.*mlflow\.db"):
         TrackingStore.of("sqlite:///mlflow.db", tmp_path)
+
+
+def test_a_database_below_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", f"{tmp_path}/my home")
+    monkeypatch.setenv("RUNS", f"{tmp_path}/100%")
+    monkeypatch.delenv("UNSET", raising=False)
+    home = TrackingStore.of("sqlite:///~/m.db", tmp_path)
+    assert home.uri == f"sqlite:///{tmp_path}/my home/m.db"
+    assert home.artifact_root == f"file://{tmp_path}/my%20home/mlartifacts"
+    runs = TrackingStore.of("sqlite:///$RUNS/m.db?timeout=9", tmp_path)
+    assert runs.uri == f"sqlite+pysqlite:///{tmp_path}/100%25/m.db?timeout=9"
+    assert TrackingStore.of(runs.uri, tmp_path) == runs
+    with pytest.raises(LocationError, match="variable UNSET is not set"):
+        TrackingStore.of("sqlite:///$UNSET/m.db", tmp_path)
+    # A password is no path.
+    secret = "postgresql://me:$UNSET~@host/runs"
+    assert TrackingStore.of(secret, tmp_path).uri == secret
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_mlflow_keeps_everything_in_the_named_folder(
+    name: str, tmp_path: Path, new_home: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    home = new_home(tmp_path / "homes" / name / "runs")
+    store = TrackingStore.of_home(home)
+    store.check_exists()
+    client = connect(store)
+    experiment = client.create_experiment("prvr-x", f"{store.artifact_root}/prvr-x")
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "text", "report.md")
+    assert [file.path for file in client.list_artifacts(run)] == ["report.md"]
+    assert [file.read_text() for file in home.rglob("report.md")] == ["text"]
+    assert list((tmp_path / "cwd").iterdir()) == []
+    assert list((tmp_path / "homes").iterdir()) == [home.parent]
+    assert list(home.parent.iterdir()) == [home]
 
 
 def test_names_have_letters_that_mlflow_takes() -> None:

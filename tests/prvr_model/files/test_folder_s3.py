@@ -17,6 +17,7 @@ from typing import TypeAlias
 import pytest
 from pyarrow import NativeFile, fs
 
+from orchestrator.base.addresses import user_location
 from prvr_model.errors import StoreError
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder, StorageError
@@ -145,6 +146,17 @@ def test_the_uri_of_a_folder_opens_it_again(folder: Folder, name: str) -> None:
     again = Folder.open(folder.child(name).uri)
     assert again.read_bytes("a") == b"x"
     assert again.path == folder.child(name).path
+
+
+def test_a_uri_as_a_user_writes_it(server: Server) -> None:
+    place, mark, options = server.uri("bucket/mine").partition("?")
+    given = f"{place}/run #3 größe/100%25/{mark}{options}"
+    folder = Folder.open(user_location(given))
+    folder.child("tiny").write_bytes("a", b"x")
+    assert folder.path == "bucket/mine/run #3 größe/100%"
+    assert Folder.open(server.uri("bucket/mine/run%20%233%20gr%C3%B6%C3%9Fe")).names() == []
+    key = "bucket/mine/run #3 größe/100%/tiny/a"
+    assert folder.filesystem.get_file_info(key).type == fs.FileType.File
 
 
 def test_the_server_may_be_named_by_the_environment(
