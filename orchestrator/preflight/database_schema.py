@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from orchestrator.base.addresses import sqlite_file
 from orchestrator.base.sqlite_files import open_reading
+from orchestrator.base.text import first_line
 
 Schema: TypeAlias = Literal["current", "older", "unknown", "none"]
 _FOLDERS = {
@@ -79,8 +80,7 @@ def schema_version(url: str) -> str | None:
                 return None
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     except (SQLAlchemyError, ImportError) as error:
-        lines = str(error).splitlines()
-        raise UnreadableDatabaseError(lines[0] if lines else type(error).__name__) from error
+        raise UnreadableDatabaseError(first_line(str(error)) or type(error).__name__) from error
 
 
 def _reading_engine(url: str) -> Engine:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from orchestrator.base.text import first_line
 from orchestrator.report.ablation_blocks import ablation_blocks
 from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
@@ -87,8 +88,9 @@ def _so_far(findings: Findings) -> str:
 
 def _failure(group: FailureGroup) -> Iterator[Block]:
     numbers = ", ".join(map(str, group.numbers))
-    first_line = group.message.partition("\n")[0]
-    yield Paragraph(f"{len(group.numbers)} failed (trials {numbers}): {group.kind}: {first_line}")
+    yield Paragraph(
+        f"{len(group.numbers)} failed (trials {numbers}): {group.kind}: {first_line(group.message)}"
+    )
     lines = group.traceback.strip().splitlines()
     if lines:
         yield Listing("\n".join(lines[-_SHOWN_LINES:]))

@@ -7,6 +7,7 @@ here without training; events that it did not send to the tracker are sent.
 
 import math
 
+from orchestrator.base.text import first_line
 from orchestrator.executors.retries import LEFT, OUT_OF_MEMORY, STORAGE
 from orchestrator.study.reuse import KnownResults, TakenOver
 from orchestrator.study.searcher import RefusedTrial, Searcher
@@ -133,7 +134,7 @@ class SweepDriver:
             self._teller.warn(f"trial {number} ran out of memory {where}; {how}")
             return
         if cause.kind == STORAGE:
-            first = cause.message.partition("\n")[0]
+            first = first_line(cause.message)
             self._teller.warn(f"trial {number} tries again {where}: {first}")
             return
         evictions = self._study.note_move(number)
@@ -228,7 +229,7 @@ class SweepDriver:
         if before is None:
             self._study.tell_failed(number, cause)
         else:
-            first = cause.message.partition("\n")[0]
+            first = first_line(cause.message)
             self._teller.warn(
                 f"trial {number} stays complete as it was after {before} epochs; continuing it "
                 f"failed: {cause.kind}: {first}"
