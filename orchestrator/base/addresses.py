@@ -84,11 +84,10 @@ def user_location(given: str, base: Path | None = None) -> str:
     scheme, _, rest = given.partition("://")
     if scheme == "file":
         # Of this machine, and without options: whatever follows is the path.
-        path = user_path(unquote(rest.removeprefix("/") if rest.startswith("/~") else rest))
-        return f"file://{quote(str(path))}"
-    place, mark, options = rest.partition("?")
-    values = _VARIABLE.sub(_value, place)
-    return f"{scheme}://{quote(values, safe=_FREE_IN_URI)}{mark}{options}"
+        local = user_path(unquote(rest.removeprefix("/") if rest.startswith("/~") else rest))
+        return f"file://{quote(str(local))}"
+    path, mark, options = rest.partition("?")
+    return f"{scheme}://{quote(_VARIABLE.sub(_value, path), safe=_FREE_IN_URI)}{mark}{options}"
 
 
 def sqlite_url(file: Path) -> str:

@@ -34,6 +34,7 @@ from orchestrator.tracking.tags import (
     TEST_TAG,
     TRIAL_TAG,
 )
+from prvr_model.files.location import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -250,8 +251,10 @@ class _Registry:
 
     def _is_ours(self, location: str) -> bool:
         """Whether files may be written at a location: not where a home was before it was moved."""
-        root = (self._artifact_root or "").removeprefix("file://")
-        return "://" in location.removeprefix("file://") or root in location
+        if self._artifact_root is None:
+            return True
+        path, root = local_path(location), local_path(self._artifact_root)
+        return path is None or root is None or path.is_relative_to(root)
 
     def _upload_again(self, version: "ModelVersion", candidate: VersionCandidate) -> None:
         logged = self._client.get_logged_model(_model_id(version))
