@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 import optuna
@@ -38,6 +39,7 @@ WORKERS = "workers"
 """Attribute of a trial: how many workers trained its epochs; one number for each change."""
 CONTINUED = "continued_from_epochs"
 """Attribute of a trial that an extension gave more epochs: after how many it was complete."""
+_MOST_HOMES = 5
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
     OptunaState.WAITING: TrialState.RUNNING,
@@ -74,7 +76,7 @@ class StudyReader:
         quiet_optuna()
         path = sqlite_path(url)
         if path is not None and not path.exists():
-            raise SweepNotFoundError(name, shown_url(url), [])
+            raise SweepNotFoundError(name, shown_url(url), [], _homes_near(path.parent))
         return cls(load_study(reading_storage(url), url, name), url)
 
     @property
@@ -179,6 +181,14 @@ class StudyReader:
             if self.is_better(row.objective, best.objective if best else None):
                 best = row
         return best
+
+
+def _homes_near(home: Path) -> str:
+    """What is said of a folder that is no home: which ones are in it or beside it."""
+    found = {path.parent for around in (home, home.parent) for path in around.glob("*/study.db")}
+    listed = ", ".join(map(str, sorted(found)[:_MOST_HOMES]))
+    near = f"; homes near it: {listed}" if found else ""
+    return f"{home} is no home of sweeps, name one with --home{near}"
 
 
 def _milliseconds(when: datetime | None) -> int | None:

@@ -36,6 +36,7 @@ from orchestrator.study.storage import (
     mark_trials,
     reopen_trials,
     shown_url,
+    sqlite_path,
     study_url,
     writing_storage,
 )
@@ -142,7 +143,9 @@ class SweepStudy(StudyReader):
         except optuna.exceptions.DuplicatedStudyError as error:
             existing = cls(load_study(storage, url, name), url)
             counts = listed_counts(existing.counts())
-            raise SweepExistsError(name, f"{existing.url} ({counts})") from error
+            path = sqlite_path(url)
+            home = path.parent if path else None
+            raise SweepExistsError(name, f"{existing.url} ({counts})", home=home) from error
         for key, value in attributes.items():
             study.set_user_attr(key, value)
         return cls(study, url)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.base.home import DEFAULT_HOME
+from orchestrator.base.text import DEFAULT_HOME
 from orchestrator.spec.loading import load_spec
 from orchestrator.spec.quick_run import load_quick
 from orchestrator.spec.sweep_spec import SweepSpec

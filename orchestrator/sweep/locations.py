@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.base.errors import LocationError
+from orchestrator.base.text import command
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.files.folder import Folder
 
@@ -39,6 +40,12 @@ class SweepLocations:
             "tracking_uri": None if is_in_home or has_password else self.tracking.uri,
             "tracking_has_password": has_password,
         }
+
+    def command(self, *words: str, **options: object) -> str:
+        """A command on a sweep here that needs MLflow, with what the study does not keep of it."""
+        is_kept = not self.remembered()["tracking_has_password"]
+        uri = None if is_kept else self.tracking.shown
+        return command(*words, home=self.home, tracking_uri=uri, **options)
 
     @classmethod
     def recalled(
