@@ -68,7 +68,7 @@ class NonFiniteError(PrvrError):
         super().__init__(
             f"{term} is not finite in epoch {epoch}, step {step}; training stopped before "
             "the optimizer step. A lower optimizer.learning_rate or smaller loss weights "
-            "usually help; check the features with `prvr-sweep data inspect`."
+            "usually help; check the features with `prvr-sweep data inspect STORE`."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,7 +1,9 @@
 """Errors of sweeps that are shown to the user, and the exit codes of commands."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from orchestrator.base.text import command, suggestion
 from prvr_model.errors import PrvrError
 
 # Exit codes of commands that raise no error; an error carries its own.
@@ -27,15 +29,18 @@ class SweepExistsError(PrvrError):
         name: Its name.
         storage: The database that holds it, and how many trials it has.
         advice: What to do; None: the general advice.
+        home: Its home, for the general advice; None: the default.
     """
 
     exit_code = 2
 
-    def __init__(self, name: str, storage: str, advice: str | None = None) -> None:
+    def __init__(
+        self, name: str, storage: str, advice: str | None = None, home: Path | None = None
+    ) -> None:
         self.name = name
         otherwise = (
-            f"look at it with `prvr-sweep status {name}`, continue it with `prvr-sweep resume "
-            f"{name}`, or launch under another name (--set name=...)"
+            f"look at it with `{command('status', name, home=home)}`, continue it with "
+            f"`{command('resume', name, home=home)}`, or launch under another name (--set name=...)"
         )
         super().__init__(f"sweep {name!r} exists already in {storage}; {advice or otherwise}")
 
@@ -53,7 +58,14 @@ class ReproductionError(PrvrError):
 
 
 class SweepNotFoundError(PrvrError):
-    """No sweep of this name is in the study."""
+    """No sweep of this name is in the study.
+
+    Args:
+        name: The name.
+        storage: The database.
+        names: Names of the sweeps that it holds.
+        note: What else is known; None: nothing.
+    """
 
     exit_code = 2
 
@@ -61,7 +73,7 @@ class SweepNotFoundError(PrvrError):
         self, name: str, storage: str, names: Sequence[str], note: str | None = None
     ) -> None:
         self.name = name
-        there = ", ".join(sorted(names)) or "none"
+        there = f"{', '.join(sorted(names)) or 'none'}{suggestion(name, names)}"
         found = f"no sweep {name!r} in {storage}; sweeps there: {there}"
         super().__init__(f"{found}; {note}" if note else found)
 
@@ -78,16 +90,15 @@ def lost_log(sweep: str) -> str:
 _STUDY_ADVICE = {
     "study.db-wal": "if it is lost for good, launch under another name (--set name=...)",
     "locked": "end the program that holds it, e.g. a copy, a viewer or a backup, then continue "
-    "with `prvr-sweep resume`",
-    "full": "free space on its disk, then continue with `prvr-sweep resume`",
+    "with `{resume}`",
+    "full": "free space on its disk, then continue with `{resume}`",
     "readonly": "make the file and its folder writable",
     "Permission denied": "make the file and its folder readable",
     "unable to open": "make the file and its folder readable and writable",
-    "I/O error": "check that its disk is mounted and has free space, then continue with "
-    "`prvr-sweep resume`",
-    "table schema": "`prvr-sweep doctor` says how to mend it",
+    "I/O error": "check that its disk is mounted and has free space, then continue with `{resume}`",
+    "table schema": "`{doctor}` says how to mend it",
 }
-_NO_SERVER = "check that it can be reached, then continue with `prvr-sweep resume`"
+_NO_SERVER = "check that it can be reached, then continue with `{resume}`"
 _DAMAGED_STUDY = (
     "move it away, with the files -wal and -shm beside it, and put a copy back. Without a copy "
     "launch the sweep under another name (--set name=...): the trials' folders are intact, and "
@@ -109,7 +120,11 @@ class StudyDatabaseError(PrvrError):
         self.database, self.found = database, found
         known = (value for word, value in _STUDY_ADVICE.items() if word in found)
         advice = next(known, _NO_SERVER if "://" in database else _DAMAGED_STUDY)
-        super().__init__(f"the studies' database {database} cannot be used: {found}; {advice}")
+        home = None if "://" in database else Path(database).parent
+        mends = advice.format(
+            resume=command("resume", "SWEEP", home=home), doctor=command("doctor", home=home)
+        )
+        super().__init__(f"the studies' database {database} cannot be used: {found}; {mends}")
 
 
 class HomeLockedError(PrvrError):
@@ -189,15 +204,16 @@ class NothingStartsError(PrvrError):
     Args:
         limit_s: Seconds that they waited.
         lack: What a trial asks for and what the nodes have, in words.
+        resume: The command that continues the sweep.
     """
 
     exit_code = 2
 
-    def __init__(self, limit_s: float, lack: str) -> None:
+    def __init__(self, limit_s: float, lack: str, resume: str = "prvr-sweep resume SWEEP") -> None:
+        self.limit_s, self.lack = limit_s, lack
         super().__init__(
             f"no trial found a slot within {limit_s:.0f} s: {lack}. `ray status` shows what "
-            "occupies the nodes and what is missing; `prvr-sweep resume` continues when there is "
-            "room"
+            f"occupies the nodes and what is missing; `{resume}` continues when there is room"
         )
 
 

@@ -7,7 +7,6 @@ file only serves the message of `HomeLockedError`.
 import fcntl
 import json
 import os
-import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -98,11 +97,3 @@ def _liveness(holder: dict[str, object]) -> str:
 def outbox_path(home: Path, sweep: str) -> Path:
     """The outbox of a sweep."""
     return home / "outbox" / f"{sweep}.jsonl"
-
-
-DEFAULT_HOME = Path("prvr-runs")
-
-
-def home_option(home: Path) -> str:
-    """The option that names the home on a command line, unless it is the default."""
-    return "" if home == DEFAULT_HOME.resolve() else f" --home {shlex.quote(str(home))}"

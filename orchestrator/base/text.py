@@ -1,6 +1,11 @@
-"""Amounts in words, as messages write them, the first line of a text, and small tables."""
+"""Amounts in words, small tables, the name that was meant, and commands, as messages write them."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+DEFAULT_HOME = Path("prvr-runs")
 
 
 def count(number: float, what: str) -> str:
@@ -33,3 +38,47 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
 def gib(size_bytes: float) -> str:
     """A size of memory in words, e.g. `1.5 GiB`."""
     return f"{size_bytes / 2**30:.1f} GiB"
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The valid name that was most likely meant, or None.
+
+    Case does not count, a beginning is enough where it is the only one (`max` for `maximize`),
+    and a setting may be named without its section: `tau` finds `losses.tau`, `tua` too.
+    """
+    wanted = name.lower()
+    whole = {candidate.lower(): candidate for candidate in names}
+    tails = {candidate.rpartition(".")[2]: whole[candidate] for candidate in reversed(whole)}
+    begun = [candidate for candidate in whole if len(wanted) > 1 and candidate.startswith(wanted)]
+    if wanted in whole or wanted in tails:
+        return whole.get(wanted) or tails[wanted]
+    if len(begun) == 1:
+        return whole[begun[0]]
+    for known, given in ((whole, wanted), (tails, wanted.rpartition(".")[2])):
+        close = difflib.get_close_matches(given, known, n=1)
+        if close:
+            return known[close[0]]
+    return None
+
+
+def suggestion(name: object, names: Iterable[str]) -> str:
+    """`; did you mean X?` where a valid name is near, else nothing."""
+    found = nearest(name, names) if isinstance(name, str) else None
+    return f"; did you mean {found}?" if found else ""
+
+
+def command(*words: str, home: Path | None = None, **options: object) -> str:
+    """A command line of `prvr-sweep` as a shell takes it, complete where it is printed.
+
+    Args:
+        words: The command and its arguments; what the user is to put in is in capital letters.
+        home: The home, absolute; left out if it is the default of the working directory.
+        options: Values of other options by name, e.g. `tracking_uri`; True: a flag; None: left out.
+    """
+    named: dict[str, object] = {} if home in (None, DEFAULT_HOME.resolve()) else {"home": home}
+    parts = ["prvr-sweep", *words]
+    for name, value in {**named, **options}.items():
+        if value is not None:
+            parts.append(f"--{name.replace('_', '-')}")
+            parts += [] if value is True else [str(value)]
+    return shlex.join(parts)

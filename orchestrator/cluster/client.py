@@ -19,12 +19,14 @@ from typing import Any
 
 from orchestrator.base.errors import ClusterError, LocationError, ProbeError
 from orchestrator.base.our_code import ATTACHED_PROCESS, environment_with_our_code
-from orchestrator.base.text import count
+from orchestrator.base.text import command, count
 from orchestrator.cluster.capacity import COMING_LIMIT_S, Node
 from orchestrator.cluster.node_check import SharedLocations
 from prvr_model.training.probe_messages import PROBE_START_LIMIT_S, ProbeRequest, ProbeResult
 
 _CLIENT_SCHEME = "ray://"
+# Of the head's dashboard, see `ray dashboard`.
+_TUNNEL = "http://127.0.0.1:8265"
 # A port on which no program listens refuses at once; a firewall stays silent.
 _CONNECT_S = 5.0
 # A cluster answers within a second; importing Ray on a busy machine takes more.
@@ -235,7 +237,7 @@ def _check_address(address: str) -> None:
         if candidate.startswith(_CLIENT_SCHEME):
             raise ClusterError(
                 f"found {candidate}: through Ray Client a sweep would end with the connection; "
-                "send it with `prvr-sweep launch SPACE --submit http://127.0.0.1:8265` (the head's "
+                f"send it with `{command('launch', 'SPACE.yaml', submit=_TUNNEL)}` (the head's "
                 "dashboard, through a tunnel), or run the command on a node of the cluster with "
                 "--address HOST:PORT of its head"
             )

@@ -66,7 +66,7 @@ def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:
 
 
 def _lines(sweep: str, home: Path, found: "Freed", dry_run: bool) -> Iterator[str]:
-    from orchestrator.base.home import home_option
+    from orchestrator.base.text import command
 
     kept = [checkpoint.file for checkpoint in found.decision.kept]
     freed = found.decision.freed if dry_run else found.done
@@ -79,8 +79,7 @@ def _lines(sweep: str, home: Path, found: "Freed", dry_run: bool) -> Iterator[st
         will = "could" if dry_run else "can"
         yield (
             f"trials without last.safetensors {will} no longer be extended from where they ended: "
-            f"`prvr-sweep resume {sweep}{home_option(home)} --epochs M` would train them from the "
-            "start"
+            f"`{command('resume', sweep, home=home)}` with --epochs would train them from the start"
         )
 
 

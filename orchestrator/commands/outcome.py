@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.base.errors import FINISHED_WITH_FAILURES, INTERRUPTED, NOT_TRACKED
-from orchestrator.base.home import home_option
+from orchestrator.base.text import command
 from prvr_model.files.location import local_path
 
 if TYPE_CHECKING:
@@ -45,11 +45,9 @@ def _remedy(result: "LaunchResult", locations: "SweepLocations", spec: "SweepSpe
     is_unregistered = is_wanted and not result.registered
     needs_resume = is_unregistered or result.is_unscored or sweep.interrupted
     name = "resume" if needs_resume else "sync"
-    # The study does not keep an address with a password.
-    option = " --tracking-uri URI" if locations.remembered()["tracking_has_password"] else ""
-    command = f"`prvr-sweep {name} {sweep.sweep}{home_option(locations.home)}{option}`"
     models = " and registers the model" if is_unregistered else ""
-    return f"once that is fixed, {command} sends the rest{models}"
+    rest = locations.command(name, sweep.sweep)
+    return f"once that is fixed, `{rest}` sends the rest{models}"
 
 
 def _summary(result: "LaunchResult", locations: "SweepLocations") -> dict[str, Any]:
@@ -59,7 +57,7 @@ def _summary(result: "LaunchResult", locations: "SweepLocations") -> dict[str, A
         "sweep": sweep.sweep,
         "storage": sweep.storage,
         "study": sweep.study,
-        "tracking_uri": locations.tracking.uri,
+        "tracking_uri": locations.tracking.shown,
         "trials": {str(state): count for state, count in sweep.counts.items()},
         "best_trial": best.number if best else None,
         "value": best.value if best else None,
@@ -107,10 +105,10 @@ def _winner(result: "LaunchResult", locations: "SweepLocations", metric: str) ->
     if sweep.best and result.problem and not result.registered:
         lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
     if sweep.interrupted:
-        lines.append(f"continue: prvr-sweep resume {sweep.sweep}{home_option(locations.home)}")
+        lines.append(f"continue: {locations.command('resume', sweep.sweep)}")
     if result.report:
         lines.append(f"report: {local_path(result.report) or result.report}")
-    lines.append(f"look: prvr-sweep status {sweep.sweep}{home_option(locations.home)}")
+    lines.append(f"look: {command('status', sweep.sweep, home=locations.home)}")
     lines.append(f"      {_ui_command(locations)}")
     return "\n".join(lines)
 
@@ -130,8 +128,8 @@ def _origin(best: "TrialSummary") -> str:
 
 def _ui_command(locations: "SweepLocations") -> str:
     if locations.tracking.is_server:
-        return locations.tracking.uri
-    return f"prvr-sweep ui{home_option(locations.home)}"
+        return locations.tracking.shown
+    return command("ui", **locations.tracking.options)
 
 
 def _short(value: object) -> str:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from orchestrator.base.home import home_option
-from orchestrator.base.text import count, first_line, table_lines
+from orchestrator.base.text import command, count, first_line, table_lines
 from orchestrator.spec.warnings import PAPER_NOTE
 from orchestrator.study.confirmation import Confirmed
 from orchestrator.study.failures import FailureGroup
@@ -113,7 +112,7 @@ def _moved_line(sweep: SweepStatus) -> str:
 def _budget_line(sweep: SweepStatus) -> str:
     if sweep.over_budget is None:
         return ""
-    again = _command(sweep, " --budget KEY=VALUE")
+    again = _resume(sweep, budget="KEY=VALUE")
     return f"ended by its budget: {sweep.over_budget}; continue with {again}"
 
 
@@ -151,12 +150,14 @@ def filter_lines(sweep: str, variants: Iterable[str]) -> list[str]:
 def _hint(sweep: SweepStatus) -> str:
     kept = "trials shown as running keep their last checkpoint"
     if sweep.state == "lost":
-        return f"its driver is gone; {kept}; continue: {_command(sweep)}"
+        return f"its driver is gone; {kept}; continue: {_resume(sweep)}"
     if sweep.state == "interrupted":
         unfinished = f"; {kept}" if sweep.counts[TrialState.RUNNING] else ""
-        return f"interrupted{unfinished}; continue: {_command(sweep)}"
+        return f"interrupted{unfinished}; continue: {_resume(sweep)}"
     return ""
 
 
-def _command(sweep: SweepStatus, options: str = "") -> str:
-    return f"`prvr-sweep resume {sweep.sweep}{home_option(sweep.home)}{options}`"
+def _resume(sweep: SweepStatus, **options: str) -> str:
+    uri = "URI" if sweep.needs_tracking_uri else None
+    resume = command("resume", sweep.sweep, home=sweep.home, tracking_uri=uri, **options)
+    return f"`{resume}`"

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from orchestrator.base.machine import network_file_system
+from orchestrator.base.text import command
 from orchestrator.preflight.finding import Finding, fine, problem, warning
 from prvr_model.files.location import local_path
 
@@ -76,7 +77,8 @@ def _room(check: str, folder: Path, option: str) -> list[Finding]:
     if free < _LEAST_FREE_BYTES:
         return [problem(check, message, remedy)]
     if free < _GOOD_FREE_BYTES:
-        remedy = f"compare with what `prvr-sweep plan` says of checkpoints, or {remedy}"
+        plan = command("plan", "SPACE.yaml")
+        remedy = f"compare with what `{plan}` says of checkpoints, or {remedy}"
         return [warning(check, message, remedy)]
     return [fine(check, message)]
 

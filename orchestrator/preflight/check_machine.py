@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.base.errors import TrackingError
 from orchestrator.base.holdings import held_by_others
 from orchestrator.base.machine import Cpus, Memory, allowed_cpus, memory, open_files, processes_left
-from orchestrator.base.text import count, gib
+from orchestrator.base.text import command, count, gib
 from orchestrator.preflight.finding import Finding, fine, problem, warning
 from orchestrator.tracking.ui import DEFAULT_PORT, HOST, check_port
 
@@ -23,11 +23,11 @@ _FILES = 1024
 _PROCESSES = 500
 
 
-def check_machine() -> list[Finding]:
-    """Ports, room, and the sweeps that run here."""
+def check_machine(home: Path | None = None) -> list[Finding]:
+    """Ports, room, and the sweeps that run here; `home` is that of commands, None: the default."""
     return [
         check_loopback(),
-        check_ui_port(DEFAULT_PORT),
+        check_ui_port(DEFAULT_PORT, home),
         *check_room(),
         *(fine("sweeps", f"running here: {held}") for held in held_by_others()),
     ]
@@ -57,12 +57,13 @@ def check_loopback(host: str = HOST) -> Finding:
     return fine("ports", f"servers on {host} can be reached")
 
 
-def check_ui_port(port: int) -> Finding:
+def check_ui_port(port: int, home: Path | None = None) -> Finding:
     """The port of `prvr-sweep ui`."""
     try:
         check_port(port)
     except TrackingError as error:
-        return warning("ports", str(error), "`prvr-sweep ui --port N`, or end what listens there")
+        other = command("ui", home=home, port=port + 1)
+        return warning("ports", str(error), f"`{other}`, or end what listens there")
     return fine("ports", f"{port} is free for `prvr-sweep ui`")
 
 

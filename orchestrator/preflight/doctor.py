@@ -81,7 +81,7 @@ def _findings(
     yield from check_storage(storage, home)
     yield check_tracking(tracking_uri, home)
     yield check_study(home)
-    yield from check_machine()
+    yield from check_machine(home)
     yield from check_devices()
     if address is not None:
         yield from check_cluster(address)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from orchestrator.base.home import home_option
+from orchestrator.base.text import command
 from orchestrator.report.answer import answer
 from orchestrator.report.build import build
 from orchestrator.report.findings import Findings, find
@@ -49,7 +49,7 @@ def publish(
         sink.append(report_event(files, answer(findings), ended_ms))
         return folder.locate("report.html")
     except Exception as error:  # noqa: BLE001  (the trials are done and safe; a report can be made again)
-        again = f"`prvr-sweep report {sweep}{home_option(home)}` makes it"
+        again = f"`{command('report', sweep, home=home)}` makes it"
         warn(f"the report was not written: {type(error).__name__}: {error}; {again}")
         return None
 

@@ -68,6 +68,7 @@ class SweepData:
         runs: Its trials by number.
         videos: The video of each validation query; None if the data cannot be opened or changed.
         problems: What could not be read, a sentence each.
+        home: Its home, absolute; None: the default.
     """
 
     spec: SweepSpec
@@ -76,6 +77,7 @@ class SweepData:
     runs: tuple[Run, ...]
     videos: VideosOfQueries | None
     problems: list[str] = field(default_factory=list)
+    home: Path | None = None
 
     def complete(self) -> list[Run]:
         """Runs that ran to their end."""
@@ -95,7 +97,7 @@ def read_sweep(home: Path, sweep: str) -> SweepData:
     problems: list[str] = []
     runs = tuple(_run(study, trial, problems) for trial in study.summaries())
     videos = _videos(spec, home, attributes, problems)
-    return SweepData(spec, study, attributes, runs, videos, problems)
+    return SweepData(spec, study, attributes, runs, videos, problems, home.resolve())
 
 
 def _run(study: StudyReader, trial: TrialSummary, problems: list[str]) -> Run:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from statistics import fmean
 
+from orchestrator.base.text import command
 from orchestrator.report.document import Block, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import RECALLS, display_name, number
@@ -25,7 +26,8 @@ def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
         yield Table("Its parameters", ("setting", "value"), values, align=("left", "left"))
     if findings.test:
         yield _test(findings)
-    yield Listing(f"prvr-sweep reproduce {findings.data.spec.name}/{winner.number}")
+    trial = f"{findings.data.spec.name}/{winner.number}"
+    yield Listing(command("reproduce", trial, home=findings.data.home))
 
 
 def _row(findings: Findings, winner: TrialSummary) -> str:

@@ -102,7 +102,7 @@ def _check_splits(manifest: "Manifest", store: str) -> None:
         splits = ", ".join(manifest.splits)
         raise StoreError(
             f"{store} has no split {' and '.join(missing)} (it has {splits}); a sweep trains "
-            "on train and selects on val: `prvr-sweep data import --val-from-train` makes one"
+            "on train and selects on val: importing it with --val-from-train 0.1 makes one"
         )
 
 

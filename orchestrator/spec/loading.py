@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from orchestrator.base.addresses import user_location
 from orchestrator.base.errors import LocationError, SpecError
+from orchestrator.base.text import suggestion
 from orchestrator.spec.overrides import apply_override, budget_twin, remove
-from orchestrator.spec.problems import Problem, explain, shown, suggestion
+from orchestrator.spec.problems import Problem, explain, shown
 from orchestrator.spec.search_space import space_problems
 from orchestrator.spec.setting_schema import flatten_settings
 from orchestrator.spec.sweep_spec import SweepSpec

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.base.text import suggestion
 from orchestrator.spec.ablation import EPOCHS
-from orchestrator.spec.problems import Problem, models_in, shown, suggestion
+from orchestrator.spec.problems import Problem, models_in, shown
 from orchestrator.spec.sections import data_mapping
 from orchestrator.spec.setting_schema import sections
 from orchestrator.spec.sweep_spec import SweepSpec

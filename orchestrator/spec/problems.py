@@ -3,10 +3,9 @@
 Every message has one form: what was found; what is allowed; the nearest valid name.
 """
 
-import difflib
 import json
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
@@ -14,6 +13,8 @@ import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from orchestrator.base.text import suggestion
 
 # Longer values would push what is allowed out of sight.
 _SHOWN_CHARACTERS = 60
@@ -34,33 +35,6 @@ def shown(value: object) -> str:
     """A value as it would stand in YAML, cut where it is long."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The valid name that was most likely meant, or None.
-
-    Case does not count, a beginning is enough where it is the only one (`max` for `maximize`),
-    and a setting may be named without its section: `tau` finds `losses.tau`, `tua` too.
-    """
-    wanted = name.lower()
-    whole = {candidate.lower(): candidate for candidate in names}
-    tails = {candidate.rpartition(".")[2]: whole[candidate] for candidate in reversed(whole)}
-    begun = [candidate for candidate in whole if len(wanted) > 1 and candidate.startswith(wanted)]
-    if wanted in whole or wanted in tails:
-        return whole.get(wanted) or tails[wanted]
-    if len(begun) == 1:
-        return whole[begun[0]]
-    for known, given in ((whole, wanted), (tails, wanted.rpartition(".")[2])):
-        close = difflib.get_close_matches(given, known, n=1)
-        if close:
-            return known[close[0]]
-    return None
-
-
-def suggestion(name: object, names: Iterable[str]) -> str:
-    """`; did you mean X?` where a valid name is near, else nothing."""
-    found = nearest(name, names) if isinstance(name, str) else None
-    return f"; did you mean {found}?" if found else ""
 
 
 def unknown(kind: str, name: str, names: Sequence[str]) -> str:

@@ -14,8 +14,9 @@ from pydantic import (
     model_validator,
 )
 
+from orchestrator.base.text import nearest
 from orchestrator.spec.parameters import CategoricalParameter, FloatParameter, Parameter
-from orchestrator.spec.problems import allowed_in, explain, nearest, refuse, unknown
+from orchestrator.spec.problems import allowed_in, explain, refuse, unknown
 from orchestrator.spec.setting_schema import path_problem, setting_field, value_problem
 from prvr_model.settings import Section
 from prvr_model.store.synthetic import SyntheticSettings

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from orchestrator.spec.problems import allowed_in, literals, refuse, shown, suggestion
+from orchestrator.base.text import suggestion
+from orchestrator.spec.problems import allowed_in, literals, refuse, shown
 from prvr_model.settings import PRESETS, PresetName, Settings, setting_paths
 
 

@@ -40,6 +40,7 @@ WORKERS = "workers"
 """Attribute of a trial: how many workers trained its epochs; one number for each change."""
 CONTINUED = "continued_from_epochs"
 """Attribute of a trial that an extension gave more epochs: after how many it was complete."""
+_MOST_HOMES = 5
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
     OptunaState.WAITING: TrialState.RUNNING,
@@ -77,7 +78,7 @@ class StudyReader:
         quiet_optuna()
         path = sqlite_file(url)
         if path is not None and not path.exists():
-            raise SweepNotFoundError(name, shown_url(url), [])
+            raise SweepNotFoundError(name, shown_url(url), [], _homes_near(path.parent))
         study = cls(load_study(reading_storage(url), url, name), url)
         if path is not None and lacks_log(path) and study.num_asked() <= _last_trial(path, name):
             raise StudyDatabaseError(str(path), lost_log(name))
@@ -192,6 +193,14 @@ def _last_trial(path: Path, name: str) -> int:
     trials = path.parent / name / "trials"
     numbers = [int(folder.name) for folder in trials.glob("*") if folder.name.isdigit()]
     return max(numbers, default=-1)
+
+
+def _homes_near(home: Path) -> str:
+    """What is said of a folder that is no home: which ones are in it or beside it."""
+    found = {path.parent for around in (home, home.parent) for path in around.glob("*/study.db")}
+    listed = ", ".join(map(str, sorted(found)[:_MOST_HOMES]))
+    near = f"; homes near it: {listed}" if found else ""
+    return f"{home} is no home of sweeps, name one with --home{near}"
 
 
 def _milliseconds(when: datetime | None) -> int | None:

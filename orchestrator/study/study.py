@@ -16,6 +16,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState as OptunaState
 
+from orchestrator.base.addresses import sqlite_file
 from orchestrator.base.errors import SweepExistsError
 from orchestrator.study.epoch_log import EPOCHS_ATTRIBUTE, EpochLog, EpochRow
 from orchestrator.study.reader import (
@@ -142,7 +143,9 @@ class SweepStudy(StudyReader):
         except optuna.exceptions.DuplicatedStudyError as error:
             existing = cls(load_study(storage, url, name), url)
             counts = listed_counts(existing.counts())
-            raise SweepExistsError(name, f"{existing.url} ({counts})") from error
+            path = sqlite_file(url)
+            home = path.parent if path else None
+            raise SweepExistsError(name, f"{existing.url} ({counts})", home=home) from error
         for key, value in attributes.items():
             study.set_user_attr(key, value)
         return cls(study, url)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.addresses import home_folder, user_location, user_path
-from orchestrator.base.home import DEFAULT_HOME
+from orchestrator.base.text import DEFAULT_HOME
 from orchestrator.spec.loading import load_spec
 from orchestrator.spec.quick_run import load_quick
 from orchestrator.spec.sweep_spec import SweepSpec

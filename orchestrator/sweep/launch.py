@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import LocationError, SweepExistsError, SweepNotFoundError
-from orchestrator.base.home import home_option, outbox_path
+from orchestrator.base.home import outbox_path
+from orchestrator.base.text import command
 from orchestrator.report.publishing import publish
 from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.data import open_data
@@ -220,8 +221,8 @@ def _refuse_existing(spec: SweepSpec, home: Path) -> None:
 
 def _advice(study: StudyReader, spec: SweepSpec, home: Path) -> str:
     """What the user can do: resume the existing sweep, extend it, or choose another name."""
-    resume = f"`prvr-sweep resume {spec.name}{home_option(home)}`"
-    look = f"`prvr-sweep status {spec.name}{home_option(home)}`"
+    resume = f"`{command('resume', spec.name, home=home)}`"
+    look = f"`{command('status', spec.name, home=home)}`"
     changes = spec_changes(study.attributes.get("spec_yaml", ""), spec)
     if not changes:
         return f"it has the same spec: continue it by {resume}, or look at it with {look}"

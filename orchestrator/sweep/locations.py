@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from orchestrator.base.errors import LocationError
 from orchestrator.base.home import locked_home, remove_partial_files
 from orchestrator.base.sqlite_files import bring_to_rest
+from orchestrator.base.text import command
 from orchestrator.study.storage import close_writing, study_file
 from orchestrator.tracking.store import DATABASE_FILE, TrackingStore
 from prvr_model.files.folder import Folder
@@ -47,6 +48,12 @@ class SweepLocations:
             "tracking_uri": None if is_in_home or has_password else self.tracking.uri,
             "tracking_has_password": has_password,
         }
+
+    def command(self, *words: str, **options: object) -> str:
+        """A command on a sweep here that needs MLflow, with what the study does not keep of it."""
+        is_kept = not self.remembered()["tracking_has_password"]
+        uri = None if is_kept else self.tracking.shown
+        return command(*words, home=self.home, tracking_uri=uri, **options)
 
     @classmethod
     def recalled(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.base.errors import ReproductionError
 from orchestrator.base.installation import code_version
 from orchestrator.base.our_code import TRAIN_TRIAL
-from orchestrator.base.text import first_line
+from orchestrator.base.text import command, first_line
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
 from orchestrator.executors.interruption import Interruption
@@ -204,9 +204,10 @@ def _target(request: ReproduceRequest) -> tuple[str, int]:
     if sweep and number.isascii() and number.isdigit():
         return sweep, int(number)
     if not is_run_id(request.target):
+        status = command("status", "SWEEP", home=request.home, json=True)
         raise ReproductionError(
-            f"found {request.target!r}; allowed: SWEEP/NUMBER, as `prvr-sweep status SWEEP --json` "
-            "numbers trials, or the id of an MLflow run"
+            f"found {request.target!r}; allowed: SWEEP/NUMBER, as `{status}` numbers trials, or "
+            "the id of an MLflow run"
         )
     store = TrackingStore.of(request.tracking_uri, request.home)
     trial = tracked_trial(store, request.target)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import ResumeError
-from orchestrator.base.home import home_option, outbox_path
+from orchestrator.base.home import outbox_path
+from orchestrator.base.text import command
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
@@ -127,7 +128,7 @@ def _kept(study: StudyReader, home: Path) -> dict[str, Any]:
     if not any(study.counts().values()):
         raise ResumeError(
             f"sweep {study.name!r} ended before its first trial and has nothing to lose: launch it "
-            f"again (`prvr-sweep launch SPACE.yaml{home_option(home)}`)"
+            f"again (`{command('launch', 'SPACE.yaml', home=home)}`)"
         )
     raise ResumeError(
         f"sweep {study.name!r} in {study.url} lacks {', '.join(missing)}: it was launched by a "

@@ -5,8 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.base.errors import LocationError
-from orchestrator.base.home import home_option
+from orchestrator.base.errors import LocationError, NothingStartsError
 from orchestrator.base.installation import code_version, package_versions
 from orchestrator.base.machine import hardware, user_name
 from orchestrator.cluster.capacity import RunningCluster
@@ -245,10 +244,12 @@ class _Run:
                 raise self._broken(driver.broken_storage)
         except KeyboardInterrupt:
             state = "interrupted"
-        except BaseException:
+        except BaseException as error:
             # The user must see the error that ended the sweep, not one that follows from it.
             with suppress(Exception):
                 self._write_end("interrupted")
+            if isinstance(error, NothingStartsError):
+                raise NothingStartsError(error.limit_s, error.lack, self._resume()) from error
             raise
         finally:
             self.progress.close()
@@ -256,11 +257,13 @@ class _Run:
         return state == "interrupted"
 
     def _broken(self, why: str) -> LocationError:
-        resume = f"prvr-sweep resume {self.study.name}{home_option(self.context.home)}"
         return LocationError(
             f"the storage of the trials' folders cannot be used: {why}; unfinished trials continue "
-            f"from their last checkpoints once it can: `{resume}`"
+            f"from their last checkpoints once it can: `{self._resume()}`"
         )
+
+    def _resume(self) -> str:
+        return self.context.locations.command("resume", self.study.name)
 
     def _write_end(self, state: str) -> None:
         self.study.set_attribute("ended_ms", now_ms())

@@ -58,6 +58,7 @@ class SweepStatus:
     `num_trials` are those that were asked for so far; `best` is the complete trial that would win
     now and `best_so_far` the best of all, those included that still run or were pruned. `rows` are
     those of an ablation, `confirmed` the configurations that were run again, the crowned first.
+    `needs_tracking_uri`: MLflow's address has a password, which was not kept.
     """
 
     sweep: str
@@ -79,6 +80,7 @@ class SweepStatus:
     direction: Direction
     protocol: str
     over_budget: str | None
+    needs_tracking_uri: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
@@ -130,6 +132,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         direction=study.direction,
         protocol=attributes.get("protocol", "validation"),
         over_budget=attributes.get(OVER_BUDGET),
+        needs_tracking_uri=bool(attributes.get("places", {}).get("tracking_has_password")),
     )
 
 

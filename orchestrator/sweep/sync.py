@@ -28,7 +28,7 @@ class SyncResult:
     """How a sync ended.
 
     Args:
-        uri: Address of MLflow.
+        uri: Address of MLflow, without a password.
         done: Whether MLflow has everything.
         problem: What MLflow refused, or why it cannot be reached; None without a problem.
         said: What was deleted or lost and is there again, a line each, beside other messages.
@@ -84,7 +84,7 @@ def sync(
         context = SweepContext(spec, locations, data, outbox.identity)
         with closing(outbox):
             done, problem = _bring_up_to_date(context, outbox, limit_s, say)
-        return SyncResult(locations.tracking.uri, done, problem, tuple(said))
+        return SyncResult(locations.tracking.shown, done, problem, tuple(said))
 
 
 def _bring_up_to_date(

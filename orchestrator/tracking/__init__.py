@@ -6,5 +6,5 @@ them into changes of runs, and the writer sends these: MLflow can never hurt a t
 
 Offers `events`, `outbox`, `sender` and `view`; `missing_events` and `outbox_rebuild` (what an
 outbox lacks); `registry` with `model_version`; `store` (where MLflow is), `lookup` and
-`run_filters` (find runs), `tags` and `ui`.
+`run_filters` (find runs), `faults` (why MLflow does not answer), `tags` and `ui`.
 """

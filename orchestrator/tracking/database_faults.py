@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from orchestrator.base.text import first_line
-from orchestrator.tracking.store import shown_uri
+from orchestrator.base.text import command, first_line
+from orchestrator.tracking.store import TrackingStore, shown_uri
 
 _Error = TypeVar("_Error", bound=BaseException)
 
 # Words of SQLite's errors about a damaged file.
 _DAMAGED = ("malformed", "not a database")
-DAMAGED_ADVICE = (
-    "put a copy of the file back, or move it away and `prvr-sweep resume` each sweep of the home, "
-    "which sends everything again and registers the models"
-)
 # Packages of drivers that are called otherwise than what is imported.
 _PACKAGES = {
     "psycopg": "'psycopg[binary]'",
@@ -145,4 +141,15 @@ def own_words(error: BaseException, uri: str) -> Fault:
     """An error in its own words, without the address's password."""
     text = first_line(str(error)) or type(error).__name__
     text = text.replace(uri, shown_uri(uri))
-    return Fault(text, DAMAGED_ADVICE if any(word in text for word in _DAMAGED) else "")
+    is_damaged = any(word in text for word in _DAMAGED)
+    return Fault(text, damaged_advice(uri) if is_damaged else "")
+
+
+def damaged_advice(uri: str) -> str:
+    """What to do about a damaged SQLite file."""
+    path = TrackingStore(uri, None).database
+    resume = command("resume", "SWEEP", home=path.parent if path else None)
+    return (
+        f"put a copy of the file back, or move it away and `{resume}` for each sweep of the home, "
+        "which sends everything again and registers the models"
+    )

@@ -1,14 +1,13 @@
 """What MLflow knows of trials: which of them are registered, and which one a run shows."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import RegistryError, ReproductionError
-from orchestrator.base.home import home_option
+from orchestrator.base.text import command
 from orchestrator.tracking.paging import all_pages
 from orchestrator.tracking.registry import VERSIONS_PER_PAGE, reachable
 from orchestrator.tracking.store import TrackingStore
@@ -62,11 +61,11 @@ def registered_versions(store: TrackingStore, sweep: str, home: Path) -> tuple[V
         wanted = f"tags.`{SWEEP_TAG}` = '{sweep}'"
         experiments = list(experiment_ids(client).values())
         if not experiments or not client.search_runs(experiments, wanted, max_results=1):
-            here = f"{home_option(home)} --tracking-uri {shlex.quote(store.uri)}"
+            sync = command("sync", sweep, home=home, tracking_uri=store.shown)
             raise RegistryError(
-                f"MLflow at {store.uri} knows no sweep {sweep!r}, so it cannot say which of its "
+                f"MLflow at {store.shown} knows no sweep {sweep!r}, so it cannot say which of its "
                 "trials are registered; name the one that does with --tracking-uri, or bring "
-                f"this one up to date with `prvr-sweep sync {sweep}{here}`"
+                f"this one up to date with `{sync}`"
             )
         return tuple(_versions(client))
 
@@ -124,7 +123,7 @@ def tracked_trial(store: TrackingStore, run_id: str) -> TrackedTrial:
         )
     if missing:
         raise ReproductionError(
-            f"run {run_id} at {store.uri} is no trial of a sweep: it has no tag "
+            f"run {run_id} at {store.shown} is no trial of a sweep: it has no tag "
             f"{', '.join(missing)}"
         )
     return TrackedTrial(tags[SWEEP_TAG], int(tags[TRIAL_TAG]), tags[SWEEP_ID_TAG])

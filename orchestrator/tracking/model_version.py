@@ -134,15 +134,14 @@ def _fused(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if "/" not in name}
 
 
-def compare_with_champion(version: Version, champion: Version) -> tuple[Alias, str]:
+def compare_with_champion(version: Version, champion: Version, promote: str) -> tuple[Alias, str]:
     """The alias of a version beside the champion, and why, in a sentence."""
     unlike = _unlike(version, champion)
     name = f"version {champion.version}"
     if unlike:
-        by_hand = f"`prvr-sweep promote {version.name} {version.version}`"
         return CANDIDATE, (
             f"the champion, {name}, has another {' and '.join(unlike)}, so values cannot be "
-            f"compared; {by_hand} makes this one the champion"
+            f"compared; `{promote}` makes this one the champion"
         )
     here, there = float(version.tags[VALUE_TAG]), float(champion.tags[VALUE_TAG])
     metric = version.tags[METRIC_TAG]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import TrackingError
-from orchestrator.base.home import home_option
+from orchestrator.base.text import command
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.reader import StudyReader
@@ -74,7 +74,7 @@ def rebuild_outbox(path: Path, study: StudyReader, home: Path) -> None:
         raise TrackingError(
             f"the outbox of {study.name!r} is not at {path}, and the study does not know its "
             f"identity; put a copy back. The study has the trials: "
-            f"`prvr-sweep status {study.name}{home_option(home)}`"
+            f"`{command('status', study.name, home=home)}`"
         )
     # Positions in the lost file mean nothing in this one.
     for position in _positions(path):

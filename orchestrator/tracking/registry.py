@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
+from orchestrator.base.text import command, suggestion
 from orchestrator.tracking.model_version import (
     CANDIDATE,
     CHAMPION,
@@ -183,7 +184,7 @@ class _Registry:
 
         self._client: MlflowClient = connect(store)
         self._model = model
-        self._artifact_root = store.artifact_root
+        self._store = store
 
     def register(
         self, origin: SweepOrigin, candidate: VersionCandidate, before: Set[str]
@@ -251,9 +252,9 @@ class _Registry:
 
     def _is_ours(self, location: str) -> bool:
         """Whether files may be written at a location: not where a home was before it was moved."""
-        if self._artifact_root is None:
+        if self._store.artifact_root is None:
             return True
-        path, root = local_path(location), local_path(self._artifact_root)
+        path, root = local_path(location), local_path(self._store.artifact_root)
         return path is None or root is None or path.is_relative_to(root)
 
     def _upload_again(self, version: "ModelVersion", candidate: VersionCandidate) -> None:
@@ -317,7 +318,9 @@ class _Registry:
         if champion is not None and str(champion.version) in before:
             alias, reason = CANDIDATE, f"version {champion.version} of its sweep ranks above it"
         elif champion is not None and not _is_same(champion, version):
-            alias, reason = compare_with_champion(version, champion)
+            words = ("promote", self._model, str(version.version))
+            promote = command(*words, **self._store.options)
+            alias, reason = compare_with_champion(version, champion, promote)
         if alias == CANDIDATE and self._is_candidate(before):
             alias = None
         if alias is not None:
@@ -375,7 +378,10 @@ class _Registry:
         names = self._model_names()
         if self._model not in names:
             there = ", ".join(names) or "none"
-            raise RegistryError(f"no model {self._model!r} in the registry; models there: {there}")
+            raise RegistryError(
+                f"no model {self._model!r} in the registry at {self._store.shown}; models there: "
+                f"{there}{suggestion(self._model, names)}"
+            )
         versions = {str(known.version): known for known in self._versions()}
         if version not in versions:
             there = ", ".join(sorted(versions, key=int)) or "none"

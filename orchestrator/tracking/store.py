@@ -9,16 +9,19 @@ import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.base.addresses import sqlite_file, sqlite_url, user_path
 from orchestrator.base.errors import TrackingError
+from orchestrator.base.text import command
 
 DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "mlartifacts"
 
 _SERVER_SCHEMES = ("http", "https")
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@/]*@")
+_HIDDEN = r"\1:PASSWORD@"
 _DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 
 # Read in the sources of MLflow 3.17 (`environment_variables`, `telemetry.utils`).
@@ -97,8 +100,16 @@ class TrackingStore:
 
     @property
     def shown(self) -> str:
-        """The URI without a password."""
+        """The URI with the word PASSWORD in place of its password."""
         return shown_uri(self.uri)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of a command that name this store, see `orchestrator.base.text.command`."""
+        path = self.database
+        if path is not None and path.name == DATABASE_FILE:
+            return {"home": path.parent}
+        return {"tracking_uri": self.shown}
 
     @property
     def short_name(self) -> str:
@@ -119,8 +130,10 @@ class TrackingStore:
         path = self.database
         if path is not None and not _size_bytes(path):
             raise TrackingError(
-                f"there is no MLflow database at {path}; `prvr-sweep launch` makes it, "
-                "`prvr-sweep sync` fills one that was lost; --home or --tracking-uri names another"
+                f"there is no MLflow database at {path}; "
+                f"`{command('launch', 'SPACE.yaml', **self.options)}` makes it, "
+                f"`{command('sync', 'SWEEP', **self.options)}` fills one that was lost; --home or "
+                "--tracking-uri names another"
             )
 
 
@@ -130,8 +143,8 @@ def is_server(uri: str) -> bool:
 
 
 def shown_uri(uri: str) -> str:
-    """A URI without its password."""
-    return _PASSWORD.sub(r"\1:***@", uri)
+    """A URI with the word PASSWORD in place of its password."""
+    return _PASSWORD.sub(_HIDDEN, uri)
 
 
 def experiment_name(data_set: str) -> str:

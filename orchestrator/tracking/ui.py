@@ -35,7 +35,9 @@ def serve_ui(store: TrackingStore, port: int = DEFAULT_PORT) -> int:
         TrackingError: The store is a server already, or the port is taken.
     """
     if store.is_server:
-        raise TrackingError(f"{store.uri} is an MLflow server: open its own pages at that address")
+        raise TrackingError(
+            f"{store.shown} is an MLflow server: open its own pages at that address"
+        )
     check_port(port)
     server = subprocess.Popen(ui_command(store, port), env=_environment(), start_new_session=True)
     return _wait(server)

@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.base.errors import TrackingOutageError
 from orchestrator.base.sqlite_files import make_whole, what_is_torn
 from orchestrator.base.text import first_line
-from orchestrator.tracking.database_faults import DAMAGED_ADVICE
+from orchestrator.tracking.database_faults import damaged_advice
 from orchestrator.tracking.found_runs import LONGEST_TAG, NOT_FOUND, SweepRuns, named_runs
 from orchestrator.tracking.paging import all_pages
 from orchestrator.tracking.run_change import DataRecord, RunChange, RunIdentity, RunsDeletedError
@@ -60,7 +60,7 @@ def connect(store: TrackingStore) -> MlflowClient:
     try:
         _make_database(store)
     except (OSError, SQLAlchemyError) as error:
-        raise TrackingOutageError(f"cannot make {store.uri}: {first_line(str(error))}") from error
+        raise TrackingOutageError(f"cannot make {store.shown}: {first_line(str(error))}") from error
     if store.database is None and not store.is_server:
         # MLflow would try for minutes, and tell each time.
         create_engine(store.uri, poolclass=NullPool).connect().close()
@@ -74,7 +74,7 @@ def _make_database(store: TrackingStore) -> None:
     # MLflow makes its tables in an empty file as in a new one.
     is_empty = path.exists() and not path.stat().st_size
     if not is_empty and (lacks := what_is_torn(path)):
-        raise TrackingOutageError(f"{path}: {lacks}; {DAMAGED_ADVICE}")
+        raise TrackingOutageError(f"{path}: {lacks}; {damaged_advice(store.uri)}")
     make_whole(path, lambda url: SqlAlchemyStore(url, store.artifact_root).engine.dispose())
 
 

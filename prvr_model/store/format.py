@@ -11,6 +11,7 @@ The reader and the writer both follow this module, so that neither has to import
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -238,9 +239,11 @@ def _no_store(store: Path) -> str:
         return f"{store} is not a feature store: it has no {MANIFEST_NAME}{hint}"
     beside = _stores_in(store.absolute().parent)
     hint = f"; stores beside it: {', '.join(beside)}{did_you_mean(store.name, beside)}"
+    place = shlex.quote(str(store))
     return (
-        f"there is no feature store at {store}; make one with `prvr-sweep data import` "
-        f"or `prvr-sweep data synth`{hint if beside else ''}"
+        f"there is no feature store at {store}; make one with `prvr-sweep data import --layout msc "
+        f"--root FOLDER --collection NAME {place}` or `prvr-sweep data synth {place}`"
+        f"{hint if beside else ''}"
     )
 
 

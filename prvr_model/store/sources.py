@@ -66,7 +66,7 @@ class FolderFiles:
         except StorageError as error:
             raise StoreError(
                 f"there is no feature store to be read at {self.place}: {error}; copy all files of "
-                "one that `prvr-sweep data import` made to it"
+                "an imported one to it"
             ) from error
 
     def pieces(self, name: str) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from orchestrator.base.errors import ClusterFileError
-from orchestrator.spec.problems import Problem, shown, suggestion, unknown
+from orchestrator.base.text import suggestion
+from orchestrator.spec.problems import Problem, shown, unknown
 
 # Read in the sources of Ray 2.60 (`ray.autoscaler`); a test compares them with the installed ones.
 _EVERY_PROVIDER = (

@@ -157,7 +157,8 @@ def test_tables_of_another_version(tmp_path: Path) -> None:
     new_study(tmp_path, small_spec())
     with closing(sqlite3.connect(tmp_path / "study.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = 'v9.9.0.a'")
-    with pytest.raises(StudyDatabaseError, match=r"study\.db .* schema .*`prvr-sweep doctor` says"):
+    wanted = r"study\.db .* schema .*`prvr-sweep doctor --home .*` says"
+    with pytest.raises(StudyDatabaseError, match=wanted):
         StudyReader.open(study_url(tmp_path), "small")
 
 

@@ -66,4 +66,4 @@ def test_an_address_that_is_not_kept_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = warning(capsys, tmp_path, uri="http://me:secret@127.0.0.1:9")
-    assert f"resume small --home {tmp_path} --tracking-uri URI`" in said
+    assert f"resume small --home {tmp_path} --tracking-uri http://me:PASSWORD@127.0.0.1:9`" in said

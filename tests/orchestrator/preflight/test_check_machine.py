@@ -35,9 +35,10 @@ def test_a_taken_port_is_a_warning() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        found = check_ui_port(taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        found = check_ui_port(port)
     assert found.level == "warning"
-    assert "prvr-sweep ui --port N" in found.remedy
+    assert f"prvr-sweep ui --port {port + 1}" in found.remedy
 
 
 def test_little_room_for_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.spec.problems import Problem, explain, nearest, refuse, shown
+from orchestrator.base.text import nearest
+from orchestrator.spec.problems import Problem, explain, refuse, shown
 from prvr_model.settings import setting_paths
 
 

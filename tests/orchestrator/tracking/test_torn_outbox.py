@@ -121,10 +121,15 @@ def test_all_of_the_sweep_arrives(
         shutil.copy(empty_database, home / "mlflow.db")
     assert cli.run(["sync", "tiny", "--home", str(home)]) == 0
     assert runs(home) == runs(swept)
-    assert told(home) == told(swept)
+    events = told(home)
+    # A fresh MLflow gets the model again, under another id.
+    again = [events.pop()["kind"]] if is_fresh else []
+    assert again == ["registered"] * is_fresh
+    assert events == told(swept)
     # What a reader of another store knows of the longer file misleads nobody.
+    before = told(home)
     assert cli.run(["sync", "tiny", "--home", str(home)]) == 0
-    assert told(home) == told(swept)
+    assert told(home) == before
 
 
 def test_an_outbox_that_is_torn_and_of_unknown_identity_is_refused(

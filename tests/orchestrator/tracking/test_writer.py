@@ -13,11 +13,12 @@ from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 
 from orchestrator.base.errors import TrackingOutageError
 from orchestrator.tracking import writer as mlflow_writer
+from orchestrator.tracking.faults import outage_text
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.run_change import MetricRow, RunChange, RunIdentity
 from orchestrator.tracking.sender import mlflow_sender
 from orchestrator.tracking.store import TrackingStore
-from orchestrator.tracking.writer import MlflowWriter, connect, outage_text
+from orchestrator.tracking.writer import MlflowWriter, connect
 from tests.locations import ROOT
 from tests.orchestrator.tracking.fake_sweep import (
     FINGERPRINT,
