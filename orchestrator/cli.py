@@ -5,14 +5,24 @@ or spec, 3 data, 4 finished with failed trials, 130 interrupted.
 """
 
 import os
+import platform
+import shlex
 import signal
 import sys
+import tempfile
+import traceback
+import warnings
+from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import click
 
 from orchestrator.base.errors import INTERRUPTED
+from orchestrator.base.machine import settle_user
+from orchestrator.base.text import DEFAULT_HOME, error_line, without_secrets
 from prvr_model.errors import PrvrError
 
 # Command -> module below `orchestrator.commands`; imported when the command is used.
@@ -91,32 +101,100 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `prvr-sweep`; turns errors into one message and an exit code."""
+    _settle_streams()
+    settle_user()
+    _settle_libraries()
     # Batch systems end a job with SIGTERM: clean up as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 
+def _settle_streams() -> None:
+    """Standard streams that are there, whatever the caller closed, and that take every letter.
+
+    A file that is opened later would get the number of a closed stream, and what is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _settle_libraries() -> None:
+    """Variables of other programs that would end the import of libraries, here and in children."""
+    # Our figures need no window, and of the old names of windows matplotlib refuses some.
+    os.environ.pop("MPLBACKEND", None)
+    # That a library uses something deprecated is no error of the user's.
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        del os.environ["PYTHONWARNINGS"]
+        warnings.resetwarnings()
+
+
 def run(arguments: list[str]) -> int:
     """Run a command line; returns its exit code."""
     try:
+        return _run(arguments)
+    except BrokenPipeError:
+        # The reader of our output is gone, e.g. `head`; nothing more can be said to it.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    try:
         result: Any = cli.main(args=arguments, prog_name="prvr-sweep", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except PrvrError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {without_secrets(str(error))}", err=True)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output is gone, e.g. `head`; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told
+        click.echo(f"error: {error_line(error)}; {_reported(error, arguments)}", err=True)
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _reported(error: Exception, arguments: list[str]) -> str:
+    """Save what a report of an error that nobody foresaw needs; says where it is."""
+    from orchestrator.base.installation import code_version, package_versions
+
+    versions = [f"{name} {version}" for name, version in package_versions().items()]
+    parts = [
+        f"prvr-sweep {code_version()}, {', '.join(versions)}, {platform.platform()}",
+        shlex.join(["prvr-sweep", *arguments]),
+        "".join(traceback.format_exception(error)),
+    ]
+    for folder in (_home_of(arguments), None):
+        with suppress(OSError):
+            handle, path = tempfile.mkstemp(".txt", "prvr-error-", folder)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(without_secrets("\n\n".join(parts)))
+            return f"this was not foreseen: {path} has what a report of it needs"
+    return "this was not foreseen, and no file could be written that says more"
+
+
+def _home_of(arguments: list[str]) -> Path:
+    """The home that a command line names."""
+    options = zip(arguments, [*arguments[1:], ""], strict=True)
+    named = [
+        following if option == "--home" else option.removeprefix("--home=")
+        for option, following in options
+        if option == "--home" or option.startswith("--home=")
+    ]
+    return Path(named[-1]) if named else DEFAULT_HOME
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 _UNIFIED = ""
 """Version 2: one tree for everything; in version 1 each controller has its own."""
+_OOM_FILES = ("memory.events", "memory.oom_control")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,21 @@ def process_limit(root: Path = Path("/")) -> int | None:
         if most.isdigit() and now.isdigit():
             left.append(max(0, int(most) - int(now)))
     return min(left, default=None)
+
+
+def oom_kills(root: Path = Path("/")) -> int:
+    """How many processes of this one's group the kernel has killed for memory so far.
+
+    Args:
+        root: Where `proc` and `sys` are.
+    """
+    # A container sees the top of its own tree, which counts what happens below.
+    files = [group / name for group in _groups("memory", root) for name in _OOM_FILES]
+    for file in (*files, root / "proc/vmstat"):
+        counts = dict(line.split(" ", 1) for line in _text(file).splitlines())
+        if (kills := counts.get("oom_kill", "")).isdigit():
+            return int(kills)
+    return 0
 
 
 def _memory_limit(group: Path) -> Iterator[tuple[int, int]]:

@@ -160,6 +160,12 @@ class ProbeError(PrvrError):
     """The training step could not be timed; the plan is made without its time."""
 
 
+_RAY_ADVICE = (
+    "`prvr-sweep doctor` checks this machine; with --executor inline trials run in this process, "
+    "without Ray"
+)
+
+
 class RayChangedError(PrvrError):
     """The installed Ray lacks a private name that the executor relies on."""
 
@@ -168,6 +174,19 @@ class RayChangedError(PrvrError):
             f"the installed Ray lacks what prvr-sweep relies on ({missing}); install the version "
             "in constraints.txt, or run trials in this process with --executor inline"
         )
+
+
+class RayFailedError(PrvrError):
+    """Ray cannot be loaded, does not start, or fails while trials run; what they reported is safe.
+
+    Args:
+        found: What it does not do, and what it raised.
+        advice: What to do.
+    """
+
+    def __init__(self, found: str, advice: str = _RAY_ADVICE) -> None:
+        self.found = found
+        super().__init__(f"{found}; {advice}")
 
 
 class NodeLeavingError(PrvrError):

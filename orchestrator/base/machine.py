@@ -7,9 +7,11 @@ import functools
 import getpass
 import os
 import platform
+import pwd
 import resource
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,21 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def settle_user(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Name a home and a user where a container gives this process neither.
+
+    Libraries ask for both as they are imported, MLflow and Ray Tune among them.
+    """
+    try:
+        home = pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        # One of its own, as the caches beside it: libraries keep a few files there.
+        home = f"{tempfile.gettempdir()}/prvr-home-{os.getuid()}"
+        environment.setdefault("USER", str(os.getuid()))
+    # An empty name would be the working directory.
+    environment["HOME"] = environment.get("HOME") or home
 
 
 def network_file_system(path: Path) -> str | None:

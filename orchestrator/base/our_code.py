@@ -5,6 +5,7 @@ fails a test (`tests/orchestrator/base/test_our_code.py`) and not a sweep.
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,22 @@ TRAIN_TRIAL = "orchestrator.executors.trial_runner:train_trial"
 SERVED_MODEL = ROOT / "orchestrator" / "tracking" / "served_model.py"
 
 
+def module_command(module: str) -> list[str]:
+    """Command line of a module in a process of its own, for `environment_with_our_code`."""
+    # -P: modules of the working directory must not stand in for installed ones.
+    return [sys.executable, "-P", "-m", module]
+
+
 def environment_with_our_code(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """An environment in which `python -m` runs this code, whatever the working directory holds."""
-    paths = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
-    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
+    """An environment in which processes import what this one imports."""
+    return {**environment, "PYTHONPATH": import_path()}
+
+
+def import_path() -> str:
+    """PYTHONPATH of processes that import what this one imports, in the same order.
+
+    Not this code's folder first: the folder of all installed packages may hold one that is named
+    like a module of Python's own.
+    """
+    found = [str(Path(place).absolute()) for place in sys.path if Path(place).exists()]
+    return os.pathsep.join([*found, *([] if str(ROOT) in found else [str(ROOT)])])

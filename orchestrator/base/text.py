@@ -1,7 +1,10 @@
-"""Amounts in words, small tables, the name that was meant, and commands, as messages write them."""
+"""How messages write amounts, errors, texts of several lines, tables, names and commands."""
 
 import difflib
+import errno
+import re
 import shlex
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +28,24 @@ def in_words(resources: Mapping[str, float]) -> str:
 def first_line(text: str) -> str:
     """The first line of a text that is not blank; empty if every line is blank."""
     return next(iter(text.strip().splitlines()), "")
+
+
+def error_line(error: BaseException) -> str:
+    """Class and first line of an error; passwords and tokens in addresses masked."""
+    line = without_secrets(first_line(str(error)))
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        line += f" (of the home, or of temporary files in {tempfile.gettempdir()})"
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+# After `scheme://user:` up to the last @ of the word, and the value of a query's field.
+_PASSWORD = re.compile(r"(\w://[^\s/:@]*:)[^\s\"']+(?=@)")
+_FIELD = re.compile(r"([?&][\w.-]*(?:password|passwd|secret|token|signature|key)=)[^\s&\"']+", re.I)
+
+
+def without_secrets(text: str) -> str:
+    """A text whose addresses show neither passwords nor tokens."""
+    return _FIELD.sub(r"\1***", _PASSWORD.sub(r"\1***", text))
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -23,6 +23,8 @@ from orchestrator.base.errors import ClusterError, RayChangedError
 from orchestrator.base.our_code import PACKAGES, ROOT
 from orchestrator.cluster.capacity import Node
 from orchestrator.cluster.node_survey import look_at_nodes, ray_error_text
+from orchestrator.cluster.ray_environment import job_on_our_path, own_start
+from prvr_model.errors import PrvrError
 
 try:
     from ray._private import services
@@ -58,17 +60,23 @@ def attached(
         "env_vars": dict(variables or {}),
     }
     try:
-        found = services.get_ray_address_from_environment(address, None)
-        with _loopback_where_it_is(found):
+        found = address
+        if address == "auto":  # else Ray would prefer an address of the environment to ours
+            found = services.get_ray_address_from_environment(address, None)
+        with _loopback_where_it_is(found), own_start():
             ray.init(
                 address=found,
+                job_config=job_on_our_path(),
                 namespace=namespace,
                 runtime_env=environment,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(str(error)) from error
+    except PrvrError:
+        raise
+    except Exception as error:
+        ray.shutdown()
+        raise ClusterError(str(error) or type(error).__name__) from error
     except BaseException:
         # Ctrl-C may leave this process half attached.
         ray.shutdown()

@@ -8,7 +8,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import ClusterError, LocationError, ProbeError
-from orchestrator.base.our_code import ATTACHED_PROCESS, environment_with_our_code
+from orchestrator.base.our_code import ATTACHED_PROCESS, environment_with_our_code, module_command
 from orchestrator.base.text import command, count
 from orchestrator.cluster.capacity import COMING_LIMIT_S, Node
 from orchestrator.cluster.node_check import SharedLocations
@@ -167,7 +166,7 @@ class _Line:
     @contextmanager
     def to_child(cls, log: "tempfile._TemporaryFileWrapper[str]") -> Iterator["_Line"]:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", ATTACHED_PROCESS],
+            module_command(ATTACHED_PROCESS),
             env=environment_with_our_code(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -241,18 +240,22 @@ def _check_address(address: str) -> None:
                 "dashboard, through a tunnel), or run the command on a node of the cluster with "
                 "--address HOST:PORT of its head"
             )
+    option, of_environment = "--address", ""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or "auto"
+        option, of_environment = "RAY_ADDRESS", ", which RAY_ADDRESS names"
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ClusterError(f"found --address {address!r}; allowed: auto, or HOST:PORT of the head")
+    if not host or not port.isdecimal() or "://" in address:
+        raise ClusterError(f"found {option} {address!r}; allowed: auto, or HOST:PORT of the head")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ClusterError(
-            f"nothing answers at {address} ({reason}); is Ray running there? `ray status` on its "
-            "head shows the address"
+            f"nothing answers at {address}{of_environment} ({reason}); is Ray running there? `ray "
+            "status` on its head shows the address"
         ) from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.base.errors import ClusterError, RayChangedError
-from orchestrator.cluster.ray_environment import environment, quiet
+from orchestrator.cluster.ray_environment import direct_variables, environment, quiet
 
 try:
     from ray.exceptions import AuthenticationError
@@ -112,8 +112,9 @@ def job_server(address: str) -> Iterator[JobServer]:
     Raises:
         ClusterError: Nothing answers there, or it requires another token.
     """
-    # Otherwise Ray's client would prefer an address from the environment.
-    with environment({"RAY_API_SERVER_ADDRESS": address}), quiet(), _silent():
+    # By itself, Ray's client would prefer an address of the environment to ours.
+    variables = {"RAY_API_SERVER_ADDRESS": address, **direct_variables()}
+    with environment(variables), quiet(), _silent():
         with _as_ours(address):
             client = _Client(address)
         yield JobServer(client)

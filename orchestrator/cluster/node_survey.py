@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.base.our_code import DEVICES, environment_with_our_code
+from orchestrator.base.our_code import DEVICES, environment_with_our_code, module_command
 
 # The quickest of a few exchanges bounds the difference of two clocks best.
 _EXCHANGES = 7
@@ -86,7 +85,7 @@ def _devices() -> str:
     """`Devices` as JSON: of all GPUs, though Ray hides them from a task that asks for none."""
     shown = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
     done = subprocess.run(
-        [sys.executable, "-m", DEVICES],
+        module_command(DEVICES),
         capture_output=True,
         text=True,
         check=True,

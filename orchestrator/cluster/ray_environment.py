@@ -1,27 +1,59 @@
-"""Environment variables for Ray, and blocks in which Ray prints nothing and takes no signals.
+"""What Ray takes over from this process's environment, and what it may print: decided here.
 
-The same for a Ray of our own and for a running cluster.
+Hundreds of variables redirect Ray: where it listens, what its processes run, where they log. A Ray
+of our own belongs to one sweep and takes over none of a user's, but for those that say what this
+machine bears. On a running cluster they are how the user reaches it, and stay.
 """
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.base.errors import RayChangedError
+from orchestrator.base.errors import RayChangedError, RayFailedError
+from orchestrator.base.our_code import import_path
+from orchestrator.base.text import error_line
 
-try:
-    from ray._private import utils, worker
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-except ImportError as error:
-    raise RayChangedError(str(error)) from error
+if TYPE_CHECKING:
+    from ray.job_config import JobConfig
 
 _log = logging.getLogger(__name__)
 
 # A trial that is told to stop may be writing its checkpoint to a slow storage.
 _CLEAN_UP_S = 600
+
+# What Ray reads, and of it what a user knows better than we do: how full the memory may be, and how
+# long a slow machine takes to start a process.
+_OF_RAY = ("RAY_", "__RAY_", "TUNE_")
+_OF_THE_MACHINE = (
+    "RAY_memory_",
+    "RAY_gcs_server_port_wait_time_s",
+    "RAY_raylet_start_wait_time_s",
+    "RAY_worker_niceness",
+    "RAY_worker_register_timeout_seconds",
+)
+# Trials run beside each other: threads that are bound to CPUs would all be bound to the same ones.
+# And other numbers of threads than the settings say would change numbers.
+_OF_THREADS = (
+    "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY",
+    "KMP_DEVICE_THREAD_LIMIT",
+    "KMP_HW_SUBSET",
+    "KMP_TEAMS_THREAD_LIMIT",
+    "MKL_DOMAIN_NUM_THREADS",
+    "MKL_DYNAMIC",
+    "OMP_DYNAMIC",
+    "OMP_PLACES",
+    "OMP_PROC_BIND",
+    "OMP_THREAD_LIMIT",
+)
+# Ray starts its workers by `bash -c`, which runs this file first.
+_OF_SHELLS = ("BASH_ENV",)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def ray_variables(threads: int) -> dict[str, str]:
@@ -55,42 +87,86 @@ def ray_variables(threads: int) -> dict[str, str]:
     }
 
 
+def own_ray_variables(threads: int) -> dict[str, str | None]:
+    """Environment of a Ray of our own; None: hidden from it.
+
+    Args:
+        threads: Threads of a worker's numerical libraries.
+    """
+    hidden = [*_of_ray(), *_OF_THREADS, *_OF_SHELLS]
+    # Workers import what this process imports.
+    return {**dict.fromkeys(hidden), **ray_variables(threads), "PYTHONPATH": import_path()}
+
+
+def direct_variables() -> dict[str, str]:
+    """Environment in which this machine is reached without a proxy, e.g. the end of a tunnel."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    # With anything beside it, the star for "all" is one more name.
+    direct = known if known == "*" else ",".join([*filter(None, [known]), *_LOOPBACK])
+    return {"no_proxy": direct, "NO_PROXY": direct}
+
+
+def _of_ray() -> list[str]:
+    """Names of a user's variables for Ray, but for those that say what the machine bears."""
+    names = [name for name in os.environ if name.startswith(_OF_RAY)]
+    return [name for name in names if not name.startswith(_OF_THE_MACHINE)]
+
+
 @contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set variables while the block runs; Ray reads them again."""
+def environment(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """These variables for as long as the block runs, None: unset; Ray reads them again."""
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    _reread_environment()
+    _set(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        _reread_environment()
+        _set(before)
 
 
-def _reread_environment() -> None:
-    # Ray reads mode and token once, when it is imported; its own start does the same as this.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if "ray._raylet" in sys.modules:
+        # Ray reads mode and token once, when it is imported; its own start does the same as this.
+        raylet = _of_ray_itself("ray._raylet")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def loading_ray() -> Iterator[None]:
+    """Around the import of modules that import Ray; what it reads then is ours to say as well.
+
+    Raises:
+        RayFailedError: Ray cannot be imported.
+    """
+    hidden: dict[str, str | None] = dict.fromkeys(_of_ray())
+    try:
+        with environment(hidden):
+            yield
+    except RayChangedError:
+        raise
+    except Exception as error:
+        raise RayFailedError(f"Ray cannot be loaded: {error_line(error)}") from error
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence Ray while the block runs.
 
-    Tune would log each failed trial and how to restore the experiment; we report both ourselves.
-    Ray would print events of its processes on stdout, which is for the result.
+    Ray prints what happens to its processes on stdout, which is for the result: until the block
+    ends it is stderr, for Ray's processes and for code that is not Python's as well.
     """
     loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    worker = _of_ray_itself("ray._private.worker")
     try:
-        with replaced(worker, "print_to_stdstream", _to_log):
+        with replaced(worker, "print_to_stdstream", _to_log), _stdout_on_stderr():
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -101,19 +177,66 @@ def _to_log(data: Mapping[str, Any], ignore_prefix: bool) -> None:
     _log.info("%s: %s", data["pid"], " ".join(data["lines"]))
 
 
-def own_signals() -> AbstractContextManager[None]:
-    """Keep Ray from handling SIGTERM: it would exit in a way that its own code can swallow."""
-    return replaced(utils, "set_sigterm_handler", lambda _: None)
-
-
 @contextmanager
-def replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    """Replace a value in a module of Ray while the block runs."""
-    if not hasattr(module, name):
-        raise RayChangedError(f"{module.__name__}.{name}")
-    before = getattr(module, name)
-    setattr(module, name, value)
+def _stdout_on_stderr() -> Iterator[None]:
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
     try:
         yield
     finally:
-        setattr(module, name, before)
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def own_start() -> Iterator[None]:
+    """What Ray's start does of its own accord and must not.
+
+    It takes SIGTERM over with an exit that Ray's own code can swallow. And where this process was
+    started by `uv run`, it packs the working directory and has each worker make an environment
+    of its own from it.
+    """
+    utils = _of_ray_itself("ray._private.utils")
+    constants = _of_ray_itself("ray._private.ray_constants")
+    with (
+        replaced(utils, "set_sigterm_handler", lambda _: None),
+        replaced(constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False),
+    ):
+        yield
+
+
+def job_on_our_path() -> "JobConfig":
+    """A job whose workers import nothing from this process's working directory.
+
+    Ray puts it first on their path, before Python's own modules and ours.
+    """
+    config = _of_ray_itself("ray.job_config").JobConfig()
+    # It leaves the path alone where the workers have a directory of their own.
+    asked = "_runtime_env_has_working_dir"
+    if not hasattr(config, asked):
+        raise RayChangedError(f"JobConfig.{asked}")
+    setattr(config, asked, lambda: True)
+    return config
+
+
+def _of_ray_itself(name: str) -> Any:  # noqa: ANN401
+    """A module of Ray; this one must be imported before Ray is, whose import it prepares."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise RayChangedError(str(error)) from error
+
+
+@contextmanager
+def replaced(place: "ModuleType | type", name: str, value: object) -> Iterator[None]:
+    """Another value in a module or class of Ray for as long as the block runs."""
+    if not hasattr(place, name):
+        raise RayChangedError(f"{place.__name__}.{name}")
+    before = getattr(place, name)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import psutil
 
+OWNER = "PRVR_RAY"
+"""Environment variable of a Ray's processes that names their scratch folder."""
+
 # Ctrl-C may take 10 s in all; processes that have not ended after this time are killed.
 _GRACE_S = 2.0
 _AT_ONCE = b"at once"
@@ -28,6 +31,7 @@ class ProcessGuard:
     """
 
     def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
         # -P: the folder of this file holds modules that are named like Python's own.
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).resolve()), str(scratch), str(os.getpid())],
@@ -44,9 +48,11 @@ class ProcessGuard:
             at_once: Kill without waiting for processes to end by themselves.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(_AT_ONCE if at_once else b"")
-        self._process.stdin.close()
-        self._process.wait()
+        with suppress(BrokenPipeError):  # somebody ended it
+            self._process.stdin.write(_AT_ONCE if at_once else b"")
+            self._process.stdin.close()
+        if self._process.wait():
+            clean_up(self._scratch, os.getpid(), 0.0 if at_once else _GRACE_S)
 
 
 def clean_up(scratch: Path, driver: int, grace_s: float) -> None:
@@ -67,17 +73,20 @@ def _processes_of(scratch: Path, driver: int) -> list[psutil.Process]:
     others = (
         process for process in psutil.process_iter() if process.pid not in (driver, os.getpid())
     )
-    return [other for other in others if _writes_to(other, f"{scratch}/")]
+    return [other for other in others if _is_of(other, scratch)]
 
 
-def _writes_to(process: psutil.Process, folder: str) -> bool:
-    """Whether a process keeps a log in the folder, as each process of Ray does.
+def _is_of(process: psutil.Process, scratch: Path) -> bool:
+    """Whether a process keeps a log in the folder, as each of Ray's does, or is marked as its own.
 
-    Ray's processes rename themselves, which erases their arguments and environment.
+    Ray's processes rename themselves, which wipes out their environment; what they start, and they
+    themselves before they open their logs, still has it.
     """
     with suppress(psutil.Error, OSError):  # of other users, or gone meanwhile
+        if process.environ().get(OWNER) == str(scratch):
+            return True
         files = process.open_files()
-        return any(path.path.startswith(folder) and path.mode != "r" for path in files)
+        return any(file.path.startswith(f"{scratch}/") and file.mode != "r" for file in files)
     return False
 
 

@@ -9,27 +9,32 @@ connection; authentication comes from the environment.
 
 import logging
 import secrets
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import ray
 
-from orchestrator.base.errors import RayChangedError
+from orchestrator.base.errors import LocationError, RayChangedError, RayFailedError
 from orchestrator.base.machine import VISIBLE_GPUS, Gpu, available_cpus
+from orchestrator.base.text import error_line, gib
 from orchestrator.cluster.attached_process import attached
 from orchestrator.cluster.capacity import DRIVER_RESOURCE
 from orchestrator.cluster.ray_environment import (
     environment,
-    own_signals,
+    job_on_our_path,
+    own_ray_variables,
+    own_start,
     quiet,
     ray_variables,
     replaced,
 )
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.process_guard import ProcessGuard
+from orchestrator.executors.process_guard import OWNER, ProcessGuard
+from prvr_model.errors import PrvrError
 
 try:
     from ray._private import services
@@ -38,39 +43,79 @@ except ImportError as error:
 
 # Ray's minimum: rows and requests are a few kilobytes, and features come from the page cache.
 _OBJECT_STORE_BYTES = 80 * 2**20
+# Its logs, and its objects where /dev/shm is small.
+_SCRATCH_BYTES = 200 * 2**20
+# Ray's sockets lie 70 letters deeper than the folder, and Linux takes 107 in all.
+_LONGEST_SCRATCH = 37
+# Of a log, the end is where it happened; of many workers, the last ones saw it.
+_KEPT_BYTES, _KEPT_LOGS = 64 * 2**10, 40
 
 
 @contextmanager
-def own_ray(threads: int, gpus: Sequence[Gpu], interruption: Interruption) -> Iterator[Path]:
+def own_ray(
+    threads: int, gpus: Sequence[Gpu], interruption: Interruption, logs: Path | None = None
+) -> Iterator[Path]:
     """A Ray of our own while the block runs; yields its scratch folder.
-
-    Its socket paths must be shorter than 108 characters, hence /tmp whatever TMPDIR says.
 
     Args:
         threads: Threads of a worker's numerical libraries.
         gpus: The GPUs that it may hand out.
         interruption: Takes Ctrl-C.
+        logs: Where to keep the ends of its logs if it does not start; None: nowhere.
+
+    Raises:
+        RayFailedError: It does not start.
+        LocationError: There is no room for its files.
     """
-    variables = {**ray_variables(threads), **_token()}
+    scratch = _new_scratch()
+    variables = {**own_ray_variables(threads), **_token(), OWNER: str(scratch)}
     if gpus:
         variables[VISIBLE_GPUS] = ",".join(gpu.identity for gpu in gpus)
-    scratch = Path(tempfile.mkdtemp(prefix="prvr-", dir="/tmp"))
     guard = ProcessGuard(scratch)
     has_started = False
-    with environment(variables), quiet(), _loopback(), own_signals():
+    with environment(variables), quiet(), _loopback(), own_start():
         try:
-            _start_interruptibly(scratch, len(gpus), interruption)
+            _start_interruptibly(scratch, len(gpus), interruption, logs)
             has_started = True
             yield scratch
         finally:
-            ray.shutdown()
-            # A start that was interrupted leaves nothing worth waiting for.
-            guard.finish(at_once=not has_started)
+            try:
+                ray.shutdown()
+            finally:
+                # Of a start that was broken off nothing is worth waiting for.
+                guard.finish(at_once=not has_started)
 
 
-def _start_interruptibly(scratch: Path, num_gpus: int, interruption: Interruption) -> None:
+def _new_scratch() -> Path:
+    """A new folder: in /tmp whatever TMPDIR says, for a short path, or where else there is room."""
+    found = []
+    for place in dict.fromkeys(("/tmp", tempfile.gettempdir(), "/var/tmp", "/dev/shm")):
+        with suppress(OSError):
+            free_bytes = shutil.disk_usage(place).free
+            found.append(f"{place} ({gib(free_bytes)} free)")
+            if free_bytes >= _SCRATCH_BYTES:
+                folder = Path(tempfile.mkdtemp(prefix="prvr-", dir=place))
+                if len(str(folder)) <= _LONGEST_SCRATCH:
+                    return folder
+                folder.rmdir()
+    raise LocationError(
+        f"no folder for Ray's files: it needs {gib(_SCRATCH_BYTES)} free in a folder that can be "
+        f"written and whose path is short; found {', '.join(found) or 'none'}. Make room in /tmp, "
+        "or set TMPDIR to such a folder"
+    )
+
+
+def _start_interruptibly(
+    scratch: Path, num_gpus: int, interruption: Interruption, logs: Path | None
+) -> None:
     with interruption.at_once():
-        _start_ray(scratch, num_gpus)
+        try:
+            _start_ray(scratch, num_gpus)
+        except PrvrError:
+            raise
+        except Exception as error:
+            kept = keep_logs(scratch, logs)
+            raise RayFailedError(f"Ray does not start: {error_line(error)}{kept}") from error
     interruption.listen_again()
     # Ray's start may have swallowed the interrupt.
     interruption.check()
@@ -84,11 +129,40 @@ def _start_ray(scratch: Path, num_gpus: int) -> None:
         resources={DRIVER_RESOURCE: 1},
         object_store_memory=_OBJECT_STORE_BYTES,
         include_dashboard=False,
+        job_config=job_on_our_path(),
         log_to_driver=False,
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
         _temp_dir=str(scratch / "ray"),
     )
+
+
+def keep_logs(scratch: Path, folder: Path | None) -> str:
+    """Copy the ends of a Ray's logs out of its scratch folder, which goes with it.
+
+    Args:
+        scratch: Of a Ray of our own.
+        folder: Where to, in place of what was kept there before; None: nowhere.
+
+    Returns:
+        Words for a message about what happened: where they are; empty where there are none.
+    """
+    written = sorted(
+        (log for log in (scratch / "ray").glob("session_2*/logs/*") if log.is_file()),
+        key=lambda log: log.stat().st_mtime,
+    )
+    if folder is None or not written:
+        return ""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for log in written[-_KEPT_LOGS:]:
+            with log.open("rb") as whole:
+                whole.seek(max(0, log.stat().st_size - _KEPT_BYTES))
+                (folder / log.name).write_bytes(whole.read(_KEPT_BYTES))
+    except OSError as error:
+        return f"; its logs could not be kept ({error_line(error)})"
+    return f"; the ends of its logs are in {folder}"
 
 
 def _token() -> dict[str, str]:
@@ -124,7 +198,6 @@ def attached_ray(address: str, threads: int, interruption: Interruption) -> Iter
         tempfile.TemporaryDirectory(prefix="prvr-", ignore_cleanup_errors=True) as scratch,
         environment(variables),
         quiet(),
-        own_signals(),
     ):
         connection = attached(address, namespace=namespace, variables=variables)
         with interruption.at_once():

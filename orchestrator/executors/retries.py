@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from orchestrator.base.text import first_line
 from orchestrator.study.trial import FailureCause, TrialRequest
 
 MAX_EVICTIONS = 5
@@ -27,9 +28,7 @@ LEFT = "NodeLeavingError"
 STORAGE = "StorageError"
 """Raised by a trial that cannot use its folder: the storage may be away for a moment only."""
 _NO_SLOT = "NoSlotError"
-# Errors that Ray raises for processes and nodes that are gone, the error of workers that could not
-# restart after a loss, and a storage that was away; none of them is a trial's own fault.
-_EVICTED = frozenset(
+PROCESS_LOST = frozenset(
     {
         "RayActorError",
         "ActorDiedError",
@@ -37,11 +36,13 @@ _EVICTED = frozenset(
         "LocalRayletDiedError",
         "NodeDiedError",
         "OwnerDiedError",
-        "SlotLostError",
-        STORAGE,
         "WorkerCrashedError",
     }
 )
+"""Errors that Ray raises for processes and nodes that are gone."""
+# With the error of workers that found no others, and a storage that was away; none of them is a
+# trial's own fault.
+_EVICTED = PROCESS_LOST | {"SlotLostError", STORAGE}
 
 
 class EvictedTrials:
@@ -129,7 +130,8 @@ class GroupSizes:
 
 
 OUT_OF_MEMORY = "OutOfMemoryError"
-# torch raises a class of this name for a GPU, and plain RuntimeErrors for the CPU and in cuBLAS.
+# Ray raises a class of this name for a process that it ended since the machine's memory was nearly
+# full, and torch for a GPU; for the CPU and in cuBLAS torch raises plain RuntimeErrors.
 _TEXT = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.I)
 _REMEDY = (
     "the trial needs more memory than was left. Fewer trials at once help (concurrency, or more "
@@ -148,8 +150,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def memory_message(error: BaseException) -> str:
     """What happened and what to do, the error's own first line at the end."""
-    lines = str(error).strip().splitlines()
-    return f"{_REMEDY}: {lines[0] if lines else type(error).__name__}"
+    found = first_line(str(error)) or type(error).__name__
+    by_ray = type(error).__module__.startswith("ray.")
+    return f"{_REMEDY}: {f'killed by Ray for memory ({found})' if by_ray else found}"
 
 
 def with_smaller_batches(

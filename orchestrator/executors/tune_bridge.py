@@ -1,7 +1,11 @@
-"""Connects Ray Tune to our trial source by a searcher, a scheduler and a callback."""
+"""Connects Ray Tune to our trial source: a searcher, a scheduler and a callback that forward.
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+`TrialErrors` says why a trial failed: what its process told, or what became of its process.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import ray
@@ -10,10 +14,18 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from orchestrator.cluster.ray_environment import replaced
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.group_host import GroupCollector
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.retries import EvictedTrials, GroupSizes, with_smaller_batches
+from orchestrator.executors.retries import (
+    OUT_OF_MEMORY,
+    PROCESS_LOST,
+    EvictedTrials,
+    GroupSizes,
+    memory_message,
+    with_smaller_batches,
+)
 from orchestrator.executors.start_limit import StartLimit
 from orchestrator.executors.wire import (
     TrialFailedError,
@@ -165,9 +177,12 @@ class Watcher(TrialProgressCallback):  # type: ignore[misc]
     It replaces Tune's own reporter, which cannot be silenced.
     """
 
-    def __init__(self, bridge: Bridge, collector: GroupCollector | None) -> None:
+    def __init__(
+        self, bridge: Bridge, errors: "TrialErrors", collector: GroupCollector | None
+    ) -> None:
         super().__init__()
         self._bridge = bridge
+        self._errors = errors
         self._collector = collector
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: object) -> None:
@@ -180,7 +195,7 @@ class Watcher(TrialProgressCallback):  # type: ignore[misc]
         self, iteration: int, trials: list[Trial], trial: Trial, **info: object
     ) -> None:
         """See Tune's `Callback`."""
-        self._bridge.fail(trial.trial_id, _cause(trial))
+        self._bridge.fail(trial.trial_id, self._errors.cause_of(trial.trial_id))
 
     def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
         """Do nothing: the source shows progress."""
@@ -208,13 +223,55 @@ def ray_room() -> tuple[Mapping[str, float], Mapping[str, float]]:
     return ray.cluster_resources(), ray.available_resources()
 
 
-def _cause(trial: Trial) -> FailureCause:
-    """The cause that the trial sent, or Ray's error if the trial's process is gone."""
-    path = trial.pickled_error_file  # Tune's own file, in our scratch folder
-    if path is None or not Path(path).exists():
-        return FailureCause("UnknownError", "Ray knows no cause; see its logs", "")
-    error = ray.cloudpickle.loads(Path(path).read_bytes())
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, TrialFailedError):
-        return cause.cause
-    return failure_cause(error)
+_UNKNOWN = "UnknownError"
+
+
+class TrialErrors:
+    """What Ray raised for trials that failed; Tune itself hands on only some kinds of it.
+
+    Args:
+        oom_kills: Counts the processes that the kernel has killed for memory so far.
+        keep_logs: Keeps Ray's logs and gives words that say where, empty where it has none.
+    """
+
+    def __init__(self, oom_kills: Callable[[], int], keep_logs: Callable[[], str]) -> None:
+        self._oom_kills = oom_kills
+        self._keep_logs = keep_logs
+        self._explained_kills = oom_kills()
+        self._errors: dict[str, BaseException | None] = {}
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        """As that of `Bridge`."""
+        return object, ()
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Take note of errors for as long as the block runs."""
+        tunes_own: Callable[..., None] = Trial.handle_error
+
+        def handle_error(trial: Trial, exc: BaseException | None = None) -> None:
+            self._errors[trial.trial_id] = exc
+            tunes_own(trial, exc)
+
+        with replaced(Trial, "handle_error", handle_error):
+            yield
+
+    def cause_of(self, trial_id: str) -> FailureCause:
+        """Why a trial failed: what it sent, or what became of its process."""
+        error = self._errors.pop(trial_id, None)
+        told = getattr(error, "cause", None)
+        if isinstance(told, TrialFailedError):
+            cause = told.cause
+        elif error is None:
+            cause = FailureCause(_UNKNOWN, "Ray does not say why", "")
+        else:
+            cause = failure_cause(error)
+        if cause.kind != _UNKNOWN and cause.kind not in PROCESS_LOST:
+            return cause
+        if self._oom_kills() > self._explained_kills:
+            self._explained_kills += 1
+            killed = MemoryError("its process was killed by the kernel for memory")
+            return replace(cause, kind=OUT_OF_MEMORY, message=memory_message(killed))
+        first, newline, rest = cause.message.partition("\n")
+        message = f"{first.rstrip('.')}{self._keep_logs()}{newline}{rest}"
+        return replace(cause, message=message)

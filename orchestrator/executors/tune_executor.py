@@ -15,8 +15,11 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from orchestrator.base import cgroups
+from orchestrator.base.errors import RayFailedError
 from orchestrator.base.holdings import Holding, held_by_others, holding
 from orchestrator.base.our_code import TRAIN_TRIAL
+from orchestrator.base.text import error_line
 from orchestrator.cluster.capacity import (
     COMING_LIMIT_S,
     MemoryNeed,
@@ -35,7 +38,7 @@ from orchestrator.executors.group_host import (
     group_trainable,
 )
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.ray_session import attached_ray, own_ray
+from orchestrator.executors.ray_session import attached_ray, keep_logs, own_ray
 from orchestrator.executors.ray_state import free_slots, watch_this_node
 from orchestrator.executors.retries import MAX_EVICTIONS, EvictedTrials, GroupSizes
 from orchestrator.executors.sent_store import SentStore, send_store
@@ -44,12 +47,14 @@ from orchestrator.executors.trial_runner import load_trial_function, local_reque
 from orchestrator.executors.tune_bridge import (
     Bridge,
     SourceBrokenError,
+    TrialErrors,
     TuneScheduler,
     TuneSearcher,
     Watcher,
     ray_room,
 )
 from orchestrator.executors.wire import TrialFailedError, report_to_json, request_from_json
+from prvr_model.errors import PrvrError
 from prvr_model.reporting import Decision, EpochReport
 
 
@@ -88,6 +93,8 @@ class TuneExecutor:
             Where trials wait so long and none runs, the sweep ends.
         max_evictions: Evictions that a trial may have between two epochs that it completes; it
             restarts from its checkpoint after each, and one more fails it.
+        logs: Where the ends of the logs of our own Ray are kept where they are needed to find out
+            why it failed; None: nowhere.
 
     Raises:
         SpecError: No trial fits there.
@@ -100,7 +107,9 @@ class TuneExecutor:
         cluster: RunningCluster | None = None,
         start_limit_s: float | None = None,
         max_evictions: int = MAX_EVICTIONS,
+        logs: Path | None = None,
     ) -> None:
+        self._logs = logs
         self._min_workers = slot.min_workers or slot.workers
         self._max_evictions = max_evictions
         growing = cluster is not None and cluster.is_growing
@@ -117,6 +126,7 @@ class TuneExecutor:
 
         Raises:
             NothingStartsError: Trials wait for a slot and none runs.
+            RayFailedError: Ray does not start, or fails.
         """
         at_once = min(concurrency or self._packing.trials, self._packing.trials)
         evicted = EvictedTrials(self._max_evictions)
@@ -130,6 +140,11 @@ class TuneExecutor:
             except SourceBrokenError:
                 assert bridge.error is not None
                 raise bridge.error from None
+            except PrvrError:
+                raise
+            except Exception as error:
+                found = f"Ray failed while trials ran: {error_line(error)}"
+                raise RayFailedError(f"{found}{self._keep_logs(scratch)}") from error
         interruption.check()
 
     @contextmanager
@@ -149,12 +164,19 @@ class TuneExecutor:
             memory_bytes=workers * needs.memory.total_bytes if needs.memory else 0,
             gpus=tuple(gpu.identity for gpu in gpus),
         )
-        with holding(held), own_ray(threads, gpus, interruption) as scratch:
+        with holding(held), own_ray(threads, gpus, interruption, self._logs) as scratch:
             yield scratch
+
+    def _keep_logs(self, scratch: Path) -> str:
+        """Keep the logs of our own Ray; those of a running cluster stay where they are."""
+        return keep_logs(scratch, self._logs if self._cluster is None else None)
 
     def _fit(self, bridge: "Bridge", scratch: Path) -> None:
         several = self._shape.workers > 1
         collector = GroupCollector()
+        # The kernel of this machine says nothing about the nodes of a cluster.
+        oom_kills = cgroups.oom_kills if self._cluster is None else int
+        errors = TrialErrors(oom_kills, lambda: self._keep_logs(scratch))
         # Held here until the end: Ray frees pieces to which no reference is left.
         sent = self._sent_store()
         tuner = tune.Tuner(
@@ -173,10 +195,11 @@ class TuneExecutor:
                 verbose=0,
                 # A trial's folder is its checkpoint; Tune would ask for another one.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[Watcher(bridge, collector if several else None)],
+                callbacks=[Watcher(bridge, errors, collector if several else None)],
             ),
         )
-        tuner.fit()
+        with errors.noted():
+            tuner.fit()
         collector.collect()
 
     def _sent_store(self) -> SentStore | None:

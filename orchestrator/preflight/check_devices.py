@@ -3,12 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.base.machine import VISIBLE_GPUS, installed_gpus
-from orchestrator.base.our_code import DEVICES, environment_with_our_code
+from orchestrator.base.our_code import DEVICES, environment_with_our_code, module_command
 from orchestrator.preflight.finding import Finding, fine, problem
 
 # Importing torch takes seconds, the first use of a GPU as many again.
@@ -19,7 +18,7 @@ def check_devices() -> list[Finding]:
     """GPUs of this machine; torch is asked in a process of its own, which it can bring down."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", DEVICES],
+            module_command(DEVICES),
             capture_output=True,
             text=True,
             timeout=_LIMIT_S,

@@ -1,11 +1,10 @@
 """The probe of a sweep: which trial is timed, and how it runs in a process on this machine."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 
 from orchestrator.base.errors import ProbeError
-from orchestrator.base.our_code import PROBE, environment_with_our_code
+from orchestrator.base.our_code import PROBE, environment_with_our_code, module_command
 from orchestrator.preflight.estimate import seconds_per_epoch
 from orchestrator.spec.data import DataSize
 from prvr_model.settings import Settings, SpeedSettings
@@ -53,14 +52,12 @@ def probe_here(request: ProbeRequest) -> ProbeResult:
     Raises:
         ProbeError: The probe failed, or gave no answer in time; says why.
     """
-    # -P: modules of the working directory must not stand in for installed ones.
-    command = [sys.executable, "-P", "-m", PROBE]
     threads = str(request.speed.threads)
     environment = {**environment_with_our_code(), "OMP_NUM_THREADS": threads}
     limit_s = PROBE_START_LIMIT_S + 2 * request.limit_s
     try:
         done = subprocess.run(
-            command,
+            module_command(PROBE),
             input=request.model_dump_json(),
             env=environment,
             capture_output=True,

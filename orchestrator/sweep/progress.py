@@ -1,8 +1,10 @@
 """Progress of a sweep on stderr: bars on a terminal, lines at intervals in a log."""
 
+import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol, TextIO
+from contextlib import suppress
+from typing import Any, Protocol, TextIO, cast
 
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from orchestrator.sweep.tally import Tally, failure_line
@@ -61,14 +63,39 @@ class SilentProgress:
         """See `Progress`."""
 
 
+class _LastingStream:
+    """A stream whose reader may go away, or whose disk may fill up; the sweep goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._stream, name)
+
+
+# Of a terminal that cannot draw a line again.
+_PLAIN_TERMINALS = ("dumb", "unknown")
+
+
 def progress_on(stream: TextIO) -> Progress:
     """Progress that fits a stream: bars where it is a terminal, lines elsewhere."""
-    if not stream.isatty():
-        return LogProgress(stream)
+    is_plain = os.environ.get("TERM", "").lower() in _PLAIN_TERMINALS
+    lasting = cast(TextIO, _LastingStream(stream))
+    if is_plain or not stream.isatty():
+        return LogProgress(lasting)
     # rich is loaded only where its bars are seen.
     from orchestrator.sweep.terminal_progress import TerminalProgress
 
-    return TerminalProgress(stream)
+    return TerminalProgress(lasting)
 
 
 class LogProgress:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
+from orchestrator.base.text import error_line
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import set_study_attributes
 from orchestrator.study.test_scores import SCORING_FAILED, Scores, kept_scores, why_unscored
@@ -95,6 +96,8 @@ def _register(
             versions = register_champion(context.locations.tracking, _origin(context), candidates)
         except (RegistryError, TrackingOutageError) as error:
             return Registration(problem=str(error))
+        except Exception as error:  # noqa: BLE001  (told with the result; the trials are safe)
+            return Registration(problem=f"the best model was not registered: {error_line(error)}")
     return Registration(versions)
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from orchestrator.base.errors import LocationError, NothingStartsError
+from orchestrator.base.errors import LocationError, NothingStartsError, RayFailedError
 from orchestrator.base.installation import code_version, package_versions
 from orchestrator.base.machine import hardware, user_name
 from orchestrator.cluster.capacity import RunningCluster
+from orchestrator.cluster.ray_environment import loading_ray
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.inline_executor import InlineExecutor
 from orchestrator.executors.interruption import Interruption
@@ -34,6 +36,10 @@ from orchestrator.sweep.trial_teller import TrialTeller, now_ms
 from orchestrator.tracking.events import data_record, sweep_ended_event, sweep_started_event
 from orchestrator.tracking.missing_events import Told, missing_events
 from orchestrator.tracking.tags import USER_TAG
+
+RAY_LOGS = "ray-logs"
+"""Folder, in the home's folder of a sweep, of what Ray logged when it failed."""
+_WITHOUT_RAY = "with --executor inline they run in this process, without Ray"
 
 
 @dataclass(frozen=True)
@@ -107,18 +113,29 @@ def _executor(context: SweepContext) -> Executor:
     if context.executor == "inline":
         return InlineExecutor(context.trial_function)
     if context.executor == "tune":
-        return tune_executor(context.spec, context.trial_function, context.cluster)
+        logs = context.home / context.spec.name / RAY_LOGS
+        return tune_executor(context.spec, context.trial_function, context.cluster, logs)
     return context.executor
 
 
-def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None) -> Executor:
+def tune_executor(
+    spec: SweepSpec, function: str, cluster: RunningCluster | None, logs: Path | None = None
+) -> Executor:
     """Ray Tune for the trials of a spec, on this machine or a cluster; imports Ray.
 
+    Args:
+        spec: The spec.
+        function: Trial function by name.
+        cluster: Where trials run; None: on a Ray of our own.
+        logs: Where to keep what Ray logged of its failures; None: nowhere.
+
     Raises:
+        RayFailedError: Ray cannot be imported.
         SpecError: Not even one trial fits.
     """
     # Importing Ray takes more than a second; a sweep in this process does not need it.
-    from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
+    with loading_ray():
+        from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 
     resources = spec.resources
     slot = TrialSlot(
@@ -130,7 +147,7 @@ def tune_executor(spec: SweepSpec, function: str, cluster: RunningCluster | None
         sweep_memory(spec),
         spec.name,
     )
-    return TuneExecutor(slot, function, cluster)
+    return TuneExecutor(slot, function, cluster, logs=logs)
 
 
 def _open_study(context: SweepContext) -> SweepStudy:
@@ -250,6 +267,9 @@ class _Run:
                 self._write_end("interrupted")
             if isinstance(error, NothingStartsError):
                 raise NothingStartsError(error.limit_s, error.lack, self._resume()) from error
+            if isinstance(error, RayFailedError):
+                advice = f"unfinished trials continue by `{self._resume()}`; {_WITHOUT_RAY}"
+                raise RayFailedError(error.found, advice) from error
             raise
         finally:
             self.progress.close()

@@ -139,7 +139,13 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
 def this_driver() -> dict[str, Any]:
     """How others find out whether this process still runs."""
     me = psutil.Process()
-    return {"host": socket.gethostname(), "pid": me.pid, "started_s": me.create_time()}
+    return {
+        "host": socket.gethostname(),
+        "pid": me.pid,
+        # Both: an older version, and a study of one, know the time of day alone.
+        "started_s": me.create_time(),
+        "since_boot_s": _since_boot_s(me),
+    }
 
 
 def _num_asked_for(attributes: Mapping[str, Any], there: int) -> int:
@@ -168,16 +174,23 @@ def _state(attributes: Mapping[str, Any]) -> SweepState:
     driver = attributes.get("driver")
     if driver is None or driver["host"] != socket.gethostname():
         return "running"
-    return "running" if _is_alive(driver["pid"], driver["started_s"]) else "lost"
+    return "running" if _is_alive(driver) else "lost"
 
 
-def _is_alive(pid: int, started_s: float) -> bool:
+def _is_alive(driver: Mapping[str, Any]) -> bool:
     try:
-        process = psutil.Process(pid)
-        is_same = abs(process.create_time() - started_s) < _START_TOLERANCE_S
-        return is_same and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(driver["pid"])
+        now_s, then_s = process.create_time(), driver["started_s"]
+        if "since_boot_s" in driver:
+            now_s, then_s = _since_boot_s(process), driver["since_boot_s"]
+        return abs(now_s - then_s) < _START_TOLERANCE_S and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def _since_boot_s(process: psutil.Process) -> float:
+    """When a process started; the time of day of its start changes when the clock is set."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None:

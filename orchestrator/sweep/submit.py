@@ -26,6 +26,7 @@ from urllib.parse import SplitResult, urlsplit
 from orchestrator.base.errors import FINISHED_WITH_FAILURES, ClusterError, LocationError
 from orchestrator.base.installation import VERSION_FILE, code_version
 from orchestrator.base.our_code import COMMAND_LINE, PACKAGES, ROOT
+from orchestrator.cluster.ray_environment import loading_ray
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.files.location import is_uri
@@ -103,7 +104,8 @@ def submit(
     """
     url = _checked_address(address)
     _check_locations(locations)
-    from orchestrator.cluster.job_server import job_server
+    with loading_ray():
+        from orchestrator.cluster.job_server import job_server
 
     first = submission_id(spec, locations)
     with job_server(url) as server, tempfile.TemporaryDirectory(prefix="prvr-") as folder:

@@ -25,7 +25,7 @@ from orchestrator.tracking.model_version import (
     version_tags,
 )
 from orchestrator.tracking.paging import all_pages
-from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
+from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow
 from orchestrator.tracking.tags import (
     DECIDED_TAG,
     KEY_TAG,
@@ -35,6 +35,7 @@ from orchestrator.tracking.tags import (
     TEST_TAG,
     TRIAL_TAG,
 )
+from prvr_model.errors import PrvrError
 from prvr_model.files.location import local_path
 
 if TYPE_CHECKING:
@@ -159,19 +160,17 @@ def promote(store: TrackingStore, model: str, version: str) -> Promotion:
 
 @contextmanager
 def reachable(store: TrackingStore) -> Iterator[None]:
-    """Turn MLflow's errors inside the block into `TrackingOutageError`."""
-    settle_mlflow()
-    # MLflow takes seconds to import.
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+    """Turn whatever MLflow raises inside the block into `TrackingOutageError`."""
+    load_mlflow()
     from orchestrator.tracking.faults import fault_of
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
-        # MLflow does not wrap errors of `requests` (OSErrors) when it uploads a model's files, nor
-        # SQLAlchemy's about a damaged database or a missing driver.
+    except PrvrError:
+        raise
+    except Exception as error:
+        # Its own errors, those of `requests` (files of models go to a server without MLflow's
+        # wrapping), of SQLAlchemy, and of what reads a server's answer that is none.
         fault = fault_of(error, store.uri)
         raise TrackingOutageError(f"MLflow at {store.shown}: {fault}") from error
 

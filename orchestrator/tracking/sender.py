@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from orchestrator.tracking.outbox import Outbox, OutboxReader
 from orchestrator.tracking.run_change import RunChange, RunIdentity, RunsDeletedError
-from orchestrator.tracking.store import TrackingStore, experiment_name, settle_mlflow
+from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow
 from orchestrator.tracking.view import SweepView
 
 # A few hundred epochs at a time: few calls, and little to repeat after a failure.
@@ -236,7 +236,7 @@ def mlflow_sender(
         warn: Takes a line when an outage begins, and about what MLflow had lost; called on the
             sender's thread, or by its `start`.
     """
-    settle_mlflow()
+    load_mlflow()
     from orchestrator.tracking import writer as mlflow_writer
     from orchestrator.tracking.faults import outage_text
 

@@ -8,13 +8,15 @@ import os
 import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.base.addresses import sqlite_file, sqlite_url, user_path
-from orchestrator.base.errors import TrackingError
-from orchestrator.base.text import command
+from orchestrator.base.errors import TrackingError, TrackingOutageError
+from orchestrator.base.machine import settle_user
+from orchestrator.base.text import command, error_line
 
 DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "mlartifacts"
@@ -158,11 +160,28 @@ def experiment_name(data_set: str) -> str:
     return f"prvr-{re.sub(r'[^A-Za-z0-9_.-]+', '-', data_set)}"
 
 
+def load_mlflow() -> None:
+    """Settle and import MLflow, which takes seconds.
+
+    Raises:
+        TrackingOutageError: It cannot be imported.
+    """
+    settle_mlflow()
+    try:
+        import_module("mlflow")
+    except Exception as error:
+        raise TrackingOutageError(
+            f"MLflow cannot be loaded: {error_line(error)}; `prvr-sweep doctor` says which "
+            "installed packages do not fit together"
+        ) from error
+
+
 def settle_mlflow(environment: MutableMapping[str, str] = os.environ) -> None:
     """Silence MLflow and keep it off the Internet; call this before MLflow is imported.
 
     Variables that the user has set are kept.
     """
+    settle_user(environment)
     for name, value in _ENVIRONMENT.items():
         environment.setdefault(name, value)
 

@@ -4,13 +4,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import TypeAlias
 
 from orchestrator.base.errors import TrackingError
-from orchestrator.tracking.store import TrackingStore, settle_mlflow
+from orchestrator.base.our_code import environment_with_our_code, module_command
+from orchestrator.tracking.store import TrackingStore, load_mlflow, settle_mlflow
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
@@ -39,13 +39,15 @@ def serve_ui(store: TrackingStore, port: int = DEFAULT_PORT) -> int:
             f"{store.shown} is an MLflow server: open its own pages at that address"
         )
     check_port(port)
-    server = subprocess.Popen(ui_command(store, port), env=_environment(), start_new_session=True)
+    server = subprocess.Popen(
+        ui_command(store, port), env=_environment(), cwd="/", start_new_session=True
+    )
     return _wait(server)
 
 
 def ui_command(store: TrackingStore, port: int) -> list[str]:
     """Command line of MLflow's server for a database store."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    command = [*module_command("mlflow"), "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", store.uri, "--workers", "1"]
     # Otherwise uvicorn logs a line for each file of each page.
     command += ["--uvicorn-opts", "--log-level warning"]
@@ -66,7 +68,7 @@ def page_addresses(store: TrackingStore, port: int = DEFAULT_PORT) -> dict[str, 
         store: Where the experiments are.
         port: Port on which `serve_ui` serves a database; an `mlflow server` has its own address.
     """
-    settle_mlflow()
+    load_mlflow()
     from orchestrator.tracking.writer import connect, experiment_ids
 
     base = store.uri if store.is_server else f"http://{HOST}:{port}"
@@ -95,7 +97,7 @@ def check_port(port: int) -> None:
 
 
 def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
+    environment = environment_with_our_code()
     settle_mlflow(environment)
     # MLflow's job runner is for evaluations of language models and starts processes of its own.
     environment.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")

@@ -60,7 +60,7 @@ class Folder:
             raise StorageError(f"{text}: give an absolute path or a URI, not a relative path")
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError, NotImplementedError) as error:
             raise StorageError(f"{text}: cannot be opened as a storage folder: {error}") from error
         if not path:
             raise StorageError(f"{text}: names no folder; give a bucket and a path in it")

@@ -14,6 +14,7 @@ import yaml
 
 from orchestrator.base.errors import ClusterFileError
 from orchestrator.cluster.file.rules import Versions, all_problems, missing_mounts
+from orchestrator.cluster.ray_environment import loading_ray
 from orchestrator.spec.problems import Problem
 
 _Lines = dict[tuple[str, ...], int]
@@ -41,7 +42,8 @@ def check_cluster_file(path: Path, versions: Versions, folder: Path | None = Non
         problems += missing_mounts(config, folder)
     if not problems:
         # Imported late: it takes a second, and most mistakes are found without it.
-        from orchestrator.cluster.file.ray_check import ray_problem
+        with loading_ray():
+            from orchestrator.cluster.file.ray_check import ray_problem
 
         problems += filter(None, [ray_problem(config)])
     if problems:

@@ -2,12 +2,21 @@
 
 import json
 import os
+import pwd
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from orchestrator.base import cgroups, machine
-from orchestrator.base.machine import Gpu, allowed_cpus, available_cpus, memory, visible_gpus
+from orchestrator.base.machine import (
+    Gpu,
+    allowed_cpus,
+    available_cpus,
+    memory,
+    settle_user,
+    visible_gpus,
+)
 
 UUIDS = ("GPU-8932f937-d72c", "GPU-8932aaaa-0001")
 LISTED = f"""GPU 0: NVIDIA A100 (UUID: {UUIDS[0]})
@@ -150,6 +159,16 @@ def test_in_a_container_the_tree_begins_with_its_group(
     assert cgroups.cpu_quota(groups.root) == 2
 
 
+def test_kills_for_memory_are_counted_by_the_own_group_or_the_kernel(groups: Groups) -> None:
+    assert cgroups.oom_kills(groups.root) == 0
+    (groups.root / "proc/vmstat").write_text("nr_free_pages 7\noom_kill 5\n")
+    assert cgroups.oom_kills(groups.root) == 5
+    groups.mount("/ /sys/fs/cgroup rw - cgroup2 cgroup2 rw")
+    groups.member("0::/job")
+    groups.write("sys/fs/cgroup/job", memory__events="max 9\noom 2\noom_kill 1")
+    assert cgroups.oom_kills(groups.root) == 1
+
+
 def test_without_control_groups_there_is_no_limit(groups: Groups) -> None:
     assert cgroups.cpu_quota(groups.root) is None
     assert cgroups.memory_limits(groups.root) == ()
@@ -172,3 +191,17 @@ def test_memory_is_the_least_of_machine_and_groups(monkeypatch: pytest.MonkeyPat
     assert memory() == machine.Memory(2**20, 2**19, is_limited=True)
     monkeypatch.setattr(cgroups, "memory_limits", lambda: (cgroups.MemoryLimit(2**60, 0),))
     assert not memory().is_limited
+
+
+def test_a_process_without_home_and_name_gets_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = pwd.getpwuid(os.getuid()).pw_dir
+    environment = {"HOME": ""}
+    settle_user(environment)
+    assert environment == {"HOME": known}
+    named = {"HOME": "/home/named"}
+    settle_user(named)
+    assert named == {"HOME": "/home/named"}
+    nobody: dict[str, str] = {}
+    monkeypatch.setattr(os, "getuid", lambda: 1_234_567)
+    settle_user(nobody)
+    assert nobody == {"HOME": f"{tempfile.gettempdir()}/prvr-home-1234567", "USER": "1234567"}

@@ -58,6 +58,22 @@ def test_no_other_place_names_a_module_by_a_string_or_a_path_of_its_own() -> Non
     assert found == {"orchestrator/base/our_code.py", "orchestrator/executors/process_guard.py"}
 
 
+def test_the_folder_of_packages_hides_no_module_of_pythons_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Packages of old Pythons are named like what is built in today.
+    (tmp_path / "statistics.py").write_text("raise SystemExit('foreign')")
+    monkeypatch.setattr(our_code, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    shown = subprocess.run(
+        [*our_code.module_command("statistics")],
+        env=our_code.environment_with_our_code(),
+        cwd=tmp_path,
+        check=False,
+    )
+    assert shown.returncode == 0
+
+
 def test_what_is_run_with_it_is_this_code(tmp_path: Path) -> None:
     (tmp_path / "orchestrator").mkdir()
     (tmp_path / "orchestrator" / "__init__.py").write_text("")

@@ -67,11 +67,23 @@ def test_somebody_listens_who_is_no_ray(
     assert refusal(address).startswith(f"no Ray answered at {address}")
 
 
-@pytest.mark.integration
-def test_no_cluster_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1")
-    assert refusal("auto").startswith("cannot attach to Ray at auto: ")
+@pytest.mark.parametrize("address", ["127.0.0.1", "local", "http://127.0.0.1:8265"])
+def test_what_the_environment_calls_an_address_is_none(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert refusal("auto") == (
+        f"found RAY_ADDRESS {address!r}; allowed: auto, or HOST:PORT of the head"
+    )
+
+
+def test_nobody_listens_where_the_environment_says(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert f"nothing answers at {address}, which RAY_ADDRESS names (" in refusal("auto")
 
 
 def test_a_node_as_ray_describes_it() -> None:

@@ -1,5 +1,6 @@
 """The guard of a sweep's Ray, without a Ray."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from orchestrator.executors import process_guard
-from orchestrator.executors.process_guard import ProcessGuard
+from orchestrator.executors.process_guard import OWNER, ProcessGuard
 
 # Starting Python twice and looking through all processes, on a busy machine.
 _LIMIT_S = 60
@@ -49,6 +50,24 @@ def worker(scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
     with started(_LOGS_FOR_EVER, str(scratch / "logs" / "worker.log")) as process:
         yield process
         process.kill()
+
+
+def test_what_is_marked_as_the_rays_own_goes_with_it(scratch: Path) -> None:
+    environment = {**os.environ, OWNER: str(scratch)}
+    sleeper = subprocess.Popen(["sleep", "600"], env=environment)
+    ProcessGuard(scratch).finish(at_once=True)
+    assert sleeper.wait(timeout=_LIMIT_S) == -9
+
+
+def test_a_guard_that_was_ended_is_not_needed(
+    scratch: Path, worker: subprocess.Popen[bytes]
+) -> None:
+    guard = ProcessGuard(scratch)
+    guard._process.kill()
+    guard._process.wait()
+    guard.finish(at_once=True)
+    assert not psutil.pid_exists(worker.pid)
+    assert not scratch.exists()
 
 
 def test_a_killed_driver_leaves_no_process(scratch: Path, worker: subprocess.Popen[bytes]) -> None:

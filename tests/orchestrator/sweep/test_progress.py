@@ -12,6 +12,13 @@ from orchestrator.sweep.progress import LogProgress, progress_on
 from orchestrator.sweep.terminal_progress import TerminalProgress
 
 
+class Broken(io.StringIO):
+    """What nobody reads any more."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -181,3 +188,37 @@ def test_a_log_needs_no_bars() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_sweep_goes_on_when_nobody_reads(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broken, "isatty", lambda _: is_terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    progress = progress_on(Broken())
+    progress.begin(1, 1, True)
+    progress.started(0)
+    progress.epoch(0, 1, 1.0)
+    progress.ended(0, TrialState.COMPLETE, None)
+    progress.close()
+
+
+def test_a_terminal_that_cannot_draw_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(progress_on(Terminal()), LogProgress)
+
+
+def test_without_colours_in_60_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Terminal()
+    progress = progress_on(terminal)
+    progress.begin(4, 10, True)
+    progress.started(0)
+    progress.epoch(0, 5, 42.0)
+    progress.close()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9][0-9;]*m", terminal.getvalue())
+    lines = re.sub(r"\x1b\[[0-9?;]*[A-Za-z]", "", terminal.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 60

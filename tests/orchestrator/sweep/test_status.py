@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.commands.status_text import render_status
@@ -69,6 +70,24 @@ def test_driver_that_is_gone_is_noticed(tmp_path: Path) -> None:
     assert status.state == "lost"
     assert "keep their last checkpoint" in render_status(status)
     assert f"continue: `prvr-sweep resume small --home {tmp_path}`" in render_status(status)
+
+
+def test_a_driver_runs_on_when_the_clock_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_study(tmp_path, small_spec()).set_attribute("driver", this_driver())
+    started_s, boot_s = psutil.Process().create_time(), psutil.boot_time()
+    # The kernel tells both by the time of day.
+    monkeypatch.setattr(psutil.Process, "create_time", lambda _: started_s - 7200)
+    monkeypatch.setattr(psutil, "boot_time", lambda: boot_s - 7200)
+    assert read_status(tmp_path, "small").state == "running"
+
+
+def test_a_driver_of_an_older_version_is_recognised(tmp_path: Path) -> None:
+    driver = this_driver()
+    del driver["since_boot_s"]
+    new_study(tmp_path, small_spec()).set_attribute("driver", driver)
+    assert read_status(tmp_path, "small").state == "running"
 
 
 def test_interrupted_sweep_says_what_waits(home: Path, tmp_path: Path) -> None:

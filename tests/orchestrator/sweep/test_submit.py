@@ -45,6 +45,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeJobServer]:
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     # Ray's client would prefer it to the address that is named.
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+    # The end of a tunnel is on this machine, whatever proxy leads elsewhere.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
     with fake_job_server(TOKEN) as running:
         yield running
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from orchestrator.tracking.registry import (
     RegisteredVersion,
     lost_models,
     promote,
+    reachable,
     register_champion,
 )
-from orchestrator.tracking.store import TrackingStore
+from orchestrator.tracking.store import TrackingStore, load_mlflow
 from orchestrator.tracking.writer import connect
 from prvr_model.errors import StoreError
 from prvr_model.files.folder import Folder
@@ -377,6 +379,20 @@ def test_a_registry_that_is_away_is_told(export: Path, origin: SweepOrigin) -> N
     nobody = TrackingStore("http://127.0.0.1:9", None)
     with pytest.raises(TrackingOutageError, match=r"MLflow at http://127\.0\.0\.1:9"):
         register(nobody, origin, candidate(export, 0, 1.0))
+
+
+def test_whatever_mlflow_raises_is_told(store: TrackingStore) -> None:
+    found = r"MLflow at sqlite.*: JSONDecodeError: Expecting value"
+    with pytest.raises(TrackingOutageError, match=found), reachable(store):
+        json.loads("<html>the page of a proxy</html>")
+    with pytest.raises(RegistryError), reachable(store):
+        raise RegistryError("ours")
+
+
+def test_an_mlflow_that_cannot_be_imported_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(TrackingOutageError, match="MLflow cannot be loaded: ModuleNotFoundError"):
+        load_mlflow()
 
 
 def test_a_server_that_fails_in_the_middle_of_an_upload_is_told(

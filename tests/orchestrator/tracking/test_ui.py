@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -53,6 +54,23 @@ def test_the_command_stays_on_this_machine(tmp_path: Path) -> None:
     command = ui_command(TrackingStore.of_home(tmp_path), 5001)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert f"sqlite:///{tmp_path}/mlflow.db" in command
+
+
+def test_the_server_is_mlflows_own_whatever_the_working_directory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = {}
+
+    def start(command: list[str], **options: Any) -> None:  # noqa: ANN401
+        started.update(options, command=command)
+        raise OSError
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError):  # noqa: PT011 - our own
+        serve_ui(TrackingStore.of_home(tmp_path), 5001)
+    assert started["command"][1:4] == ["-P", "-m", "mlflow"]
+    assert started["cwd"] == "/"
 
 
 @pytest.mark.integration

@@ -21,10 +21,18 @@ time.sleep(600)
 """
 
 
-def aged(folder: Path) -> Path:
-    hour_ago = time.time() - 3600
-    os.utime(folder, (hour_ago, hour_ago))
+def aged(folder: Path, by_s: float = 3600.0) -> Path:
+    then = time.time() - by_s
+    os.utime(folder, (then, then))
     return folder
+
+
+def test_a_folder_of_the_future_was_left_before_the_clock_was_set_back(tmp_path: Path) -> None:
+    left = tmp_path / ".a.0123.partial"
+    left.mkdir()
+    aged(left, by_s=-3600.0)
+    PartialFolder(tmp_path / "a").make()
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("name", ["a.store", "odd [name]*"])
