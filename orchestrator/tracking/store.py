@@ -74,7 +74,10 @@ class TrackingStore:
         """
         if uri is None:
             return cls.of_home(home)
-        scheme = urlsplit(uri).scheme
+        try:
+            scheme = urlsplit(uri).scheme
+        except ValueError as error:
+            raise TrackingError(f"--tracking-uri {uri!r} is no address: {error}") from error
         if is_server(uri):
             return cls(uri.rstrip("/"), None)
         if scheme.split("+")[0] not in _DATABASE_SCHEMES:
@@ -85,15 +88,23 @@ class TrackingStore:
         file = sqlite_file(uri)
         if file is None:
             return cls(uri, (home.absolute() / ARTIFACT_FOLDER).as_uri())
-        file = user_path(file)
+        return cls._of_file(uri, user_path(file))
+
+    @classmethod
+    def _of_file(cls, uri: str, file: Path) -> "TrackingStore":
+        """The store in an SQLite file that a URI names."""
         if not file.is_absolute():
             raise TrackingError(
                 f"--tracking-uri {uri!r} names a file relative to the working directory, which "
                 f"differs from process to process; write {sqlite_url(file.absolute())}"
             )
         _, mark, options = uri.partition("?")
-        url = f"{sqlite_url(file)}{mark}{options}"
-        return cls(url, (file.parent / ARTIFACT_FOLDER).as_uri())
+        if "/" in options:
+            raise TrackingError(
+                f"--tracking-uri {uri!r}: what follows ? are options of the database; write a "
+                "question mark of a path as %3F"
+            )
+        return cls(f"{sqlite_url(file)}{mark}{options}", (file.parent / ARTIFACT_FOLDER).as_uri())
 
     @property
     def is_server(self) -> bool:

@@ -49,6 +49,12 @@ def test_what_cannot_hold_runs_is_refused(uri: str, tmp_path: Path) -> None:
         TrackingStore.of(uri, tmp_path)
 
 
+@pytest.mark.parametrize("uri", ["http://[x", "postgresql://[x/runs"])
+def test_what_is_no_address(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="is no address: Invalid IPv6 URL"):
+        TrackingStore.of(uri, tmp_path)
+
+
 def test_a_relative_database_is_refused_with_the_absolute_one(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match=r"write sqlite:////.*mlflow\.db"):
         TrackingStore.of("sqlite:///mlflow.db", tmp_path)
@@ -66,6 +72,8 @@ def test_a_database_below_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert TrackingStore.of(runs.uri, tmp_path) == runs
     with pytest.raises(LocationError, match="variable UNSET is not set"):
         TrackingStore.of("sqlite:///$UNSET/m.db", tmp_path)
+    with pytest.raises(TrackingError, match="write a question mark of a path as %3F"):
+        TrackingStore.of("sqlite:////a/what? now/m.db", tmp_path)
     # A password is no path.
     secret = "postgresql://me:$UNSET~@host/runs"
     assert TrackingStore.of(secret, tmp_path).uri == secret

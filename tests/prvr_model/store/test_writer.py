@@ -273,7 +273,12 @@ def test_a_target_that_cannot_be_written_is_refused_at_once(
     with pytest.raises(StoreError, match=f"{tmp_path}/file is a file, not a folder"):
         check_target(tmp_path / "file" / "a" / "s", overwrite=False)
     # Root may write everywhere.
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    access = os.access
+    monkeypatch.setattr(
+        os,
+        "access",
+        lambda path, mode: access(path, mode) and (mode == os.F_OK or path != tmp_path),
+    )
     with pytest.raises(StoreError, match=f"{tmp_path} is not writable for this user"):
         check_target(tmp_path / "a" / "s", overwrite=False)
 
