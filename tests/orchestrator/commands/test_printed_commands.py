@@ -226,7 +226,7 @@ def test_an_outbox_that_is_lost(home: Path) -> None:
 def test_a_report_and_one_that_cannot_be_written(home: Path) -> None:
     begun(home, data_fingerprint=FINGERPRINT, state="finished")
     findings = read_report(home, "small")
-    listing = next(line for line in render(findings, "md").splitlines() if "prvr-sweep" in line)
+    listing = next(line for line in render(findings, "md").splitlines() if "  prvr-sweep" in line)
     check_all(f"`{listing.strip()}`", home)
     warned: list[str] = []
     publish(home, "small", "nowhere://x", ListSink(), warned.append)

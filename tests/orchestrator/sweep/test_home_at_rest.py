@@ -273,7 +273,7 @@ def test_a_copy_without_the_log_is_known_by_the_lack_of_sweeps(running: Path) ->
 
 def test_a_misspelt_name_is_no_lost_log(running: Path) -> None:
     copy = copied(running, "")
-    with pytest.raises(SweepNotFoundError, match=r"sweeps there: small$"):
+    with pytest.raises(SweepNotFoundError, match=r"sweeps there: small; did you mean small\?$"):
         StudyReader.open(study_url(copy), "smal")
     (copy / "outbox").mkdir()
     (copy / "outbox" / "other.jsonl").touch()
