@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from orchestrator.base.text import command, first_line
+from orchestrator.base.text import command, error_line, first_line
 from orchestrator.tracking.store import TrackingStore, shown_uri
+from prvr_model.errors import PrvrError
 
 _Error = TypeVar("_Error", bound=BaseException)
 
@@ -138,11 +139,19 @@ def database_fault(causes: Sequence[BaseException], uri: str) -> Fault | None:
 
 
 def own_words(error: BaseException, uri: str) -> Fault:
-    """An error in its own words, without the address's password."""
-    text = first_line(str(error)) or type(error).__name__
+    """An error in its own words, without the address's password.
+
+    Messages of MLflow, SQLAlchemy and the system are sentences; others need their class.
+    """
+    is_sentence = isinstance(error, OSError | PrvrError) or _is_of(error, "mlflow", "sqlalchemy")
+    text = (first_line(str(error)) if is_sentence else "") or error_line(error)
     text = text.replace(uri, shown_uri(uri))
     is_damaged = any(word in text for word in _DAMAGED)
     return Fault(text, damaged_advice(uri) if is_damaged else "")
+
+
+def _is_of(error: BaseException, *packages: str) -> bool:
+    return type(error).__module__.partition(".")[0] in packages
 
 
 def damaged_advice(uri: str) -> str:

@@ -31,7 +31,7 @@ def listener() -> Iterator[socket.socket]:
 def test_ray_client_is_refused_with_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = (
         "found ray://head:10001: through Ray Client a sweep would end with the connection; send it "
-        "with `prvr-sweep launch SPACE --submit http://127.0.0.1:8265` (the head's dashboard, "
+        "with `prvr-sweep launch SPACE.yaml --submit http://127.0.0.1:8265` (the head's dashboard, "
         "through a tunnel), or run the command on a node of the cluster with --address HOST:PORT "
         "of its head"
     )

@@ -52,7 +52,7 @@ def test_the_user_is_warned_once_and_then_the_sweep_ends() -> None:
         wait(watch, clock, 1, ASKED)
     assert str(raised.value) == (
         f"no trial found a slot within 300 s: {lack}. `ray status` shows what occupies the nodes "
-        "and what is missing; `prvr-sweep resume` continues when there is room"
+        "and what is missing; `prvr-sweep resume SWEEP` continues when there is room"
     )
     assert raised.value.exit_code == 2
 
