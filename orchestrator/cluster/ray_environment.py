@@ -7,6 +7,7 @@ machine bears. On a running cluster they are how the user reaches it, and stay.
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ _OF_THE_MACHINE = (
     "RAY_worker_niceness",
     "RAY_worker_register_timeout_seconds",
 )
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 # Trials run beside each other: threads that are bound to CPUs would all be bound to the same ones.
 # And other numbers of threads than the settings say would change numbers.
 _OF_THREADS = (
@@ -92,7 +94,13 @@ def own_ray_variables(threads: int) -> dict[str, str | None]:
 
     Args:
         threads: Threads of a worker's numerical libraries.
+
+    Raises:
+        RayFailedError: A variable that it would take over is no number, which ends a process.
     """
+    for name, value in os.environ.items():
+        if name.startswith(_OF_THE_MACHINE) and not _NUMBER.fullmatch(value):
+            raise RayFailedError(f"Ray does not start: found {name}={value!r}; allowed: a number")
     hidden = [*_of_ray(), *_OF_THREADS, *_OF_SHELLS]
     # Workers import what this process imports.
     return {**dict.fromkeys(hidden), **ray_variables(threads), "PYTHONPATH": import_path()}

@@ -67,8 +67,10 @@ def own_ray(
         RayFailedError: It does not start.
         LocationError: There is no room for its files.
     """
+    _refuse_second()
+    variables = {**own_ray_variables(threads), **_token()}
     scratch = _new_scratch()
-    variables = {**own_ray_variables(threads), **_token(), OWNER: str(scratch)}
+    variables[OWNER] = str(scratch)
     if gpus:
         variables[VISIBLE_GPUS] = ",".join(gpu.identity for gpu in gpus)
     guard = ProcessGuard(scratch)
@@ -84,6 +86,14 @@ def own_ray(
             finally:
                 # Of a start that was broken off nothing is worth waiting for.
                 guard.finish(at_once=not has_started)
+
+
+def _refuse_second() -> None:
+    """A process has one Ray at most, and the end of ours would end it."""
+    if ray.is_initialized():
+        raise RayFailedError(
+            "this process is connected to a Ray already", "end that first, with `ray.shutdown()`"
+        )
 
 
 def _new_scratch() -> Path:
@@ -192,6 +202,7 @@ def attached_ray(address: str, threads: int, interruption: Interruption) -> Iter
     Raises:
         ClusterError: The cluster is gone, or it refuses.
     """
+    _refuse_second()
     variables = ray_variables(threads)
     namespace = f"prvr-{uuid.uuid4().hex}"
     with (

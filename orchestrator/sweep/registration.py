@@ -90,15 +90,15 @@ def _register(
 ) -> Registration:
     if not selected:
         return Registration()
-    with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
-        candidates = [_candidate(trial, scores, untested, Path(folder)) for trial in selected]
-        try:
-            versions = register_champion(context.locations.tracking, _origin(context), candidates)
-        except (RegistryError, TrackingOutageError) as error:
-            return Registration(problem=str(error))
-        except Exception as error:  # noqa: BLE001  (told with the result; the trials are safe)
-            return Registration(problem=f"the best model was not registered: {error_line(error)}")
-    return Registration(versions)
+    try:
+        with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
+            candidates = [_candidate(trial, scores, untested, Path(folder)) for trial in selected]
+            origin = _origin(context)
+            return Registration(register_champion(context.locations.tracking, origin, candidates))
+    except (RegistryError, TrackingOutageError) as error:
+        return Registration(problem=str(error))
+    except Exception as error:  # noqa: BLE001  (told with the result; the trials are safe)
+        return Registration(problem=f"the best model was not registered: {error_line(error)}")
 
 
 def tell_registered(

@@ -46,7 +46,15 @@ _STATUS_OF_CODE = {
     "CUSTOMER_UNAUTHORIZED": HTTPStatus.UNAUTHORIZED,
     "ENDPOINT_NOT_FOUND": HTTPStatus.NOT_FOUND,
 }
-_GATEWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+_GATEWAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
+# Of a server that does not know MLflow's requests; MLflow's own refusals say more than a status.
+_UNKNOWN = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED,
+    HTTPStatus.GONE,
+    HTTPStatus.NOT_IMPLEMENTED,
+)
 _START = "start it (`mlflow server`), or correct --tracking-uri"
 _CREDENTIALS = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
@@ -169,9 +177,9 @@ def _answer_fault(causes: Sequence[BaseException], uri: str) -> Fault | None:
         return _foreign_fault(str(foreign) if foreign else body)
     if status is None:
         return None
-    if status == HTTPStatus.NOT_FOUND:
-        return _unknown_request(uri, body)
     answers = f"it answers {status}{_phrase(status)}"
+    if status in _UNKNOWN:
+        return _unknown_request(uri, answers, body)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return _refusal(answers, status, body, uri)
     if status < HTTPStatus.BAD_REQUEST:
@@ -182,9 +190,12 @@ def _answer_fault(causes: Sequence[BaseException], uri: str) -> Fault | None:
     if status in _GATEWAY:
         found = f"{answers}: a gateway answers, the server behind it does not"
         return Fault(found, f"look into the server's log; {_START}")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        found = f"{answers}: it, or the database behind it, is not ready"
+        return Fault(found, f"look into the server's log; {_START}")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Fault(f"{answers}: it has failed", "look into the server's log")
-    return None
+    return Fault(f"{answers}: it refuses the request", "look into the server's log")
 
 
 def _answered(causes: Sequence[BaseException]) -> tuple[int | None, str]:
@@ -211,13 +222,15 @@ def _foreign_fault(body: str) -> Fault:
     return Fault(f"something answers there, but not as an MLflow server{page}", remedy)
 
 
-def _unknown_request(uri: str, body: str) -> Fault:
+def _unknown_request(uri: str, answers: str, body: str) -> Fault:
     """What does not know a request of MLflow's client: another version, or something else."""
     try:
         version = server_version(uri)
     except (requests.RequestException, NotMlflowError):
         return _foreign_fault(body)
     here = importlib.metadata.version("mlflow")
+    if version == here:
+        return Fault(f"{answers}: it refuses the request", "look into the server's log")
     found = f"it is MLflow {version}, which does not know a request of MLflow {here} here"
     return Fault(found, f"run the server with MLflow {here}")
 

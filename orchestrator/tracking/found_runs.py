@@ -14,6 +14,7 @@ from orchestrator.base.errors import TrackingError
 from orchestrator.base.text import count
 from orchestrator.tracking.paging import all_pages
 from orchestrator.tracking.run_change import RunChange
+from orchestrator.tracking.store import may_write
 from orchestrator.tracking.tags import PARENT_TAG, SWEEP_ID_TAG, TRIAL_TAG
 
 LONGEST_TAG = 8000
@@ -100,7 +101,8 @@ class SweepRuns:
     def lacks(self, change: RunChange) -> bool:
         """Whether a run, as it was looked up, lacks something of a change.
 
-        Of each metric the last step counts. Values of parameters and tags are the user's to edit.
+        Of each metric the last step counts; of files those of the sweep's own run, which cost a
+        call. Values of parameters and tags are the user's to edit.
         """
         run = self._runs[change.run.trial]
         steps = {metric.key: metric.step for metric in run.data._metric_objs}
@@ -109,7 +111,14 @@ class SweepRuns:
             or not change.tags.keys() <= run.data.tags.keys()
             or any(row.step > steps.get(row.key, -1) for row in change.metrics)
             or change.status not in (None, run.info.status)
+            or (change.run.trial is None and self._lacks_files(run, change))
         )
+
+    def _lacks_files(self, run: Run, change: RunChange) -> bool:
+        if not may_write(run.info.artifact_uri, self._artifact_root):
+            return False
+        there = {file.path for file in self._client.list_artifacts(run.info.run_id)}
+        return not change.texts.keys() <= there
 
     def adopt(self) -> None:
         """Make the sweep's own run the parent of all others."""

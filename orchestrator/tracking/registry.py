@@ -25,7 +25,7 @@ from orchestrator.tracking.model_version import (
     version_tags,
 )
 from orchestrator.tracking.paging import all_pages
-from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow
+from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow, may_write
 from orchestrator.tracking.tags import (
     DECIDED_TAG,
     KEY_TAG,
@@ -36,7 +36,6 @@ from orchestrator.tracking.tags import (
     TRIAL_TAG,
 )
 from prvr_model.errors import PrvrError
-from prvr_model.files.location import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -247,14 +246,8 @@ class _Registry:
         if logged is None:
             return "model"
         has_files = bool(self._client.list_logged_model_artifacts(model_id))
-        return None if has_files or not self._is_ours(logged.artifact_location) else "files"
-
-    def _is_ours(self, location: str) -> bool:
-        """Whether files may be written at a location: not where a home was before it was moved."""
-        if self._store.artifact_root is None:
-            return True
-        path, root = local_path(location), local_path(self._store.artifact_root)
-        return path is None or root is None or path.is_relative_to(root)
+        is_ours = may_write(logged.artifact_location, self._store.artifact_root)
+        return None if has_files or not is_ours else "files"
 
     def _upload_again(self, version: "ModelVersion", candidate: VersionCandidate) -> None:
         logged = self._client.get_logged_model(_model_id(version))

@@ -17,6 +17,7 @@ from orchestrator.base.addresses import sqlite_file, sqlite_url, user_path
 from orchestrator.base.errors import TrackingError, TrackingOutageError
 from orchestrator.base.machine import settle_user
 from orchestrator.base.text import command, error_line
+from prvr_model.files.location import local_path
 
 DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "mlartifacts"
@@ -153,6 +154,19 @@ class TrackingStore:
 def is_server(uri: str) -> bool:
     """Whether a URI is that of an `mlflow server`."""
     return urlsplit(uri).scheme in _SERVER_SCHEMES
+
+
+def may_write(location: str, artifact_root: str | None) -> bool:
+    """Whether files may be written at a location: not where a home was before it was moved.
+
+    Args:
+        location: Where MLflow keeps files of a run or a model.
+        artifact_root: Of the store, see `TrackingStore`.
+    """
+    if artifact_root is None:
+        return True
+    path, root = local_path(location), local_path(artifact_root)
+    return path is None or root is None or path.is_relative_to(root)
 
 
 def shown_uri(uri: str) -> str:

@@ -127,7 +127,7 @@ class MlflowWriter:
         lacking = [change for change in there if self._runs.lacks(change)]
         for some, found, done in (
             (missing, "gone", "made again"),
-            (lacking, "lacking parameters or metrics", "sent again"),
+            (lacking, "lacking parameters, metrics or files", "sent again"),
         ):
             if some:
                 self.write(some, parent)

@@ -63,6 +63,15 @@ def test_a_ray_of_our_own_takes_over_what_says_what_the_machine_bears(
     assert "RAY_USAGE_STATS_ENABLED" not in os.environ
 
 
+@pytest.mark.parametrize("value", ["80%", "", "-1", "off"])
+def test_what_ray_would_crash_on_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("RAY_memory_usage_threshold", value)
+    with pytest.raises(RayFailedError) as caught:
+        own_ray_variables(1)
+    found = f"Ray does not start: found RAY_memory_usage_threshold={value!r}; allowed: a number; "
+    assert str(caught.value).startswith(found)
+
+
 def test_a_slip_in_a_variable_does_not_stop_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_LOG_MONITOR_MAX_OPEN_FILES", "many")
     with loading_ray():

@@ -46,7 +46,7 @@ def test_all_commands(
         assert cli.run([*filled, "--home", str(home)]) == 0, (command, capsys.readouterr().err)
     capsys.readouterr()
     assert cli.run(["status", "again", "--home", str(home)]) == 0
-    assert "2 not trained, their results were there: from tiny" in capsys.readouterr().out
+    assert "2 not trained; their results are copied from tiny" in capsys.readouterr().out
     assert list((tmp_path / "cwd").iterdir()) == []
     assert list((tmp_path / "homes").iterdir()) == [home.parent]
     assert list(home.parent.iterdir()) == [home]

@@ -91,7 +91,7 @@ def check_all(text: str, home: Path | None, at_least: int = 1) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "runs of 'me' & more"
+    folder = tmp_path / "runs of 'me' #3 & 50% more?"
     folder.mkdir()
     return folder
 

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.base.errors import LocationError, RayFailedError
 from orchestrator.executors import ray_session
 from orchestrator.executors.interruption import Interruption
-from orchestrator.executors.ray_session import _new_scratch, keep_logs, own_ray
+from orchestrator.executors.ray_session import _new_scratch, attached_ray, keep_logs, own_ray
 
 GIB = 2**30
 
@@ -84,6 +84,17 @@ def test_a_start_that_fails_is_told_with_its_logs(
     assert end.endswith("the end")
     assert len(end) == 2**16
     assert not scratch[0].exists()
+
+
+def test_the_ray_of_a_user_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_session.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray_session.ray, "shutdown", lambda: pytest.fail("it is the user's"))
+    for session in (
+        own_ray(1, (), Interruption()),
+        attached_ray("auto", 1, Interruption()),
+    ):
+        with pytest.raises(RayFailedError, match="connected to a Ray already"), session:
+            pytest.fail("there is one")
 
 
 def test_logs_replace_those_of_an_earlier_failure(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -46,26 +47,31 @@ class Launch:
 
     def start(
         self, *before: str, options: tuple[str, ...] = (), **variables: str
-    ) -> subprocess.Popen[str]:
+    ) -> subprocess.Popen[bytes]:
         # -P: as an installed command, it does not look for modules in the working directory.
         launch = [sys.executable, "-P", "-m", "orchestrator.cli", "launch", "tiny.yaml", "--json"]
-        with (self.folder / "out").open("w") as out:
+        # Not pipes, which processes that are left would hold open.
+        with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
             return subprocess.Popen(
                 [*before, *launch, "--home", str(self.home), *options],
                 cwd=self.folder,
                 env={**environment(), "PRVR_TEST": self._mark, **variables},
                 stdout=out,
-                stderr=subprocess.PIPE,
-                text=True,
+                stderr=err,
                 start_new_session=True,
             )
 
     def run(self, *before: str, **variables: str) -> tuple[int, str, str]:
         process = self.start(*before, **variables)
-        _, err = process.communicate(timeout=TIMEOUT_S)
+        code = process.wait(TIMEOUT_S)
+        out, err = (self.folder / "out").read_text(), self.err
         assert "Traceback" not in err
         self.check_nothing_is_left(process.pid)
-        return process.returncode, (self.folder / "out").read_text(), err
+        return code, out, err
+
+    @property
+    def err(self) -> str:
+        return (self.folder / "err").read_text()
 
     def check_nothing_is_left(self, session: int) -> None:
         limit_s = time.monotonic() + _END_S
@@ -75,12 +81,10 @@ class Launch:
 
     def _processes(self, session: int) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
-            try:
-                its_session, variables = os.getsid(process.pid), process.environ()
-            except (psutil.Error, OSError):
-                continue
-            if its_session == session or variables.get("PRVR_TEST") == self._mark:
-                yield process
+            with suppress(psutil.Error, OSError):
+                in_session = os.getsid(process.pid) == session
+                if in_session or process.environ().get("PRVR_TEST") == self._mark:
+                    yield process
 
 
 @pytest.fixture
@@ -112,13 +116,11 @@ def test_a_killed_driver_leaves_nothing_although_logs_go_to_stderr(launch: Launc
     epochs = ("early_stopping.max_epochs=5000", "optimizer.schedule_epochs=5000")
     options = tuple(part for change in epochs for part in ("--set", change))
     driver = launch.start(options=options, RAY_LOG_TO_STDERR="1")
-    assert driver.stderr is not None
-    for line in driver.stderr:
-        if "best" in line:
-            break
+    limit_s = time.monotonic() + TIMEOUT_S
+    while "best" not in launch.err and time.monotonic() < limit_s:
+        time.sleep(0.2)
     driver.kill()
-    driver.communicate()
-    assert driver.returncode == -signal.SIGKILL
+    assert driver.wait() == -signal.SIGKILL
     launch.check_nothing_is_left(driver.pid)
 
 

@@ -1,5 +1,6 @@
 """What was deleted in MLflow is restored or made again, whoever deleted it and when."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,29 @@ def test_what_a_run_lacks_is_sent_again(
     run = runs_of(store, outbox)["1"].info.run_id
     spoil(store, *(statement.format(run=run) for statement in harm))
     said = send(outbox, store)
-    assert said == ["MLflow: the run of trial 1 was lacking parameters or metrics; sent again"]
+    assert said == [
+        "MLflow: the run of trial 1 was lacking parameters, metrics or files; sent again"
+    ]
     assert content_of(store, outbox) == before
+
+
+def test_files_of_the_sweep_are_sent_again_but_not_to_where_a_home_was(
+    outbox: Outbox, store: TrackingStore, home: Path, tmp_path: Path
+) -> None:
+    fill(outbox, EVENTS)
+    send(outbox, store)
+    before = content_of(store, outbox)
+    shutil.rmtree(home / "mlartifacts")
+    said = send(outbox, store)
+    assert said == [
+        "MLflow: the run of the sweep was lacking parameters, metrics or files; sent again"
+    ]
+    assert content_of(store, outbox)["sweep"] == before["sweep"]
+    moved = home.rename(tmp_path / "moved")
+    there = Outbox(moved / "outbox" / "cbva.jsonl")
+    assert send(there, TrackingStore.of_home(moved)) == []
+    assert not home.exists()
+    there.close()
 
 
 def test_what_a_user_changed_in_mlflow_stays(outbox: Outbox, store: TrackingStore) -> None:

@@ -106,6 +106,11 @@ _ANSWERS = [
     (403, _HOST, "it refuses the host name 127.0.0.1:", "--allowed-hosts '127.0.0.1,127.0.0.1:*'"),
     (403, _DENIED, "answers 403 (Forbidden): who has no name may not do this", "owner grant it"),
     (302, "", "answers 302 (Found): it sends elsewhere, as a login page does", "behind the login"),
+    (405, "<html>", "not as an MLflow server", "correct the port or path"),
+    (501, "<html>Unsupported method", "not as an MLflow server", "correct the port or path"),
+    (429, "", "answers 429 (Too Many Requests): it refuses the request", "server's log"),
+    (503, "", "answers 503 (Service Unavailable): it, or the database behind it, is not ready",
+     "server's log"),
     (502, "<html>", "answers 502 (Bad Gateway): a gateway answers", "server's log"),
     (500, "{}", "answers 500 (Internal Server Error): it has failed", "server's log"),
 ]  # fmt: skip
