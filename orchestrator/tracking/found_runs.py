@@ -115,10 +115,14 @@ class SweepRuns:
         )
 
     def _lacks_files(self, run: Run, change: RunChange) -> bool:
-        if not may_write(run.info.artifact_uri, self._artifact_root):
+        if not self.takes_files(run):
             return False
         there = {file.path for file in self._client.list_artifacts(run.info.run_id)}
         return not change.texts.keys() <= there
+
+    def takes_files(self, run: Run) -> bool:
+        """Whether a run's files may be written: not where a home was before it was moved."""
+        return may_write(run.info.artifact_uri, self._artifact_root)
 
     def adopt(self) -> None:
         """Make the sweep's own run the parent of all others."""

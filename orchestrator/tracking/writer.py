@@ -174,8 +174,9 @@ class MlflowWriter:
         metrics = [Metric(m.key, m.value, m.timestamp_ms, m.step) for m in change.metrics]
         for some_metrics in _chunks(metrics, METRICS_PER_CALL):
             self._log(run_id, metrics=some_metrics)
-        for name, text in change.texts.items():
-            self._client.log_text(run_id, text, name)
+        if change.texts and self._runs.takes_files(self._client.get_run(run_id)):
+            for name, text in change.texts.items():
+                self._client.log_text(run_id, text, name)
         if change.data is not None:
             self._log_data(run_id, change.data)
         if change.models:
