@@ -91,9 +91,8 @@ def own_ray(
 def _refuse_second() -> None:
     """A process has one Ray at most, and the end of ours would end it."""
     if ray.is_initialized():
-        raise RayFailedError(
-            "this process is connected to a Ray already", "end that first, with `ray.shutdown()`"
-        )
+        # Not as advice, in whose place a sweep says how it continues.
+        raise RayFailedError("this process is connected to a Ray; call `ray.shutdown()` first")
 
 
 def _new_scratch() -> Path:

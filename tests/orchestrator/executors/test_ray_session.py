@@ -93,7 +93,10 @@ def test_the_ray_of_a_user_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
         own_ray(1, (), Interruption()),
         attached_ray("auto", 1, Interruption()),
     ):
-        with pytest.raises(RayFailedError, match="connected to a Ray already"), session:
+        with (
+            pytest.raises(RayFailedError, match=r"connected to a Ray; call `ray\.shutdown"),
+            session,
+        ):
             pytest.fail("there is one")
 
 
