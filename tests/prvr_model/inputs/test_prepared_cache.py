@@ -112,7 +112,7 @@ def test_what_a_read_only_store_has_is_used(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda _, mode: mode == os.F_OK)
     prepare_split(store, "train", tiny_settings())
     assert list(elsewhere.iterdir()) == []
     prepare_split(store, "val", tiny_settings())
