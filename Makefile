@@ -25,15 +25,16 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Two processes whatever the machine: many tests start a Ray that takes all of its CPUs.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Few processes whatever the machine: many tests start a Ray that takes all of its CPUs, and more so
+# in the soak.
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
-	$(PYTEST)
+	$(PYTEST) --numprocesses 3
 
 # The tests that take minutes.
 soak: $(STAMP)
-	$(PYTEST) -m soak --durations=0 --durations-min=1
+	$(PYTEST) --numprocesses 2 -m soak --durations=0 --durations-min=1
 
 check: lint test
 
