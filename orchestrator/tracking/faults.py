@@ -211,7 +211,7 @@ def _answered(causes: Sequence[BaseException]) -> tuple[int | None, str]:
 
 
 def _phrase(status: int) -> str:
-    known = {one.value: one.phrase for one in HTTPStatus}
+    known = {listed.value: listed.phrase for listed in HTTPStatus}
     return f" ({known[status]})" if status in known else ""
 
 
@@ -243,13 +243,15 @@ def _refusal(answers: str, status: int, body: str, uri: str) -> Fault:
         return Fault(found, f"start it with `mlflow server --allowed-hosts '{host},{host}:*' ...`")
     user = os.environ.get("MLFLOW_TRACKING_USERNAME") or parts.username
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    who = f"the user {user}" if user else "the token of MLFLOW_TRACKING_TOKEN" if token else ""
+    identity = f"the user {user}" if user else "the token of MLFLOW_TRACKING_TOKEN" if token else ""
     if status == HTTPStatus.FORBIDDEN:
-        found = f"{answers}: {who or 'who has no name'} may not do this"
+        found = f"{answers}: {identity or 'who has no name'} may not do this"
         return Fault(found, f"let the server's owner grant it, or {_CREDENTIALS}")
-    if not who:
+    if not identity:
         return Fault(f"{answers}: it asks for a user or a token", _CREDENTIALS)
-    return Fault(f"{answers}: it refuses {who}{' or the password' if user else ''}", _CREDENTIALS)
+    return Fault(
+        f"{answers}: it refuses {identity}{' or the password' if user else ''}", _CREDENTIALS
+    )
 
 
 def _with_proxy(fault: Fault, uri: str) -> Fault:
