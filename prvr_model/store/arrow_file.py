@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from prvr_model.store.format import ContentDigest, DTypeName
 # Bytes of features that a file collects before it writes a batch. Two files per split are open, so
 # memory stays below some ten times this; a batch is large enough that its header costs nothing.
 _BATCH_BYTES = 2 * 2**20
-Values: TypeAlias = Mapping[str, str | int]
+Values: TypeAlias = Mapping[str, Any]
 """Values of an item besides its features, by column."""
 
 
@@ -45,15 +45,18 @@ class ArrowFile:
             self._arrow = pa.ipc.new_file(self._file, layout)
             stack.pop_all()
 
-    def append(self, values: Values, texts: tuple[str, ...], rows: np.ndarray) -> None:
+    def append(
+        self, values: Values, texts: tuple[str, ...], rows: np.ndarray, annotation: bytes
+    ) -> None:
         """Append an item.
 
         Args:
             values: Its values besides its features, by column.
             texts: Texts that enter the content's digest besides the features.
             rows: Its features, see `stored_rows`.
+            annotation: What else enters the digest.
         """
-        self.digest.add(texts, rows)
+        self.digest.add(texts, rows, annotation)
         self._values.append(values)
         self._rows.append(rows)
         self._bytes += rows.nbytes

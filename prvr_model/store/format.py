@@ -3,8 +3,12 @@
 A store is a folder:
 
     manifest.json                  Manifest
-    <split>.videos.arrow           id, features: one list of frame rows a video
-    <split>.captions.arrow         id, video (row in the split's videos), text, features: token rows
+    <split>.videos.arrow           id, duration_s (NaN: unknown), features: a list of frame rows
+    <split>.captions.arrow         id, video (row in the split's videos), text, moments (start and
+                                   end in seconds of each), relevant (rows of videos), features:
+                                   token rows
+
+Format version 1 has no duration_s, moments, relevant, recipe and seconds_per_row.
 
 The reader and the writer both follow this module, so that neither has to import the other.
 """
@@ -24,10 +28,13 @@ from pydantic_core import ErrorDetails
 
 from prvr_model.errors import StoreError, did_you_mean
 from prvr_model.settings import Section
+from prvr_model.store.annotations import MOMENTS_TYPE, RELEVANT_TYPE
+from prvr_model.store.recipe import FeatureRecipe
 
 FORMAT = "prvr-sweep feature store"
 # Raised whenever a reader of the earlier version would misread the files.
-STORE_VERSION = 1
+STORE_VERSION = 2
+READABLE_VERSIONS = (1, STORE_VERSION)
 MANIFEST_NAME = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -67,7 +74,10 @@ class ZeroRows(Section):
 
 
 class Manifest(Section):
-    """Description of a store; `source` says in words and numbers where the data came from."""
+    """Description of a store; `source` says in words and numbers where the data came from.
+
+    `recipe` is None, and `seconds_per_row` too, where whoever made the features did not say.
+    """
 
     format: str = FORMAT
     format_version: int = STORE_VERSION
@@ -79,6 +89,8 @@ class Manifest(Section):
     splits: dict[str, SplitCounts]
     files: dict[str, FileRecord]
     source: dict[str, Any]
+    recipe: FeatureRecipe | None = None
+    seconds_per_row: float | None = Field(default=None, gt=0)
     zero_rows: list[ZeroRows] = Field(default_factory=list)
     # It becomes the name of a folder: anything but hexadecimal digits could lead to another one.
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
@@ -124,13 +136,19 @@ def file_name(split: str, kind: Kind) -> str:
     return f"{split}.{kind}.arrow"
 
 
-def schema(kind: Kind, dim: int, dtype: DTypeName) -> pa.Schema:
+def schema(kind: Kind, dim: int, dtype: DTypeName, version: int = STORE_VERSION) -> pa.Schema:
     """Arrow schema of a file; large_list because one batch may exceed 2**31 values."""
     rows = pa.large_list(pa.list_(_ARROW_TYPES[dtype], dim))
-    fields = [("id", pa.string()), ("features", rows)]
+    known: list[tuple[str, pa.DataType]] = []
     if kind == "captions":
-        fields[1:1] = [("video", pa.int64()), ("text", pa.string())]
-    return pa.schema(fields)
+        known = [("video", pa.int64()), ("text", pa.string())]
+    if version > 1:
+        known += (
+            [("duration_s", pa.float64())]
+            if kind == "videos"
+            else [("moments", MOMENTS_TYPE), ("relevant", RELEVANT_TYPE)]
+        )
+    return pa.schema([("id", pa.string()), *known, ("features", rows)])
 
 
 class ContentDigest:
@@ -139,14 +157,20 @@ class ContentDigest:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, texts: tuple[str, ...], rows: np.ndarray) -> None:
-        """Take in one item: its strings and its C-contiguous (rows, dim) features."""
+    def add(self, texts: tuple[str, ...], rows: np.ndarray, annotation: bytes = b"") -> None:
+        """Take in one item: its strings, its C-contiguous (rows, dim) features, what else is known.
+
+        An item of which nothing else is known has the digest that format version 1 gave it.
+        """
         for text in texts:
             encoded = text.encode()
             # Lengths go first, or ("ab", "c") and ("a", "bc") would have one digest.
             self._hash.update(len(encoded).to_bytes(8, "little") + encoded)
         self._hash.update(np.asarray(rows.shape, dtype="<i8").tobytes())
         self._hash.update(rows.data)
+        if annotation:
+            # No text is that long, so that no next item reads like an annotation.
+            self._hash.update(b"\xff" * 8 + len(annotation).to_bytes(8, "little") + annotation)
 
     def hexdigest(self) -> str:
         """Digest of the items so far."""
@@ -194,10 +218,11 @@ def _checked(values: object, store: str, file: str) -> Manifest:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise StoreError(f"{store} is not a feature store: {MANIFEST_NAME} is of another kind")
     version = values.get("format_version")
-    if version != STORE_VERSION:
+    if version not in READABLE_VERSIONS:
         raise StoreError(
-            f"{store} has format version {version!r}, this prvr-sweep reads version "
-            f"{STORE_VERSION}; import the data again or use the prvr-sweep that wrote it"
+            f"{store} has format version {version!r}, this prvr-sweep reads versions "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; import the data again or use the "
+            "prvr-sweep that wrote it"
         )
     try:
         return Manifest.model_validate(values)

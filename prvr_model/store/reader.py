@@ -4,12 +4,15 @@ Many trials on one machine share one copy of the features, and reading a video c
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from prvr_model.errors import StoreError
+from prvr_model.store.annotations import caption_bytes, video_bytes
 from prvr_model.store.format import (
     KINDS,
     ContentDigest,
@@ -120,6 +123,29 @@ class StoreSplit:
         self.caption_video.flags.writeable = False
         self.num_frames = self._frames.lengths
         self.num_tokens = self._tokens.lengths
+        self._videos, self._captions = videos, captions
+
+    @cached_property
+    def durations_s(self) -> np.ndarray:
+        """Length of each video in seconds, float64 (num_videos,); NaN where it is not known."""
+        if "duration_s" not in self._videos[0].schema.names:
+            return np.full(len(self.video_ids), np.nan)
+        return np.concatenate([_values(batch["duration_s"]) for batch in self._videos])
+
+    @cached_property
+    def moments(self) -> Sequence[Sequence[Sequence[float]]]:
+        """Start and end in seconds of each caption's moments in its video; none if unknown."""
+        return self._annotated("moments")
+
+    @cached_property
+    def relevant(self) -> Sequence[Sequence[int]]:
+        """Rows of the videos that each caption is verified to be right for; none if unknown."""
+        return self._annotated("relevant")
+
+    def _annotated(self, column: str) -> Sequence[Sequence[Any]]:
+        if column not in self._captions[0].schema.names:
+            return ((),) * len(self.caption_ids)
+        return tuple(items for batch in self._captions for items in batch[column].to_pylist())
 
     def frames(self, video: int) -> np.ndarray:
         """Features of a video, (T, video_dim): a read-only view into the mapped file."""
@@ -133,14 +159,16 @@ class StoreSplit:
         """Digest of the content as it is on disk now; reads all of it."""
         digest = ContentDigest()
         if kind == "videos":
-            for row, video_id in enumerate(self.video_ids):
-                digest.add((video_id,), self.frames(row))
+            for row, (video_id, duration) in enumerate(
+                zip(self.video_ids, self.durations_s, strict=True)
+            ):
+                digest.add((video_id,), self.frames(row), video_bytes(duration))
         else:
             videos = (self.video_ids[row] for row in self.caption_video)
-            for row, texts in enumerate(
-                zip(self.caption_ids, videos, self.caption_texts, strict=True)
-            ):
-                digest.add(texts, self.tokens(row))
+            texts = zip(self.caption_ids, videos, self.caption_texts, strict=True)
+            known = map(caption_bytes, self.moments, self.relevant)
+            for row, (caption, annotation) in enumerate(zip(texts, known, strict=True)):
+                digest.add(caption, self.tokens(row), annotation)
         return digest.hexdigest()
 
 
@@ -169,11 +197,12 @@ class _RaggedRows:
 
 def _read_batches(store: FeatureStore, split: str, kind: Kind) -> list[pa.RecordBatch]:
     manifest = store.manifest
-    expected = (
-        schema(kind, manifest.video_dim, manifest.video_dtype)
+    dim, dtype = (
+        (manifest.video_dim, manifest.video_dtype)
         if kind == "videos"
-        else schema(kind, manifest.text_dim, manifest.text_dtype)
+        else (manifest.text_dim, manifest.text_dtype)
     )
+    expected = schema(kind, dim, dtype, manifest.format_version)
     path = store.path / file_name(split, kind)
     try:
         reader = pa.ipc.open_file(pa.memory_map(str(path)))

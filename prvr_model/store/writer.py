@@ -6,10 +6,12 @@ everything is on disk, and removed on any error or interrupt.
 
 import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,6 +21,12 @@ import numpy as np
 from prvr_model.errors import DataError, StoreError
 from prvr_model.files.durable import sync_file
 from prvr_model.files.partial_folder import PartialFolder, nearest_folder
+from prvr_model.store.annotations import (
+    NOTHING_KNOWN,
+    CaptionAnnotation,
+    caption_bytes,
+    video_bytes,
+)
 from prvr_model.store.arrow_file import ArrowFile, Values, stored_rows
 from prvr_model.store.format import (
     MANIFEST_NAME,
@@ -35,6 +43,7 @@ from prvr_model.store.format import (
     schema,
     size_text,
 )
+from prvr_model.store.recipe import FeatureRecipe
 
 _NAMED_ZEROS = 3
 _MAKE_ROOM = "make room there, or name a folder on another disk"
@@ -54,13 +63,15 @@ class StoreWriter:
         video_dtype: Number type that frames are stored in.
         text_dtype: Number type that tokens are stored in.
         source: Where the data came from; plain JSON, kept in the manifest.
+        recipe: How the features were made; None if that is not known.
+        seconds_per_row: Time between two frames of a video; None if that is not known.
         overwrite: Replace an existing store. Any other existing folder is refused.
 
     Raises:
         StoreError: The target exists, or cannot be written.
     """
 
-    # Eight: each but the path and `overwrite` is a field of the manifest that the caller knows.
+    # Ten: each but the path and `overwrite` is a field of the manifest that the caller knows.
     def __init__(
         self,
         path: Path,
@@ -71,6 +82,8 @@ class StoreWriter:
         video_dtype: DTypeName = "float16",
         text_dtype: DTypeName = "float16",
         source: Mapping[str, Any] | None = None,
+        recipe: FeatureRecipe | None = None,
+        seconds_per_row: float | None = None,
         overwrite: bool = False,
     ) -> None:
         self.path = path.resolve()
@@ -78,6 +91,8 @@ class StoreWriter:
         self._dims: dict[Kind, int] = {"videos": video_dim, "captions": text_dim}
         self._dtypes: dict[Kind, DTypeName] = {"videos": video_dtype, "captions": text_dtype}
         self._source = dict(source or {})
+        self._recipe = recipe
+        self._seconds_per_row = seconds_per_row
         self._overwrite = overwrite
         self._partial = PartialFolder(self.path)
         self._streams: dict[tuple[str, Kind], ArrowFile] = {}
@@ -114,26 +129,40 @@ class StoreWriter:
             self._partial.remove()
         return False
 
-    def add_video(self, split: str, video_id: str, frames: np.ndarray) -> None:
+    def add_video(
+        self, split: str, video_id: str, frames: np.ndarray, duration_s: float = math.nan
+    ) -> None:
         """Append a video.
 
         Args:
             split: train, val or test.
             video_id: Id of the video, new in this split.
             frames: (T, video_dim), T >= 1, finite after conversion to the store's type.
+            duration_s: Its length in seconds; NaN if it is not known.
 
         Raises:
-            DataError: The frames or the id cannot be stored.
+            DataError: The frames, the id or the duration cannot be stored.
             StoreError: The store cannot be written.
         """
         rows = self._video_rows.setdefault(_known(split), {})
         if video_id in rows:
             raise DataError(f"video {video_id!r} comes twice in split {split}")
-        self._append(split, "videos", {"id": video_id}, (video_id,), frames)
+        if duration_s <= 0 or math.isinf(duration_s):
+            raise DataError(f"video {video_id!r} of split {split} lasts {duration_s} s")
+        values: Values = {"id": video_id, "duration_s": duration_s}
+        item = _Item(values, (video_id,), frames, video_bytes(duration_s))
+        self._append(split, "videos", item)
         rows[video_id] = len(rows)
 
+    # Seven: a caption has five properties that files know, and what is annotated.
     def add_caption(
-        self, split: str, caption_id: str, video_id: str, text: str, tokens: np.ndarray
+        self,
+        split: str,
+        caption_id: str,
+        video_id: str,
+        text: str,
+        tokens: np.ndarray,
+        annotation: CaptionAnnotation = NOTHING_KNOWN,
     ) -> None:
         """Append a caption of a video that was added before.
 
@@ -143,36 +172,47 @@ class StoreWriter:
             video_id: The video that it describes.
             text: The caption as written.
             tokens: (L, text_dim), L >= 1; the last row is the sentence vector.
+            annotation: What else is known; its relevant videos were added before.
 
         Raises:
-            DataError: No such video, or the tokens or the id cannot be stored.
+            DataError: No such video, or the tokens, the id or the annotation cannot be stored.
             StoreError: The store cannot be written.
         """
-        row = self._video_rows.get(_known(split), {}).get(video_id)
-        if row is None:
-            raise DataError(f"caption {caption_id!r}: split {split} has no video {video_id!r}")
+        row = self._video_row(split, caption_id, video_id)
         ids = self._caption_ids.setdefault(split, set())
         if caption_id in ids:
             raise DataError(f"caption {caption_id!r} comes twice in split {split}")
-        values: Values = {"id": caption_id, "video": row, "text": text}
-        self._append(split, "captions", values, (caption_id, video_id, text), tokens)
+        moments = _checked_moments(caption_id, annotation)
+        relevant = sorted(
+            {self._video_row(split, caption_id, video) for video in annotation.relevant}
+        )
+        values: Values = {
+            "id": caption_id,
+            "video": row,
+            "text": text,
+            "moments": moments,
+            "relevant": relevant,
+        }
+        texts = (caption_id, video_id, text)
+        self._append(
+            split, "captions", _Item(values, texts, tokens, caption_bytes(moments, relevant))
+        )
         ids.add(caption_id)
         self._captioned.setdefault(split, set()).add(video_id)
 
-    def _append(
-        self,
-        split: str,
-        kind: Kind,
-        values: Values,
-        texts: tuple[str, ...],
-        rows: np.ndarray,
-    ) -> None:
-        item = f"{kind[:-1]} {texts[0]!r} of split {split}"
-        rows = stored_rows(item, rows, self._dims[kind], self._dtypes[kind])
+    def _video_row(self, split: str, caption_id: str, video_id: str) -> int:
+        row = self._video_rows.get(_known(split), {}).get(video_id)
+        if row is None:
+            raise DataError(f"caption {caption_id!r}: split {split} has no video {video_id!r}")
+        return row
+
+    def _append(self, split: str, kind: Kind, item: "_Item") -> None:
+        what = f"{kind[:-1]} {item.texts[0]!r} of split {split}"
+        rows = stored_rows(what, item.rows, self._dims[kind], self._dtypes[kind])
         with self._disk():
-            self._stream(split, kind).append(values, texts, rows)
+            self._stream(split, kind).append(item.values, item.texts, rows, item.annotation)
         if not rows[-1].any():
-            self._zeros.setdefault((kind, not rows.any()), []).append(texts[0])
+            self._zeros.setdefault((kind, not rows.any()), []).append(item.texts[0])
 
     def _stream(self, split: str, kind: Kind) -> ArrowFile:
         if (split, kind) not in self._streams:
@@ -187,9 +227,7 @@ class StoreWriter:
             for stream in self._streams.values():
                 stream.finish()
             self._manifest = self._describe()
-            # Left out where it says nothing: earlier readers of this format do not know it.
-            known = None if self._manifest.zero_rows else {"zero_rows"}
-            content = json.dumps(self._manifest.model_dump(exclude=known), indent=2) + "\n"
+            content = json.dumps(self._manifest.model_dump(), indent=2) + "\n"
             with (self._partial.path / MANIFEST_NAME).open("w", encoding="utf-8") as file:
                 file.write(content)
                 sync_file(file)
@@ -227,6 +265,8 @@ class StoreWriter:
             splits={name: self._counts(name) for name in SPLIT_NAMES if name in self._video_rows},
             files=files,
             source=self._source,
+            recipe=self._recipe,
+            seconds_per_row=self._seconds_per_row,
             zero_rows=[
                 ZeroRows(kind=kind, are_all=are_all, count=len(ids), first=ids[:_NAMED_ZEROS])
                 for (kind, are_all), ids in self._zeros.items()
@@ -254,6 +294,23 @@ class StoreWriter:
             raise StoreError(
                 f"cannot write store {self.path}: {reason}; nothing was left behind{remedy}"
             ) from error
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A video or a caption on its way to its file."""
+
+    values: Values
+    texts: tuple[str, ...]
+    rows: np.ndarray
+    annotation: bytes
+
+
+def _checked_moments(caption_id: str, annotation: CaptionAnnotation) -> list[list[float]]:
+    for start, end in annotation.moments:
+        if not 0 <= start < end < math.inf:
+            raise DataError(f"caption {caption_id!r} has a moment from {start} s to {end} s")
+    return [[float(start), float(end)] for start, end in annotation.moments]
 
 
 def check_target(path: Path, overwrite: bool) -> None:

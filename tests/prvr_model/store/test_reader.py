@@ -170,8 +170,8 @@ def test_a_store_whose_name_no_folder_can_have(tmp_path: Path) -> None:
 
 
 def test_unknown_format_version(store: FeatureStore) -> None:
-    change_manifest(store, format_version=2)
-    with pytest.raises(StoreError, match="format version 2, this prvr-sweep reads version 1"):
+    change_manifest(store, format_version=3)
+    with pytest.raises(StoreError, match="version 3, this prvr-sweep reads versions 1 and 2"):
         FeatureStore.open(store.path)
 
 

@@ -1,7 +1,6 @@
 """The writer: all or nothing, and refusals that name the item."""
 
 import errno
-import json
 import os
 import resource
 import shutil
@@ -243,13 +242,6 @@ def test_rows_of_zeros_are_noted_in_the_manifest(tmp_path: Path) -> None:
         "rows of zeros at the end of 4 of 6 captions ('padded#0', 'padded#1', 'padded#2', ...), so "
         "the sentence vector, which is the last row, is zero: cut the padding off and import again",
     ]
-
-
-def test_a_sound_store_has_the_manifest_that_earlier_readers_know(tmp_path: Path) -> None:
-    with writer_at(tmp_path / "s") as writer:
-        fill(writer)
-    assert "zero_rows" not in json.loads((tmp_path / "s" / "manifest.json").read_text())
-    assert zero_row_warnings(read_manifest(tmp_path / "s")) == []
 
 
 def test_folders_made_around_a_store_go_with_it(tmp_path: Path) -> None:

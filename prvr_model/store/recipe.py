@@ -1,0 +1,42 @@
+"""How features were made: a query, a gallery and a model meet only if their recipes agree."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from prvr_model.settings import Section
+
+
+class FeatureRecipe(Section):
+    """How features were made from videos and sentences; equal recipes give comparable features.
+
+    Args:
+        encoder: Name of the encoder: its hub name, or the last part of its folder.
+        architecture: Its class, e.g. `CLIPModel`.
+        weights_sha256: Digest of its weights; the name alone says little.
+        preprocessing_sha256: Digest of the settings of its image processor and tokenizer.
+        frames_per_second: Rows a second, sampled by presentation time.
+        video_rows: What a row of a video is: the image embedding in the joint space.
+        token_rows: What the rows of a caption are: each token's final state, projected into the
+            joint space if the encoder has such a projection, else as it is.
+        sentence_row: What the last row of a caption is: the [EOS] token's row, or the pooled
+            vector, appended.
+        max_tokens: Most rows of a caption that come from tokens.
+    """
+
+    encoder: str
+    architecture: str
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    preprocessing_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    frames_per_second: float = Field(gt=0)
+    video_rows: Literal["projected"] = "projected"
+    token_rows: Literal["projected", "final"] = "projected"
+    sentence_row: Literal["eos", "pooled"]
+    max_tokens: int = Field(ge=1)
+
+    def differences(self, other: "FeatureRecipe") -> list[str]:
+        """What differs, a line each with both values."""
+        own, others = self.model_dump(), other.model_dump()
+        return [
+            f"{name}: {own[name]} and {others[name]}" for name in own if own[name] != others[name]
+        ]
