@@ -1,6 +1,6 @@
 """The feature store on disk: memory-mapped Arrow files that all trials of a machine share.
 
-Offers `reader`, `writer`, `format` (the manifest), `summary`, `synthetic` (generated data),
+Offers `reader`, `writer`, `format` (the manifest), `recipe`, `summary`, `synthetic` (generated data),
 `sources` and `staging` (copies of remote stores), and `importers`, which read the layouts that
 users have.
 """
