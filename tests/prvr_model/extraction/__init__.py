@@ -1,1 +1,1 @@
-"""Tests of the room that makes features."""
+"""Tests of `prvr_model/extraction`."""
