@@ -1,0 +1,105 @@
+"""Writes tiny encoders with random weights, in the files that real ones have."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTokenizerFast,
+    PreTrainedModel,
+    Siglip2Config,
+    Siglip2Model,
+)
+
+try:  # transformers 5 has a class for each way of processing images
+    from transformers.models.clip.image_processing_pil_clip import (
+        CLIPImageProcessorPil as ClipImages,
+    )
+    from transformers.models.siglip2.image_processing_pil_siglip2 import (
+        Siglip2ImageProcessorPil as SiglipImages,
+    )
+except ImportError:
+    from transformers import Siglip2ImageProcessor as SiglipImages
+
+    ClipImages = CLIPImageProcessor
+
+CLIP_DIM = 24
+SIGLIP_DIM = 32
+_LAYERS = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+
+
+def write_tiny_clip(folder: Path, seed: int = 0) -> Path:
+    """A CLIP of 24 dimensions for images of 32 pixels; its tokens are bytes."""
+    letters = sorted(ByteLevel.alphabet())
+    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
+    end = len(vocabulary) - 1
+    config = CLIPConfig(
+        text_config=_LAYERS
+        | {
+            "vocab_size": len(vocabulary),
+            "max_position_embeddings": 77,
+            "bos_token_id": end - 1,
+            "eos_token_id": end,
+            "pad_token_id": end,
+        },
+        vision_config=_LAYERS | {"image_size": 32, "patch_size": 16},
+        projection_dim=CLIP_DIM,
+        # Random weights of the usual size would make all images alike.
+        initializer_factor=4.0,
+    )
+    _save(CLIPModel, config, folder, seed)
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    CLIPTokenizerFast(vocab=ids, merges=[], model_max_length=77).save_pretrained(folder)
+    ClipImages(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def write_tiny_siglip2(folder: Path, seed: int = 0) -> Path:
+    """A SigLIP 2 of 32 dimensions for images of any shape; its tokens are bytes."""
+    from transformers import Siglip2Tokenizer
+
+    vocabulary = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    vocabulary += [f"<0x{byte:02X}>" for byte in range(256)]
+    config = Siglip2Config(
+        text_config=_LAYERS | {"vocab_size": len(vocabulary), "max_position_embeddings": 64},
+        vision_config=_LAYERS | {"num_patches": 16, "patch_size": 16},
+    )
+    _save(Siglip2Model, config, folder, seed)
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = Siglip2Tokenizer(
+        vocab=ids, merges=[], model_max_length=64, padding_side="right", add_eos_token=True
+    )
+    tokenizer.save_pretrained(folder)
+    SiglipImages(patch_size=16, max_num_patches=16).save_pretrained(folder)
+    return folder
+
+
+def _save(
+    kind: type[PreTrainedModel], config: CLIPConfig | Siglip2Config, folder: Path, seed: int
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        kind(config).save_pretrained(folder)
+
+
+def main() -> None:
+    """Write the tiny CLIP into the folder that the command line names."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    write_tiny_clip(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()
