@@ -1,4 +1,5 @@
-"""Scoring and what is measured on it: recalls, ranks, collapse diagnostics.
+"""Scoring, what is measured on it, and search: recalls, ranks, moments, collapse, galleries.
 
-Offers `evaluation`, `metrics` and `caption_embedder` (query vectors of an exported model).
+Offers `evaluation`, `metrics`, `moments` and `caption_embedder` (query vectors of an exported
+model); `gallery` with `gallery_format`, `gallery_encoding` and `gallery_writer`; and `search`.
 """
