@@ -22,6 +22,7 @@ HOMES = {
     "mlflow": ("orchestrator/tracking",),
     "click": ("orchestrator/cli.py", "orchestrator/commands"),
     "transformers": ("prvr_model/extraction",),
+    "faiss": ("prvr_model/retrieval",),
     "h5py": ("prvr_model/store/importers",),
     "pyarrow": (
         "prvr_model/store",
