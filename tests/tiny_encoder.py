@@ -3,9 +3,13 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
+    AutoImageProcessor,
+    AutoModel,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
@@ -84,6 +88,18 @@ def write_tiny_siglip2(folder: Path, seed: int = 0) -> Path:
     tokenizer.save_pretrained(folder)
     SiglipImages(patch_size=16, max_num_patches=16).save_pretrained(folder)
     return folder
+
+
+def direct_features(folder: Path, frames: list[np.ndarray]) -> np.ndarray:
+    """Each frame alone, through the functions that the model's page shows."""
+    model = AutoModel.from_pretrained(folder).eval()
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    rows = []
+    with torch.no_grad():
+        for frame in frames:
+            inputs = processor(images=Image.fromarray(frame), return_tensors="pt")
+            rows.append(model.get_image_features(**inputs).pooler_output[0].numpy())
+    return np.stack(rows)
 
 
 def _save(
