@@ -89,7 +89,7 @@ class FeatureEncoder:
         Args:
             name_or_folder: Folder, or name on the hub; of a folder or a cached one nothing is
                 asked of the network.
-            device: Device to encode on.
+            device: Device to encode on; `auto`: a GPU if there is one, else the CPU.
             precision: Number type; None: bfloat16 on GPUs, float32 elsewhere.
 
         Raises:
@@ -97,8 +97,11 @@ class FeatureEncoder:
                 encode both images and texts.
         """
         files = find_encoder(name_or_folder)
-        usual: Precision = "bfloat16" if device.startswith("cuda") else "float32"
-        return cls(files, _load_parts(files), device, precision or usual)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise DataError(f"device {device}: torch finds no GPU here")
+        return cls(files, _load_parts(files), device, precision or usual_precision(device))
 
     @property
     def dim(self) -> int:
@@ -255,6 +258,11 @@ class FeatureEncoder:
             "tokens": [self._tokens(probe)["input_ids"].tolist() for probe in _PROBES],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def usual_precision(device: str) -> Precision:
+    """Number type of an encoder on a device, if nobody chooses another."""
+    return "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def _load_parts(files: EncoderFiles) -> _Parts:

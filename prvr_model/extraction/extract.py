@@ -9,16 +9,18 @@ Between the steps there is nothing but the parts: whoever begins again decodes w
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from prvr_model.errors import CorpusError, DataError
+from prvr_model.errors import CorpusError, DataError, StoreError
 from prvr_model.extraction.decoding import Sampling
 from prvr_model.extraction.encoder import FeatureEncoder
-from prvr_model.extraction.parts import Parts
+from prvr_model.extraction.parts import Parts, parts_folder
 from prvr_model.extraction.pipeline import BrokenVideo, VideoJob, encode_videos
 from prvr_model.extraction.videos import find_videos
+from prvr_model.files.file_lock import exclusive
 from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.caption_table import CaptionRow, read_caption_table
 from prvr_model.store.format import SPLIT_NAMES, Manifest, zero_row_warnings
@@ -82,6 +84,26 @@ class ExtractionReport:
     manifest: Manifest
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+@contextmanager
+def extraction_lock(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other extractions of a store away while the block runs.
+
+    Args:
+        target: The store.
+        say: Takes a line for the user if another one has to be waited for.
+
+    Raises:
+        StoreError: The folder around the store cannot be made.
+    """
+    lock = parts_folder(target).with_suffix(".lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make {lock.parent}: {error.strerror}") from error
+    with exclusive(lock, lambda: say(f"another extraction makes {target}; waiting for it")):
+        yield
 
 
 def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:

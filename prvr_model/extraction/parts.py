@@ -1,6 +1,7 @@
 """Finished videos of an extraction that goes on: a small file each, so that none is done twice."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from prvr_model.errors import DataError
 from prvr_model.extraction.decoding import Sampling
 from prvr_model.extraction.pipeline import EncodedVideo, VideoJob
 from prvr_model.files.folder import Folder
+from prvr_model.files.location import local_path
 from prvr_model.store.recipe import FeatureRecipe
 
 _SETTINGS = "settings.json"
@@ -88,8 +90,10 @@ class Parts:
         for name in self._folder.names():
             self._folder.delete(name)
         self._names.clear()
-        if Path(self._folder.path).is_dir():
-            Path(self._folder.path).rmdir()
+        local = local_path(self._folder.uri)
+        if local is not None and local.is_dir():
+            with suppress(OSError):  # it holds something of somebody else
+                local.rmdir()
 
 
 def _name(job: VideoJob) -> str:
