@@ -214,7 +214,7 @@ def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionR
     has_gpus = any(node.gpus for node in nodes)
     device = ("cuda" if has_gpus else "cpu") if options.device == "auto" else options.device
     workers = options.workers or 1
-    pool = actor_pool(nodes, device, workers)
+    actor_pool(nodes, device, workers)  # refuses what can never fit
     precision = options.precision or usual_precision(device)
     encoder = FeatureEncoder.load(options.encoder, "auto", precision)
     folder = f"{options.storage}".rstrip("/") + f"/{options.store.name}.parts"
@@ -223,7 +223,7 @@ def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionR
     task = ExtractionTask(_shared(options.encoder), device, precision, sampling, folder, workers)
     todo = [job for job in plan.jobs if not parts.has(job)]
     with _progress(plan, parts) as done:
-        broken = extract_on_cluster(options.address, pool, task, todo, done)
+        broken = extract_on_cluster(options.address, task, todo, done) if todo else []
     report = join_parts(plan, encoder, parts, broken)
     parts.remove()
     return report

@@ -1,8 +1,8 @@
-"""Extracts features on a running Ray cluster: Ray Data hands videos to actors that hold the encoder.
+"""Extracts features on a Ray cluster: Ray Data hands videos to actors that hold the encoder.
 
 Each actor does with its videos what one machine does with all, and writes each into the storage
-when it is finished. A node that is lost costs the batch that it worked on: Ray Data gives that batch
-to another actor.
+when it is finished. A node that is lost costs the batch that it worked on: it comes again in the
+next round, on the nodes that are there then.
 """
 
 import socket
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import ray
+import ray.data
 
 from orchestrator.base.errors import ClusterError, RayFailedError
 from orchestrator.base.text import error_line
+from orchestrator.cluster.attached_process import cluster_nodes
 from orchestrator.cluster.capacity import Node
+from orchestrator.cluster.ray_environment import environment
 from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.ray_session import attached_ray
 from prvr_model.errors import DataError, PrvrError
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 # videos. With some batches an actor, none waits long for the last one.
 _LARGEST_BATCH = 32
 _BATCHES_PER_ACTOR = 4
+# Rounds without a single result, after which it is not chance.
+_TRIES = 3
+_ADVICE = "finished videos are kept: the same command goes on with the others"
+# It reports, as an error and on our stderr, what Ray Data itself does with its actors.
+_QUIET_CORE = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 @dataclass(frozen=True)
@@ -82,18 +89,13 @@ def actor_pool(nodes: Sequence[Node], device: str, workers: int) -> ActorPool:
 
 
 def extract_on_cluster(
-    address: str,
-    pool: ActorPool,
-    task: ExtractionTask,
-    jobs: Sequence[VideoJob],
-    done: Callable[[int], None],
+    address: str, task: ExtractionTask, jobs: Sequence[VideoJob], done: Callable[[int], None]
 ) -> list[BrokenVideo]:
     """Encode videos on a cluster and wait for them.
 
     Args:
         address: `auto`, or HOST:PORT of its head.
-        pool: Actors.
-        task: What they do.
+        task: What actors do.
         jobs: Videos whose parts are missing.
         done: Told the rows of each video that is done.
 
@@ -102,54 +104,73 @@ def extract_on_cluster(
 
     Raises:
         DataError: A node cannot load the encoder or does not see the videos.
+        ClusterError: No node is left that has room.
         RayFailedError: Ray failed.
     """
-    if not jobs:
-        return []
-    broken = []
     with (
+        environment(_QUIET_CORE),
         Interruption().listening() as interruption,
         attached_ray(address, task.workers, interruption),
         interruption.at_once(),
     ):
         try:
-            for result in _results(pool, task, jobs):
-                if result["error"]:
-                    raise DataError(result["error"])
-                if result["cause"]:
-                    broken.append(BrokenVideo(result["video"], result["cause"]))
-                done(int(result["rows"]))
+            return _in_rounds(task, jobs, done)
         except PrvrError:
             raise
         except Exception as error:
-            raise RayFailedError(f"Ray failed during extraction: {error_line(error)}") from error
+            found = f"Ray failed during extraction: {error_line(error)}"
+            raise RayFailedError(found, _ADVICE) from error
+
+
+def _in_rounds(
+    task: ExtractionTask, jobs: Sequence[VideoJob], done: Callable[[int], None]
+) -> list[BrokenVideo]:
+    """Hand out all videos, then those of lost batches, until none is left."""
+    broken: list[BrokenVideo] = []
+    left = {job.video: job for job in jobs}
+    failures = 0
+    while left:
+        before = len(left)
+        for result in _results(task, list(left.values())):
+            if result["error"]:
+                raise DataError(result["error"])
+            if result["cause"]:
+                broken.append(BrokenVideo(result["video"], result["cause"]))
+            del left[result["video"]]
+            done(int(result["rows"]))
+        failures = failures + 1 if len(left) == before else 0
+        if failures == _TRIES:
+            first = next(iter(left))
+            found = f"{len(left)} videos ended their actors {_TRIES} times, the first is {first!r}"
+            raise RayFailedError(found, _ADVICE)
     return broken
 
 
-def _results(
-    pool: ActorPool, task: ExtractionTask, jobs: Sequence[VideoJob]
-) -> Iterator[dict[str, Any]]:
-    import ray.data
-
+def _results(task: ExtractionTask, jobs: Sequence[VideoJob]) -> Iterator[dict[str, Any]]:
+    """A row for each video, but for those whose actor was lost."""
+    pool = actor_pool(cluster_nodes(), task.device, task.workers)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    # By default a lost actor's batch waits until its actor has a place again, which may be never.
+    context.max_errored_blocks = -1
     size = max(1, min(_LARGEST_BATCH, len(jobs) // (pool.actors * _BATCHES_PER_ACTOR)))
     records = [{"video": job.video, "path": str(job.path), "key": job.key} for job in jobs]
     videos = ray.data.from_items(records, override_num_blocks=-(-len(jobs) // size))
     encoded = videos.map_batches(
-        _Actor,
+        ExtractionActor,
         fn_constructor_args=(task,),
         batch_size=size,
-        # The first actor begins while others are still to come, and goes on when they are lost.
-        concurrency=(1, pool.actors),
+        compute=ray.data.ActorPoolStrategy(size=pool.actors),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
+        max_restarts=0,
+        max_task_retries=0,
     )
-    yield from encoded.iter_rows(prefetch_batches=0)
+    yield from encoded.iter_rows()
 
 
-class _Actor:
+class ExtractionActor:
     """Holds an encoder on a node."""
 
     def __init__(self, task: ExtractionTask) -> None:
