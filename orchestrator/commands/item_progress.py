@@ -18,7 +18,7 @@ class ItemProgress:
         total: Number of items.
         begun_with: Items that were done before.
         names: Names of items and of what is counted in them, e.g. `videos` and `frames`.
-        show: Takes the text, and the share that is done.
+        show: Takes the text, and the number of items that are done.
         clock: Monotonic time in seconds.
     """
 
@@ -28,7 +28,7 @@ class ItemProgress:
         total: int,
         begun_with: int,
         names: tuple[str, str],
-        show: Callable[[str, float], None],
+        show: Callable[[str, int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total
@@ -43,7 +43,7 @@ class ItemProgress:
         """One more item is done, which held `count`."""
         self._done += 1
         self._counted += count
-        self._show(self.text(), self._done / self._total)
+        self._show(self.text(), self._done)
 
     def text(self) -> str:
         """How far it is, how fast it goes, and how long it will take."""
@@ -68,7 +68,7 @@ def item_progress(
 ) -> Iterator[ItemProgress]:
     """Show progress on a stream while the block runs."""
     if not stream.isatty():
-        yield ItemProgress(total, begun_with, names, _Lines(stream))
+        yield ItemProgress(total, begun_with, names, _Lines(stream, total))
         return
     # rich is loaded only where its bars are seen.
     from rich.console import Console
@@ -82,25 +82,26 @@ def item_progress(
         redirect_stdout=False,
         transient=True,
     )
-    task = bars.add_task("", total=1.0, completed=begun_with / max(total, 1), text="")
+    task = bars.add_task("", total=total, completed=begun_with, text="")
     with bars:
         yield ItemProgress(
             total,
             begun_with,
             names,
-            lambda text, share: bars.update(task, completed=share, text=text),
+            lambda text, done: bars.update(task, completed=done, text=text),
         )
 
 
 class _Lines:
     """Plain lines, not many; always one at the end."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, total: int) -> None:
         self._stream = stream
+        self._total = total
         self._last = time.monotonic()
 
-    def __call__(self, text: str, share: float) -> None:
+    def __call__(self, text: str, done: int) -> None:
         now = time.monotonic()
-        if now - self._last >= _LINE_EVERY_S or share >= 1:
+        if now - self._last >= _LINE_EVERY_S or done == self._total:
             self._last = now
             click.echo(text, file=self._stream)

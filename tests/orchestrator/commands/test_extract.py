@@ -88,17 +88,17 @@ def test_what_contradicts_itself_is_refused(extract: Callable[..., Done]) -> Non
 
 def test_progress_says_how_fast_and_how_long() -> None:
     now = [0.0]
-    said: list[tuple[str, float]] = []
+    said: list[tuple[str, int]] = []
     progress = ItemProgress(
-        10, 2, ("videos", "frames"), lambda text, share: said.append((text, share)), lambda: now[0]
+        10, 2, ("videos", "frames"), lambda *shown: said.append(shown), lambda: now[0]
     )
     now[0] = 60.0
     progress(600)
     now[0] = 120.0
     progress(300)
     assert said == [
-        ("3 of 10 videos, 10 frames/s, 7 min left", 0.3),
-        ("4 of 10 videos, 8 frames/s, 6 min left", 0.4),
+        ("3 of 10 videos, 10 frames/s, 7 min left", 3),
+        ("4 of 10 videos, 8 frames/s, 6 min left", 4),
     ]
 
 
