@@ -1,11 +1,16 @@
 """Writes tiny encoders with random weights, in the files that real ones have."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
+    AutoImageProcessor,
+    AutoModel,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
@@ -14,6 +19,7 @@ from transformers import (
     Siglip2Config,
     Siglip2Model,
 )
+from transformers.utils import logging
 
 try:  # transformers 5 has a class for each way of processing images
     from transformers.models.clip.image_processing_pil_clip import (
@@ -27,6 +33,10 @@ except ImportError:
 
     ClipImages = CLIPImageProcessor
 
+# It would tell a user of the demonstration what our tests need not.
+logging.disable_progress_bar()
+logging.set_verbosity_error()
+
 CLIP_DIM = 24
 SIGLIP_DIM = 32
 _LAYERS = {
@@ -37,8 +47,15 @@ _LAYERS = {
 }
 
 
-def write_tiny_clip(folder: Path, seed: int = 0) -> Path:
-    """A CLIP of 24 dimensions for images of 32 pixels; its tokens are bytes."""
+def write_tiny_clip(folder: Path, seed: int = 0, vision: Mapping[str, int] | None = None) -> Path:
+    """Write a CLIP of 24 dimensions for images of 32 pixels; its tokens are bytes.
+
+    Args:
+        folder: Where to.
+        seed: Seed of its weights.
+        vision: Other sizes of its image encoder.
+    """
+    sizes = {**_LAYERS, "image_size": 32, "patch_size": 16, **(vision or {})}
     letters = sorted(ByteLevel.alphabet())
     vocabulary = [*letters, *(f"{letter}</w>" for letter in letters)]
     vocabulary += ["<|startoftext|>", "<|endoftext|>"]
@@ -52,7 +69,7 @@ def write_tiny_clip(folder: Path, seed: int = 0) -> Path:
             "eos_token_id": end,
             "pad_token_id": end,
         },
-        vision_config=_LAYERS | {"image_size": 32, "patch_size": 16},
+        vision_config=sizes,
         projection_dim=CLIP_DIM,
         # Random weights of the usual size would make all images alike.
         initializer_factor=4.0,
@@ -60,9 +77,9 @@ def write_tiny_clip(folder: Path, seed: int = 0) -> Path:
     _save(CLIPModel, config, folder, seed)
     ids = {token: number for number, token in enumerate(vocabulary)}
     CLIPTokenizerFast(vocab=ids, merges=[], model_max_length=77).save_pretrained(folder)
-    ClipImages(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
-        folder
-    )
+    side = sizes["image_size"]
+    images = ClipImages(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+    images.save_pretrained(folder)
     return folder
 
 
@@ -84,6 +101,18 @@ def write_tiny_siglip2(folder: Path, seed: int = 0) -> Path:
     tokenizer.save_pretrained(folder)
     SiglipImages(patch_size=16, max_num_patches=16).save_pretrained(folder)
     return folder
+
+
+def direct_features(folder: Path, frames: list[np.ndarray]) -> np.ndarray:
+    """Each frame alone, through the functions that the model's page shows."""
+    model = AutoModel.from_pretrained(folder).eval()
+    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    rows = []
+    with torch.no_grad():
+        for frame in frames:
+            inputs = processor(images=Image.fromarray(frame), return_tensors="pt")
+            rows.append(model.get_image_features(**inputs).pooler_output[0].numpy())
+    return np.stack(rows)
 
 
 def _save(

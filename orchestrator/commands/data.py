@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.commands.extract import extract
 from orchestrator.commands.options import USER_PATH, given_as
 
 # Readers and writers are imported where they are used: `--help` must not wait for them.
@@ -25,6 +26,9 @@ _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing
 @click.group()
 def data() -> None:
     """Make and inspect feature stores."""
+
+
+data.add_command(extract)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class FeatureEncoder:
         Args:
             name_or_folder: Folder, or name on the hub; of a folder or a cached one nothing is
                 asked of the network.
-            device: Device to encode on.
+            device: Device to encode on; `auto`: a GPU if there is one, else the CPU.
             precision: Number type; None: bfloat16 on GPUs, float32 elsewhere.
 
         Raises:
@@ -97,8 +97,11 @@ class FeatureEncoder:
                 encode both images and texts.
         """
         files = find_encoder(name_or_folder)
-        usual: Precision = "bfloat16" if device.startswith("cuda") else "float32"
-        return cls(files, _load_parts(files), device, precision or usual)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise DataError(f"device {device}: torch finds no GPU here")
+        return cls(files, _load_parts(files), device, precision or usual_precision(device))
 
     @property
     def dim(self) -> int:
@@ -143,17 +146,42 @@ class FeatureEncoder:
             (n, D) float32, see `encode_frames`.
         """
         count = len(next(iter(inputs.values())))
-        starts = range(0, count, self.frames_per_batch)
-        return np.concatenate([self._batch_features(inputs, start) for start in starts])
+        batches = (
+            {name: rows[start : start + self.frames_per_batch] for name, rows in inputs.items()}
+            for start in range(0, count, self.frames_per_batch)
+        )
+        return np.concatenate([self.fetched(self.launch(batch)) for batch in batches])
 
     @torch.inference_mode()
-    def _batch_features(self, inputs: Prepared, start: int) -> np.ndarray:
-        batch = {name: rows[start : start + self.frames_per_batch] for name, rows in inputs.items()}
+    def launch(self, batch: Prepared) -> torch.Tensor:
+        """Begin to embed at most `frames_per_batch` prepared frames; a GPU works on while we go on.
+
+        Returns:
+            (n, D) on the encoder's device, for `fetched`.
+        """
         count = len(next(iter(batch.values())))
         full = {name: _filled(rows, self.frames_per_batch) for name, rows in batch.items()}
-        features = self._parts.model.get_image_features(**self._on_device(full))
-        rows: np.ndarray = _pooled(features)[:count].float().cpu().numpy()
+        return _pooled(self._parts.model.get_image_features(**self._on_device(full)))[:count]
+
+    def fetched(self, features: torch.Tensor) -> np.ndarray:
+        """The (n, D) float32 rows that `launch` began; waits for them."""
+        rows: np.ndarray = features.float().cpu().numpy()
         return rows
+
+    def ignores_place(self) -> bool:
+        """Whether a frame's row is the same, to the bit, at any place of a batch; tries it.
+
+        It is where the products in the model add in one order for all rows, as usual.
+        """
+        random = np.random.default_rng(0)
+        shape = (self.frames_per_batch, 64, 64, 3)
+        inputs = self.prepare(list(random.integers(0, 256, shape, dtype=np.uint8)))
+        expected = self.encode_prepared(inputs)
+        moved = (
+            (order, self.encode_prepared({name: rows[order] for name, rows in inputs.items()}))
+            for order in (np.roll(np.arange(shape[0]), 1), np.arange(shape[0])[::-1].copy())
+        )
+        return all(np.array_equal(rows, expected[order]) for order, rows in moved)
 
     def _on_device(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         kind = self._parts.model.dtype
@@ -232,6 +260,11 @@ class FeatureEncoder:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def usual_precision(device: str) -> Precision:
+    """Number type of an encoder on a device, if nobody chooses another."""
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
 def _load_parts(files: EncoderFiles) -> _Parts:
     import transformers
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
@@ -253,6 +286,7 @@ def _load_parts(files: EncoderFiles) -> _Parts:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"encoder {files.name}: {folder} cannot be loaded: {reason}") from error
     _refuse_unfit(files, model, found)
+    _refuse_ragged(files, processor)
     return _Parts(model.eval(), tokenizer, processor)
 
 
@@ -272,6 +306,17 @@ def _refuse_unfit(files: EncoderFiles, model: torch.nn.Module, found: Mapping[st
         raise DataError(
             f"encoder {files.name}: {len(missing)} weights are missing in {files.folder}, the "
             f"first is {missing[0]}"
+        )
+
+
+def _refuse_ragged(files: EncoderFiles, processor: Any) -> None:  # noqa: ANN401
+    """Refuse a processor whose images keep their shapes: batches hold frames of all videos."""
+    pictures = [np.zeros(shape, np.uint8) for shape in ((48, 80, 3), (80, 48, 3))]
+    shapes = {processor(images=[each])["pixel_values"][0].shape for each in pictures}
+    if len(shapes) > 1:
+        raise DataError(
+            f"encoder {files.name}: its image processor makes wide images {shapes.pop()} and tall "
+            f"ones {shapes.pop()}; set do_center_crop and crop_size in its preprocessor_config.json"
         )
 
 

@@ -8,12 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from prvr_model.errors import DataError
 from prvr_model.extraction.encoder import FeatureEncoder
-from tests.tiny_encoder import write_tiny_clip
+from tests.tiny_encoder import direct_features, write_tiny_clip
 
 TEXTS = ["A dog runs.", "", "two people " * 40, "été 猫"]
 
@@ -24,23 +23,11 @@ def images(count: int) -> list[np.ndarray]:
     return [random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
 
-def direct_frames(folder: Path, frames: list[np.ndarray]) -> np.ndarray:
-    """Each frame alone, through the functions that the model's page shows."""
-    model = AutoModel.from_pretrained(folder).eval()
-    processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    rows = []
-    with torch.no_grad():
-        for frame in frames:
-            inputs = processor(images=Image.fromarray(frame), return_tensors="pt")
-            rows.append(model.get_image_features(**inputs).pooler_output[0].numpy())
-    return np.stack(rows)
-
-
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_frames_equal_those_of_the_model_itself(kind: str, request: pytest.FixtureRequest) -> None:
     frames = images(11)
     encoder: FeatureEncoder = request.getfixturevalue(kind)
-    expected = direct_frames(request.getfixturevalue(f"{kind}_folder"), frames)
+    expected = direct_features(request.getfixturevalue(f"{kind}_folder"), frames)
     np.testing.assert_allclose(encoder.encode_frames(frames), expected, rtol=1e-4, atol=1e-5)
 
 
