@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from prvr_model.extraction.encoder import FeatureEncoder
 
 DEFAULT_TOP = 10
+# Cached properties of a gallery that take seconds to load.
+_MODELS = ("embedder", "encoder")
 
 
 class Gallery:
@@ -129,6 +131,11 @@ class Gallery:
         else:
             hits = search(self.reader, queries, top)
         return self._answers(queries, hits, moments)
+
+    def take_models_of(self, other: Self) -> None:
+        """Use what another version of the same gallery has loaded; model and recipe are the same."""
+        loaded = {name: other.__dict__[name] for name in _MODELS if name in other.__dict__}
+        self.__dict__.update(loaded)
 
     @cached_property
     def embedder(self) -> CaptionEmbedder:

@@ -17,6 +17,7 @@ from ray import serve
 
 from orchestrator.serving.answers import Answer
 from orchestrator.serving.catalogue import FollowedGallery
+from orchestrator.serving.questions import Asked
 from prvr_model.errors import PrvrError
 from prvr_model.retrieval.gallery import Shard
 
@@ -34,16 +35,6 @@ class Place:
 
     gallery: Path
     encoder: Path | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question: a sentence, or token features, (length, text_dim)."""
-
-    query: str
-    tokens: np.ndarray | None = None
-    top: int = 10
-    moments: int = 1
 
 
 @ray.remote(num_cpus=0)

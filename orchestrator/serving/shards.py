@@ -15,13 +15,8 @@ import ray
 from ray import serve
 
 from orchestrator.serving.answers import Answer, merged
-from orchestrator.serving.replicas import (
-    Asked,
-    GalleryShard,
-    Owner,
-    Place,
-    QuestionEncoder,
-)
+from orchestrator.serving.questions import Asked
+from orchestrator.serving.replicas import GalleryShard, Owner, Place, QuestionEncoder
 from prvr_model.errors import GalleryError
 from prvr_model.retrieval.gallery import Shard
 
@@ -73,7 +68,9 @@ class ShardedGallery:
             GalleryError: One cannot.
         """
         replicas = (self._encoder, *self._shards)
-        found = await asyncio.gather(*(self._ask(each.prepare, version) for each in replicas))
+        found = await asyncio.gather(
+            *(self._ask(replica.prepare, version) for replica in replicas)
+        )
         if problems := [problem for _, problem in found if problem]:
             raise GalleryError(problems[0])
 
@@ -87,7 +84,8 @@ class ShardedGallery:
         Raises:
             GalleryError: The gallery changes without end.
         """
-        top, moments = max(one.top for one in asked), max(one.moments for one in asked)
+        top = max(question.top for question in asked)
+        moments = max(question.moments for question in asked)
         for _ in range(_TRIES):
             version, vectors = await self._ask(self._encoder.embed, version, asked)
             found = await asyncio.gather(
@@ -97,15 +95,20 @@ class ShardedGallery:
                 version = others.pop()
                 continue
             lists = zip(*(answers for _, answers in found), strict=True)
-            return [_cut(merged(each, one.top), one) for one, each in zip(asked, lists, strict=True)]
+            pairs = zip(asked, lists, strict=True)
+            return [_cut(merged(parts, question.top), question) for question, parts in pairs]
         raise GalleryError("the gallery changes faster than it can be searched")
 
     async def _ask(self, method: Any, *arguments: Any) -> Any:  # noqa: ANN401  (Ray's handles)
         try:
-            return await method.remote(*arguments)
-        except ray.exceptions.RayActorError:
-            self.on_retry()
-            return await method.remote(*arguments)
+            try:
+                return await method.remote(*arguments)
+            except ray.exceptions.RayActorError:
+                self.on_retry()
+                return await method.remote(*arguments)
+        except ray.exceptions.RayTaskError as error:
+            # Ray's own has a traceback for a message.
+            raise error.cause from None
 
 
 def _cut(answers: Sequence[Answer], asked: Asked) -> tuple[Answer, ...]:
