@@ -15,11 +15,17 @@ import numpy as np
 import ray
 from ray import serve
 
+from orchestrator.base.errors import RayChangedError
 from orchestrator.serving.answers import Answer
 from orchestrator.serving.catalogue import FollowedGallery
 from orchestrator.serving.questions import Asked
 from prvr_model.errors import PrvrError
 from prvr_model.retrieval.gallery import Shard
+
+try:
+    from ray.serve._private import replica
+except ImportError as error:
+    raise RayChangedError(str(error)) from error
 
 _OWNER_ANSWERS_S = 30.0
 
@@ -45,11 +51,26 @@ class Owner:
         """Answers while it lives."""
 
 
+def _listen_on_loopback() -> None:
+    """Let a replica of a Ray of our own, which starts to listen after this, do so on loopback.
+
+    Ray 2.60 has each listen on all addresses, for other replicas, and unpickles what it is sent.
+    Ray's token keeps others out, but nobody on the network needs to knock.
+    """
+    name = "add_port_to_grpc_server"
+    if not hasattr(replica, name):
+        raise RayChangedError(f"ray.serve._private.replica.{name}")
+    listen = getattr(replica, name)
+    setattr(replica, name, lambda server, address: listen(server, "127.0.0.1:0"))
+
+
 class _Replica:
     """Ends its application when the process that serves has died without doing so."""
 
     def __init__(self, app: str, owner: Any) -> None:  # noqa: ANN401  (Ray's handle)
         self._app, self._owner = app, owner
+        if owner is None:
+            _listen_on_loopback()
 
     async def check_health(self) -> None:
         """Ray Serve calls this every few seconds."""
