@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--frames", type=int, default=128)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--folder", type=Path, help="where the gallery is made, and removed")
+    parser.add_argument("--folder", help="where the gallery is made, and removed")
     options = arguments(parser)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         show(measure(Path(folder), options), options)
