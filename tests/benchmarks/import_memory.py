@@ -50,11 +50,11 @@ def compare(num_videos: int) -> dict[str, object]:
 
 def import_once(root: Path, store: Path) -> dict[str, float]:
     """Import `root` into `store` and measure this process."""
-    from prvr_model.store.importers.msc import import_msc
+    from prvr_model.store.importers.importing import import_corpus
 
     before = peak_mib()
     start = time.perf_counter()
-    import_msc(root, "c", store)
+    import_corpus("msc", root, "c", store)
     seconds = time.perf_counter() - start
     size = sum(file.stat().st_size for file in store.iterdir()) / _MIB
     return {

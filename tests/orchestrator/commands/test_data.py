@@ -78,7 +78,9 @@ def test_rows_of_zeros_are_warned_of_by_import_inspect_and_plan(
     corpus = tiny_corpus()
     corpus.frames["a"][:] = 0
     corpus.tokens = {key: np.vstack([rows, 0 * rows]) for key, rows in corpus.tokens.items()}
-    result = run(*import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store"))
+    arguments = import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store")
+    assert error_of(*arguments).exit_code == 3
+    result = run(*arguments, "--allow", "zero-features", "--allow", "zero-sentence")
     warnings = [
         "zeros in every row of 1 of 4 videos ('a'): make their features again and import again",
         "rows of zeros at the end of 8 of 8 captions ('a#enc#0', 'a#enc#1', 'b#enc#0', ...), so "
