@@ -37,8 +37,9 @@ def import_progress(
 
         def show(reading: "Reading") -> None:
             text = reading_text(reading, clock() - begin)
-            share = {"completed": reading.num_bytes, "total": reading.all_bytes}
-            bars.update(bar, description=text, **share)
+            bars.update(
+                bar, description=text, completed=reading.num_bytes, total=reading.all_bytes
+            )
 
         yield show
 

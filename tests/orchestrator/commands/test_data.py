@@ -51,6 +51,24 @@ def test_import_tells_counts_on_stdout_and_notes_on_stderr(tmp_path: Path) -> No
     assert "read 9 of 9 videos and captions" in result.stderr
 
 
+def test_import_finds_layout_and_collection_and_lists_what_cannot_be_meant(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    arguments = ["import", "--root", corpus.write(tmp_path / "root"), tmp_path / "store"]
+    result = run(*arguments)
+    assert result.exit_code == 0
+    folder = tmp_path / "root" / "tiny" / "FeatureData"
+    assert result.stderr.splitlines()[-2:] == [
+        f"note: layout msc: {folder}/tiny_clip_L14.h5 is there",
+        "note: collection tiny is taken: it is the only one there",
+    ]
+    corpus.frames["b"][:] = 0
+    corpus.write(tmp_path / "root")
+    error = error_of(*arguments, "--overwrite")
+    assert error.exit_code == 3
+    assert str(error).endswith("; --allow zero-features if it is meant")
+    assert error_of(*arguments, "--layout", "mcs").exit_code == 2
+
+
 def test_import_carves_validation_videos(tmp_path: Path) -> None:
     corpus = tiny_corpus({"train": ["a", "b", "c", "d"]})
     arguments = import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store")

@@ -234,7 +234,7 @@ def _lines(path: Path, joins: bool, problems: Problems) -> Iterator[_Line]:
             line = _line(place, json.loads(raw))
             if joins:
                 _start(line.piece)
-        except (ValueError, KeyError, TypeError, IndexError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             wanted = "a JSON object with qid, query and vid"
             pieces = ", which is <YouTube id>_<start>_<end> for --join-pieces" if joins else ""
             problems.add(_MALFORMED, f"{place} starts with {raw[:40]!r}, expected {wanted}{pieces}")

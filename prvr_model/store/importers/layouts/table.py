@@ -8,13 +8,14 @@ Caption ids are those of the column `id`, else `<video>#enc#<k>`, k from 0 withi
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from prvr_model.errors import CorpusError, DataError
 from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.caption_table import CaptionRow, read_caption_table
+from prvr_model.store.format import SPLIT_NAMES
 from prvr_model.store.importers.caption_files import CaptionLine, each_once
 from prvr_model.store.importers.features import FeatureSource
 from prvr_model.store.importers.found_files import Wanted, the_one
@@ -95,17 +96,21 @@ def _captions(
     """Captions by split, and what else is known of each by its id."""
     splits: dict[str, list[CaptionLine]] = {}
     annotations: dict[str, CaptionAnnotation] = {}
-    for split, line, annotation in _lines(table, problems):
+    rows = _rows(table, problems)
+    if not rows:
+        # That no split has captions is no problem of its own.
+        splits = {split: [] for split in SPLIT_NAMES}
+    for split, line, annotation in _lines(rows):
         splits.setdefault(split, []).append(line)
         annotations[line.caption_id] = annotation
     return {name: list(each_once(lines, problems)) for name, lines in splits.items()}, annotations
 
 
 def _lines(
-    table: Path | None, problems: Problems
+    rows: Iterable[CaptionRow],
 ) -> Iterator[tuple[str, CaptionLine, CaptionAnnotation]]:
     numbers: Counter[str] = Counter()
-    for row in _rows(table, problems):
+    for row in rows:
         caption_id = row.caption_id or f"{row.video}#enc#{numbers[row.video]}"
         numbers[row.video] += 1
         line = CaptionLine(caption_id, row.video, row.caption, row.place)
