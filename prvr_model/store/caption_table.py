@@ -1,8 +1,8 @@
 """Reads a table of captions: CSV, JSON lines or Parquet, one caption a row.
 
 Columns: `video` and `caption`; optional `start` and `end` (seconds of the moment that the caption
-describes), `split` (train, val or test) and `relevant` (a list of every video that shows what it
-says, in CSV as JSON). Other columns are left alone.
+describes), `split` (train, val or test), `relevant` (every video that shows what it says: a list,
+in CSV as JSON) and `id` (of the caption). Other columns are left alone.
 """
 
 import csv
