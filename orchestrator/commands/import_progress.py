@@ -37,9 +37,7 @@ def import_progress(
 
         def show(reading: "Reading") -> None:
             text = reading_text(reading, clock() - begin)
-            bars.update(
-                bar, description=text, completed=reading.num_bytes, total=reading.all_bytes
-            )
+            bars.update(bar, description=text, completed=reading.num_bytes, total=reading.all_bytes)
 
         yield show
 

@@ -73,10 +73,14 @@ def find_collection(root: Path, name: str | None, notes: list[str]) -> Collectio
     if len(found) == 1:
         notes.append(f"collection {found[0].name} is taken: it is the only one there")
         return found[0]
+    if not found:
+        what = f"FeatureData and a TextData/*{_TRAIN_END}"
+        there = holds(root, names_in(root)) if root.is_dir() else f"{root} is no folder"
+        raise CorpusError(f"there is no collection with {what} at {root}", [there])
     names = ", ".join(collection.name for collection in found)
     raise CorpusError(
         f"which collection is meant at {root}?",
-        [f"collections there: {names or 'none'}; name one with --collection NAME"],
+        [f"collections there: {names}; name one with --collection NAME"],
     )
 
 

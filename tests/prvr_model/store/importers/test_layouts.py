@@ -172,6 +172,17 @@ def test_several_collections_are_listed(tmp_path: Path) -> None:
     )
 
 
+def test_no_collection(tmp_path: Path) -> None:
+    (tmp_path / "root" / "FeatureData").mkdir(parents=True)
+    for root, there in (("root", "root holds FeatureData/"), ("none", "none is no folder")):
+        with pytest.raises(CorpusError) as caught:
+            import_corpus("msc", tmp_path / root, None, tmp_path / "store")
+        assert str(caught.value) == (
+            "there is no collection with FeatureData and a TextData/*train.caption.txt at "
+            f"{tmp_path}/{root}\n  - {tmp_path}/{there}"
+        )
+
+
 def test_several_folders_of_features_are_listed_and_one_is_chosen(tmp_path: Path) -> None:
     root = written("bigfile", small_corpus(VIDEOS), tmp_path / "root")
     features = root / "FeatureData"
