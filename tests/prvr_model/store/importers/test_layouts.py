@@ -118,6 +118,20 @@ def check(store: FeatureStore, corpus: SmallCorpus) -> None:
             assert split.video_ids[split.caption_video[row]] == caption.video
 
 
+def test_auto_takes_the_only_files_of_any_name_for_msc(tmp_path: Path) -> None:
+    root = written("msc", small_corpus(VIDEOS), tmp_path / "root")
+    for part in ("FeatureData", "TextData"):
+        file = root / NAME / part / "tiny_clip_L14.h5"
+        file.rename(file.with_name("mine.h5"))
+    report = import_corpus("auto", root, None, tmp_path / "store")
+    assert report.notes == (
+        f"layout msc: {root}/tiny/FeatureData/mine.h5 is the only HDF5 file there",
+        "collection tiny is taken: it is the only one there",
+        "FeatureData/mine.h5 is taken: it is the only HDF5 file there",
+        "TextData/mine.h5 is taken: it is the only HDF5 file there",
+    )
+
+
 def test_auto_refuses_where_two_layouts_fit(tmp_path: Path) -> None:
     root = written("dl-dkd", small_corpus(VIDEOS), tmp_path / "root")
     with pytest.raises(CorpusError) as caught:
