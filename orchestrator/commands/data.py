@@ -38,6 +38,9 @@ class ImportOptions:
     skip_uncaptioned: bool
     video_features: str | None
     text_features: str | None
+    moments: tuple[Path, ...]
+    durations: Path | None
+    relevance: tuple[Path, ...]
     overwrite: bool
     store: Path
 
@@ -78,6 +81,27 @@ class ImportOptions:
     metavar="FILE",
     help="Feature file of the captions, by name in TextData or by path; default as above.",
 )
+@click.option(
+    "--moments",
+    type=USER_PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Moments and lengths: TVR or QVHighlights JSON lines, ActivityNet JSON, Charades-STA "
+    "text, or a table (CSV, JSON lines, Parquet) with video, caption, start, end; may be repeated.",
+)
+@click.option(
+    "--durations",
+    type=USER_PATH,
+    metavar="FILE",
+    help="CSV file with id and length of each video; Charades' is found beside the moments.",
+)
+@click.option(
+    "--relevance",
+    type=USER_PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Verified labels: JSON lines of query_id, caption, gt_video_ids; may be repeated.",
+)
 @_OVERWRITE
 @_STORE
 @given_as(ImportOptions)
@@ -86,6 +110,7 @@ def import_(options: ImportOptions) -> None:
 
     Lists every problem of the corpus; if there is one, nothing is written.
     """
+    from prvr_model.store.importers.annotating import AnnotationFiles
     from prvr_model.store.importers.corpus import ImportChoices
     from prvr_model.store.importers.msc import import_msc
 
@@ -95,6 +120,7 @@ def import_(options: ImportOptions) -> None:
         skip_uncaptioned=options.skip_uncaptioned,
         video_features=options.video_features,
         text_features=options.text_features,
+        annotations=AnnotationFiles(options.moments, options.durations, options.relevance),
     )
     report = import_msc(options.root, options.collection, options.store, choices, _Progress())
     for note in report.notes:

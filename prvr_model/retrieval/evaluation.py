@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from prvr_model.errors import StoreError
 from prvr_model.files.folder import Folder
 from prvr_model.inputs.batching import blocks_of, pad_tokens
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
@@ -24,6 +25,7 @@ from prvr_model.retrieval.metrics import (
     Relevance,
     best_ranks,
     best_ranks_of_workers,
+    listed_relevance,
     recalls,
     relevance_of_same_text,
     single_relevance,
@@ -55,12 +57,34 @@ class Evaluation:
 
 
 def build_relevance(split: StoreSplit, settings: EvaluationSettings) -> Relevance:
-    """Correct videos of each caption of a split."""
+    """Correct videos of each caption of a split.
+
+    Raises:
+        StoreError: Verified labels are asked for, and the split has none.
+    """
     owners = torch.from_numpy(np.array(split.caption_video))
     if settings.relevance == "annotation":
         return single_relevance(owners)
+    if settings.relevance == "verified":
+        return verified_relevance(split)
     _, text_ids = np.unique(np.asarray(split.caption_texts), return_inverse=True)
     return relevance_of_same_text(owners, torch.from_numpy(text_ids.astype(np.int64)))
+
+
+def verified_relevance(split: StoreSplit) -> Relevance:
+    """The videos of the store's verified labels; a caption's own video where it has no label.
+
+    Raises:
+        StoreError: No caption of the split has a label.
+    """
+    if not any(split.relevant):
+        raise StoreError(
+            f"evaluation.relevance is verified, but no caption of split {split.name} has verified "
+            "videos; import the data with --relevance FILE, or set evaluation.relevance to "
+            "annotation"
+        )
+    pairs = zip(split.relevant, split.caption_video.tolist(), strict=True)
+    return listed_relevance([videos or [own] for videos, own in pairs])
 
 
 @torch.no_grad()

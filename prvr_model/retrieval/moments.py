@@ -111,7 +111,9 @@ def windows(
     """
     found = window_arrays(scores, num_windows, refinement)
     return tuple(
-        tuple(Window(*map(float, values)) for values in zip(*rows, strict=True) if values[2] > -np.inf)
+        tuple(
+            Window(*map(float, values)) for values in zip(*rows, strict=True) if values[2] > -np.inf
+        )
         for rows in zip(found.starts_s, found.ends_s, found.scores, strict=True)
     )
 

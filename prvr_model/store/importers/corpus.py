@@ -15,6 +15,7 @@ import numpy as np
 from prvr_model.errors import DataError, StoreError
 from prvr_model.store.arrow_file import stored_rows
 from prvr_model.store.format import DTypeName, Manifest, zero_row_warnings
+from prvr_model.store.importers.annotating import NO_FILES, AnnotationFiles, Annotations, annotate
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.hdf5_features import Header
 from prvr_model.store.importers.problems import ProblemError, Problems
@@ -57,6 +58,7 @@ class ImportChoices:
         video_features: File of videos' features, by name where the layout has them, or by path;
             None: the one that the layout names, or the only one there.
         text_features: The same for captions.
+        annotations: Files of moments, lengths and verified labels.
     """
 
     overwrite: bool = False
@@ -64,6 +66,7 @@ class ImportChoices:
     skip_uncaptioned: bool = False
     video_features: str | None = None
     text_features: str | None = None
+    annotations: AnnotationFiles = NO_FILES
 
 
 @dataclass(frozen=True)
@@ -156,9 +159,15 @@ def find_features(
 
 
 def write_corpus(
-    corpus: Corpus, target: Path, *, overwrite: bool, progress: Progress | None = None
+    corpus: Corpus, target: Path, choices: ImportChoices, progress: Progress | None = None
 ) -> ImportReport:
     """Check the corpus wholly and write its store.
+
+    Args:
+        corpus: The corpus.
+        target: Folder of the store.
+        choices: Whether a store there is replaced, and the annotation files.
+        progress: Called for each item that has been read.
 
     Raises:
         CorpusError: Lists every problem.
@@ -166,7 +175,10 @@ def write_corpus(
     """
     video_items, frames = _check_headers(corpus.videos, corpus.video_items, "frames", corpus)
     caption_items, tokens = _check_headers(corpus.texts, corpus.caption_items, "tokens", corpus)
-    copy = _Copy(corpus, video_items, caption_items, frames, tokens, progress)
+    annotations = annotate(
+        choices.annotations, _lines_by_split(corpus), corpus.problems, corpus.notes
+    )
+    copy = _Copy(corpus, video_items, caption_items, frames, tokens, annotations, progress)
     if corpus.problems or not frames or not tokens:
         copy.run(None)
         raise corpus.problems.error(corpus.name)
@@ -178,8 +190,8 @@ def write_corpus(
         text_dim=tokens.dim,
         video_dtype=frames.dtype,
         text_dtype=tokens.dtype,
-        source=corpus.source,
-        overwrite=overwrite,
+        source={**corpus.source, **annotations.source},
+        overwrite=choices.overwrite,
     ) as writer:
         copy.run(writer)
         if corpus.problems:
@@ -197,6 +209,7 @@ class _Copy:
     caption_items: list[Item]
     frames: Layout | None
     tokens: Layout | None
+    annotations: Annotations
     progress: Progress | None
 
     def run(self, writer: StoreWriter | None) -> None:
@@ -222,7 +235,7 @@ class _Copy:
             if writer is None or problems:
                 stored_rows(f"{source.label}: {item.key!r}", rows, layout.dim, layout.dtype)
             else:
-                _write(writer, is_video, item, rows)
+                _write(writer, is_video, item, rows, self.annotations)
         except StoreError:
             raise
         except ProblemError as error:
@@ -231,12 +244,28 @@ class _Copy:
             problems.add("NaN or infinity", str(error))
 
 
-def _write(writer: StoreWriter, is_video: bool, item: Item, rows: np.ndarray) -> None:
+def _write(
+    writer: StoreWriter, is_video: bool, item: Item, rows: np.ndarray, known: Annotations
+) -> None:
     line = item.line
     if is_video:
-        writer.add_video(item.split, line.video_id, rows)
+        writer.add_video(item.split, line.video_id, rows, known.duration_s(line.video_id))
     else:
-        writer.add_caption(item.split, line.caption_id, line.video_id, line.text, rows)
+        writer.add_caption(
+            item.split,
+            line.caption_id,
+            line.video_id,
+            line.text,
+            rows,
+            known.of(item.split, line.caption_id),
+        )
+
+
+def _lines_by_split(corpus: Corpus) -> dict[str, list[CaptionLine]]:
+    splits: dict[str, list[CaptionLine]] = {}
+    for item in corpus.caption_items:
+        splits.setdefault(item.split, []).append(item.line)
+    return splits
 
 
 def _check_headers(

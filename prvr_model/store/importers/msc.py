@@ -95,7 +95,7 @@ def import_msc(
         corpus = Corpus(collection, source, videos, texts, problems=problems, notes=notes)
         _find_items(corpus, splits)
         _check_names(corpus, splits, _leaves_out(splits, choices))
-        return write_corpus(corpus, target, overwrite=choices.overwrite, progress=progress)
+        return write_corpus(corpus, target, choices, progress)
 
 
 def find_files(
