@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.options import USER_PATH, given_as
+from orchestrator.commands.verdict import echo_verdict
 
 # Readers and writers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def import_(options: ImportOptions) -> None:
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     _echo_store(options.store, report.manifest)
+    echo_verdict(options.store)
 
 
 @data.command()
@@ -159,14 +161,19 @@ def synth(
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @_STORE
 def inspect(store: Path, as_json: bool) -> None:
-    """Check STORE against its fingerprint and show its content."""
+    """Check STORE against its fingerprint, show its content and say whether it is sane."""
+    from prvr_model.retrieval.sanity import judge
     from prvr_model.store.reader import FeatureStore
     from prvr_model.store.summary import summarise, summary_lines
 
     opened = FeatureStore.open(store)
     opened.verify()
-    summary = summarise(opened)
-    click.echo(json.dumps(summary) if as_json else "\n".join(summary_lines(summary)))
+    summary, verdict = summarise(opened), judge(opened)
+    if as_json:
+        click.echo(json.dumps({**summary, "verdict": verdict.to_dict()}))
+        return
+    warnings = [f"warning: {warning}" for warning in verdict.warnings]
+    click.echo("\n".join([*summary_lines(summary), "verdict:", *verdict.lines(), *warnings]))
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def _is_by_video(value: Mapping[str, Any]) -> bool:
 
 def _from_rows(path: Path, rows: Iterable[Row] | None, problems: Problems) -> MomentFile | None:
     rows = list(rows or ())
-    columns = rows[0][1].keys() if rows else ()
+    columns = set(rows[0][1]) if rows else set()
     if {"vid_name", "ts"} <= columns:
         return _collected(path, "TVR", rows, problems)
     if {"vid", "relevant_windows"} <= columns:
@@ -124,7 +124,7 @@ def _from_rows(path: Path, rows: Iterable[Row] | None, problems: Problems) -> Mo
         return _collected(path, "table", rows, problems)
     if rows:
         hint = "; it is for --relevance" if "gt_video_ids" in columns else ""
-        found = f"it has {', '.join(columns)}{hint}"
+        found = f"it has {', '.join(rows[0][1])}{hint}"
         problems.add(_UNKNOWN, f"{path}: {found}; --moments reads {_KINDS}")
     elif not problems:
         problems.add(_UNKNOWN, f"{path}: holds no records; --moments reads {_KINDS}")
