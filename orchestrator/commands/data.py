@@ -10,6 +10,7 @@ import click
 
 from orchestrator.commands.import_progress import import_progress
 from orchestrator.commands.options import USER_PATH, given_as
+from orchestrator.commands.verdict import echo_verdict
 from prvr_model.store.importers.layouts import AUTO, LAYOUTS
 
 # Readers and writers are imported where they are used: `--help` must not wait for them.
@@ -41,6 +42,9 @@ class ImportOptions:
     join_pieces: bool
     trim_padding: bool
     allow: tuple[str, ...]
+    moments: tuple[Path, ...]
+    durations: Path | None
+    relevance: tuple[Path, ...]
     overwrite: bool
     store: Path
 
@@ -105,6 +109,27 @@ class ImportOptions:
     help="Import although it was found: zero-features, zero-sentence, repeated-rows, "
     "norms-differ; may be repeated.",
 )
+@click.option(
+    "--moments",
+    type=USER_PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Moments and lengths: TVR or QVHighlights JSON lines, ActivityNet JSON, Charades-STA "
+    "text, or a table (CSV, JSON lines, Parquet) with video, caption, start, end; may be repeated.",
+)
+@click.option(
+    "--durations",
+    type=USER_PATH,
+    metavar="FILE",
+    help="CSV file with id and length of each video; Charades' is found beside the moments.",
+)
+@click.option(
+    "--relevance",
+    type=USER_PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Verified labels: JSON lines of query_id, caption, gt_video_ids; may be repeated.",
+)
 @_OVERWRITE
 @_STORE
 @given_as(ImportOptions)
@@ -113,6 +138,7 @@ def import_(options: ImportOptions) -> None:
 
     Lists every problem of the corpus; if there is one, nothing is written.
     """
+    from prvr_model.store.importers.annotating import AnnotationFiles
     from prvr_model.store.importers.corpus import ImportChoices
     from prvr_model.store.importers.importing import import_corpus
 
@@ -126,6 +152,7 @@ def import_(options: ImportOptions) -> None:
         join_pieces=options.join_pieces,
         trim_padding=options.trim_padding,
         allow=frozenset(options.allow),
+        annotations=AnnotationFiles(options.moments, options.durations, options.relevance),
     )
     with import_progress() as progress:
         report = import_corpus(
@@ -136,6 +163,7 @@ def import_(options: ImportOptions) -> None:
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     _echo_store(options.store, report.manifest)
+    echo_verdict(options.store)
 
 
 @data.command()
@@ -167,14 +195,19 @@ def synth(
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @_STORE
 def inspect(store: Path, as_json: bool) -> None:
-    """Check STORE against its fingerprint and show its content."""
+    """Check STORE against its fingerprint, show its content and say whether it is sane."""
+    from prvr_model.retrieval.sanity import judge
     from prvr_model.store.reader import FeatureStore
     from prvr_model.store.summary import summarise, summary_lines
 
     opened = FeatureStore.open(store)
     opened.verify()
-    summary = summarise(opened)
-    click.echo(json.dumps(summary) if as_json else "\n".join(summary_lines(summary)))
+    summary, verdict = summarise(opened), judge(opened)
+    if as_json:
+        click.echo(json.dumps({**summary, "verdict": verdict.to_dict()}))
+        return
+    warnings = [f"warning: {warning}" for warning in verdict.warnings]
+    click.echo("\n".join([*summary_lines(summary), "verdict:", *verdict.lines(), *warnings]))
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class _Copy:
             duration_s = known.durations.get(line.video_id, math.nan)
             writer.add_video(item.split, line.video_id, rows, duration_s)
         else:
-            annotation = known.annotations.get(line.caption_id, NOTHING_KNOWN)
+            annotation = known.annotations.get((item.split, line.caption_id), NOTHING_KNOWN)
             writer.add_caption(
                 item.split, line.caption_id, line.video_id, line.text, rows, annotation
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.format import Manifest
+from prvr_model.store.importers.annotating import NO_FILES, AnnotationFiles
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.features import FeatureSource
 from prvr_model.store.importers.problems import Problems
@@ -41,6 +42,7 @@ class ImportChoices:
         join_pieces: Join the pieces of a YouTube video.
         trim_padding: Cut rows of zeros off the end of each item.
         allow: Names of findings that are no problem, see `sanity.ALLOWABLE`.
+        annotations: Files of moments, lengths and verified labels.
     """
 
     overwrite: bool = False
@@ -52,6 +54,7 @@ class ImportChoices:
     join_pieces: bool = False
     trim_padding: bool = False
     allow: frozenset[str] = frozenset()
+    annotations: AnnotationFiles = NO_FILES
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Corpus:
         video_items: Videos in the order of each split's captions.
         caption_items: Captions in their files' order.
         durations: Seconds of the videos whose duration is known, by id.
-        annotations: What else is known of captions, by id.
+        annotations: What else is known of captions, by split and id.
         seconds_per_row: Time between two rows of a video; None if that is not known.
         problems: What is wrong; checks add to it.
         notes: What a user should know; checks add to it.
@@ -101,7 +104,7 @@ class Corpus:
     video_items: list[Item] = field(default_factory=list)
     caption_items: list[Item] = field(default_factory=list)
     durations: Mapping[str, float] = field(default_factory=dict)
-    annotations: Mapping[str, CaptionAnnotation] = field(default_factory=dict)
+    annotations: Mapping[tuple[str, str], CaptionAnnotation] = field(default_factory=dict)
     seconds_per_row: float | None = None
     problems: Problems = field(default_factory=Problems)
     notes: list[str] = field(default_factory=list)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prvr_model.errors import CorpusError, SettingsError, did_you_mean
 from prvr_model.store.annotations import NOTHING_KNOWN, CaptionAnnotation
+from prvr_model.store.importers.annotating import Annotations, annotate
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.copying import write_corpus
 from prvr_model.store.importers.corpus import Corpus, ImportChoices, ImportReport, Progress
@@ -73,44 +74,48 @@ def _corpus(content: Content, request: Request) -> Corpus:
     splits = settle_splits(
         content.splits, content.missing_split, choices.val_from_train, problems, notes
     )
-    annotations = dict(content.annotations)
     corpus = Corpus(
         content.name,
         {**content.source, "val_from_train": choices.val_from_train},
         content.videos,
         content.texts,
         durations=content.durations,
-        annotations=annotations,
         seconds_per_row=content.seconds_per_row,
         problems=problems,
         notes=notes,
     )
-    _drop_strangers(annotations, splits, notes)
     find_items(corpus, splits, content.keys)
     check_names(corpus, splits, leaves_out(splits, choices))
-    return corpus
+    read = annotate(choices.annotations, splits, problems, notes)
+    return replace(
+        corpus,
+        source={**corpus.source, **read.source},
+        durations={**content.durations, **read.durations_s},
+        annotations=_annotations(content, read, splits, notes),
+    )
 
 
-def _drop_strangers(
-    annotations: dict[str, CaptionAnnotation],
-    splits: Mapping[str, list[CaptionLine]],
-    notes: list[str],
-) -> None:
-    """Leave relevant videos out that are not in the split of their caption."""
-    dropped: list[str] = []
-    for lines in splits.values():
+def _annotations(
+    content: Content, read: Annotations, splits: Mapping[str, list[CaptionLine]], notes: list[str]
+) -> dict[tuple[str, str], CaptionAnnotation]:
+    """What the layout knows, with what annotation files say in its place where they say it."""
+    found: dict[tuple[str, str], CaptionAnnotation] = {}
+    strangers: list[str] = []
+    for split, lines in splits.items():
         videos = {line.video_id for line in lines}
         for line in lines:
-            known = annotations.get(line.caption_id, NOTHING_KNOWN)
-            if strangers := [video for video in known.relevant if video not in videos]:
-                dropped += strangers
-                own = tuple(video for video in known.relevant if video in videos)
-                annotations[line.caption_id] = replace(known, relevant=own)
-    if dropped:
+            own = content.annotations.get(line.caption_id, NOTHING_KNOWN)
+            other = read.of(split, line.caption_id)
+            relevant = other.relevant or own.relevant
+            strangers += [video for video in relevant if video not in videos]
+            kept = tuple(video for video in relevant if video in videos)
+            found[split, line.caption_id] = CaptionAnnotation(other.moments or own.moments, kept)
+    if strangers:
         notes.append(
-            f"{len(dropped)} relevant videos are not in the split of their caption and were left "
-            f"out (first {dropped[0]!r})"
+            f"{len(strangers)} relevant videos are not in the split of their caption and were left "
+            f"out (first {strangers[0]!r})"
         )
+    return found
 
 
 def _layout(name: str) -> Layout:

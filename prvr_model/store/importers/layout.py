@@ -55,7 +55,7 @@ class Content:
         missing_split: Says where the captions of a split should be, and what is there.
         keys: How features are named.
         durations: See `Corpus`.
-        annotations: See `Corpus`.
+        annotations: What else is known of captions, by id.
         seconds_per_row: See `Corpus`.
     """
 

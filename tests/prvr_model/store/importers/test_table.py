@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from prvr_model.store.importers.annotating import AnnotationFiles
 from prvr_model.store.reader import FeatureStore
 from tests.prvr_model.store.importers.every_layout import (
     VIDEO_DIM,
@@ -177,3 +178,15 @@ def test_folders_inside_folders(tmp_path: Path) -> None:
     root = written("table", corpus, tmp_path / "root")
     report = imported("table", root, tmp_path / "store")
     assert list(FeatureStore.open(report.store).split("train").video_ids) == ["day/a"]
+
+
+def test_annotation_files_stand_above_what_the_table_says(root: Path, tmp_path: Path) -> None:
+    rewrite(root, annotated())
+    moments = tmp_path / "moments.csv"
+    moments.write_text("caption_id,start,end,duration\na#enc#0,7,8,9\n")
+    report = imported(
+        "table", root, tmp_path / "store", annotations=AnnotationFiles(moments=[moments])
+    )
+    split = FeatureStore.open(report.store).split("train")
+    assert list(split.moments) == [[[7, 8]], [[1.5, 4]], [[1.5, 4]], [[1.5, 4]]]
+    assert [list(rows) for rows in split.relevant][:2] == [[0, 1], [0, 1]]
