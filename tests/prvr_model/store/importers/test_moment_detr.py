@@ -149,8 +149,8 @@ def test_lines_that_are_none(tmp_path: Path, line: str) -> None:
     path = root / "data" / "highlight_val_release.jsonl"
     path.write_text(f"{path.read_text()}\n{line}\n")
     assert refusal("moment-detr", root) == (
-        f"malformed caption line: {path.name}:3 starts with {line.encode()[:40]!r}, expected a JSON "
-        "object with qid, query and vid, perhaps duration and relevant_windows",
+        f"malformed caption line: {path.name}:3 starts with {line.encode()[:40]!r}, expected a "
+        "JSON object with qid, query and vid, perhaps duration and relevant_windows",
     )
 
 
