@@ -219,11 +219,9 @@ class PieceFeatures:
 
     def find(self, candidates: Iterable[str]) -> str | None:
         """See `FeatureSource`."""
-        return next((name for name in candidates if self._is_whole(name)), None)
-
-    def _is_whole(self, name: str) -> bool:
-        pieces = self.of_video.get(name, [])
-        return bool(pieces) and all(self.pieces.find([piece]) for piece in pieces)
+        return next(
+            (name for name in candidates if self.pieces.find(self.of_video.get(name, []))), None
+        )
 
     def outline(self, name: str) -> str:
         """See `FeatureSource`."""

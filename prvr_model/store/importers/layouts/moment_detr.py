@@ -8,10 +8,11 @@
 A line has `qid`, `query` and `vid`; `duration` and `relevant_windows` (moments) are taken where
 they are there. Several kinds of video features stand side by side, as they are: SlowFast first, as
 in MSC's files. A `vid` is a piece of a YouTube video, `<YouTube id>_<start>_<end>`; `--join-pieces`
-joins those that a split names in the order of their starts. Caption ids are `<video>#enc#<qid>`.
+joins those that captions name in the order of their starts. Caption ids are `<video>#enc#<qid>`.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -161,31 +162,28 @@ def _texts(folder: Path, request: Request) -> Path | None:
 
 def _found(folder: Path | None, joins: bool, problems: Problems) -> _Found:
     found = _Found()
-    for split in SPLIT_NAMES if folder else ():
-        assert folder is not None, "there are splits only in a folder"
-        path = folder / _file_name(split)
-        if path.is_file():
-            lines = list(_lines(path, joins, problems))
-            _take_split(found, split, lines, joins, problems)
+    paths = {split: folder / _file_name(split) for split in SPLIT_NAMES} if folder else {}
+    lines = {
+        split: list(_lines(path, joins, problems))
+        for split, path in paths.items()
+        if path.is_file()
+    }
+    begins = _take_pieces(found, [line for of_split in lines.values() for line in of_split], joins)
+    for split, of_split in lines.items():
+        captions = [_caption(found, line, begins[line.piece], joins) for line in of_split]
+        if not captions:
+            problems.add("caption file without captions", str(paths[split]))
+        found.splits[split] = list(each_once(captions, problems))
     return found
 
 
-def _take_split(
-    found: _Found, split: str, lines: list[_Line], joins: bool, problems: Problems
-) -> None:
-    begins = _take_pieces(found, lines, joins)
-    captions = []
-    for line in lines:
-        video = _video(line.piece, joins)
-        caption_id = f"{video}#enc#{line.qid}"
-        captions.append(CaptionLine(caption_id, video, line.query, line.place))
-        begin = begins[line.piece]
-        moments = tuple((begin + start, begin + end) for start, end in line.windows)
-        if moments:
-            found.annotations[caption_id] = CaptionAnnotation(moments)
-    if not captions:
-        problems.add("caption file without captions", _file_name(split))
-    found.splits[split] = list(each_once(captions, problems))
+def _caption(found: _Found, line: _Line, begin_s: float, joins: bool) -> CaptionLine:
+    video = _video(line.piece, joins)
+    caption_id = f"{video}#enc#{line.qid}"
+    if line.windows:
+        moments = tuple((begin_s + start, begin_s + end) for start, end in line.windows)
+        found.annotations[caption_id] = CaptionAnnotation(moments)
+    return CaptionLine(caption_id, video, line.query, line.place)
 
 
 def _take_pieces(found: _Found, lines: Iterable[_Line], joins: bool) -> dict[str, float]:
@@ -235,8 +233,8 @@ def _lines(path: Path, joins: bool, problems: Problems) -> Iterator[_Line]:
             if joins:
                 _start(line.piece)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-            wanted = "a JSON object with qid, query and vid"
-            pieces = ", which is <YouTube id>_<start>_<end> for --join-pieces" if joins else ""
+            wanted = "a JSON object with qid, query and vid, perhaps duration and relevant_windows"
+            pieces = "; --join-pieces takes a vid as <YouTube id>_<start>_<end>" if joins else ""
             problems.add(_MALFORMED, f"{place} starts with {raw[:40]!r}, expected {wanted}{pieces}")
         else:
             yield line
@@ -244,13 +242,19 @@ def _lines(path: Path, joins: bool, problems: Problems) -> Iterator[_Line]:
 
 def _line(place: str, values: Mapping[str, Any]) -> _Line:
     duration = values.get("duration")
+    windows = [(float(start), float(end)) for start, end in values.get("relevant_windows") or ()]
+    # A store takes no others.
+    if not all(0 <= start < end < math.inf for start, end in windows):
+        raise ValueError("windows")
+    if duration is not None and not 0 < float(duration) < math.inf:
+        raise ValueError("duration")
     return _Line(
         place,
         str(values["qid"]),
         str(values["query"]).strip(),
         str(values["vid"]),
         None if duration is None else float(duration),
-        tuple((float(start), float(end)) for start, end in values.get("relevant_windows") or ()),
+        tuple(windows),
     )
 
 

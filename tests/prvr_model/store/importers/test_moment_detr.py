@@ -72,8 +72,8 @@ def test_a_name_that_is_no_piece(tmp_path: Path) -> None:
     problem = refusal("moment-detr", root, join_pieces=True)[0]
     assert problem.startswith("malformed caption line: highlight_train_release.jsonl:1 starts with")
     assert problem.endswith(
-        "expected a JSON object with qid, query and vid, which is <YouTube id>_<start>_<end> for "
-        "--join-pieces"
+        "expected a JSON object with qid, query and vid, perhaps duration and relevant_windows; "
+        "--join-pieces takes a vid as <YouTube id>_<start>_<end>"
     )
 
 
@@ -128,13 +128,47 @@ def test_captions_in_another_folder_and_none(tmp_path: Path) -> None:
     assert train(root, tmp_path / "store", captions="labels").video_ids[2] == "b_0.0_150.0"
 
 
-@pytest.mark.parametrize("line", ["{}", "[1]", "no json", '{"qid": 1, "query": "q"}'])
+WHOLE = '"qid": 1, "query": "q", "vid": "v"'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "[1]",
+        "no json",
+        '{"qid": 1, "query": "q"}',
+        f'{{{WHOLE}, "duration": 0}}',
+        f'{{{WHOLE}, "relevant_windows": [[3, 2]]}}',
+        f'{{{WHOLE}, "relevant_windows": [[1, NaN]]}}',
+    ],
+)
 def test_lines_that_are_none(tmp_path: Path, line: str) -> None:
     root = tmp_path / "root"
     corpus_at(root)
     path = root / "data" / "highlight_val_release.jsonl"
     path.write_text(f"{path.read_text()}\n{line}\n")
     assert refusal("moment-detr", root) == (
-        f"malformed caption line: {path.name}:3 starts with {line.encode()!r}, expected a JSON "
-        "object with qid, query and vid",
+        f"malformed caption line: {path.name}:3 starts with {line.encode()[:40]!r}, expected a "
+        "JSON object with qid, query and vid, perhaps duration and relevant_windows",
+    )
+
+
+def test_a_piece_without_features_and_splits_that_share_a_video(tmp_path: Path) -> None:
+    """Joined or not, a piece that two splits name is in its video once."""
+    root = tmp_path / "root"
+    corpus = small_corpus({"train": {"a_0_9": 2}, "val": {"b_9_18": 3, "b_0_9": 2}}, 1)
+    written("moment-detr", corpus, root)
+    tests = [("test", line) for split, line in map(highlight, corpus.captions) if split == "val"]
+    write_highlights(root / "data", tests)
+    store = FeatureStore.open(
+        imported("moment-detr", root, tmp_path / "store", join_pieces=True).store
+    )
+    for split in ("val", "test"):
+        joined = np.concatenate([corpus.frames["b_0_9"], corpus.frames["b_9_18"]])
+        np.testing.assert_array_equal(store.split(split).frames(0), joined)
+    for kind in ("clip_features", "slowfast_features"):
+        (root / "features" / kind / "b_0_9.npz").unlink()
+    assert refusal("moment-detr", root, join_pieces=True) == (
+        "missing key: 'b_0_9' is not in slowfast_features, clip_features (2 items)",
     )
