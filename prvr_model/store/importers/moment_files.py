@@ -31,7 +31,9 @@ _VIDEO = ("video", "video_id", "vid", "vid_name")
 _CAPTION_ID = ("caption_id", "query_id")
 _TEXT = ("caption", "text", "sentence", "query", "desc")
 _START, _END = ("start", "start_s", "start_time"), ("end", "end_s", "end_time")
-_DURATION = ("duration", "duration_s", "length")
+_DURATION = ("duration", "duration_s")
+# What a file of lengths alone may call them.
+_LENGTH = (*_DURATION, "length", "length_s")
 _KINDS = (
     "TVR and QVHighlights JSON lines, ActivityNet JSON, Charades-STA text, or a table (CSV, JSON "
     "lines, Parquet) with video or caption_id, caption, start and end"
@@ -226,7 +228,7 @@ def read_durations(path: Path, problems: Problems) -> dict[str, float]:
     text = read_text(path, problems)
     rows = csv.DictReader(io.StringIO(text or "", newline=""))
     columns = rows.fieldnames or ()
-    video, length = first_of(columns, (*_VIDEO, "id")), first_of(columns, _DURATION)
+    video, length = first_of(columns, (*_VIDEO, "id")), first_of(columns, _LENGTH)
     if not video or not length:
         if text is not None:
             named = ", ".join(columns)

@@ -7,7 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator import cli
+from orchestrator.base.errors import LocationError
 from orchestrator.commands.data import data
+from orchestrator.sweep import launch as launching
 from prvr_model.store.reader import FeatureStore
 from tests.orchestrator.command_line import TINY_SPACE
 from tests.prvr_model.retrieval.planted import planted
@@ -36,7 +38,7 @@ def test_an_import_takes_annotation_files_and_ends_with_the_verdict(tmp_path: Pa
 
 
 @pytest.mark.parametrize("mismatch", [0.0, 1.0])
-def test_inspect_plan_and_launch_say_whether_features_match(
+def test_inspect_and_plan_say_whether_features_match(
     mismatch: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = planted(tmp_path / "s", mismatch=mismatch, splits=("train", "val"))
@@ -62,3 +64,21 @@ def test_a_launch_that_asks_for_labels_which_are_not_there_is_refused(
     assert code == 3
     error = capsys.readouterr().err
     assert "evaluation.relevance is verified, but no caption of split val has verified" in error
+
+
+def test_a_launch_asks_the_copy_of_a_store_that_is_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRVR_SWEEP_CACHE", f"{tmp_path}/cache")
+    store = planted(tmp_path / "s", mismatch=1.0, splits=("train", "val"))
+    (tmp_path / "space.yaml").write_text(TINY_SPACE)
+
+    def stop(*_: object) -> None:
+        raise LocationError("far enough")
+
+    monkeypatch.setattr(launching, "_new_outbox", stop)
+    changes = ["--set", f"data=file://{store}", "--home", f"{tmp_path}/home"]
+    assert cli.run(["launch", f"{tmp_path}/space.yaml", *changes]) != 0
+    error = capsys.readouterr().err
+    assert "error: far enough" in error
+    assert error.count("data: the features of val retrieve at chance: SumR ") == 1

@@ -105,9 +105,8 @@ def test_features_that_do_not_match_are_told_with_the_usual_causes(tmp_path: Pat
 
 
 def test_a_row_rate_that_is_not_the_stated_one_is_told(tmp_path: Path) -> None:
-    (warning,) = judge(
-        FeatureStore.open(planted(tmp_path / "s", length_s=5.0, seconds_per_row=1.0))
-    ).warnings
+    store = planted(tmp_path / "s", length_s=5.0, seconds_per_row=1.0)
+    (warning,) = judge(FeatureStore.open(store)).warnings
     assert warning.startswith("videos have 2.00 rows a second by their lengths, not the 1.00 that")
 
 
