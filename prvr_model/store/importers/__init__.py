@@ -1,4 +1,6 @@
 """Readers of the feature layouts that users have, each into a feature store.
 
-Offers `msc` and `corpus` (what a user chooses about an import, and what it tells).
+Offers `importing`, `layouts`, `corpus` (what a user chooses about an import, and what it tells),
+`annotating` (files of moments, lengths and verified labels) and `sanity` (features that cannot be
+meant).
 """
