@@ -175,8 +175,9 @@ class EvaluationSettings(Section):
     """What counts as a correct video."""
 
     # annotation: the video that a caption was written for, as the field reports;
-    # same_text: every video of the split that has a caption of the same text.
-    relevance: Literal["annotation", "same_text"] = "annotation"
+    # same_text: every video of the split that has a caption of the same text;
+    # verified: the videos that the store's verified labels name, for captions that have any.
+    relevance: Literal["annotation", "same_text", "verified"] = "annotation"
 
 
 class Settings(Section):

@@ -11,6 +11,7 @@ import click
 
 from orchestrator.commands.item_progress import item_progress
 from orchestrator.commands.options import USER_LOCATION, USER_PATH, given_as
+from orchestrator.commands.verdict import echo_verdict
 
 # torch and transformers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class ExtractOptions:
     "--captions",
     type=USER_PATH,
     required=True,
-    help="Table of captions, .csv, .jsonl or .parquet, with the columns video and caption; start, "
-    "end, split and relevant are optional.",
+    help="Table of captions, .csv, .jsonl or .parquet, with the columns video and caption; id, "
+    "start, end, split and relevant are optional.",
 )
 @click.option(
     "--encoder",
@@ -151,6 +152,7 @@ def extract(options: ExtractOptions) -> None:
     )
     for name, counts in report.manifest.splits.items():
         click.echo(f"{name}: {counts.videos} videos, {counts.captions} captions")
+    echo_verdict(options.store)
 
 
 def _request(options: ExtractOptions) -> "ExtractionRequest":

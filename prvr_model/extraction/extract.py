@@ -116,6 +116,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
     check_target(request.target, request.overwrite)
     rows, notes = _with_splits(read_caption_table(request.captions), request)
     _refuse_overlaps(rows)
+    _refuse_equal_ids(rows)
     jobs, missing = find_videos(request.videos, dict.fromkeys(row.video for row in rows))
     if not jobs:
         raise _broken_error(missing, len(missing), "none of them can be found")
@@ -148,6 +149,17 @@ def _refuse_overlaps(rows: Sequence[CaptionRow]) -> None:
     }
     if problems:
         raise CorpusError(f"{len(problems)} videos are in several splits", list(problems.values()))
+
+
+def _refuse_equal_ids(rows: Sequence[CaptionRow]) -> None:
+    first: dict[str, CaptionRow] = {}
+    problems = [
+        f"{caption_id!r}: {owner.place} and {row.place}"
+        for caption_id, row in _numbered(rows)
+        if (owner := first.setdefault(caption_id, row)) is not row
+    ]
+    if problems:
+        raise CorpusError(f"{len(problems)} captions have the id of another", problems)
 
 
 # Six: what to encode, how, where results go, and who is told.
@@ -273,8 +285,8 @@ def _write(
 
 
 def _numbered(rows: Sequence[CaptionRow]) -> Iterator[tuple[str, CaptionRow]]:
-    """Captions with ids `<video>#<k>`, k counted within each video."""
+    """Captions with their ids; those without one get `<video>#<k>`, k counted in each video."""
     counts: dict[str, int] = {}
     for row in rows:
         number = counts[row.video] = counts.get(row.video, -1) + 1
-        yield f"{row.video}#{number}", row
+        yield row.caption_id or f"{row.video}#{number}", row

@@ -3,6 +3,7 @@
 Source: the MSC paper, the task.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,13 @@ class Relevance:
 def single_relevance(video_of_caption: Int[Tensor, "captions"]) -> Relevance:
     """Relevance where every caption has one correct video."""
     return Relevance(video_of_caption[:, None])
+
+
+def listed_relevance(videos: Sequence[Sequence[int]]) -> Relevance:
+    """Relevance from the columns of each caption's correct videos, at least one each."""
+    widest = max(map(len, videos), default=1)
+    rows = [[*columns, *[columns[0]] * (widest - len(columns))] for columns in videos]
+    return Relevance(torch.tensor(rows, dtype=torch.int64).reshape(len(videos), widest))
 
 
 def best_ranks(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from prvr_model.errors import StoreError
 from prvr_model.inputs.batching import pad_tokens
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
 from prvr_model.network.model import EncodedVideos, MscModel
@@ -175,6 +176,7 @@ class _Captions(StoreSplit):
     def __init__(self) -> None:
         self.caption_video = np.array([0, 0, 1, 2, 2])
         self.caption_texts = ("a dog", "a cat", "a dog", "a bird", "a cat")
+        self.name = "val"
 
 
 def test_same_text_counts_for_every_video_that_has_it() -> None:
@@ -184,3 +186,14 @@ def test_same_text_counts_for_every_video_that_has_it() -> None:
     assert [set(row.tolist()) for row in found] == [{0, 1}, {0, 2}, {0, 1}, {2}, {0, 2}]
     plain = build_relevance(captions, EvaluationSettings()).videos
     assert plain.tolist() == [[0], [0], [1], [2], [2]]
+
+
+def test_verified_labels_count_and_a_caption_without_one_has_its_own_video() -> None:
+    captions = _Captions()
+    captions.relevant = ([1], [], [0, 2], [], [2])
+    settings = EvaluationSettings(relevance="verified")
+    found = build_relevance(captions, settings).videos
+    assert [set(row.tolist()) for row in found] == [{1}, {0}, {0, 2}, {2}, {2}]
+    captions.relevant = ((),) * 5
+    with pytest.raises(StoreError, match=r"no caption of split val .* --relevance FILE, or set"):
+        build_relevance(captions, settings)
