@@ -97,8 +97,8 @@ def test_progress_says_how_fast_and_how_long() -> None:
     now[0] = 120.0
     progress(300)
     assert said == [
-        ("3 of 10 videos, 10 frames/s, 7 min left", 3),
-        ("4 of 10 videos, 8 frames/s, 6 min left", 4),
+        ("3 of 10 videos, 10 frames/s, 7 min 00 s left", 3),
+        ("4 of 10 videos, 8 frames/s, 6 min 00 s left", 4),
     ]
 
 
