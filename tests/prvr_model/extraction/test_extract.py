@@ -61,7 +61,7 @@ def run(clip: FeatureEncoder, asked: ExtractionRequest) -> ExtractionReport:
     parts = parts_of(plan)
     parts.begin(clip.recipe(4.0), RATE, clip.precision)
     broken = extract_parts(clip, plan.jobs, RATE, parts, 2, lambda _: None)
-    return join_parts(plan, clip, parts, broken)
+    return join_parts(plan, clip, parts, broken, lambda _: None)
 
 
 def files(store: Path) -> dict[str, bytes]:
@@ -151,7 +151,7 @@ def test_a_damaged_part_says_what_to_do(clip: FeatureEncoder, videos: Path) -> N
     extract_parts(clip, plan.jobs, RATE, parts, 2, lambda _: None)
     next(parts_folder(plan.request.target).glob("*.safetensors")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"is damaged .*; remove it and extract again"):
-        join_parts(plan, clip, parts, [])
+        join_parts(plan, clip, parts, [], lambda _: None)
 
 
 @pytest.fixture
