@@ -77,6 +77,21 @@ def load_exported(source: Path) -> ModelFile:
     return _model_file(with_prefix(WEIGHT, weights), header, str(source))
 
 
+def exported_settings(source: Path) -> Settings:
+    """Settings of the model in a folder that `export_model` wrote; reads no weights.
+
+    Raises:
+        CheckpointError: They are missing or damaged.
+    """
+    file = source / "config.json"
+    try:
+        return parse_settings(json.loads(file.read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, KeyError, TypeError, SettingsError) as error:
+        raise CheckpointError(
+            f"{source}: is not an exported model: {file.name} cannot be read: {error}"
+        ) from error
+
+
 def model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
     """Header of a file of weights: its version, the model's dimensions and settings."""
     return {
