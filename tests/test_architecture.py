@@ -24,7 +24,13 @@ HOMES = {
     "av": ("prvr_model/extraction",),
     "transformers": ("prvr_model/extraction",),
     "h5py": ("prvr_model/store/importers",),
-    "pyarrow": ("prvr_model/store", "prvr_model/files", "orchestrator/study"),
+    "pyarrow": (
+        "prvr_model/store",
+        "prvr_model/files",
+        "prvr_model/retrieval",
+        "orchestrator/study",
+        "orchestrator/serving",
+    ),
 }
 
 

@@ -158,7 +158,9 @@ class GalleryReader:
         order = np.argsort(positions, kind="stable")
         back = np.argsort(order)
         parts = list(self._by_batch(positions[order]))
-        tables = [batch.columns.select(_ABOUT).take(pa.array(rows.numpy())) for batch, rows in parts]
+        tables = [
+            batch.columns.select(_ABOUT).take(pa.array(rows.numpy())) for batch, rows in parts
+        ]
         about = pa.Table.from_batches(tables).take(pa.array(back)).combine_chunks()
         frames = self.manifest.num_frames
         times = [

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -203,7 +204,7 @@ def _record_batches(
 
 
 def _record_batch(manifest: GalleryManifest, block: EncodedBlock, first_id: int) -> pa.RecordBatch:
-    columns = {
+    columns: dict[str, np.ndarray | list[Any]] = {
         "id": np.arange(first_id, first_id + len(block.names)),
         "video": list(block.names),
         "duration_s": block.durations_s,
@@ -225,7 +226,7 @@ def _bits(rows: Tensor, dtype: VectorType) -> np.ndarray:
     return rows.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
 
 
-def _array(values: np.ndarray | list[object], kind: pa.DataType) -> pa.Array:
+def _array(values: np.ndarray | list[Any], kind: pa.DataType) -> pa.Array:
     if not pa.types.is_fixed_size_list(kind):
         return pa.array(values, kind)
     flat = pa.array(np.ascontiguousarray(values).reshape(-1), kind.value_type)

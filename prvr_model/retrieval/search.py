@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from prvr_model.network.model import EncodedVideos
 from prvr_model.retrieval.gallery import GalleryReader
 
 # Queries scored in one pass over the gallery, and the products that are taken of them at once: they
@@ -47,10 +46,16 @@ class Hits:
     scores: Float[np.ndarray, "queries top"]
 
 
+@dataclass(frozen=True)
+class PairCosines:
+    """Cosines of a query with each row of some videos, float32."""
+
+    clips: Float[Tensor, "videos clips"]
+    frames: Float[Tensor, "videos frames"]
+
+
 @torch.no_grad()
-def search(
-    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"], top: int
-) -> Hits:
+def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"], top: int) -> Hits:
     """The best videos of a gallery, or of a reader's share of it.
 
     Args:
@@ -97,9 +102,7 @@ def all_scores(
     start = 0
     for batch in gallery.batches:
         columns = slice(start, start + len(batch))
-        clip, frame = (
-            _largest(unit_queries, rows, memory) for rows in (batch.clips, batch.frames)
-        )
+        clip, frame = (_largest(unit_queries, rows, memory) for rows in (batch.clips, batch.frames))
         scores[:, columns] = fused(clip, frame, gallery)
         start += len(batch)
     return scores
@@ -115,20 +118,17 @@ def fused(
 
 def cosines(
     gallery: GalleryReader,
-    unit_queries: Float[Tensor, "pairs hidden"],
-    positions: Int[np.ndarray, "pairs"],
-) -> EncodedVideos:
-    """Cosines of each query with all clips and frames of one video of its own.
-
-    Returns:
-        (pairs, clips) and (pairs, frames), float32.
-    """
-    places, back = np.unique(positions, return_inverse=True)
-    vectors = gallery.vectors(places)
-    clips, frames = (
-        torch.einsum("prh,ph->pr", rows[torch.from_numpy(back)], unit_queries) for rows in vectors
-    )
-    return EncodedVideos(clips, frames)
+    unit_query: Float[Tensor, "hidden"],
+    positions: Int[np.ndarray, "videos"],
+) -> PairCosines:
+    """Cosines of a query with all clips and frames of some videos, in the order given."""
+    order = np.argsort(positions, kind="stable")
+    back = torch.from_numpy(np.argsort(order))
+    parts = [
+        [rows @ unit_query for rows in gallery.vectors(positions[order[start : start + _RESCORED]])]
+        for start in range(0, len(order), _RESCORED)
+    ]
+    return PairCosines(*(torch.cat(rows)[back] for rows in zip(*parts, strict=True)))
 
 
 class _Memory:
@@ -198,8 +198,8 @@ def _rough_scores(
     clip, frame = (torch.cat([unit_query.new_empty(0), *found]) for found in branches)
     # |<q - r, x>| is at most |q - r| for any x of norm 1.
     of_query = float(torch.linalg.vector_norm(unit_query - rounded.float())) + _ABSOLUTE_ERROR
-    errors = (of_query + _RELATIVE_ERROR * branch.abs() for branch in (clip, frame))
-    return fused(clip, frame, gallery), fused(*errors, gallery)
+    clip_error, frame_error = (of_query + _RELATIVE_ERROR * part.abs() for part in (clip, frame))
+    return fused(clip, frame, gallery), fused(clip_error, frame_error, gallery)
 
 
 def _scores_of(
@@ -220,7 +220,8 @@ def _best(
     """The best videos, best first; of equal scores the lowest position."""
     if top < len(scores):
         # All that equal the last one stay: a partition alone would keep any of them.
-        kept = np.flatnonzero(scores >= np.partition(scores, -top)[-top]) if top else []
+        least = np.partition(scores, -top)[-top] if top else np.inf
+        kept = np.flatnonzero(scores >= least)
         scores, positions = scores[kept], positions[kept]
     order = np.lexsort((positions, -scores))[:top]
     return positions[order], scores[order]

@@ -1,0 +1,167 @@
+"""`prvr-sweep gallery`: makes, changes and inspects galleries."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.base.text import command, gib
+from orchestrator.commands.options import (
+    USER_PATH,
+    given_as,
+    home_option,
+    json_option,
+    tracking_option,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.serving.sources import VideoSource
+    from prvr_model.retrieval.gallery_format import GalleryManifest
+
+_PROGRESS_EVERY_S = 1.0
+
+_GALLERY = click.argument("gallery", type=USER_PATH)
+_SOURCE = click.argument("source", type=USER_PATH)
+_split_option = click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test", "all"]),
+    default="all",
+    show_default=True,
+    help="Videos of a store that are taken.",
+)
+_device_option = click.option(
+    "--device", default="cpu", show_default=True, help="Device that encodes, e.g. cuda."
+)
+
+
+@click.group("gallery")
+def gallery() -> None:
+    """Make, change and inspect galleries, which answer sentences."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Options of `gallery build`."""
+
+    model: str
+    source: Path
+    gallery: Path
+    split: str
+    dtype: Any
+    device: str
+    home: Path
+    tracking_uri: str | None
+
+
+@gallery.command()
+@home_option
+@tracking_option
+@_split_option
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Type of the vectors. float32 ranks exactly as evaluation does; bfloat16 takes half the "
+    "bytes, and videos of nearly equal scores may change places.",
+)
+@_device_option
+@click.argument("model")
+@_SOURCE
+@_GALLERY
+@given_as(BuildOptions)
+def build(options: BuildOptions) -> None:
+    """Encode the videos of SOURCE with MODEL into GALLERY, a new folder.
+
+    MODEL is models:/NAME@champion, a trial SWEEP/NUMBER, or an exported folder; SOURCE a feature
+    store.
+    """
+    from orchestrator.serving.building import build_gallery
+    from orchestrator.serving.models import found_model
+    from orchestrator.tracking.store import TrackingStore
+
+    source = _source(options.source, options.split)
+    tracking = TrackingStore.of(options.tracking_uri, options.home)
+    with found_model(options.model, options.home, tracking) as model:
+        made = build_gallery(
+            model, source, options.gallery, options.dtype, options.device, _Progress()
+        )
+    _echo_gallery(options.gallery, made)
+    ask = command("query", str(options.gallery), "SENTENCE")
+    click.echo(f"ask it with `{ask}`", err=True)
+
+
+@gallery.command()
+@_split_option
+@_device_option
+@_GALLERY
+@_SOURCE
+def add(gallery: Path, source: Path, split: str, device: str) -> None:
+    """Append the videos of SOURCE to GALLERY, which goes on answering meanwhile."""
+    from orchestrator.serving.building import add_to_gallery
+
+    made = add_to_gallery(gallery, _source(source, split), device, _Progress())
+    _echo_gallery(gallery, made)
+
+
+@gallery.command()
+@_GALLERY
+@click.argument("videos", nargs=-1, required=True)
+def remove(gallery: Path, videos: tuple[str, ...]) -> None:
+    """Drop VIDEOS, by their names, from GALLERY, which goes on answering meanwhile."""
+    from prvr_model.retrieval.gallery_writer import remove_videos
+
+    _echo_gallery(gallery, remove_videos(gallery, videos))
+
+
+@gallery.command()
+@json_option
+@_GALLERY
+def inspect(gallery: Path, as_json: bool) -> None:
+    """Show what GALLERY holds, and which model and encoder it belongs to."""
+    from prvr_model.retrieval.gallery import GalleryReader
+
+    manifest = GalleryReader.open(gallery).manifest
+    if as_json:
+        sums = {"videos": manifest.num_videos, "bytes": manifest.num_bytes}
+        click.echo(json.dumps({**sums, **manifest.model_dump(mode="json")}))
+    else:
+        _echo_gallery(gallery, manifest)
+
+
+def _source(path: Path, split: str) -> "VideoSource":
+    from orchestrator.serving.sources import StoreSource
+
+    return StoreSource.open(path, split)
+
+
+def _echo_gallery(path: Path, manifest: "GalleryManifest") -> None:
+    model, recipe = manifest.model, manifest.recipe
+    click.echo(
+        f"{path}: {manifest.num_videos} videos, {gib(manifest.num_bytes)}, {manifest.dtype}, "
+        f"revision {manifest.revision}"
+    )
+    click.echo(f"model: {model.source}, weights {model.weights_sha256[:12]}")
+    made = (
+        "not known; it answers token features only"
+        if recipe is None
+        else f"{recipe.encoder}, weights {recipe.weights_sha256[:12]}, "
+        f"{recipe.frames_per_second:g} frames a second"
+    )
+    click.echo(f"encoder: {made}")
+
+
+class _Progress:
+    """Prints how many videos are encoded on stderr, at most once a second."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _PROGRESS_EVERY_S or done == total:
+            self._last = now
+            click.echo(f"encoded {done} of {total} videos", err=True)

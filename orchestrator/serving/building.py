@@ -1,0 +1,95 @@
+"""Builds galleries from a model and a source of videos, and adds to them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from orchestrator.serving.models import FoundModel
+from orchestrator.serving.sources import VideoSource, recipe_differences, refuse_unfit
+from prvr_model.errors import GalleryError
+from prvr_model.network.model import MscModel
+from prvr_model.network.model_file import load_exported
+from prvr_model.retrieval.gallery_encoding import SourceVideo, encoded_blocks
+from prvr_model.retrieval.gallery_format import (
+    MODEL_FOLDER,
+    GalleryManifest,
+    VectorType,
+    model_of,
+    read_gallery_manifest,
+)
+from prvr_model.retrieval.gallery_writer import add_videos, create_gallery
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Takes the number of videos that are done, and of all."""
+
+
+def build_gallery(
+    model: FoundModel,
+    source: VideoSource,
+    target: Path,
+    dtype: VectorType,
+    device: str = "cpu",
+    on_progress: OnProgress = lambda done, total: None,
+) -> GalleryManifest:
+    """Encode all videos of a source into a new gallery; all of it appears at once.
+
+    Args:
+        model: The model, which the gallery takes a copy of.
+        source: The videos.
+        target: Folder of the gallery, which must not exist.
+        dtype: Type of its vectors.
+        device: Device to encode on.
+        on_progress: Called after each video.
+
+    Raises:
+        GalleryError: Model and source do not fit, or the gallery exists or cannot be written.
+        DataError: A video cannot be read.
+    """
+    network = _network(model.export, device)
+    refuse_unfit(source, (network.video_dim, network.text_dim), f"the model {model.source}")
+    manifest = GalleryManifest(
+        dtype=dtype,
+        hidden=network.settings.hidden_size,
+        num_clips=network.settings.num_clips,
+        num_frames=network.settings.num_frames,
+        model=model_of(model.export, model.source),
+        recipe=source.recipe,
+    )
+    blocks = encoded_blocks(network, _told(source, on_progress))
+    return create_gallery(target, manifest, model.export, blocks)
+
+
+def add_to_gallery(
+    path: Path,
+    source: VideoSource,
+    device: str = "cpu",
+    on_progress: OnProgress = lambda done, total: None,
+) -> GalleryManifest:
+    """Encode all videos of a source with the gallery's own model, and append them.
+
+    Raises:
+        GalleryError: The source's features were made in another way than the gallery's, a video is
+            in the gallery already, or it cannot be written.
+        DataError: A video cannot be read.
+    """
+    manifest = read_gallery_manifest(path)
+    network = _network(path / MODEL_FOLDER, device)
+    refuse_unfit(source, (network.video_dim, network.text_dim), f"the model of {path}")
+    if differences := recipe_differences(manifest.recipe, source.recipe):
+        raise GalleryError(
+            f"features of {path} and of {source.place} were made in different ways: "
+            f"{'; '.join(differences)}"
+        )
+    return add_videos(path, encoded_blocks(network, _told(source, on_progress)))
+
+
+def _network(export: Path, device: str) -> MscModel:
+    import torch
+
+    return load_exported(export).build(torch.device(device))
+
+
+def _told(source: VideoSource, on_progress: OnProgress) -> Iterator[SourceVideo]:
+    for done, video in enumerate(source.videos(), 1):
+        yield video
+        on_progress(done, source.num_videos)

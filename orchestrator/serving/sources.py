@@ -1,0 +1,125 @@
+"""Where a gallery's videos come from: a feature store, or a folder of videos."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from prvr_model.errors import GalleryError
+from prvr_model.retrieval.gallery_encoding import SourceVideo
+from prvr_model.store.format import SPLIT_NAMES
+from prvr_model.store.reader import FeatureStore
+from prvr_model.store.recipe import FeatureRecipe
+
+ALL_SPLITS = "all"
+
+
+class VideoSource(Protocol):
+    """Videos with their features, and how these were made."""
+
+    @property
+    def place(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def recipe(self) -> FeatureRecipe | None:
+        """How its features were made; None: nobody said."""
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """Dimensions of rows of videos and of tokens."""
+
+    @property
+    def num_videos(self) -> int:
+        """Number of videos."""
+
+    def videos(self) -> Iterator[SourceVideo]:
+        """The videos, in order.
+
+        Raises:
+            DataError: One cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class StoreSource:
+    """Videos of some splits of a feature store."""
+
+    store: FeatureStore
+    splits: Sequence[str]
+
+    @classmethod
+    def open(cls, path: Path, split: str) -> "StoreSource":
+        """One split of a store, or `all`.
+
+        Raises:
+            StoreError: There is no store, or no such split.
+        """
+        store = FeatureStore.open(path)
+        names = [name for name in SPLIT_NAMES if store.has_split(name)]
+        if split != ALL_SPLITS:
+            names = [store.split(split).name]
+        return cls(store, names)
+
+    @property
+    def place(self) -> str:
+        """See `VideoSource`."""
+        return str(self.store.path)
+
+    @property
+    def recipe(self) -> FeatureRecipe | None:
+        """See `VideoSource`."""
+        return self.store.manifest.recipe
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """See `VideoSource`."""
+        return self.store.manifest.video_dim, self.store.manifest.text_dim
+
+    @property
+    def num_videos(self) -> int:
+        """See `VideoSource`."""
+        return sum(self.store.manifest.splits[name].videos for name in self.splits)
+
+    def videos(self) -> Iterator[SourceVideo]:
+        """See `VideoSource`."""
+        seconds_per_row = self.store.manifest.seconds_per_row
+        for name in self.splits:
+            split = self.store.split(name)
+            durations = np.array(split.durations_s)
+            if seconds_per_row is not None:
+                told = split.num_frames * seconds_per_row
+                durations = np.where(np.isnan(durations), told, durations)
+            for row, video_id in enumerate(split.video_ids):
+                yield SourceVideo(video_id, split.frames(row), float(durations[row]))
+
+    def captions(self) -> Iterator[np.ndarray]:
+        """Token features of all captions of the splits."""
+        for name in self.splits:
+            split = self.store.split(name)
+            yield from (split.tokens(row) for row in range(len(split.caption_ids)))
+
+
+def refuse_unfit(source: VideoSource, model_dims: tuple[int, int], model: str) -> None:
+    """Refuse a source whose features are of other dimensions than a model's.
+
+    Raises:
+        GalleryError: Names both dimensions.
+    """
+    pairs = zip(("rows of videos", "tokens"), source.dims, model_dims, strict=True)
+    for what, found, wanted in pairs:
+        if found != wanted:
+            raise GalleryError(
+                f"{source.place}: its {what} have {found} values, {model} takes {wanted}; name the "
+                "store that the model was trained on, or one made by the same recipe"
+            )
+
+
+def recipe_differences(own: FeatureRecipe | None, other: FeatureRecipe | None) -> list[str]:
+    """What differs between two recipes, a line each with both values; none if both are unknown."""
+    if own is None or other is None:
+        values = ("not known" if recipe is None else recipe.encoder for recipe in (own, other))
+        return [] if own is other else [f"encoder: {' and '.join(values)}"]
+    return own.differences(other)
