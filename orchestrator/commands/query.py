@@ -101,7 +101,7 @@ def _sentences(options: QueryOptions) -> Iterator[str]:
     elif options.sentence in (None, _STDIN):
         if sys.stdin.isatty():
             click.echo("type a sentence, then Ctrl-D", err=True)
-        yield click.get_text_stream("stdin").read().strip()
+        yield sys.stdin.read().strip()
     else:
         yield str(options.sentence)
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from prvr_model.errors import StoreError
 from prvr_model.inputs.resampling import normalise_rows
 from prvr_model.network.model import MscModel
-from prvr_model.network.model_file import load_exported
+from prvr_model.network.model_file import load_caption_side
 from prvr_model.network.similarity import unit_rows
 
 # Captions encoded at once; bounds memory, changes no number that matters.
@@ -36,7 +36,7 @@ class CaptionEmbedder:
         Raises:
             CheckpointError: Files are missing or damaged.
         """
-        return cls(load_exported(folder).build(torch.device(device)))
+        return cls(load_caption_side(folder, torch.device(device)))
 
     def embed(
         self, tokens: Float[np.ndarray, "captions length text_dim"]

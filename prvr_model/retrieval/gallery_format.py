@@ -181,20 +181,21 @@ def model_of(export: Path, source: str) -> GalleryModel:
     Raises:
         GalleryError: A file of it cannot be read.
     """
-    config, weights = (_read(export / name) for name in MODEL_FILES)
-    header: dict[str, Any] = json.loads(config)
+    config, weights = (_sha256(export / name) for name in MODEL_FILES)
+    header: dict[str, Any] = json.loads((export / MODEL_FILES[0]).read_bytes())
     return GalleryModel(
         source=source,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        config_sha256=hashlib.sha256(config).hexdigest(),
+        weights_sha256=weights,
+        config_sha256=config,
         video_dim=header["video_dim"],
         text_dim=header["text_dim"],
     )
 
 
-def _read(file: Path) -> bytes:
+def _sha256(file: Path) -> str:
     try:
-        return file.read_bytes()
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise GalleryError(f"cannot read {file}: {error.strerror}") from error
 

@@ -11,6 +11,8 @@ best, given the largest possible rounding error, is scored again in float32. Sev
 multiplied in float32 at once, with rows that are widened some thousand at a time.
 """
 
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +20,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from prvr_model.inputs.threads import in_parts
 from prvr_model.retrieval.gallery import GalleryReader
 
-# Queries scored in one pass over the gallery, and the products that are taken of them at once: they
-# stay in the processor's cache between the product and the maximum.
+# Queries scored in one pass over the gallery.
 _QUERIES = 128
-_PRODUCTS = 1 << 20
-# bfloat16 rows that are widened at once: 3 MB at the published size.
-_WIDENED_VALUES = 1 << 20
+# What a thread takes at a time: its calls cost little against that, and threads end together.
+_PIECE_BYTES = 16 * 2**20
+# Products that are taken at once, and bfloat16 values that are widened at once: they stay in the
+# processor's cache from one step to the next.
+_PRODUCTS = 1 << 18
+_WIDENED_VALUES = 1 << 19
 # Videos whose vectors are copied to be scored again.
 _RESCORED = 64
 # A bfloat16 number has 8 significant bits: rounding changes it by 2^-9 of itself at most. Twice
@@ -98,13 +103,12 @@ def all_scores(
 ) -> Float[Tensor, "queries videos"]:
     """Scores of all videos of the reader's share, float32."""
     scores = unit_queries.new_empty((len(unit_queries), gallery.num_videos))
-    memory = _Memory(unit_queries)
-    start = 0
-    for batch in gallery.batches:
-        columns = slice(start, start + len(batch))
-        clip, frame = (_largest(unit_queries, rows, memory) for rows in (batch.clips, batch.frames))
-        scores[:, columns] = fused(clip, frame, gallery)
-        start += len(batch)
+
+    def score(piece: _Piece, memory: _Memory) -> None:
+        clip, frame = (_largest(unit_queries, rows, memory) for rows in (piece.clips, piece.frames))
+        scores[:, piece.columns] = fused(clip, frame, gallery)
+
+    _scan(gallery, score)
     return scores
 
 
@@ -131,17 +135,63 @@ def cosines(
     return PairCosines(*(torch.cat(rows)[back] for rows in zip(*parts, strict=True)))
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """Some videos of a batch; `columns` counts all videos of the reader's share."""
+
+    columns: slice
+    clips: Tensor
+    frames: Tensor
+
+
+# One scan at a time sets torch's threads; a second one would only wait for the memory.
+_SCANNING = threading.Lock()
+
+
+def _scan(gallery: GalleryReader, score: Callable[["_Piece", "_Memory"], None]) -> None:
+    """Call `score` with all pieces of a gallery, in as many threads as torch has.
+
+    Each thread takes a share of the files. Threads that share every product would wait for one
+    another at its end, on a busy machine longer than the work takes.
+    """
+    pieces = list(_pieces(gallery))
+
+    def work(part: slice) -> None:
+        memory = _Memory()
+        for piece in pieces[part]:
+            score(piece, memory)
+
+    with _SCANNING:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            in_parts(len(pieces), threads, torch.no_grad()(work))
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _pieces(gallery: GalleryReader) -> Iterator[_Piece]:
+    item = 2 if gallery.manifest.dtype == "bfloat16" else 4
+    rows = gallery.manifest.num_clips + gallery.manifest.num_frames
+    video_bytes = rows * gallery.manifest.hidden * item
+    size = max(1, _PIECE_BYTES // video_bytes)
+    start = 0
+    for batch in gallery.batches:
+        for clips, frames in zip(batch.clips.split(size), batch.frames.split(size), strict=True):
+            yield _Piece(slice(start, start + len(clips)), clips, frames)
+            start += len(clips)
+
+
 class _Memory:
     """Buffers that every block of a scan uses again: new memory costs more than the work on it."""
 
-    def __init__(self, like: Tensor) -> None:
-        self._like = like
+    def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
         size = int(np.prod(shape))
         if name not in self._buffers or len(self._buffers[name]) < size:
-            self._buffers[name] = self._like.new_empty(size)
+            self._buffers[name] = torch.empty(size)
         return self._buffers[name][:size].view(shape)
 
 
@@ -190,16 +240,18 @@ def _rough_scores(
 ) -> tuple[Float[Tensor, "videos"], Float[Tensor, "videos"]]:
     """Scores by products in bfloat16, and how far each may be off."""
     rounded = unit_query.bfloat16()
-    branches: list[list[Tensor]] = [[], []]
-    for batch in gallery.batches:
-        for found, rows in zip(branches, (batch.clips, batch.frames), strict=True):
+    found = unit_query.new_empty((2, gallery.num_videos))
+
+    def score(piece: _Piece, memory: _Memory) -> None:
+        for branch, rows in zip(found, (piece.clips, piece.frames), strict=True):
             products = torch.mv(rows.flatten(0, 1), rounded)
-            found.append(products.view(rows.shape[:2]).amax(dim=1).float())
-    clip, frame = (torch.cat([unit_query.new_empty(0), *found]) for found in branches)
+            branch[piece.columns] = products.view(rows.shape[:2]).amax(dim=1)
+
+    _scan(gallery, score)
     # |<q - r, x>| is at most |q - r| for any x of norm 1.
     of_query = float(torch.linalg.vector_norm(unit_query - rounded.float())) + _ABSOLUTE_ERROR
-    clip_error, frame_error = (of_query + _RELATIVE_ERROR * part.abs() for part in (clip, frame))
-    return fused(clip, frame, gallery), fused(clip_error, frame_error, gallery)
+    errors = of_query + _RELATIVE_ERROR * found.abs()
+    return fused(*found, gallery=gallery), fused(*errors, gallery=gallery)
 
 
 def _scores_of(
