@@ -143,8 +143,9 @@ def change_gallery(
         manifest = read_gallery_manifest(path)
         try:
             changed = change(manifest)
-            manifest = changed.model_copy(update={"revision": manifest.revision + 1})
-            _put(path, manifest)
+            changed = changed.model_copy(update={"revision": manifest.revision + 1})
+            _put(path, changed)
+            manifest = changed
         finally:
             _delete_others(path, manifest)
     return manifest
