@@ -23,6 +23,7 @@ HOMES = {
     "click": ("orchestrator/cli.py", "orchestrator/commands"),
     "av": ("prvr_model/extraction",),
     "transformers": ("prvr_model/extraction",),
+    "faiss": ("prvr_model/retrieval",),
     "h5py": ("prvr_model/store/importers",),
     "pyarrow": (
         "prvr_model/store",

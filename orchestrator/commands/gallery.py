@@ -32,6 +32,13 @@ _split_option = click.option(
     show_default=True,
     help="Videos of a store that are taken.",
 )
+_recall_option = click.option(
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.99,
+    show_default=True,
+    help="Recall@10 against the exact scan that an index must have over sample queries.",
+)
 _device_option = click.option(
     "--device", default="cpu", show_default=True, help="Device that encodes, e.g. cuda."
 )
@@ -51,6 +58,8 @@ class BuildOptions:
     gallery: Path
     split: str
     dtype: Any
+    index: str | None
+    recall: float
     device: str
     home: Path
     tracking_uri: str | None
@@ -68,6 +77,12 @@ class BuildOptions:
     help="Type of the vectors. float32 ranks exactly as evaluation does; bfloat16 takes half the "
     "bytes, and videos of nearly equal scores may change places.",
 )
+@click.option(
+    "--index",
+    type=click.Choice(["ivf"]),
+    help="Make an inverted file, which scores few videos instead of all; needs the extra `index`.",
+)
+@_recall_option
 @_device_option
 @click.argument("model")
 @_SOURCE
@@ -89,6 +104,10 @@ def build(options: BuildOptions) -> None:
         made = build_gallery(
             model, source, options.gallery, options.dtype, options.device, _Progress()
         )
+    if options.index is not None:
+        from orchestrator.serving.building import index_gallery
+
+        made = index_gallery(options.gallery, options.recall, source.captions())
     _echo_gallery(options.gallery, made)
     ask = command("query", str(options.gallery), "SENTENCE")
     click.echo(f"ask it with `{ask}`", err=True)
@@ -115,6 +134,16 @@ def remove(gallery: Path, videos: tuple[str, ...]) -> None:
     from prvr_model.retrieval.gallery_writer import remove_videos
 
     _echo_gallery(gallery, remove_videos(gallery, videos))
+
+
+@gallery.command()
+@_recall_option
+@_GALLERY
+def index(gallery: Path, recall: float) -> None:
+    """Make the inverted file of GALLERY anew, e.g. after many videos were added."""
+    from orchestrator.serving.building import index_gallery
+
+    _echo_gallery(gallery, index_gallery(gallery, recall))
 
 
 @gallery.command()
@@ -152,6 +181,13 @@ def _echo_gallery(path: Path, manifest: "GalleryManifest") -> None:
         f"{recipe.frames_per_second:g} frames a second"
     )
     click.echo(f"encoder: {made}")
+    if (index := manifest.index) is not None:
+        click.echo(
+            f"index: recall@10 {index.recall:.4f} against the exact scan (wanted "
+            f"{index.wanted_recall:g}) over {index.queries} queries, {index.query_source}; "
+            f"{index.probes} of {index.lists} lists, {100 * index.scored_share:.1f} % of the "
+            "videos scored"
+        )
 
 
 class _Progress:

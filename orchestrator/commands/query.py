@@ -30,6 +30,7 @@ class QueryOptions:
     file: Path | None
     tokens: Path | None
     encoder: Path | None
+    exact: bool
     as_json: bool
 
 
@@ -57,6 +58,7 @@ class QueryOptions:
     metavar="FOLDER",
     help="Folder of the text encoder's weights. Default: the Hugging Face cache.",
 )
+@click.option("--exact", is_flag=True, help="Score all videos even if GALLERY has an index.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each query on stdout.")
 @click.argument("gallery", type=USER_PATH)
 @click.argument("sentence", required=False)
@@ -82,7 +84,7 @@ def query(options: QueryOptions) -> None:
 def _opened(options: QueryOptions) -> "Gallery":
     from orchestrator.serving.gallery import Gallery
 
-    return Gallery.open(options.gallery, encoder=options.encoder)
+    return Gallery.open(options.gallery, encoder=options.encoder, exact=options.exact)
 
 
 def _asked(gallery: "Gallery", options: QueryOptions) -> "Sequence[Answers]":

@@ -1,9 +1,13 @@
 """Builds galleries from a model and a source of videos, and adds to them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+import torch
+
+from orchestrator.serving.gallery import Gallery
 from orchestrator.serving.models import FoundModel
 from orchestrator.serving.sources import VideoSource, recipe_differences, refuse_unfit
 from prvr_model.errors import GalleryError
@@ -18,6 +22,7 @@ from prvr_model.retrieval.gallery_format import (
     read_gallery_manifest,
 )
 from prvr_model.retrieval.gallery_writer import add_videos, create_gallery
+from prvr_model.retrieval.ivf import NUM_SAMPLES, SampleQueries, build_index, sample_rows
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Takes the number of videos that are done, and of all."""
@@ -83,9 +88,31 @@ def add_to_gallery(
     return add_videos(path, encoded_blocks(network, _told(source, on_progress)))
 
 
-def _network(export: Path, device: str) -> MscModel:
-    import torch
+def index_gallery(
+    path: Path, recall: float, captions: Sequence[np.ndarray] = ()
+) -> GalleryManifest:
+    """Make a gallery's inverted file, or make it anew.
 
+    Args:
+        path: Folder of the gallery.
+        recall: Recall@10 against the exact scan that it must have over the sample queries.
+        captions: Token features of captions, some of which are the sample queries; none: rows of
+            the gallery are.
+
+    Raises:
+        GalleryError: faiss is missing, or the gallery is empty or cannot be written.
+    """
+    gallery = Gallery.open(path, exact=True)
+    if not captions:
+        return build_index(path, sample_rows(gallery.reader), recall)
+    # Evenly spread: captions of one video lie side by side.
+    step = max(1, len(captions) // NUM_SAMPLES)
+    vectors = gallery.embed_tokens(captions[::step][:NUM_SAMPLES])
+    samples = SampleQueries(torch.from_numpy(vectors), "captions of the source")
+    return build_index(path, samples, recall)
+
+
+def _network(export: Path, device: str) -> MscModel:
     return load_exported(export).build(torch.device(device))
 
 

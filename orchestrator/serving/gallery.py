@@ -15,6 +15,7 @@ from prvr_model.errors import GalleryError
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder
 from prvr_model.retrieval.gallery import WHOLE, GalleryReader, GalleryVideos, Shard
 from prvr_model.retrieval.gallery_format import MODEL_FOLDER, model_differences, model_of
+from prvr_model.retrieval.ivf import InvertedFile
 from prvr_model.retrieval.moments import PairScores, Window, windows
 from prvr_model.retrieval.search import Hits, cosines, fused, search
 
@@ -30,28 +31,40 @@ class Gallery:
     Args:
         reader: The gallery's files.
         encoder: Folder or name of the encoder of sentences; None: the one that the recipe names.
+        exact: Whether all videos are scored even if the gallery has an index.
     """
 
-    def __init__(self, reader: GalleryReader, encoder: str | None = None) -> None:
+    def __init__(
+        self, reader: GalleryReader, encoder: str | None = None, *, exact: bool = False
+    ) -> None:
         self.reader = reader
         self._encoder_name = encoder
+        has_index = reader.manifest.index is not None and not exact
+        self._index = InvertedFile(reader) if has_index else None
 
     @classmethod
     def open(
-        cls, path: str | Path, *, encoder: str | Path | None = None, shard: Shard = WHOLE
+        cls,
+        path: str | Path,
+        *,
+        encoder: str | Path | None = None,
+        exact: bool = False,
+        shard: Shard = WHOLE,
     ) -> Self:
         """Open the gallery in a folder.
 
         Args:
             path: The folder.
             encoder: Folder of the encoder's weights, where they are not in the cache.
+            exact: Whether all videos are scored even if the gallery has an index.
             shard: The share of the videos that it answers with.
 
         Raises:
-            GalleryError: There is no gallery, or it is damaged.
+            GalleryError: There is no gallery, it is damaged, or it has an index and faiss is
+                missing.
         """
         reader = GalleryReader.open(user_path(path), shard)
-        return cls(reader, None if encoder is None else str(encoder))
+        return cls(reader, None if encoder is None else str(encoder), exact=exact)
 
     def query(self, sentence: str, *, top: int = DEFAULT_TOP, moments: int = 1) -> Answers:
         """The videos that fit a sentence best.
@@ -111,7 +124,10 @@ class Gallery:
             if number < 1:
                 raise QueryError(f"{name}: found {number}; allowed: 1 or more")
         queries = torch.from_numpy(np.ascontiguousarray(unit_queries, np.float32))
-        hits = search(self.reader, queries, top)
+        if self._index is not None:
+            hits = self._index.search(queries, top)
+        else:
+            hits = search(self.reader, queries, top)
         return self._answers(queries, hits, moments)
 
     @cached_property

@@ -42,6 +42,9 @@ class VideoSource(Protocol):
             DataError: One cannot be read.
         """
 
+    def captions(self) -> Sequence[np.ndarray]:
+        """Token features of its captions; none where it has no captions."""
+
 
 @dataclass(frozen=True)
 class StoreSource:
@@ -95,11 +98,10 @@ class StoreSource:
             for row, video_id in enumerate(split.video_ids):
                 yield SourceVideo(video_id, split.frames(row), float(durations[row]))
 
-    def captions(self) -> Iterator[np.ndarray]:
-        """Token features of all captions of the splits."""
-        for name in self.splits:
-            split = self.store.split(name)
-            yield from (split.tokens(row) for row in range(len(split.caption_ids)))
+    def captions(self) -> Sequence[np.ndarray]:
+        """See `VideoSource`; views of the store's files."""
+        splits = [self.store.split(name) for name in self.splits]
+        return [split.tokens(row) for split in splits for row in range(len(split.caption_ids))]
 
 
 def refuse_unfit(source: VideoSource, model_dims: tuple[int, int], model: str) -> None:

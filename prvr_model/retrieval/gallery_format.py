@@ -4,7 +4,7 @@ A gallery is a folder:
 
     manifest.json                  GalleryManifest; replaced by a rename at each change
     part-<letters>.arrow           some hundreds of videos and more; never changed, only replaced
-    index-<letters>.arrow          the inverted file, if there is one (see `ivf`)
+    index-<letters>.faiss          the inverted file, if there is one (see `ivf`)
     model/                         the exported model: it encodes queries and added videos
 
 A row of a part is a video: its clips, then its frames, vectors of norm 1, flat. Arrow has no
@@ -34,7 +34,7 @@ LOCK_NAME = ".writing"
 
 VectorType: TypeAlias = Literal["bfloat16", "float32"]
 _ARROW_TYPES = {"bfloat16": pa.uint16(), "float32": pa.float32()}
-_FILE_NAME = "^(part|index)-[0-9a-f]{12}\\.arrow$"
+_FILE_NAME = "^(part-[0-9a-f]{12}\\.arrow|index-[0-9a-f]{12}\\.faiss)$"
 
 
 class GalleryModel(Section):
@@ -72,6 +72,7 @@ class GalleryIndex(Section):
         covers_below: Videos with ids below this are in it; later ones are always scored.
         lists: Number of lists.
         probes: Lists that a query looks into.
+        rows: Best rows whose videos are scored exactly.
         recall: Recall@10 against the exact scan over the sample queries.
         wanted_recall: The recall that the probes were chosen for.
         queries: Sample queries.
@@ -84,6 +85,7 @@ class GalleryIndex(Section):
     covers_below: int = Field(ge=0)
     lists: int = Field(ge=1)
     probes: int = Field(ge=1)
+    rows: int = Field(ge=1)
     recall: float = Field(ge=0, le=1)
     wanted_recall: float = Field(gt=0, le=1)
     queries: int = Field(ge=1)

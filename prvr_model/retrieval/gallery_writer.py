@@ -151,9 +151,9 @@ def change_gallery(
     return manifest
 
 
-def new_file(kind: str) -> str:
-    """A name that no file has; kind is `part` or `index`."""
-    return f"{kind}-{uuid.uuid4().hex[:12]}.arrow"
+def new_file(kind: str, ending: str) -> str:
+    """A name that no file has, of a `part` or an `index`."""
+    return f"{kind}-{uuid.uuid4().hex[:12]}.{ending}"
 
 
 def _put(path: Path, manifest: GalleryManifest) -> None:
@@ -164,7 +164,7 @@ def _delete_others(path: Path, manifest: GalleryManifest) -> None:
     named = {part.file for part in manifest.parts}
     if manifest.index is not None:
         named.add(manifest.index.file)
-    for file in path.glob("*.arrow"):
+    for file in [*path.glob("*.arrow"), *path.glob("*.faiss")]:
         if file.name not in named:
             with suppress(OSError):
                 file.unlink()
@@ -299,7 +299,7 @@ def _written(
     done: list[GalleryPart] = []
     part: _Part | None = None
     for batch in batches:
-        part = part or _Part(path, new_file("part"), part_schema(manifest))
+        part = part or _Part(path, new_file("part", "arrow"), part_schema(manifest))
         part.append(batch)
         if part.is_full:
             done.append(part.finish())

@@ -77,7 +77,7 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
             for block in unit_queries.split(_QUERIES)
             for scores in all_scores(gallery, block).numpy()
         ]
-    return _stacked(found, top)
+    return stacked(found, top)
 
 
 def search_among(
@@ -95,7 +95,7 @@ def search_among(
         top: Videos wanted.
     """
     scores = _scores_of(gallery, unit_query, positions)
-    return _stacked([_best(scores, positions, min(top, len(positions)))], top)
+    return stacked([_best(scores, positions, min(top, len(positions)))], top)
 
 
 def all_scores(
@@ -144,16 +144,8 @@ class _Piece:
     frames: Tensor
 
 
-# One scan at a time sets torch's threads; a second one would only wait for the memory.
-_SCANNING = threading.Lock()
-
-
 def _scan(gallery: GalleryReader, score: Callable[["_Piece", "_Memory"], None]) -> None:
-    """Call `score` with all pieces of a gallery, in as many threads as torch has.
-
-    Each thread takes a share of the files. Threads that share every product would wait for one
-    another at its end, on a busy machine longer than the work takes.
-    """
+    """Call `score` with all pieces of a gallery."""
     pieces = list(_pieces(gallery))
 
     def work(part: slice) -> None:
@@ -161,11 +153,24 @@ def _scan(gallery: GalleryReader, score: Callable[["_Piece", "_Memory"], None]) 
         for piece in pieces[part]:
             score(piece, memory)
 
-    with _SCANNING:
+    _in_threads(len(pieces), work)
+
+
+# One call at a time sets torch's threads; a second one would only wait for the memory.
+_WORKING = threading.Lock()
+
+
+def _in_threads(total: int, work: Callable[[slice], None]) -> None:
+    """Share items among as many threads as torch has, each of which works alone.
+
+    Threads that share every product would wait for one another at its end, on a busy machine
+    longer than the work takes.
+    """
+    with _WORKING:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            in_parts(len(pieces), threads, torch.no_grad()(work))
+            in_parts(total, threads, torch.no_grad()(work))
         finally:
             torch.set_num_threads(threads)
 
@@ -258,12 +263,19 @@ def _scores_of(
     gallery: GalleryReader, unit_query: Float[Tensor, "hidden"], positions: np.ndarray
 ) -> Float[np.ndarray, "videos"]:
     """Scores of some videos, float32; positions ascend."""
-    parts = [np.empty(0, np.float32)]
-    for start in range(0, len(positions), _RESCORED):
-        vectors = gallery.vectors(positions[start : start + _RESCORED])
-        clip, frame = ((rows @ unit_query).amax(dim=1) for rows in vectors)
-        parts.append(fused(clip, frame, gallery).numpy())
-    return np.concatenate(parts)
+    scores = np.empty(len(positions), np.float32)
+    starts = range(0, len(positions), _RESCORED)
+
+    def work(part: slice) -> None:
+        for start in starts[part]:
+            some = slice(start, start + _RESCORED)
+            clip, frame = (
+                (rows @ unit_query).amax(dim=1) for rows in gallery.vectors(positions[some])
+            )
+            scores[some] = fused(clip, frame, gallery).numpy()
+
+    _in_threads(len(starts), work)
+    return scores
 
 
 def _best(
@@ -279,9 +291,8 @@ def _best(
     return positions[order], scores[order]
 
 
-def _stacked(
-    found: list[tuple[Int[np.ndarray, "top"], Float[np.ndarray, "top"]]], top: int
-) -> Hits:
+def stacked(found: list[tuple[Int[np.ndarray, "top"], Float[np.ndarray, "top"]]], top: int) -> Hits:
+    """Hits of some queries as one object."""
     if not found:
         return Hits(np.empty((0, top), np.int64), np.empty((0, top), np.float32))
     positions, scores = zip(*found, strict=True)
