@@ -11,7 +11,7 @@ import torch
 from orchestrator.base.addresses import user_path
 from orchestrator.base.errors import QueryError
 from orchestrator.serving.answers import Answer, Answers, Moment
-from prvr_model.errors import GalleryError
+from prvr_model.errors import DataError, GalleryError
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder
 from prvr_model.retrieval.gallery import WHOLE, GalleryReader, GalleryVideos, Shard
 from prvr_model.retrieval.gallery_format import MODEL_FOLDER, model_differences, model_of
@@ -162,7 +162,10 @@ class Gallery:
                 f"{self.reader.path} does not say which encoder made its features, so no sentence "
                 "can be encoded for it; ask with token features (--tokens FILE)"
             )
-        encoder = FeatureEncoder.load(self._encoder_name or recipe.encoder)
+        try:
+            encoder = FeatureEncoder.load(self._encoder_name or recipe.encoder)
+        except DataError as error:
+            raise GalleryError(f"{error}; --encoder FOLDER names the folder") from error
         differences = recipe.differences(encoder.recipe(recipe.frames_per_second))
         # A folder may have any name: what counts is its content.
         differences = [line for line in differences if not line.startswith("encoder: ")]
