@@ -69,6 +69,8 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
         top: Videos wanted; fewer come where the gallery has fewer.
     """
     top = min(top, gallery.num_videos)
+    if not len(unit_queries):
+        return stacked([], top)
     if len(unit_queries) == 1 and gallery.manifest.dtype == "bfloat16":
         found = [_screened(gallery, unit_queries[0], top)]
     else:

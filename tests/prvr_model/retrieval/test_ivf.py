@@ -17,6 +17,7 @@ from prvr_model.retrieval.search import search
 from tests.benchmarks.made_gallery import blocks, made_settings, make_gallery, queries
 
 VIDEOS, HIDDEN, EVENTS = 400, 16, 60
+QUERIES = queries(HIDDEN, EVENTS, 50)
 SETTINGS = made_settings(HIDDEN, 4, 8)
 
 
@@ -30,7 +31,7 @@ def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def samples() -> SampleQueries:
-    return SampleQueries(queries(HIDDEN, EVENTS, 50), "made up")
+    return SampleQueries(QUERIES.numpy(), "made up")
 
 
 def test_the_recall_that_is_stored_is_the_one_that_queries_have(
@@ -41,7 +42,7 @@ def test_the_recall_that_is_stored_is_the_one_that_queries_have(
     about = reader.manifest.index
     assert about is not None
     exact, found = (
-        tool(samples.vectors) for tool in (lambda q: search(reader, q, 10),
+        tool(QUERIES) for tool in (lambda q: search(reader, q, 10),
                                            lambda q: InvertedFile(reader).search(q, 10))
     )  # fmt: skip
     shared = [np.isin(*pair).mean() for pair in zip(exact.positions, found.positions, strict=True)]
@@ -68,14 +69,14 @@ def test_removed_videos_are_gone_and_added_ones_are_found(
     gallery: Path, samples: SampleQueries
 ) -> None:
     build_index(gallery, samples, 0.97)
-    before = InvertedFile(GalleryReader.open(gallery)).search(samples.vectors[:1], 3)
+    before = InvertedFile(GalleryReader.open(gallery)).search(QUERIES[:1], 3)
     best = list(GalleryReader.open(gallery).names())[before.positions[0, 0]]
     remove_videos(gallery, [best])
     # The same vectors once more, under other names and new ids.
     add_videos(gallery, blocks(VIDEOS, SETTINGS, EVENTS, "again"))
     reader = GalleryReader.open(gallery)
     assert reader.manifest.index is not None
-    found = InvertedFile(reader).search(samples.vectors[:1], 3)
+    found = InvertedFile(reader).search(QUERIES[:1], 3)
     names = [list(reader.names())[row] for row in found.positions[0]]
     assert best not in names
     assert names[0] == best.replace("video", "again")
@@ -88,7 +89,7 @@ def test_more_videos_than_the_index_names_come_from_a_scan(
     build_index(gallery, samples, 0.5)
     reader = GalleryReader.open(gallery)
     remove_videos(gallery, list(reader.names())[:-5])
-    left = InvertedFile(GalleryReader.open(gallery)).search(samples.vectors[:4], 10)
+    left = InvertedFile(GalleryReader.open(gallery)).search(QUERIES[:4], 10)
     assert sorted(left.positions[0]) == [0, 1, 2, 3, 4]
 
 
@@ -126,7 +127,7 @@ def test_what_an_index_needs_is_told(
 
 def test_sample_rows_are_near_rows_of_the_gallery(gallery: Path) -> None:
     reader = GalleryReader.open(gallery)
-    vectors = sample_rows(reader, 30).vectors
+    vectors = torch.from_numpy(sample_rows(reader, 30).vectors)
     torch.testing.assert_close(torch.linalg.vector_norm(vectors, dim=1), torch.ones(30))
     best = search(reader, vectors, 1).scores
     assert 0.5 < best.mean() < 0.99
