@@ -258,7 +258,7 @@ def _rough_scores(
     # |<q - r, x>| is at most |q - r| for any x of norm 1.
     of_query = float(torch.linalg.vector_norm(unit_query - rounded.float())) + _ABSOLUTE_ERROR
     errors = of_query + _RELATIVE_ERROR * found.abs()
-    return fused(*found, gallery=gallery), fused(*errors, gallery=gallery)
+    return fused(found[0], found[1], gallery), fused(errors[0], errors[1], gallery)
 
 
 def _scores_of(

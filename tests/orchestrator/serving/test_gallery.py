@@ -1,5 +1,6 @@
 """A gallery answers typed sentences as evaluation ranks them, or says why it cannot."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from prvr_model.retrieval.evaluation import build_relevance, evaluate
 from prvr_model.retrieval.gallery import Shard
 from prvr_model.settings import SpeedSettings
 from prvr_model.store.reader import FeatureStore
+from prvr_model.store.synthetic import SyntheticSettings, write_synthetic
 from tests.benchmarks.made_gallery import export_random, made_settings
+from tests.locations import ROOT
 from tests.orchestrator.serving.conftest import write_store
 
 
@@ -161,6 +164,22 @@ def test_videos_of_unknown_length_have_no_moments(
     assert answers[0].duration_s is None
     assert answers[0].moments == ()
     assert answers.to_arrow()["start_s"].to_pylist() == [None]
+
+
+def test_the_example_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = made_settings(16, 4, 8)
+    write_synthetic(tmp_path / "store", SyntheticSettings(train_videos=1, val_videos=5))
+    export = export_random(tmp_path / "model", settings, 64, 48)
+    source = StoreSource.open(tmp_path / "store", "val")
+    build_gallery(FoundModel(export, "made"), source, tmp_path / "my.gallery", "float32")
+    page = (ROOT / "orchestrator" / "serving" / "README.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown] == ["1", "2", "3", "3"]
 
 
 def test_the_api_is_reached_from_the_package(gallery_path: Path) -> None:
