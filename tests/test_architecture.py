@@ -15,7 +15,10 @@ OURS = ("orchestrator", "prvr_model")
 # Rooms, not files: inside its room a tool may move freely.
 HOMES = {
     "torch": ("prvr_model",),
-    "ray": ("orchestrator/executors", "orchestrator/cluster"),
+    "ray": ("orchestrator/executors", "orchestrator/cluster", "orchestrator/serving"),
+    "fastapi": ("orchestrator/serving",),
+    "uvicorn": ("orchestrator/serving",),
+    "prometheus_client": ("orchestrator/serving",),
     "botocore": ("orchestrator/cluster",),
     "optuna": ("orchestrator/study",),
     "matplotlib": ("orchestrator/report",),

@@ -103,3 +103,15 @@ def command(*words: str, home: Path | None = None, **options: object) -> str:
             parts.append(f"--{name.replace('_', '-')}")
             parts += [] if value is True else [str(value)]
     return shlex.join(parts)
+
+
+def duration_text(seconds: float) -> str:
+    """A time in two units at most, e.g. `40 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"

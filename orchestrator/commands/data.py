@@ -1,7 +1,6 @@
 """`prvr-sweep data`: makes and inspects feature stores."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.commands.extract import extract
+from orchestrator.commands.import_progress import import_progress
 from orchestrator.commands.options import USER_PATH, given_as
+from orchestrator.commands.verdict import echo_verdict
+from prvr_model.store.importers.layouts import AUTO, LAYOUTS
 
 # Readers and writers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
     from prvr_model.store.format import Manifest
     from prvr_model.store.synthetic import SyntheticSettings
-
-_PROGRESS_EVERY_S = 1.0
 
 _STORE = click.argument("store", type=USER_PATH)
 _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing store.")
@@ -37,11 +37,15 @@ class ImportOptions:
 
     layout: str
     root: Path
-    collection: str
+    collection: str | None
     val_from_train: float | None
     skip_uncaptioned: bool
     video_features: str | None
     text_features: str | None
+    captions: str | None
+    join_pieces: bool
+    trim_padding: bool
+    allow: tuple[str, ...]
     moments: tuple[Path, ...]
     durations: Path | None
     relevance: tuple[Path, ...]
@@ -52,17 +56,21 @@ class ImportOptions:
 @data.command("import")
 @click.option(
     "--layout",
-    type=click.Choice(["msc"]),
-    required=True,
-    help="Layout of the files. msc: FeatureData/ and TextData/ with one HDF5 file each.",
+    metavar="NAME",
+    default=AUTO,
+    show_default=True,
+    help=f"Layout of the files: {', '.join(LAYOUTS)}; auto: the only one that fits.",
 )
 @click.option(
     "--root",
     type=USER_PATH,
     required=True,
-    help="Folder that holds COLLECTION/FeatureData or FeatureData.",
+    help="Folder of the files, e.g. that holds COLLECTION/FeatureData or FeatureData.",
 )
-@click.option("--collection", required=True, help="Name with which the file names begin.")
+@click.option(
+    "--collection",
+    help="Name of the data set, with which file names begin. Default: the only one there.",
+)
 @click.option(
     "--val-from-train",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -77,13 +85,33 @@ class ImportOptions:
 @click.option(
     "--video-features",
     metavar="FILE",
-    help="Feature file of the videos, by name in FeatureData or by path. Default: the one that "
-    "LAYOUT names, or the only HDF5 file there.",
+    help="Feature file or folder of the videos, by name or by path. Default: the one that the "
+    "layout names, or the only one there. moment-detr: names of folders, as in a,b.",
 )
 @click.option(
     "--text-features",
     metavar="FILE",
-    help="Feature file of the captions, by name in TextData or by path; default as above.",
+    help="Feature file or folder of the captions; default as above.",
+)
+@click.option(
+    "--captions",
+    metavar="FILE",
+    help="table: the captions; moment-detr: folder of highlight_*_release.jsonl.",
+)
+@click.option(
+    "--join-pieces",
+    is_flag=True,
+    help="moment-detr: join the pieces of each YouTube video in the order of their starts.",
+)
+@click.option(
+    "--trim-padding", is_flag=True, help="Cut rows of zeros off the end of videos and captions."
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="FINDING",
+    help="Import although it was found: zero-features, zero-sentence, repeated-rows, "
+    "norms-differ; may be repeated.",
 )
 @click.option(
     "--moments",
@@ -110,13 +138,13 @@ class ImportOptions:
 @_STORE
 @given_as(ImportOptions)
 def import_(options: ImportOptions) -> None:
-    """Write STORE from features and captions in a known LAYOUT.
+    """Write STORE from features and captions in a known layout.
 
     Lists every problem of the corpus; if there is one, nothing is written.
     """
     from prvr_model.store.importers.annotating import AnnotationFiles
     from prvr_model.store.importers.corpus import ImportChoices
-    from prvr_model.store.importers.msc import import_msc
+    from prvr_model.store.importers.importing import import_corpus
 
     choices = ImportChoices(
         overwrite=options.overwrite,
@@ -124,14 +152,22 @@ def import_(options: ImportOptions) -> None:
         skip_uncaptioned=options.skip_uncaptioned,
         video_features=options.video_features,
         text_features=options.text_features,
+        captions=options.captions,
+        join_pieces=options.join_pieces,
+        trim_padding=options.trim_padding,
+        allow=frozenset(options.allow),
         annotations=AnnotationFiles(options.moments, options.durations, options.relevance),
     )
-    report = import_msc(options.root, options.collection, options.store, choices, _Progress())
+    with import_progress() as progress:
+        report = import_corpus(
+            options.layout, options.root, options.collection, options.store, choices, progress
+        )
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     _echo_store(options.store, report.manifest)
+    echo_verdict(options.store)
 
 
 @data.command()
@@ -163,14 +199,19 @@ def synth(
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 @_STORE
 def inspect(store: Path, as_json: bool) -> None:
-    """Check STORE against its fingerprint and show its content."""
+    """Check STORE against its fingerprint, show its content and say whether it is sane."""
+    from prvr_model.retrieval.sanity import judge
     from prvr_model.store.reader import FeatureStore
     from prvr_model.store.summary import summarise, summary_lines
 
     opened = FeatureStore.open(store)
     opened.verify()
-    summary = summarise(opened)
-    click.echo(json.dumps(summary) if as_json else "\n".join(summary_lines(summary)))
+    summary, verdict = summarise(opened), judge(opened)
+    if as_json:
+        click.echo(json.dumps({**summary, "verdict": verdict.to_dict()}))
+        return
+    warnings = [f"warning: {warning}" for warning in verdict.warnings]
+    click.echo("\n".join([*summary_lines(summary), "verdict:", *verdict.lines(), *warnings]))
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
@@ -207,16 +248,3 @@ def _echo_store(store: Path, manifest: "Manifest") -> None:
     click.echo(f"{store}: {manifest.name}, fingerprint {manifest.fingerprint}")
     for name, counts in manifest.splits.items():
         click.echo(f"{name}: {counts.videos} videos, {counts.captions} captions")
-
-
-class _Progress:
-    """Prints the progress of an import on stderr, at most once a second."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _PROGRESS_EVERY_S or done == total:
-            self._last = now
-            click.echo(f"read {done} of {total} videos and captions", err=True)

@@ -1,7 +1,7 @@
 """`prvr-sweep data extract`: makes a feature store from videos and captions."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,14 @@ import click
 
 from orchestrator.commands.item_progress import item_progress
 from orchestrator.commands.options import USER_LOCATION, USER_PATH, given_as
+from orchestrator.commands.verdict import echo_verdict
 
 # torch and transformers are imported where they are used: `--help` must not wait for them.
 if TYPE_CHECKING:
     from prvr_model.extraction.encoder import FeatureEncoder, Precision
     from prvr_model.extraction.extract import ExtractionPlan, ExtractionReport, ExtractionRequest
     from prvr_model.extraction.parts import Parts
+    from prvr_model.extraction.pipeline import BrokenVideo
 
 _SUM_SLACK = 1e-6
 
@@ -65,8 +67,8 @@ class ExtractOptions:
     "--captions",
     type=USER_PATH,
     required=True,
-    help="Table of captions, .csv, .jsonl or .parquet, with the columns video and caption; start, "
-    "end, split and relevant are optional.",
+    help="Table of captions, .csv, .jsonl or .parquet, with the columns video and caption; id, "
+    "start, end, split and relevant are optional.",
 )
 @click.option(
     "--encoder",
@@ -151,6 +153,7 @@ def extract(options: ExtractOptions) -> None:
     )
     for name, counts in report.manifest.splits.items():
         click.echo(f"{name}: {counts.videos} videos, {counts.captions} captions")
+    echo_verdict(options.store)
 
 
 def _request(options: ExtractOptions) -> "ExtractionRequest":
@@ -178,7 +181,7 @@ def _here(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionReport"
     """Encode on this machine; another extraction of the same store is waited for."""
     from orchestrator.base.machine import available_cpus
     from prvr_model.extraction.encoder import FeatureEncoder
-    from prvr_model.extraction.extract import extract_parts, extraction_lock, join_parts
+    from prvr_model.extraction.extract import extract_parts, extraction_lock
     from prvr_model.extraction.parts import parts_folder
 
     encoder = FeatureEncoder.load(options.encoder, options.device, options.precision)
@@ -188,9 +191,7 @@ def _here(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionReport"
         parts = _parts(options, plan, encoder, parts_folder(target))
         with _progress(plan, parts) as done:
             broken = extract_parts(encoder, plan.jobs, plan.request.sampling, parts, workers, done)
-        report = join_parts(plan, encoder, parts, broken)
-        parts.remove()
-    return report
+        return _joined(plan, encoder, parts, broken)
 
 
 def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionReport":
@@ -198,7 +199,6 @@ def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionR
     from orchestrator.cluster.client import attached_cluster
     from orchestrator.cluster.ray_environment import loading_ray
     from prvr_model.extraction.encoder import FeatureEncoder, usual_precision
-    from prvr_model.extraction.extract import join_parts
 
     with loading_ray():
         from orchestrator.executors.cluster_extraction import (
@@ -224,7 +224,20 @@ def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionR
     todo = [job for job in plan.jobs if not parts.has(job)]
     with _progress(plan, parts) as done:
         broken = extract_on_cluster(options.address, task, todo, done) if todo else []
-    report = join_parts(plan, encoder, parts, broken)
+    return _joined(plan, encoder, parts, broken)
+
+
+def _joined(
+    plan: "ExtractionPlan",
+    encoder: "FeatureEncoder",
+    parts: "Parts",
+    broken: "Sequence[BrokenVideo]",
+) -> "ExtractionReport":
+    """Write the store; only then its parts are removed."""
+    from prvr_model.extraction.extract import join_parts
+
+    with item_progress(sys.stderr, len(plan.rows), 0, ("captions", "tokens")) as done:
+        report = join_parts(plan, encoder, parts, broken, done)
     parts.remove()
     return report
 

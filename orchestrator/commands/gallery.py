@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.base.text import command, gib
+from orchestrator.base.text import command
 from orchestrator.commands.options import (
     USER_PATH,
     given_as,
@@ -39,6 +39,17 @@ _recall_option = click.option(
     show_default=True,
     help="Recall@10 against the exact scan that an index must have over sample queries.",
 )
+_encoder_option = click.option(
+    "--encoder",
+    metavar="NAME",
+    help="Encoder of a folder's videos: a folder, or its name on the Hugging Face hub. Default of "
+    "a gallery that is added to: its own.",
+)
+_skip_broken_option = click.option(
+    "--skip-broken",
+    is_flag=True,
+    help="Leave out videos of a folder that cannot be decoded to their end.",
+)
 _device_option = click.option(
     "--device", default="cpu", show_default=True, help="Device that encodes, e.g. cuda."
 )
@@ -61,6 +72,9 @@ class BuildOptions:
     index: str | None
     recall: float
     device: str
+    encoder: str | None
+    fps: float
+    skip_broken: bool
     home: Path
     tracking_uri: str | None
 
@@ -83,6 +97,15 @@ class BuildOptions:
     help="Make an inverted file, which scores few videos instead of all; needs the extra `index`.",
 )
 @_recall_option
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Rows a second of a folder's videos: the rate that MODEL was trained with.",
+)
+@_encoder_option
+@_skip_broken_option
 @_device_option
 @click.argument("model")
 @_SOURCE
@@ -92,13 +115,16 @@ def build(options: BuildOptions) -> None:
     """Encode the videos of SOURCE with MODEL into GALLERY, a new folder.
 
     MODEL is models:/NAME@champion, a trial SWEEP/NUMBER, or an exported folder; SOURCE a feature
-    store.
+    store, or a folder of videos, which --encoder encodes.
     """
     from orchestrator.serving.building import build_gallery
     from orchestrator.serving.models import found_model
     from orchestrator.tracking.store import TrackingStore
 
-    source = _source(options.source, options.split)
+    features = _Features(
+        options.split, options.encoder, options.fps, options.skip_broken, options.device
+    )
+    source = _source(options.source, features)
     tracking = TrackingStore.of(options.tracking_uri, options.home)
     with found_model(options.model, options.home, tracking) as model:
         made = build_gallery(
@@ -109,21 +135,43 @@ def build(options: BuildOptions) -> None:
 
         made = index_gallery(options.gallery, options.recall, source.captions())
     _echo_gallery(options.gallery, made)
-    ask = command("query", str(options.gallery), "SENTENCE")
+    how = {} if made.recipe else {"tokens": "FILE"}
+    ask = command("query", str(options.gallery), *([] if how else ["SENTENCE"]), **how)
     click.echo(f"ask it with `{ask}`", err=True)
+
+
+@dataclass(frozen=True)
+class AddOptions:
+    """Options of `gallery add`."""
+
+    gallery: Path
+    source: Path
+    split: str
+    encoder: str | None
+    skip_broken: bool
+    device: str
 
 
 @gallery.command()
 @_split_option
+@_encoder_option
+@_skip_broken_option
 @_device_option
 @_GALLERY
 @_SOURCE
-def add(gallery: Path, source: Path, split: str, device: str) -> None:
+@given_as(AddOptions)
+def add(options: AddOptions) -> None:
     """Append the videos of SOURCE to GALLERY, which goes on answering meanwhile."""
     from orchestrator.serving.building import add_to_gallery
+    from prvr_model.retrieval.gallery_format import read_gallery_manifest
 
-    made = add_to_gallery(gallery, _source(source, split), device, _Progress())
-    _echo_gallery(gallery, made)
+    recipe = read_gallery_manifest(options.gallery).recipe
+    encoder = options.encoder or (recipe.encoder if recipe else None)
+    rate = recipe.frames_per_second if recipe else 0.0
+    features = _Features(options.split, encoder, rate, options.skip_broken, options.device)
+    source = _source(options.source, features)
+    made = add_to_gallery(options.gallery, source, options.device, _Progress())
+    _echo_gallery(options.gallery, made)
 
 
 @gallery.command()
@@ -161,16 +209,50 @@ def inspect(gallery: Path, as_json: bool) -> None:
         _echo_gallery(gallery, manifest)
 
 
-def _source(path: Path, split: str) -> "VideoSource":
-    from orchestrator.serving.sources import StoreSource
+@dataclass(frozen=True)
+class _Features:
+    """How features of a source are come by; only a folder of videos needs an encoder."""
 
-    return StoreSource.open(path, split)
+    split: str
+    encoder: str | None
+    frames_per_second: float
+    skip_broken: bool
+    device: str
+
+
+def _source(path: Path, features: _Features) -> "VideoSource":
+    """A store, or a folder of videos."""
+    from orchestrator.serving.sources import FolderSource, StoreSource
+    from prvr_model.store.format import is_store
+
+    if is_store(path) or not path.is_dir():
+        return StoreSource.open(path, features.split)
+    from prvr_model.extraction.videos import list_videos
+
+    names = list_videos(path)
+    if features.encoder is None:
+        raise click.UsageError(
+            f"{path} is a folder of videos: name the encoder of the features that the model was "
+            "trained on with --encoder"
+        )
+    from prvr_model.extraction.encoder import FeatureEncoder
+
+    return FolderSource(
+        path,
+        FeatureEncoder.load(features.encoder, features.device),
+        features.frames_per_second,
+        names,
+        features.skip_broken,
+        lambda line: click.echo(f"warning: {line}", err=True),
+    )
 
 
 def _echo_gallery(path: Path, manifest: "GalleryManifest") -> None:
+    from prvr_model.store.format import size_text
+
     model, recipe = manifest.model, manifest.recipe
     click.echo(
-        f"{path}: {manifest.num_videos} videos, {gib(manifest.num_bytes)}, {manifest.dtype}, "
+        f"{path}: {manifest.num_videos} videos, {size_text(manifest.num_bytes)}, {manifest.dtype}, "
         f"revision {manifest.revision}"
     )
     click.echo(f"model: {model.source}, weights {model.weights_sha256[:12]}")

@@ -7,6 +7,8 @@ from typing import TextIO
 
 import click
 
+from orchestrator.base.text import duration_text
+
 _LINE_EVERY_S = 10.0
 _REFRESHES_PER_S = 4
 
@@ -52,14 +54,8 @@ class ItemProgress:
         text = f"{self._done} of {self._total} {items}, {self._counted / elapsed:.0f} {parts}/s"
         if here := self._done - self._before:
             left_s = elapsed / here * (self._total - self._done)
-            text += f", {_duration(left_s)} left"
+            text += f", {duration_text(left_s)} left"
         return text
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,9 +141,10 @@ def _row(answer: "Answer") -> list[str]:
 
 
 def _moment(moment: "Moment") -> str:
-    return f"{_clock(moment.start_s)} to {_clock(moment.end_s)}"
+    # Outwards: a moment of half a second is no moment of none.
+    return f"{_clock(floor(moment.start_s))} to {_clock(ceil(moment.end_s))}"
 
 
-def _clock(time_s: float) -> str:
-    minutes, seconds = divmod(round(time_s), 60)
+def _clock(time_s: int) -> str:
+    minutes, seconds = divmod(time_s, 60)
     return f"{minutes}:{seconds:02d}"

@@ -7,6 +7,7 @@ from orchestrator.base.text import command
 from orchestrator.report.document import Block, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import RECALLS, display_name, number
+from orchestrator.report.moment_blocks import moment_blocks
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.study.trial import TrialSummary
 
@@ -26,6 +27,9 @@ def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
         yield Table("Its parameters", ("setting", "value"), values, align=("left", "left"))
     if findings.test:
         yield _test(findings)
+    score = findings.test.get(winner.number)
+    if score is not None and score.moments is not None:
+        yield from moment_blocks(winner.number, score.moments)
     trial = f"{findings.data.spec.name}/{winner.number}"
     yield Listing(command("reproduce", trial, home=findings.data.home))
 

@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from orchestrator.serving.gallery import Gallery
 from orchestrator.serving.models import FoundModel
 from orchestrator.serving.sources import VideoSource, recipe_differences, refuse_unfit
 from prvr_model.errors import GalleryError
-from prvr_model.network.model import MscModel
-from prvr_model.network.model_file import load_exported
-from prvr_model.retrieval.gallery_encoding import SourceVideo, encoded_blocks
+from prvr_model.retrieval.gallery_encoding import SourceVideo, encoded_blocks, load_network
 from prvr_model.retrieval.gallery_format import (
     MODEL_FOLDER,
     GalleryManifest,
@@ -50,7 +47,7 @@ def build_gallery(
         GalleryError: Model and source do not fit, or the gallery exists or cannot be written.
         DataError: A video cannot be read.
     """
-    network = _network(model.export, device)
+    network = load_network(model.export, device)
     refuse_unfit(source, (network.video_dim, network.text_dim), f"the model {model.source}")
     manifest = GalleryManifest(
         dtype=dtype,
@@ -78,7 +75,7 @@ def add_to_gallery(
         DataError: A video cannot be read.
     """
     manifest = read_gallery_manifest(path)
-    network = _network(path / MODEL_FOLDER, device)
+    network = load_network(path / MODEL_FOLDER, device)
     refuse_unfit(source, (network.video_dim, network.text_dim), f"the model of {path}")
     if differences := recipe_differences(manifest.recipe, source.recipe):
         raise GalleryError(
@@ -108,12 +105,8 @@ def index_gallery(
     # Evenly spread: captions of one video lie side by side.
     step = max(1, len(captions) // NUM_SAMPLES)
     vectors = gallery.embed_tokens(captions[::step][:NUM_SAMPLES])
-    samples = SampleQueries(torch.from_numpy(vectors), "captions of the source")
+    samples = SampleQueries(vectors, "captions of the source")
     return build_index(path, samples, recall)
-
-
-def _network(export: Path, device: str) -> MscModel:
-    return load_exported(export).build(torch.device(device))
 
 
 def _told(source: VideoSource, on_progress: OnProgress) -> Iterator[SourceVideo]:

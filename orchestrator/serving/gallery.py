@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
 
 from orchestrator.base.addresses import user_path
 from orchestrator.base.errors import QueryError
 from orchestrator.serving.answers import Answer, Answers, Moment
-from prvr_model.errors import GalleryError
+from prvr_model.errors import DataError, GalleryError
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder
+from prvr_model.retrieval.found_videos import FoundVideos, find_videos
 from prvr_model.retrieval.gallery import WHOLE, GalleryReader, GalleryVideos, Shard
 from prvr_model.retrieval.gallery_format import MODEL_FOLDER, model_differences, model_of
 from prvr_model.retrieval.ivf import InvertedFile
-from prvr_model.retrieval.moments import PairScores, Window, windows
-from prvr_model.retrieval.search import Hits, cosines, fused, search
+from prvr_model.retrieval.moments import Window
 
 if TYPE_CHECKING:
     from prvr_model.extraction.encoder import FeatureEncoder
@@ -125,15 +124,11 @@ class Gallery:
         for name, number in (("top", top), ("moments", moments)):
             if number < 1:
                 raise QueryError(f"{name}: found {number}; allowed: 1 or more")
-        queries = torch.from_numpy(np.ascontiguousarray(unit_queries, np.float32))
-        if self._index is not None:
-            hits = self._index.search(queries, top)
-        else:
-            hits = search(self.reader, queries, top)
-        return self._answers(queries, hits, moments)
+        found = find_videos(self.reader, self._index, unit_queries, top, moments)
+        return [() if videos is None else _answers(videos) for videos in found]
 
     def take_models_of(self, other: Self) -> None:
-        """Use what another version of the same gallery has loaded; model and recipe are the same."""
+        """Use what another version of this gallery has loaded, of the same model and recipe."""
         loaded = {name: other.__dict__[name] for name in _MODELS if name in other.__dict__}
         self.__dict__.update(loaded)
 
@@ -169,7 +164,10 @@ class Gallery:
                 f"{self.reader.path} does not say which encoder made its features, so no sentence "
                 "can be encoded for it; ask with token features (--tokens FILE)"
             )
-        encoder = FeatureEncoder.load(self._encoder_name or recipe.encoder)
+        try:
+            encoder = FeatureEncoder.load(self._encoder_name or recipe.encoder)
+        except DataError as error:
+            raise GalleryError(f"{error}; --encoder FOLDER names the folder") from error
         differences = recipe.differences(encoder.recipe(recipe.frames_per_second))
         # A folder may have any name: what counts is its content.
         differences = [line for line in differences if not line.startswith("encoder: ")]
@@ -180,37 +178,21 @@ class Gallery:
             )
         return encoder
 
-    def _answers(self, queries: torch.Tensor, hits: Hits, moments: int) -> list[tuple[Answer, ...]]:
-        # One query's videos at a time: their vectors are copied.
-        return [
-            self._answered(query, positions, scores, moments) if len(positions) else ()
-            for query, positions, scores in zip(queries, hits.positions, hits.scores, strict=True)
-        ]
 
-    def _answered(
-        self, query: torch.Tensor, positions: np.ndarray, scores: np.ndarray, moments: int
-    ) -> tuple[Answer, ...]:
-        """The answers to one query, given where its best videos lie and their scores."""
-        about = self.reader.videos(positions)
-        found = cosines(self.reader, query, positions)
-        pairs = PairScores(
-            found.clips.numpy(), found.frames.numpy(), about.clip_of_frame, about.times
+def _answers(found: FoundVideos) -> tuple[Answer, ...]:
+    about, moments = found.about, _moments(found.about, found.moments)
+    return tuple(
+        Answer(
+            rank=place + 1,
+            video=about.names[place],
+            video_id=about.ids[place],
+            score=float(found.scores[place]),
+            duration_s=_known(about.durations_s[place]),
+            moments=moments[place],
+            strip=tuple(found.strips[place].tolist()),
         )
-        on_frames = found.clips.gather(1, torch.from_numpy(about.clip_of_frame))
-        strips = fused(on_frames, found.frames, self.reader).tolist()
-        spans = _moments(about, windows(pairs, moments))
-        return tuple(
-            Answer(
-                rank=place + 1,
-                video=about.names[place],
-                video_id=about.ids[place],
-                score=float(scores[place]),
-                duration_s=_known(about.durations_s[place]),
-                moments=spans[place],
-                strip=tuple(strips[place]),
-            )
-            for place in range(len(positions))
-        )
+        for place in range(len(found.scores))
+    )
 
 
 def _moments(about: GalleryVideos, found: Sequence[Sequence[Window]]) -> list[tuple[Moment, ...]]:

@@ -1,17 +1,22 @@
 """Where a gallery's videos come from: a feature store, or a folder of videos."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from prvr_model.errors import GalleryError
+from prvr_model.errors import DataError, GalleryError
 from prvr_model.retrieval.gallery_encoding import SourceVideo
 from prvr_model.store.format import SPLIT_NAMES
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.recipe import FeatureRecipe
+
+# torch and transformers are imported where they are used.
+if TYPE_CHECKING:
+    from prvr_model.extraction.encoder import FeatureEncoder
+    from prvr_model.extraction.pipeline import BrokenVideo, EncodedVideo
 
 ALL_SPLITS = "all"
 
@@ -102,6 +107,91 @@ class StoreSource:
         """See `VideoSource`; views of the store's files."""
         splits = [self.store.split(name) for name in self.splits]
         return [split.tokens(row) for split in splits for row in range(len(split.caption_ids))]
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Videos below a folder, encoded as `data extract` does; their names are their paths there.
+
+    Args:
+        folder: The folder.
+        encoder: What encodes their frames.
+        frames_per_second: Rows a second.
+        names: The videos.
+        skip_broken: Leave out videos that cannot be used, instead of ending.
+        warn: Takes a line about each video that is left out.
+        workers: Threads that decode.
+    """
+
+    folder: Path
+    encoder: "FeatureEncoder"
+    frames_per_second: float
+    names: Sequence[str]
+    skip_broken: bool = False
+    warn: Callable[[str], None] = lambda line: None
+    workers: int = 2
+
+    @property
+    def place(self) -> str:
+        """See `VideoSource`."""
+        return str(self.folder)
+
+    @property
+    def recipe(self) -> FeatureRecipe:
+        """See `VideoSource`."""
+        return self.encoder.recipe(self.frames_per_second)
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """See `VideoSource`."""
+        return self.encoder.dim, self.encoder.dim
+
+    @property
+    def num_videos(self) -> int:
+        """See `VideoSource`."""
+        return len(self.names)
+
+    def videos(self) -> Iterator[SourceVideo]:
+        """See `VideoSource`."""
+        from prvr_model.extraction.decoding import Sampling
+        from prvr_model.extraction.pipeline import BrokenVideo, encode_videos
+        from prvr_model.extraction.thumbnails import thumbnail
+        from prvr_model.extraction.videos import find_videos
+
+        jobs, missing = find_videos(self.folder, self.names)
+        for video in missing:
+            self._left_out(video)
+        sampling = Sampling(self.frames_per_second)
+        encoded = encode_videos(self.encoder, jobs, sampling, self.workers)
+        for video in _in_order([job.video for job in jobs], encoded):
+            if isinstance(video, BrokenVideo):
+                self._left_out(video)
+            else:
+                picture = thumbnail(video.job.path)
+                yield SourceVideo(video.job.video, video.rows, video.duration_s, picture)
+
+    def _left_out(self, video: "BrokenVideo") -> None:
+        line = f"video {video.video!r} cannot be used: {video.cause}"
+        if not self.skip_broken:
+            raise DataError(f"{line}; repair it, or leave such videos out with --skip-broken")
+        self.warn(line)
+
+    def captions(self) -> Sequence[np.ndarray]:
+        """See `VideoSource`."""
+        return ()
+
+
+def _in_order(
+    names: Sequence[str], videos: "Iterable[EncodedVideo | BrokenVideo]"
+) -> "Iterator[EncodedVideo | BrokenVideo]":
+    """The videos in the order of `names`, whichever is finished first."""
+    waiting: dict[str, EncodedVideo | BrokenVideo] = {}
+    following = 0
+    for video in videos:
+        waiting[getattr(video, "job", video).video] = video
+        while following < len(names) and names[following] in waiting:
+            yield waiting.pop(names[following])
+            following += 1
 
 
 def refuse_unfit(source: VideoSource, model_dims: tuple[int, int], model: str) -> None:

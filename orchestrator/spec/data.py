@@ -10,6 +10,7 @@ from prvr_model.files.location import is_uri
 from prvr_model.store.synthetic import SyntheticSettings
 
 if TYPE_CHECKING:
+    from orchestrator.spec.sweep_spec import SweepSpec
     from prvr_model.store.format import Manifest
     from prvr_model.store.reader import FeatureStore
 
@@ -159,7 +160,10 @@ def data_size(source: DataSource) -> DataSize:
 
 
 def data_warnings(source: DataSource) -> list[str]:
-    """What the store's manifest knows that training suffers from, in one line at most.
+    """What training suffers from: rows of zeros, and features that do not match.
+
+    Whether features match is asked of a store on this machine; of one at a URI, `launch` asks when
+    it has the copy.
 
     Raises:
         StoreError: The store is missing or damaged.
@@ -167,10 +171,38 @@ def data_warnings(source: DataSource) -> list[str]:
     if source.store is None:
         return []
     from prvr_model.store.format import zero_row_warnings
+    from prvr_model.store.reader import FeatureStore
     from prvr_model.store.sources import manifest_at
 
     found = zero_row_warnings(manifest_at(source.store))
-    return [f"data: {'; '.join(found)}"] if found else []
+    zeros = [f"data: {'; '.join(found)}"] if found else []
+    if is_uri(source.store):
+        return zeros
+    return [*zeros, *mismatch_warnings(FeatureStore.open(Path(source.store)))]
+
+
+def mismatch_warnings(store: "FeatureStore") -> list[str]:
+    """That the features of text and video do not match, from a sample; takes under a second."""
+    from prvr_model.retrieval.sanity import near_chance_warning
+
+    warning = near_chance_warning(store)
+    return [f"data: {warning}"] if warning else []
+
+
+def check_labels(spec: "SweepSpec", store: "FeatureStore") -> None:
+    """Refuse a sweep that asks for verified labels on data without them.
+
+    Raises:
+        StoreError: A split that is evaluated has none.
+    """
+    values = [spec.settings, *(row.overrides for row in spec.rows)]
+    if not any(settings.get("evaluation.relevance") == "verified" for settings in values):
+        return
+    from prvr_model.retrieval.evaluation import verified_relevance
+
+    for name in ("val", "test"):
+        if store.has_split(name):
+            verified_relevance(store.split(name))
 
 
 def _generated_size(made: SyntheticSettings) -> DataSize:

@@ -80,6 +80,13 @@ class CrossedMean:
         parts = ErrorParts(self.seed_variance / self.num_seeds, self.num_seeds - 1, 0.0, 1)
         return around(self.mean, half_width(parts, level))
 
+    def interval_of_videos(self, level: float) -> Interval | None:
+        """Interval for these same seeds, or this one model, on new videos; None for one video."""
+        if self.num_videos < 2:
+            return None
+        parts = ErrorParts(0.0, 1, self.video_variance, self.num_videos - 1)
+        return around(self.mean, half_width(parts, level))
+
     def p_value(self) -> float | None:
         """Two-sided p-value of a mean of 0; below a level exactly if that interval excludes 0.
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.base.machine import available_cpus
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.moment_scores import MomentScores
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import TEST_SCORES, StudyReader
 from orchestrator.study.samplers import build_sampler
@@ -27,12 +28,20 @@ class TestScore:
         epoch: Epoch of the weights.
         metrics: Value by name.
         device: Device that computed them, e.g. `cpu` on a driver without GPU.
+        moments: How windows meet the moments of test; None where none are known.
     """
 
     key: str
     epoch: int
     metrics: Mapping[str, float]
     device: str
+    moments: MomentScores | None = None
+
+    @classmethod
+    def parse(cls, kept: Mapping[str, Any]) -> "TestScore":
+        """From the JSON that the study keeps; earlier versions kept no moments."""
+        moments = kept.get("moments")
+        return cls(**{**kept, "moments": MomentScores.parse(moments) if moments else None})
 
 
 NO_TEST_SPLIT = "the data has no test split"
@@ -79,7 +88,7 @@ def scored(
 def kept_scores(study: StudyReader) -> Scores:
     """Scores that the study has."""
     kept = study.attributes.get(TEST_SCORES, {})
-    return {int(number): TestScore(**score) for number, score in kept.items()}
+    return {int(number): TestScore.parse(score) for number, score in kept.items()}
 
 
 def _kept(trial: TrialSummary, there: Scores) -> TestScore | None:
@@ -93,8 +102,9 @@ def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestS
     from prvr_model.retrieval.evaluation import evaluate_checkpoint
 
     speed = _speed_here(spec)
-    metrics = evaluate_checkpoint(Folder.open(trial.folder), store, "test", speed).metrics
-    return TestScore(trial.key, trial.best_epoch or 0, dict(metrics), speed.device)
+    found = evaluate_checkpoint(Folder.open(trial.folder), store, "test", speed)
+    moments = MomentScores.of(found.moments) if found.moments else None
+    return TestScore(trial.key, trial.best_epoch or 0, dict(found.metrics), speed.device, moments)
 
 
 def _speed_here(spec: SweepSpec) -> "SpeedSettings":

@@ -14,7 +14,7 @@ from orchestrator.base.home import outbox_path
 from orchestrator.base.text import command
 from orchestrator.report.publishing import publish
 from orchestrator.spec.changes import extensions, spec_changes
-from orchestrator.spec.data import open_data
+from orchestrator.spec.data import check_labels, mismatch_warnings, open_data
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
 from orchestrator.study.reader import StudyReader
@@ -30,6 +30,7 @@ from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from orchestrator.tracking.registry import RegisteredVersion
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender, stop_limit_s
 from orchestrator.tracking.view import SPEC_FILE
+from prvr_model.files.location import is_uri
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
@@ -90,6 +91,11 @@ def launch(
     _refuse_existing(spec, locations.home)
     with held_home(locations.home, spec.name):
         store = open_data(spec.data, locations.home, progress.warn)
+        check_labels(spec, store)
+        if spec.data.store is not None and is_uri(spec.data.store):
+            # The plan saw the manifest alone.
+            for warning in mismatch_warnings(store):
+                progress.warn(warning)
         outbox = _new_outbox(spec.name, locations.home)
         data = TrialData.of(spec, store)
         context = SweepContext(spec, locations, data, outbox.identity, executor, address)

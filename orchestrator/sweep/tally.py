@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from orchestrator.base.text import duration_text
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 
 
@@ -98,7 +99,7 @@ class Tally:
         left_s = self._left_s()
         if left_s is None or self.num_ended >= self.num_trials:
             return []
-        return [f"about {_duration(left_s)} left"]
+        return [f"about {duration_text(left_s)} left"]
 
     def _left_s(self) -> float | None:
         """Time left if trials keep their pace; None before a pace is known."""
@@ -111,14 +112,3 @@ class Tally:
 def failure_line(number: int, cause: FailureCause) -> str:
     """One line that says which trial failed and why."""
     return f"trial {number} failed: {cause.kind}: {cause.message.partition(chr(10))[0]}"
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"

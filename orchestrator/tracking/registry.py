@@ -3,17 +3,14 @@
 MLflow cannot compare and set an alias at once: only one process may register or promote at a time.
 """
 
-import json
-import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.base.text import command, suggestion
+from orchestrator.tracking.logged_models import LoggedModels, model_id_of
 from orchestrator.tracking.model_version import (
     CANDIDATE,
     CHAMPION,
@@ -25,26 +22,21 @@ from orchestrator.tracking.model_version import (
     version_tags,
 )
 from orchestrator.tracking.paging import all_pages
-from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow, may_write
+from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow
 from orchestrator.tracking.tags import (
     DECIDED_TAG,
     KEY_TAG,
-    MODEL_VERSIONS_TAG,
     SWEEP_ID_TAG,
     SWEEP_TAG,
     TEST_TAG,
-    TRIAL_TAG,
 )
 from prvr_model.errors import PrvrError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
 VERSIONS_PER_PAGE = 200
-# MLflow keeps a model's files below a folder that is named by the model's id.
-_MODEL_ID = re.compile(r"/(m-[0-9a-f]{32})(?:/|$)")
 
 
 @dataclass(frozen=True)
@@ -183,6 +175,7 @@ class _Registry:
         self._client: MlflowClient = connect(store)
         self._model = model
         self._store = store
+        self._models = LoggedModels(self._client, store)
 
     def register(
         self, origin: SweepOrigin, candidate: VersionCandidate, before: Set[str]
@@ -201,7 +194,7 @@ class _Registry:
             alias = self._alias_of(version)
             reason = f"registered before as version {note}; aliases stay as they are"
         else:
-            self._name_version(version)
+            self._models.link(self._model, version)
             alias, reason = self._decide(version, before)
         return RegisteredVersion(
             self._model,
@@ -211,7 +204,7 @@ class _Registry:
             alias,
             reason,
             candidate.epoch,
-            _model_id(version),
+            model_id_of(version),
         )
 
     def _made(self, origin: SweepOrigin, candidate: VersionCandidate) -> "tuple[ModelVersion, str]":
@@ -220,9 +213,9 @@ class _Registry:
         lost: list[ModelVersion] = []
         note = ""
         for known in self._find(origin, candidate.key):
-            what = self._what_is_lost(known)
+            what = self._models.what_is_lost(known)
             if what == "files":
-                self._upload_again(known, candidate)
+                self._models.upload_again(known, candidate)
                 note = ", whose files were gone and are there again"
             (lost if what == "model" else there).append(known)
         version = there[0] if there else self._create(origin, candidate)
@@ -234,24 +227,9 @@ class _Registry:
 
     def has_model(self, origin: SweepOrigin, key: str) -> bool:
         """Whether a trial has a version whose model is there with its files."""
-        return any(self._what_is_lost(version) is None for version in self._find(origin, key))
-
-    def _what_is_lost(self, version: "ModelVersion") -> Literal["model", "files"] | None:
-        from orchestrator.tracking.writer import found_model
-
-        # A version that an older MLflow made has no model of its own.
-        if not (model_id := _model_id(version)):
-            return None
-        logged = found_model(self._client, model_id)
-        if logged is None:
-            return "model"
-        has_files = bool(self._client.list_logged_model_artifacts(model_id))
-        is_ours = may_write(logged.artifact_location, self._store.artifact_root)
-        return None if has_files or not is_ours else "files"
-
-    def _upload_again(self, version: "ModelVersion", candidate: VersionCandidate) -> None:
-        logged = self._client.get_logged_model(_model_id(version))
-        self._upload(candidate, logged, version.run_id or "")
+        return any(
+            self._models.what_is_lost(version) is None for version in self._find(origin, key)
+        )
 
     def _replacing(self, lost: Sequence["ModelVersion"], version: "ModelVersion") -> "ModelVersion":
         """A new version, with the aliases of those of its trial that have lost their model."""
@@ -262,17 +240,8 @@ class _Registry:
                 self._client.set_model_version_tag(
                     self._model, version.version, DECIDED_TAG, decided
                 )
-        self._name_version(version)
+        self._models.link(self._model, version)
         return self._client.get_model_version(self._model, version.version)
-
-    def _name_version(self, version: "ModelVersion") -> None:
-        """Tag the logged model with its version, by which MLflow's pages link it with runs.
-
-        An MLflow server does this itself.
-        """
-        if model_id := _model_id(version):
-            named = [{"name": self._model, "version": str(version.version)}]
-            self._client.set_logged_model_tags(model_id, {MODEL_VERSIONS_TAG: json.dumps(named)})
 
     def _add_score(
         self, version: "ModelVersion", origin: SweepOrigin, candidate: VersionCandidate
@@ -381,8 +350,8 @@ class _Registry:
         return versions[version]
 
     def _create(self, origin: SweepOrigin, candidate: VersionCandidate) -> "ModelVersion":
-        run = self._run(origin, candidate)
-        logged = self._log_model(origin, candidate, run)
+        run = self._models.run_of(origin, candidate)
+        logged = self._models.log(origin, candidate, run)
         version = self._client.create_model_version(
             self._model,
             # Not `models:/<id>`: over a database MLflow looks that up in the process-wide store.
@@ -394,47 +363,7 @@ class _Registry:
         )
         return self._client.get_model_version(self._model, version.version)
 
-    def _log_model(
-        self, origin: SweepOrigin, candidate: VersionCandidate, run: "Run"
-    ) -> "LoggedModel":
-        logged = self._client.create_logged_model(
-            run.info.experiment_id,
-            f"{origin.sweep}-{candidate.number:03d}",
-            source_run_id=run.info.run_id,
-            tags={SWEEP_TAG: origin.sweep, TRIAL_TAG: str(candidate.number)},
-        )
-        self._upload(candidate, logged, run.info.run_id)
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        return logged
-
-    def _upload(self, candidate: VersionCandidate, logged: "LoggedModel", run_id: str) -> None:
-        from orchestrator.tracking.packaging import save_model
-
-        with tempfile.TemporaryDirectory(prefix="prvr-model-") as folder:
-            save_model(candidate.export, Path(folder) / "model", logged, run_id)
-            self._client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
-
-    def _run(self, origin: SweepOrigin, candidate: VersionCandidate) -> "Run":
-        experiment = self._client.get_experiment_by_name(experiment_name(origin.data_set))
-        wanted = (
-            f"tags.`{SWEEP_ID_TAG}` = '{origin.sweep_id}' "
-            f"AND tags.`{TRIAL_TAG}` = '{candidate.number}'"
-        )
-        ids = [experiment.experiment_id] if experiment is not None else []
-        runs = self._client.search_runs(ids, wanted, max_results=1) if ids else []
-        if not runs:
-            raise RegistryError(
-                f"trial {candidate.number} of sweep {origin.sweep!r} is not in MLflow yet, so its "
-                "model has no run to belong to; its checkpoint is safe in the trial's folder"
-            )
-        return runs[0]
-
 
 def _is_same(left: "ModelVersion", right: "ModelVersion") -> bool:
     # Numbers from a database, text from a server.
     return str(left.version) == str(right.version)
-
-
-def _model_id(version: "ModelVersion") -> str:
-    found = _MODEL_ID.search(version.source or "")
-    return found[1] if found else ""

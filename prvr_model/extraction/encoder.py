@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -168,6 +169,7 @@ class FeatureEncoder:
         rows: np.ndarray = features.float().cpu().numpy()
         return rows
 
+    @cached_property
     def ignores_place(self) -> bool:
         """Whether a frame's row is the same, to the bit, at any place of a batch; tries it.
 
@@ -176,12 +178,9 @@ class FeatureEncoder:
         random = np.random.default_rng(0)
         shape = (self.frames_per_batch, 64, 64, 3)
         inputs = self.prepare(list(random.integers(0, 256, shape, dtype=np.uint8)))
-        expected = self.encode_prepared(inputs)
-        moved = (
-            (order, self.encode_prepared({name: rows[order] for name, rows in inputs.items()}))
-            for order in (np.roll(np.arange(shape[0]), 1), np.arange(shape[0])[::-1].copy())
-        )
-        return all(np.array_equal(rows, expected[order]) for order, rows in moved)
+        order = np.arange(shape[0])[::-1].copy()
+        moved = self.encode_prepared({name: rows[order] for name, rows in inputs.items()})
+        return np.array_equal(moved, self.encode_prepared(inputs)[order])
 
     def _on_device(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         kind = self._parts.model.dtype

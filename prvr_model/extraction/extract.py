@@ -30,7 +30,7 @@ from prvr_model.store.writer import StoreWriter, check_target
 USUAL_SPLIT = (0.8, 0.1, 0.1)
 
 Done = Callable[[int], None]
-"""Called with the rows of each video that is done; 0 for one that is broken."""
+"""Called with the rows of each video or caption that is done; 0 for one that is broken."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
     check_target(request.target, request.overwrite)
     rows, notes = _with_splits(read_caption_table(request.captions), request)
     _refuse_overlaps(rows)
+    _refuse_equal_ids(rows)
     jobs, missing = find_videos(request.videos, dict.fromkeys(row.video for row in rows))
     if not jobs:
         raise _broken_error(missing, len(missing), "none of them can be found")
@@ -148,6 +149,17 @@ def _refuse_overlaps(rows: Sequence[CaptionRow]) -> None:
     }
     if problems:
         raise CorpusError(f"{len(problems)} videos are in several splits", list(problems.values()))
+
+
+def _refuse_equal_ids(rows: Sequence[CaptionRow]) -> None:
+    first: dict[str, CaptionRow] = {}
+    problems = [
+        f"{caption_id!r}: {owner.place} and {row.place}"
+        for caption_id, row in _numbered(rows)
+        if (owner := first.setdefault(caption_id, row)) is not row
+    ]
+    if problems:
+        raise CorpusError(f"{len(problems)} captions have the id of another", problems)
 
 
 # Six: what to encode, how, where results go, and who is told.
@@ -185,9 +197,20 @@ def extract_parts(
 
 
 def join_parts(
-    plan: ExtractionPlan, encoder: FeatureEncoder, parts: Parts, broken: Sequence[BrokenVideo]
+    plan: ExtractionPlan,
+    encoder: FeatureEncoder,
+    parts: Parts,
+    broken: Sequence[BrokenVideo],
+    done: Done,
 ) -> ExtractionReport:
     """Write the store from its parts, and encode its captions.
+
+    Args:
+        plan: What was to do.
+        encoder: Encodes the captions.
+        parts: Finished videos; they stay.
+        broken: Videos that cannot be used.
+        done: Told the rows of each caption.
 
     Raises:
         CorpusError: Videos are broken, and nobody said to skip them.
@@ -201,7 +224,10 @@ def join_parts(
         raise _broken_error(left_out, total, hint)
     writer = _writer(plan, encoder, left_out)
     with writer:
-        notes = _write(writer, plan, encoder, parts, {video.video for video in left_out})
+        names = {video.video for video in left_out}
+        rows = [row for row in plan.rows if row.video not in names]
+        _write_videos(writer, plan, rows, parts)
+        notes = _write_captions(writer, rows, encoder, done)
     warnings = [f"video {video.video!r} was left out: {video.cause}" for video in left_out]
     warnings += zero_row_warnings(writer.manifest)
     return ExtractionReport(writer.manifest, (*plan.notes, *notes), tuple(warnings))
@@ -247,20 +273,21 @@ def _source(
     }
 
 
-def _write(
-    writer: StoreWriter,
-    plan: ExtractionPlan,
-    encoder: FeatureEncoder,
-    parts: Parts,
-    left_out: set[str],
-) -> list[str]:
-    """Write videos, then captions, in the table's order; returns notes."""
-    rows = [row for row in plan.rows if row.video not in left_out]
+def _write_videos(
+    writer: StoreWriter, plan: ExtractionPlan, rows: Sequence[CaptionRow], parts: Parts
+) -> None:
+    """Write the videos of captions, in the table's order."""
     jobs = {job.video: job for job in plan.jobs}
-    splits = {row.video: row.split or "" for row in rows}
-    for video, split in splits.items():
+    for video, split in {row.video: row.split or "" for row in rows}.items():
         features, duration_s = parts.read(jobs[video])
         writer.add_video(split, video, features, duration_s)
+
+
+def _write_captions(
+    writer: StoreWriter, rows: Sequence[CaptionRow], encoder: FeatureEncoder, done: Done
+) -> list[str]:
+    """Write captions in the table's order; returns notes."""
+    splits = {row.video: row.split for row in rows}
     lost = 0
     for caption_id, row in _numbered(rows):
         tokens = encoder.encode_captions([row.caption])[0]
@@ -269,12 +296,13 @@ def _write(
         lost += len(row.relevant) - len(relevant)
         annotation = CaptionAnnotation(row.annotation.moments, relevant)
         writer.add_caption(row.split or "", caption_id, row.video, row.caption, tokens, annotation)
+        done(len(tokens))
     return [f"{lost} relevant videos are not in their caption's split"] if lost else []
 
 
 def _numbered(rows: Sequence[CaptionRow]) -> Iterator[tuple[str, CaptionRow]]:
-    """Captions with ids `<video>#<k>`, k counted within each video."""
+    """Captions with their ids; those without one get `<video>#<k>`, k counted in each video."""
     counts: dict[str, int] = {}
     for row in rows:
         number = counts[row.video] = counts.get(row.video, -1) + 1
-        yield f"{row.video}#{number}", row
+        yield row.caption_id or f"{row.video}#{number}", row

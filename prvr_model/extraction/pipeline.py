@@ -208,7 +208,7 @@ class _Encoding:
         self._jobs = jobs
         self._videos: dict[int, _Video] = {}
         # Where a row depended on its place, a batch across videos would depend on which came first.
-        self._crosses = encoder.ignores_place()
+        self._crosses = encoder.ignores_place
         self._waiting: dict[int, list[_Chunk]] = {}
         self._launched: tuple[list[_Chunk], torch.Tensor] | None = None
 

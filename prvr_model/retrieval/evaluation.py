@@ -4,7 +4,7 @@ Source: the MSC paper, scores and the task.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from prvr_model.retrieval.metrics import (
     relevance_of_same_text,
     single_relevance,
 )
+from prvr_model.retrieval.moment_evaluation import MomentOutcomes, moment_outcomes
 from prvr_model.settings import EvaluationSettings, ModelSettings, SpeedSettings
 from prvr_model.store.reader import FeatureStore, StoreSplit
 
@@ -50,10 +51,12 @@ class Evaluation:
             `clip/` and `frame/`, percent; below `collapse/` the diagnostics of
             `collapse_metrics`.
         ranks: Fused rank of each caption's best correct video, from 1.
+        moments: How windows meet known moments; None where none are known, or nobody asked.
     """
 
     metrics: dict[str, float]
     ranks: Int[np.ndarray, "captions"]
+    moments: MomentOutcomes | None = None
 
 
 def build_relevance(split: StoreSplit, settings: EvaluationSettings) -> Relevance:
@@ -111,16 +114,33 @@ def evaluate(
         workers: The processes that evaluate together.
     """
     part = _Part.of(split, workers)
-    encoders = encoders or Encoders(model, speed)
-    was_training = model.training
-    model.eval()
+    encoded = _encode(encoders or Encoders(model, speed), split, part, speed.evaluation_block)
+    return _evaluation(encoded, split, relevance, model.settings, speed.evaluation_block, part)
+
+
+def _encode(
+    encoders: Encoders, split: PreparedSplit, part: "_Part", block: int
+) -> tuple[Float[Tensor, "captions hidden"], EncodedVideos]:
+    """Query vectors of all captions and the encodings of this worker's videos, of norm 1."""
+    was_training = encoders.model.training
+    encoders.model.eval()
     gallery = _encode_gallery(encoders, split, part.own_videos)
-    own = _encode_captions(encoders, split, part.own_captions, speed.evaluation_block)
-    model.train(was_training)
-    queries = workers.all_rows(own, part.captions)
-    ranks = rank_gallery(
-        queries, gallery, relevance, model.settings, speed.evaluation_block, workers, part.videos
-    )
+    own = _encode_captions(encoders, split, part.own_captions, block)
+    encoders.model.train(was_training)
+    return part.workers.all_rows(own, part.captions), gallery
+
+
+# Six, and all of them are needed: what is scored, against what, how, and by whom.
+def _evaluation(
+    encoded: tuple[Float[Tensor, "captions hidden"], EncodedVideos],
+    split: PreparedSplit,
+    relevance: Relevance,
+    settings: ModelSettings,
+    block: int,
+    part: "_Part",
+) -> Evaluation:
+    queries, gallery = encoded
+    ranks = rank_gallery(queries, gallery, relevance, settings, block, part.workers, part.videos)
     metrics = {**rank_metrics(ranks), **collapse_metrics(split, queries, gallery, part)}
     return Evaluation(metrics, ranks["fused"].numpy().astype(np.int32))
 
@@ -147,22 +167,32 @@ class _Part:
         return self.captions.rows(self.workers.rank)
 
 
+@torch.no_grad()
 def evaluate_checkpoint(
     folder: Folder, store: FeatureStore, split: str, speed: SpeedSettings
 ) -> Evaluation:
     """Evaluate a trial's best epoch on any split of its store, in the trial's precision.
 
-    Never compiled: that takes longer than to encode once.
+    Never compiled: that takes longer than to encode once. Windows are compared with the moments of
+    the split, where it has any.
     """
     # Sums are split by thread: with another number than in training the last bits differ.
     torch.set_num_threads(speed.threads)
-    saved = load_best(folder)
-    return evaluate(
-        saved.build(torch.device(speed.device)),
-        prepare_split(store, split, saved.settings),
-        build_relevance(store.split(split), saved.settings.evaluation),
-        speed.model_copy(update={"compile": False}),
-    )
+    saved, own_split = load_best(folder), store.split(split)
+    model, block = saved.build(torch.device(speed.device)), speed.evaluation_block
+    prepared = prepare_split(store, split, saved.settings)
+    part = _Part.of(prepared, ALONE)
+    speed = speed.model_copy(update={"compile": False})
+    encoded = _encode(Encoders(model, speed), prepared, part, block)
+    relevance = build_relevance(own_split, saved.settings.evaluation)
+    evaluation = _evaluation(encoded, prepared, relevance, model.settings, block, part)
+    if not any(own_split.moments):
+        return evaluation
+    # Moments are known of a caption's own video alone.
+    owners = single_relevance(torch.from_numpy(np.array(own_split.caption_video)))
+    ranks = rank_gallery(*encoded, owners, model.settings, block)["fused"].numpy()
+    moments = moment_outcomes(own_split, prepared, encoded, ranks, store.manifest.seconds_per_row)
+    return replace(evaluation, moments=moments)
 
 
 def _encode_gallery(encoders: Encoders, split: PreparedSplit, videos: slice) -> EncodedVideos:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from prvr_model.errors import GalleryError
 from prvr_model.inputs.raw_videos import video_inputs
 from prvr_model.network.model import EncodedVideos, MscModel
+from prvr_model.network.model_file import load_exported
 from prvr_model.network.similarity import unit_rows
 from prvr_model.retrieval.evaluation import ENCODING_BLOCK
 from prvr_model.retrieval.moments import FrameTimes, frame_times
@@ -44,6 +46,15 @@ class EncodedBlock:
     clip_of_frame: Int[np.ndarray, "videos frames"]
     thumbnails: Sequence[bytes | None]
     vectors: EncodedVideos
+
+
+def load_network(export: Path, device: str) -> MscModel:
+    """An exported model in evaluation mode.
+
+    Raises:
+        CheckpointError: Files are missing or damaged.
+    """
+    return load_exported(export).build(torch.device(device))
 
 
 def encoded_blocks(model: MscModel, videos: Iterable[SourceVideo]) -> Iterator[EncodedBlock]:

@@ -2,7 +2,7 @@
 
 A gallery is a folder:
 
-    manifest.json                  GalleryManifest; replaced by a rename at each change
+    gallery.json                   GalleryManifest; replaced by a rename at each change
     part-<letters>.arrow           some hundreds of videos and more; never changed, only replaced
     index-<letters>.faiss          the inverted file, if there is one (see `ivf`)
     model/                         the exported model: it encodes queries and added videos
@@ -27,7 +27,7 @@ from prvr_model.store.recipe import FeatureRecipe
 
 FORMAT = "prvr-sweep gallery"
 GALLERY_VERSION = 1
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME = "gallery.json"
 MODEL_FOLDER = "model"
 MODEL_FILES = ("config.json", "model.safetensors")
 LOCK_NAME = ".writing"

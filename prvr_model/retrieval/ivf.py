@@ -57,7 +57,7 @@ class SampleQueries:
         source: What they are, in words.
     """
 
-    vectors: Float[Tensor, "queries hidden"]
+    vectors: Float[np.ndarray, "queries hidden"]
     source: str
 
 
@@ -111,7 +111,9 @@ def sample_rows(gallery: GalleryReader, count: int = NUM_SAMPLES) -> SampleQueri
     chosen = torch.from_numpy(rng.integers(clips.shape[1], size=len(clips)))
     rows = clips[torch.arange(len(clips)), chosen]
     noise = rng.standard_normal(rows.shape).astype(np.float32) * (_NOISE / rows.shape[1] ** 0.5)
-    return SampleQueries(unit_rows(rows + torch.from_numpy(noise)), "rows of the gallery, noisy")
+    return SampleQueries(
+        unit_rows(rows + torch.from_numpy(noise)).numpy(), "rows of the gallery, noisy"
+    )
 
 
 def build_index(path: Path, samples: SampleQueries, recall: float) -> GalleryManifest:
@@ -136,7 +138,7 @@ def _indexed(
     if not gallery.num_videos:
         raise GalleryError(f"{path} has no videos, so there is nothing to index")
     index = _made(gallery)
-    effort = _least_effort(index, gallery, samples.vectors, recall)
+    effort = _least_effort(index, gallery, torch.from_numpy(samples.vectors), recall)
     file = new_file("index", "faiss")
     faiss().write_index(index, str(path / file))
     about = GalleryIndex(

@@ -60,7 +60,7 @@ class MomentOutcomes:
         `<what>/R1_iou_<t>` and `<what>/mIoU` for what is compared; `window/R5_iou_<t>`; and
         `corpus/R<k>_iou_<t>`: the right video is among the first k and its best window meets t.
         """
-        found = {}
+        found: dict[str, float] = {}
         for what, overlaps in self.best_window.items():
             found |= {f"{what}/R1_iou_{t}": _percent(overlaps >= t) for t in THRESHOLDS}
             found[f"{what}/mIoU"] = _percent(overlaps)
@@ -113,7 +113,7 @@ def moment_outcomes(
     captions = np.flatnonzero(has_moment & np.isfinite(lengths[owners]))
     if not len(captions):
         return None
-    videos, moments = owners[captions], [split.moments[caption] for caption in captions]
+    videos, moments = owners[captions], [split.moments[caption] for caption in captions.tolist()]
     scores = _own_scores(prepared, encoded, captions, split.num_frames, lengths)
     refined = window_arrays(scores, NUM_WINDOWS, refinement)
     compared = {

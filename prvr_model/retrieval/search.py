@@ -69,6 +69,8 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
         top: Videos wanted; fewer come where the gallery has fewer.
     """
     top = min(top, gallery.num_videos)
+    if not len(unit_queries):
+        return stacked([], top)
     if len(unit_queries) == 1 and gallery.manifest.dtype == "bfloat16":
         found = [_screened(gallery, unit_queries[0], top)]
     else:
@@ -256,7 +258,7 @@ def _rough_scores(
     # |<q - r, x>| is at most |q - r| for any x of norm 1.
     of_query = float(torch.linalg.vector_norm(unit_query - rounded.float())) + _ABSOLUTE_ERROR
     errors = of_query + _RELATIVE_ERROR * found.abs()
-    return fused(*found, gallery=gallery), fused(*errors, gallery=gallery)
+    return fused(found[0], found[1], gallery), fused(errors[0], errors[1], gallery)
 
 
 def _scores_of(

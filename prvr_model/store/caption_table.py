@@ -1,8 +1,8 @@
 """Reads a table of captions: CSV, JSON lines or Parquet, one caption a row.
 
 Columns: `video` and `caption`; optional `start` and `end` (seconds of the moment that the caption
-describes), `split` (train, val or test) and `relevant` (a list of every video that shows what it
-says, in CSV as JSON). Other columns are left alone.
+describes), `split` (train, val or test), `relevant` (every video that shows what it says: a list,
+in CSV as JSON) and `id` (of the caption). Other columns are left alone.
 """
 
 import csv
@@ -18,7 +18,7 @@ from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.format import SPLIT_NAMES
 
 _READ_AS = {".csv": "CSV", ".jsonl": "JSON lines", ".ndjson": "JSON lines", ".parquet": "Parquet"}
-_COLUMNS = ("video", "caption", "start", "end", "split", "relevant")
+_COLUMNS = ("video", "caption", "start", "end", "split", "relevant", "id")
 # A table of the wrong kind has a problem in each row; twenty show which.
 _SHOWN = 20
 
@@ -34,6 +34,7 @@ class CaptionRow:
         moment: Start and end in seconds of what it describes; None if not known.
         split: train, val or test; None if the table does not say.
         relevant: Ids of all videos that are verified to show it; empty if nobody verified.
+        caption_id: Its id; None if the table does not say.
     """
 
     place: str
@@ -42,6 +43,7 @@ class CaptionRow:
     moment: tuple[float, float] | None = None
     split: str | None = None
     relevant: tuple[str, ...] = ()
+    caption_id: str | None = None
 
     @property
     def annotation(self) -> CaptionAnnotation:
@@ -157,6 +159,7 @@ def _row(place: str, values: Mapping[str, Any]) -> CaptionRow:
         moment=_moment(values),
         split=_split(values),
         relevant=_relevant(values),
+        caption_id=_text("id", values) if values.get("id") is not None else None,
     )
 
 

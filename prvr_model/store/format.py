@@ -266,8 +266,8 @@ def _no_store(store: Path) -> str:
     hint = f"; stores beside it: {', '.join(beside)}{did_you_mean(store.name, beside)}"
     place = shlex.quote(str(store))
     return (
-        f"there is no feature store at {store}; make one with `prvr-sweep data import --layout msc "
-        f"--root FOLDER --collection NAME {place}` or `prvr-sweep data synth {place}`"
+        f"there is no feature store at {store}; make one with `prvr-sweep data import "
+        f"--root FOLDER {place}` or `prvr-sweep data synth {place}`"
         f"{hint if beside else ''}"
     )
 

@@ -134,7 +134,7 @@ class _RowFigures:
 def _warn_of_captions(split: StoreSplit, warnings: list[str]) -> None:
     if short := int(np.count_nonzero(split.num_tokens == 1)):
         warnings.append(f"{split.name}: {short} captions have a single token")
-    if shared := _captions_with_shared_text(split):
+    if shared := captions_of_shared_text(split):
         share = 100 * shared / len(split.caption_ids)
         warnings.append(
             f"{split.name}: {shared} captions ({share:.1f} %) have a text that another video has "
@@ -144,7 +144,8 @@ def _warn_of_captions(split: StoreSplit, warnings: list[str]) -> None:
         warnings.append(f"{split.name}: {empty} captions have no text")
 
 
-def _captions_with_shared_text(split: StoreSplit) -> int:
+def captions_of_shared_text(split: StoreSplit) -> int:
+    """Captions whose text, if they have any, a caption of another video has too."""
     videos: defaultdict[str, set[int]] = defaultdict(set)
     for text, video in zip(split.caption_texts, split.caption_video.tolist(), strict=True):
         videos[text].add(video)

@@ -75,10 +75,13 @@ def make_gallery(
         model=model_of(export, "made up"),
         recipe=None,
     )
-    return create_gallery(path, manifest, export, _blocks(num_videos, settings, num_events))
+    return create_gallery(path, manifest, export, blocks(num_videos, settings, num_events))
 
 
-def _blocks(num_videos: int, settings: Settings, num_events: int) -> Iterator[EncodedBlock]:
+def blocks(
+    num_videos: int, settings: Settings, num_events: int, prefix: str = "video"
+) -> Iterator[EncodedBlock]:
+    """Made-up videos with names of a prefix; their vectors are always the same."""
     model = settings.model
     known = events(model.hidden_size, num_events)
     generator = torch.Generator().manual_seed(3)
@@ -94,7 +97,7 @@ def _blocks(num_videos: int, settings: Settings, num_events: int) -> Iterator[En
         )
         ends = np.tile(np.arange(1, model.num_frames + 1, dtype=np.float64), (count, 1))
         yield EncodedBlock(
-            names=[f"video-{number:07d}" for number in range(start, start + count)],
+            names=[f"{prefix}-{number:07d}" for number in range(start, start + count)],
             durations_s=np.full(count, float(model.num_frames)),
             times=FrameTimes(ends - 1, ends),
             clip_of_frame=np.tile(frame_to_clip, (count, 1)),

@@ -85,6 +85,7 @@ def check(name: str, found: dict[str, Any]) -> None:
     assert found["torch"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", [name for name in KEYS if name != "ddp_step"])
 def test_a_benchmark_prints_its_keys_and_sizes(name: str) -> None:
     check(name, run(name))

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from orchestrator import cli
+from tests.cases import rest_in_soak
 from tests.orchestrator.command_line import TINY_SPACE, command, environment
 
 SECRET = "postgresql://me:s3cr:t/@db/runs?sslpassword=hidden&x=1"
@@ -87,7 +88,7 @@ def space(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("encoding", ["iso8859-1", "ascii", "iso8859-1:strict"])
+@pytest.mark.parametrize("encoding", rest_in_soak(["ascii", "iso8859-1", "iso8859-1:strict"]))
 def test_any_terminal_shows_any_letter(space: Path, encoding: str) -> None:
     done = plan(space, PYTHONUTF8="0", PYTHONIOENCODING=encoding)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -96,7 +97,7 @@ def test_any_terminal_shows_any_letter(space: Path, encoding: str) -> None:
     assert first.endswith(b"does a sweep run from end to end?")
 
 
-@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", rest_in_soak(["<&- >&- 2>&-", "<&-", "<&- >&-", "<&- 2>&-"]))
 def test_closed_streams_close_nothing_else(space: Path, closed: str) -> None:
     done = plan(space, closed)
     assert done.returncode == 0

@@ -28,6 +28,7 @@ def files_end_at(limit_bytes: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.soak
 def test_the_checkpoint_before_is_intact_and_training_goes_on_from_it(
     tiny_store: FeatureStore, tmp_path: Path
 ) -> None:

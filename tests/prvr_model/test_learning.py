@@ -94,6 +94,7 @@ def test_recall_rises_from_chance(
     assert after["train/total"] < result.reports[0].metrics["train/total"] / 2
 
 
+@pytest.mark.soak
 def test_it_learns_with_encoders_in_bfloat16(easy_store: FeatureStore, tmp_path: Path) -> None:
     folder, speed = Folder.open(tmp_path / "trial"), SpeedSettings(precision="bfloat16")
     result = train(easy_settings(), easy_store, folder, lambda _: Decision.CONTINUE, speed)

@@ -22,6 +22,7 @@ from prvr_model.settings import SpeedSettings
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import write_synthetic
 from prvr_model.training.train_loop import train
+from tests.cases import rest_in_soak
 from tests.process_group import own_part, run_in_group
 from tests.prvr_model.tiny import (
     TEXT_DIM,
@@ -148,7 +149,8 @@ def everything(
 
 
 @pytest.mark.parametrize(
-    "cases", [[(CAPTIONS, (1, 4))], [(CAPTIONS, (2, 2, 1)), ([2, 3], (1, 1, 0))]]
+    "cases",
+    rest_in_soak([[(CAPTIONS, (1, 4))], [(CAPTIONS, (2, 2, 1)), ([2, 3], (1, 1, 0))]]),
 )
 def test_workers_do_as_one_process(
     cases: list[tuple[list[int], tuple[int, ...]]], tmp_path: Path
@@ -226,6 +228,7 @@ def rows_of_run(store: Path, folder: Path, leave_at: int | None) -> list[Any]:
     return [dict(row.metrics) for row in result.reports]
 
 
+@pytest.mark.soak
 def test_fewer_workers_go_on_with_the_same_numbers(tmp_path: Path) -> None:
     """Batch, learning rate and draws do not depend on them; only sums are in another order."""
     store = tmp_path / "tiny.store"

@@ -11,22 +11,19 @@ from prvr_model.store.importers.problems import Problems
 
 @dataclass(frozen=True, slots=True)
 class CaptionLine:
-    """One caption; `line` counts from 1 in `file`."""
+    """One caption.
+
+    Args:
+        caption_id: Its id.
+        video_id: Its video; in caption files the part of the caption id before the first `#`.
+        text: The caption; empty where there are only features.
+        place: File and line, for messages.
+    """
 
     caption_id: str
+    video_id: str
     text: str
-    file: str
-    line: int
-
-    @property
-    def video_id(self) -> str:
-        """The part before the first `#`."""
-        return self.caption_id.partition("#")[0]
-
-    @property
-    def place(self) -> str:
-        """File and line, for messages."""
-        return f"{self.file}:{self.line}"
+    place: str
 
 
 def read_caption_file(path: Path, problems: Problems) -> list[CaptionLine]:
@@ -51,7 +48,7 @@ def read_caption_file(path: Path, problems: Problems) -> list[CaptionLine]:
     lines = list(_well_formed(path, content, problems))
     if not lines:
         problems.add("caption file without captions", str(path))
-    return list(_each_once(lines, problems))
+    return list(each_once(lines, problems))
 
 
 def _other_kind(path: Path, content: bytes) -> str | None:
@@ -85,7 +82,7 @@ def _caption(line: str, file: str, number: int, problems: Problems) -> Iterator[
     video_id, _, number_in_video = caption_id.partition("#")
     # HDF5 knows no name with a zero in it.
     if video_id and number_in_video and "\0" not in caption_id:
-        yield CaptionLine(caption_id, "".join(text), file, number)
+        yield CaptionLine(caption_id, video_id, "".join(text), f"{file}:{number}")
     else:
         problems.add(
             "malformed caption line",
@@ -94,7 +91,8 @@ def _caption(line: str, file: str, number: int, problems: Problems) -> Iterator[
         )
 
 
-def _each_once(lines: Iterable[CaptionLine], problems: Problems) -> Iterator[CaptionLine]:
+def each_once(lines: Iterable[CaptionLine], problems: Problems) -> Iterator[CaptionLine]:
+    """The lines whose caption id is new; the others become problems."""
     first: dict[str, CaptionLine] = {}
     for line in lines:
         earlier = first.setdefault(line.caption_id, line)

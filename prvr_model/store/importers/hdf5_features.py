@@ -4,15 +4,15 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
+from prvr_model.store.importers.features import Header, as_rows, header_of
 from prvr_model.store.importers.foreign_files import HEAD_BYTES, foreign_kind
 from prvr_model.store.importers.problems import ProblemError, Problems
 
@@ -40,51 +40,40 @@ _CACHE_BYTES = 2**20
 _SHOWN_MEMBERS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Shape and type of an item's features without reading them.
+class Hdf5Features:
+    """Features by key; reads one item at a time.
 
-    `num_rows` and `dim` are None for arrays that are neither (L, D) nor (1, L, D) with D > 0.
+    Arrays may lie one group deeper: all in the only group of the file, or each in a group of its
+    own that holds nothing else.
     """
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def num_rows(self) -> int | None:
-        """Frames or tokens."""
-        return self.shape[-2] if self._is_matrix else None
-
-    @property
-    def dim(self) -> int | None:
-        """Dimension of a row."""
-        return self.shape[-1] if self._is_matrix else None
-
-    @property
-    def _is_matrix(self) -> bool:
-        is_wrapped = len(self.shape) == 3 and self.shape[0] == 1
-        return (len(self.shape) == 2 or is_wrapped) and self.shape[-1] > 0
-
-
-class Hdf5Features:
-    """Features by key; reads one item at a time."""
-
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    def __init__(self, path: Path, file: h5py.File, takes_vectors: bool) -> None:
         self.path = path
         # The files of videos and captions often have the same name.
         self.label = f"{path.parent.name}/{path.name}"
         self._file = file
+        self._takes_vectors = takes_vectors
         self._first_with_filter: dict[int, str] = {}
 
     def names(self) -> Iterator[str]:
         """Names at the top level, in the file's order; bytes that are no UTF-8 are escaped."""
         with _readable(self.label, "the list of keys"):
-            yield from map(_text, list(self._file))
+            group = self._file[self._only_group] if self._only_group else self._file
+            yield from (f"{self._only_group}{_text(name)}" for name in list(group))
 
     def find(self, candidates: Iterable[str]) -> str | None:
         """The first of `candidates` that the file has."""
         with _readable(self.label, "the list of keys"):
-            return next((key for key in candidates if key in self._file), None)
+            keys = [key for name in candidates for key in (name, f"{self._only_group}{name}")]
+            return next((key for key in keys if key in self._file), None)
+
+    @cached_property
+    def _only_group(self) -> str:
+        """Name of the group that holds everything, with a slash; empty if there is none."""
+        names = list(islice(self._file, 2))
+        if len(names) != 1 or not isinstance(names[0], str):
+            return ""
+        return f"{names[0]}/" if self._file.get(names[0], getclass=True) is h5py.Group else ""
 
     def outline(self, key: str) -> str:
         """What a key leads to, in a few words, e.g. `a group of 24 ('a', 'b', 'c', ...)`."""
@@ -105,19 +94,13 @@ class Hdf5Features:
             ProblemError: The item is no array, or is damaged.
         """
         with _readable(self.label, repr(key)):
-            dataset = self._file[key]
-            if not isinstance(dataset, h5py.Dataset):
-                raise ProblemError(
-                    "no dataset",
-                    f"{self.label}: {key!r} is {self.outline(key)}, expected a dataset (L, D)",
-                )
-            self._check_own(key, dataset)
+            dataset = self._dataset(key)
             if dataset.shape is None:
                 raise ProblemError(
                     "empty dataset",
                     f"{self.label}: {key!r} holds no data (a null dataspace), expected (L, D)",
                 )
-            return Header(dataset.shape, dataset.dtype)
+            return header_of(dataset.shape, dataset.dtype, self._takes_vectors)
 
     def read(self, key: str) -> np.ndarray:
         """Features of an item, (rows, dim).
@@ -126,14 +109,25 @@ class Hdf5Features:
             ProblemError: The item is damaged, or compressed by a filter that is not there.
         """
         with _readable(self.label, repr(key)):
-            dataset = self._file[key]
-            self._check_own(key, dataset)
+            dataset = self._dataset(key)
             try:
                 array: np.ndarray = dataset[()]
             except OSError:
                 self._refuse_missing_filter(key, dataset)
                 array = dataset[()]
-        return array.reshape(array.shape[-2:])
+        return as_rows(array)
+
+    def _dataset(self, key: str) -> h5py.Dataset:
+        item = self._file[key]
+        if isinstance(item, h5py.Group) and len(item) == 1:
+            item = item[next(iter(item))]
+        if not isinstance(item, h5py.Dataset):
+            raise ProblemError(
+                "no dataset",
+                f"{self.label}: {key!r} is {self.outline(key)}, expected a dataset (L, D)",
+            )
+        self._check_own(key, item)
+        return item
 
     def _check_own(self, key: str, dataset: h5py.Dataset) -> None:
         """HDF5 can take an item's bytes from any file on this machine; we import none of those."""
@@ -183,8 +177,16 @@ def _filter_name(code: int) -> str:
 
 
 @contextmanager
-def open_hdf5(path: Path, problems: Problems) -> Iterator[Hdf5Features | None]:
-    """Open a feature file; None, with a problem, if that cannot be done."""
+def open_hdf5(
+    path: Path, problems: Problems, takes_vectors: bool = False
+) -> Iterator[Hdf5Features | None]:
+    """Open a feature file; None, with a problem, if that cannot be done.
+
+    Args:
+        path: The file.
+        problems: Takes what is wrong with it.
+        takes_vectors: Whether (D,) is an item of one row.
+    """
     try:
         # Without locks: they fail on many read-only and network file systems.
         file = h5py.File(path, "r", locking=False)
@@ -194,7 +196,7 @@ def open_hdf5(path: Path, problems: Problems) -> Iterator[Hdf5Features | None]:
     else:
         with file:
             _bound_cache(file)
-            yield Hdf5Features(path, file)
+            yield Hdf5Features(path, file, takes_vectors)
 
 
 def _opening_problem(path: Path, error: OSError) -> tuple[str, str]:
@@ -209,6 +211,11 @@ def _opening_problem(path: Path, error: OSError) -> tuple[str, str]:
         return "unfinished file", (
             f"{path} was not closed by the program that writes it; if it still runs, wait for it, "
             f"if it was killed: h5clear -s {shlex.quote(str(path))} (one of HDF5's tools)"
+        )
+    if "unable to lock file" in reason:
+        return "locked file", (
+            f"{path} cannot be locked, which the environment asks for, e.g. on NFS: set "
+            "HDF5_USE_FILE_LOCKING=FALSE"
         )
     if "truncated file" in reason:
         sizes = re.search(r"eof = (\d+),.* stored_eof = (\d+)", reason)

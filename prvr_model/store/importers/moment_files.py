@@ -31,7 +31,9 @@ _VIDEO = ("video", "video_id", "vid", "vid_name")
 _CAPTION_ID = ("caption_id", "query_id")
 _TEXT = ("caption", "text", "sentence", "query", "desc")
 _START, _END = ("start", "start_s", "start_time"), ("end", "end_s", "end_time")
-_DURATION = ("duration", "duration_s", "length")
+_DURATION = ("duration", "duration_s")
+# What a file of lengths alone may call them.
+_LENGTH = (*_DURATION, "length", "length_s")
 _KINDS = (
     "TVR and QVHighlights JSON lines, ActivityNet JSON, Charades-STA text, or a table (CSV, JSON "
     "lines, Parquet) with video or caption_id, caption, start and end"
@@ -114,7 +116,7 @@ def _is_by_video(value: Mapping[str, Any]) -> bool:
 
 def _from_rows(path: Path, rows: Iterable[Row] | None, problems: Problems) -> MomentFile | None:
     rows = list(rows or ())
-    columns = rows[0][1].keys() if rows else ()
+    columns = set(rows[0][1]) if rows else set()
     if {"vid_name", "ts"} <= columns:
         return _collected(path, "TVR", rows, problems)
     if {"vid", "relevant_windows"} <= columns:
@@ -124,7 +126,7 @@ def _from_rows(path: Path, rows: Iterable[Row] | None, problems: Problems) -> Mo
         return _collected(path, "table", rows, problems)
     if rows:
         hint = "; it is for --relevance" if "gt_video_ids" in columns else ""
-        found = f"it has {', '.join(columns)}{hint}"
+        found = f"it has {', '.join(rows[0][1])}{hint}"
         problems.add(_UNKNOWN, f"{path}: {found}; --moments reads {_KINDS}")
     elif not problems:
         problems.add(_UNKNOWN, f"{path}: holds no records; --moments reads {_KINDS}")
@@ -226,7 +228,7 @@ def read_durations(path: Path, problems: Problems) -> dict[str, float]:
     text = read_text(path, problems)
     rows = csv.DictReader(io.StringIO(text or "", newline=""))
     columns = rows.fieldnames or ()
-    video, length = first_of(columns, (*_VIDEO, "id")), first_of(columns, _DURATION)
+    video, length = first_of(columns, (*_VIDEO, "id")), first_of(columns, _LENGTH)
     if not video or not length:
         if text is not None:
             named = ", ".join(columns)

@@ -1,7 +1,7 @@
 """Which captions belong to train, val and test."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prvr_model.errors import DataError
 from prvr_model.store.format import SPLIT_NAMES
@@ -9,6 +9,37 @@ from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.problems import Problems
 
 Splits = Mapping[str, list[CaptionLine]]
+
+
+def settle_splits(
+    splits: Splits,
+    missing: Callable[[str], str],
+    val_from_train: float | None,
+    problems: Problems,
+    notes: list[str],
+) -> dict[str, list[CaptionLine]]:
+    """The splits of a store from those that files have; what is missing becomes a problem.
+
+    Args:
+        splits: Captions by split, as files have them.
+        missing: Says where the captions of a split should be, and what is there.
+        val_from_train: See `carve_validation`; None: val is the files' own.
+        problems: Takes splits that are missing or overlap.
+        notes: Takes what was decided.
+    """
+    settled = dict(splits)
+    if "train" not in splits:
+        problems.add("missing file", missing("train"))
+    elif val_from_train is not None and splits["train"]:
+        settled, carving = carve_validation(splits, val_from_train)
+        notes += carving
+    elif "val" not in splits:
+        remedy = "; --val-from-train 0.1 takes validation videos from train"
+        problems.add("missing file", f"{missing('val')}{remedy}")
+    if "test" not in settled:
+        notes.append(f"there is no test split: {missing('test')}")
+    check_overlaps(settled, problems, notes)
+    return settled
 
 
 def carve_validation(

@@ -18,6 +18,7 @@ from orchestrator.study.study import TrialDescription, study_url
 from orchestrator.tracking.sender import MlflowSender
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
+from tests.cases import rest_in_soak
 from tests.orchestrator.command_line import TINY_SPACE
 from tests.orchestrator.helpers import new_searcher, new_study, small_spec
 
@@ -124,7 +125,7 @@ def _no_wait_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_wait_after_an_error")
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("share", rest_in_soak(SHARES))
 def test_a_sweep_beside_a_torn_mlflow_database(
     torn_home: Callable[[float], Path],
     share: float,

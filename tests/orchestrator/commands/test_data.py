@@ -42,13 +42,32 @@ def test_import_tells_counts_on_stdout_and_notes_on_stderr(tmp_path: Path) -> No
     result = run(*import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store"))
     assert result.exit_code == 0
     fingerprint = FeatureStore.open(tmp_path / "store").manifest.fingerprint
-    assert result.stdout.splitlines() == [
+    assert result.stdout.splitlines()[:4] == [
         f"{tmp_path / 'store'}: tiny, fingerprint {fingerprint}",
         "train: 2 videos, 4 captions",
         "val: 1 videos, 2 captions",
+        "verdict:",
     ]
     assert "note: there is no test split" in result.stderr
     assert "read 9 of 9 videos and captions" in result.stderr
+
+
+def test_import_finds_layout_and_collection_and_lists_what_cannot_be_meant(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    arguments = ["import", "--root", corpus.write(tmp_path / "root"), tmp_path / "store"]
+    result = run(*arguments)
+    assert result.exit_code == 0
+    folder = tmp_path / "root" / "tiny" / "FeatureData"
+    assert result.stderr.splitlines()[-2:] == [
+        f"note: layout msc: {folder}/tiny_clip_L14.h5 is there",
+        "note: collection tiny is taken: it is the only one there",
+    ]
+    corpus.frames["b"][:] = 0
+    corpus.write(tmp_path / "root")
+    error = error_of(*arguments, "--overwrite")
+    assert error.exit_code == 3
+    assert str(error).endswith("; --allow zero-features if it is meant")
+    assert error_of(*arguments, "--layout", "mcs").exit_code == 2
 
 
 def test_import_carves_validation_videos(tmp_path: Path) -> None:
@@ -78,7 +97,9 @@ def test_rows_of_zeros_are_warned_of_by_import_inspect_and_plan(
     corpus = tiny_corpus()
     corpus.frames["a"][:] = 0
     corpus.tokens = {key: np.vstack([rows, 0 * rows]) for key, rows in corpus.tokens.items()}
-    result = run(*import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store"))
+    arguments = import_arguments(corpus.write(tmp_path / "root"), tmp_path / "store")
+    assert error_of(*arguments).exit_code == 3
+    result = run(*arguments, "--allow", "zero-features", "--allow", "zero-sentence")
     warnings = [
         "zeros in every row of 1 of 4 videos ('a'): make their features again and import again",
         "rows of zeros at the end of 8 of 8 captions ('a#enc#0', 'a#enc#1', 'b#enc#0', ...), so "

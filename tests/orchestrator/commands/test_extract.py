@@ -2,8 +2,10 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from orchestrator import cli
 from orchestrator.commands.item_progress import ItemProgress, item_progress
 from prvr_model.store.reader import FeatureStore
 from tests.locations import ROOT
-from tests.orchestrator.command_line import Done, environment, prvr
-from tests.small_videos import write_audio, write_video
+from tests.orchestrator.command_line import Done, command, environment, prvr
+from tests.small_videos import real_videos, write_audio, write_video
 from tests.tiny_encoder import write_tiny_clip
 
 
@@ -97,8 +99,8 @@ def test_progress_says_how_fast_and_how_long() -> None:
     now[0] = 120.0
     progress(300)
     assert said == [
-        ("3 of 10 videos, 10 frames/s, 7 min left", 3),
-        ("4 of 10 videos, 8 frames/s, 6 min left", 4),
+        ("3 of 10 videos, 10 frames/s, 7 min 00 s left", 3),
+        ("4 of 10 videos, 8 frames/s, 6 min 00 s left", 4),
     ]
 
 
@@ -118,6 +120,37 @@ def test_a_terminal_gets_a_bar() -> None:
         progress(1)
         progress(1)
     assert "2 of 2 videos" in stream.getvalue()
+
+
+@pytest.mark.soak
+def test_a_killed_extraction_goes_on_and_its_store_is_bit_equal(tmp_path: Path) -> None:
+    bikes = next(video for video in real_videos() if video.name == "bikes.mp4").read_bytes()
+    (tmp_path / "videos").mkdir()
+    lines = []
+    for number in range(12):
+        (tmp_path / f"videos/v{number}.mp4").write_bytes(bikes)
+        lines.append({"video": f"v{number}", "caption": f"ride {number}"})
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_tiny_clip(tmp_path / "tiny")
+    line = command("data", "extract", *OPTIONS, "--fps", "12", "killed.store")
+    running = subprocess.Popen(line, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    parts = tmp_path / ".killed.store.parts"
+    while len(list(parts.glob("*.safetensors"))) < 2 and running.poll() is None:
+        time.sleep(0.05)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    kept = len(list(parts.glob("*.safetensors")))
+    assert 2 <= kept < len(lines)
+    again = subprocess.run(
+        line, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert f"{kept} of 12 videos are done already" in again.stderr
+    assert not parts.exists()
+    undisturbed = [*line[:-1], "whole.store"]
+    subprocess.run(undisturbed, cwd=tmp_path, env=environment(), capture_output=True, check=True)
+    for name in ("train.videos.arrow", "train.captions.arrow", "val.videos.arrow"):
+        stores = [tmp_path / f"{store}.store" for store in ("killed", "whole")]
+        assert (stores[0] / name).read_bytes() == (stores[1] / name).read_bytes()
 
 
 @pytest.mark.soak

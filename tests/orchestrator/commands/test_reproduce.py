@@ -52,6 +52,7 @@ def everything_in(folder: Path) -> dict[str, int]:
     }
 
 
+@pytest.mark.soak
 def test_a_trial_comes_again_bit_for_bit_and_nothing_of_the_sweep_is_written(folder: Path) -> None:
     before = everything_in(folder)
     done, found = reproduce(folder, "tiny/1")

@@ -121,6 +121,7 @@ def test_other_data_under_the_same_path_is_refused(folder: Path) -> None:
     assert len(trials(folder)) == 2
 
 
+@pytest.mark.soak
 def test_an_extended_sweep_equals_one_that_was_launched_as_large(
     folder: Path, tmp_path: Path, new_home: Callable[[Path], Path]
 ) -> None:

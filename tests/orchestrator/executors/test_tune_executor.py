@@ -19,13 +19,13 @@ from tests.orchestrator.executors.executor_contract import ExecutorContract, Rec
 GIB = 2**30
 
 
+@pytest.mark.soak
 @pytest.mark.integration
 class TestTuneExecutor(ExecutorContract):
     make = staticmethod(partial(TuneExecutor, TrialSlot(), max_evictions=1))
     concurrency = 2
     exit_kind = "ActorDiedError"
 
-    @pytest.mark.soak
     def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
         super().test_error_of_the_source_ends_the_run_and_leaves_nothing()
 

@@ -20,6 +20,7 @@ def request(**changes: object) -> ProbeRequest:
     return found.model_copy(update=changes)
 
 
+@pytest.mark.soak
 def test_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Modules of the working directory do not stand in for ours.
     (tmp_path / "prvr_model.py").write_text("raise SystemExit('the wrong module')\n")

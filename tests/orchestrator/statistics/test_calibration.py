@@ -59,11 +59,13 @@ def test_a_bootstrap_of_queries_within_seeds_would_fail_and_ours_does_not() -> N
     assert false_rate(HARD, TABLES, generator) <= 0.09
 
 
+@pytest.mark.soak
 def test_races_do_not_raise_the_rate() -> None:
     generator = np.random.default_rng(7)
     assert false_rate(SCENARIOS["uneven seeds"], TABLES, generator) <= 0.09
 
 
+@pytest.mark.soak
 def test_looks_that_were_added_keep_to_their_limit() -> None:
     generator = np.random.default_rng(8)
     world = SCENARIOS["seeds dominate"].world
@@ -79,6 +81,7 @@ def test_what_the_readme_says_of_a_thousand_tables() -> None:
         assert found[name] >= found["stated_power"] - 2 * found["power_error"]
 
 
+@pytest.mark.soak
 def test_command_prints_one_line() -> None:
     command = [sys.executable, "-m", "tests.calibration", "--json", "--tables", "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

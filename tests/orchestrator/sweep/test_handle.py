@@ -60,6 +60,7 @@ def test_an_opened_sweep_is_the_same(sweep: orchestrator.Sweep) -> None:
         orchestrator.open_sweep("tny", sweep.home)
 
 
+@pytest.mark.soak
 def test_a_sweep_gets_more_trials(sweep: orchestrator.Sweep, tmp_path: Path) -> None:
     space = tmp_path / "more.yaml"
     space.write_text(TINY_SPACE.replace("sampler: grid", "sampler: random\n  trials: 1"))

@@ -9,10 +9,11 @@ import pytest
 
 from orchestrator import cli
 from prvr_model.files import folder as storage
+from tests.cases import rest_in_soak
 from tests.orchestrator.command_line import TINY_SPACE
 
 
-@pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("reason", rest_in_soak([errno.EROFS, errno.ENOSPC]))
 def test_trials_stay_unfinished_and_continue_when_it_can_be_written_again(
     home: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -20,6 +20,7 @@ from orchestrator.sweep.status import read_status
 from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.tags import BEST_TRIAL_TAG
 from orchestrator.tracking.view import SweepView
+from tests.cases import rest_in_soak
 from tests.orchestrator.executors.fake_trials import RANKED_QUERIES, RANKED_VIDEOS
 from tests.orchestrator.helpers import FINGERPRINT, ListSink, run_sweep, small_spec
 
@@ -142,7 +143,7 @@ def whole_race(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.parametrize("at", [0, 5, 6, 8, 9])
+@pytest.mark.parametrize("at", rest_in_soak([6, 0, 5, 8, 9]))
 def test_a_race_continues_after_a_kill(whole_race: Path, tmp_path: Path, at: int) -> None:
     with pytest.raises(KilledError):
         run(tmp_path / "cut", read_spec(RACE), "ranked", progress=Dying(at))
@@ -204,7 +205,7 @@ def whole_confirmation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.parametrize("at", [4, 5, 7, 10])
+@pytest.mark.parametrize("at", rest_in_soak([5, 4, 7, 10]))
 def test_a_confirmation_continues_after_a_kill(
     whole_confirmation: Path, tmp_path: Path, at: int
 ) -> None:

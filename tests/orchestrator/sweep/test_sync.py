@@ -32,6 +32,7 @@ def runs(home: Path) -> dict[str, tuple[str, dict[str, float]]]:
     return {run.info.run_name: (run.info.status, run.data.metrics) for run in found}
 
 
+@pytest.mark.soak
 def test_a_server_that_is_gone_for_the_whole_sweep(
     home: Path,
     tmp_path: Path,

@@ -15,6 +15,7 @@ from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
+from tests.cases import rest_in_soak
 from tests.orchestrator.tracking.fake_sweep import sweep_events
 from tests.orchestrator.tracking.reading import DATA_SET, EXPERIMENT, content_of, runs_of
 
@@ -144,19 +145,22 @@ def spoil(store: TrackingStore, *statements: str) -> None:
 
 @pytest.mark.parametrize(
     "harm",
-    [
-        ["DELETE FROM params WHERE key = 'losses.tau' AND run_uuid = '{run}'"],
+    rest_in_soak(
         [
-            "DELETE FROM metrics WHERE key = 'val/R1' AND run_uuid = '{run}'",
-            "DELETE FROM latest_metrics WHERE key = 'val/R1' AND run_uuid = '{run}'",
+            ["DELETE FROM params WHERE key = 'losses.tau' AND run_uuid = '{run}'"],
+            [
+                "DELETE FROM metrics WHERE key = 'val/R1' AND run_uuid = '{run}'",
+                "DELETE FROM latest_metrics WHERE key = 'val/R1' AND run_uuid = '{run}'",
+            ],
+            [
+                "DELETE FROM metrics WHERE step = 3 AND run_uuid = '{run}'",
+                "UPDATE latest_metrics SET step = 2 WHERE run_uuid = '{run}'",
+            ],
+            ["DELETE FROM tags WHERE key = 'prvr.trial_key' AND run_uuid = '{run}'"],
+            ["UPDATE runs SET status = 'RUNNING' WHERE run_uuid = '{run}'"],
         ],
-        [
-            "DELETE FROM metrics WHERE step = 3 AND run_uuid = '{run}'",
-            "UPDATE latest_metrics SET step = 2 WHERE run_uuid = '{run}'",
-        ],
-        ["DELETE FROM tags WHERE key = 'prvr.trial_key' AND run_uuid = '{run}'"],
-        ["UPDATE runs SET status = 'RUNNING' WHERE run_uuid = '{run}'"],
-    ],
+        quick=2,
+    ),
 )
 def test_what_a_run_lacks_is_sent_again(
     outbox: Outbox, store: TrackingStore, harm: list[str]
@@ -230,12 +234,14 @@ def _lose_trial(client: MlflowClient, store: TrackingStore, outbox: Outbox) -> N
 
 @pytest.mark.parametrize(
     ("harm", "said"),
-    [
-        (_delete_trial, "the run of trial 1 was deleted; restored"),
-        (_delete_sweep, "the run of the sweep was deleted; restored"),
-        (_delete_experiment, f"the experiment {EXPERIMENT} was deleted; restored"),
-        (_lose_trial, "the run of trial 1 was gone; made again"),
-    ],
+    rest_in_soak(
+        [
+            (_delete_trial, "the run of trial 1 was deleted; restored"),
+            (_delete_sweep, "the run of the sweep was deleted; restored"),
+            (_delete_experiment, f"the experiment {EXPERIMENT} was deleted; restored"),
+            (_lose_trial, "the run of trial 1 was gone; made again"),
+        ]
+    ),
 )
 def test_a_deletion_while_the_sweep_runs_loses_nothing(
     outbox: Outbox,

@@ -33,6 +33,7 @@ from prvr_model.network.model_file import export_model
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder
 from prvr_model.settings import build_settings
 from prvr_model.training.checkpoint import save_best
+from tests.cases import rest_in_soak
 from tests.orchestrator.tracking.fake_sweep import sweep_events
 from tests.orchestrator.tracking.reading import content_of, replay, send
 
@@ -275,15 +276,17 @@ class KilledError(BaseException):
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     "call",
-    [
-        "create_registered_model",
-        "create_logged_model",
-        "log_model_artifacts",
-        "finalize_logged_model",
-        "create_model_version",
-        "set_registered_model_alias",
-        "set_model_version_tag",
-    ],
+    rest_in_soak(
+        [
+            "create_model_version",
+            "create_registered_model",
+            "create_logged_model",
+            "log_model_artifacts",
+            "finalize_logged_model",
+            "set_registered_model_alias",
+            "set_model_version_tag",
+        ]
+    ),
 )
 def test_a_registration_that_is_killed_is_finished_by_the_next(
     store: TrackingStore,

@@ -14,6 +14,7 @@ from orchestrator.base.home import outbox_path
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect, experiment_ids
+from tests.cases import rest_in_soak
 from tests.orchestrator.command_line import TINY_SPACE
 
 
@@ -102,15 +103,17 @@ def told(home: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("is_fresh", [True, False], ids=["fresh MLflow", "same MLflow"])
 @pytest.mark.parametrize(
     "part",
-    [
-        nothing,
-        inside_the_header,
-        the_header_alone,
-        half_the_lines,
-        the_middle_of_a_line,
-        all_but_the_end,
-        another_sweeps,
-    ],
+    rest_in_soak(
+        [
+            the_middle_of_a_line,
+            nothing,
+            inside_the_header,
+            the_header_alone,
+            half_the_lines,
+            all_but_the_end,
+            another_sweeps,
+        ]
+    ),
 )
 def test_all_of_the_sweep_arrives(
     swept: Path, home: Path, empty_database: Path, part: Callable[[bytes], bytes], is_fresh: bool

@@ -73,6 +73,7 @@ def test_the_server_is_mlflows_own_whatever_the_working_directory_holds(
     assert started["cwd"] == "/"
 
 
+@pytest.mark.soak
 @pytest.mark.integration
 def test_pages_answer_and_end_with_a_signal(home: Path, taken_port: int, tmp_path: Path) -> None:
     with socket.socket() as probe:

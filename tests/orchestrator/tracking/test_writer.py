@@ -277,6 +277,7 @@ def test_a_database_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         connect(TrackingStore.of_home(tmp_path / "file" / "home"))
 
 
+@pytest.mark.soak
 def test_nothing_on_stderr_or_stdout_and_no_file_in_the_working_directory(
     outbox: Outbox, store: TrackingStore, tmp_path: Path
 ) -> None:

@@ -61,7 +61,7 @@ def run(clip: FeatureEncoder, asked: ExtractionRequest) -> ExtractionReport:
     parts = parts_of(plan)
     parts.begin(clip.recipe(4.0), RATE, clip.precision)
     broken = extract_parts(clip, plan.jobs, RATE, parts, 2, lambda _: None)
-    return join_parts(plan, clip, parts, broken)
+    return join_parts(plan, clip, parts, broken, lambda _: None)
 
 
 def files(store: Path) -> dict[str, bytes]:
@@ -72,7 +72,7 @@ def test_a_store_holds_what_was_encoded_and_said(clip: FeatureEncoder, videos: P
     records: list[dict[str, object]] = [
         {"video": "été 猫", "caption": "A dog runs.", "split": "train", "start": 0.25, "end": 0.5},
         {"video": "b#1.mp4", "caption": "two cats", "split": "train", "relevant": ["été 猫", "d"]},
-        {"video": "été 猫", "caption": "again", "split": "train"},
+        {"video": "été 猫", "caption": "again", "split": "train", "id": "mine"},
         {"video": "d", "caption": "x", "split": "val"},
         {"video": "e", "caption": "y", "split": "test"},
     ]
@@ -87,7 +87,7 @@ def test_a_store_holds_what_was_encoded_and_said(clip: FeatureEncoder, videos: P
     }
     split = FeatureStore.open(videos.parent / "my.store").split("train")
     assert list(split.video_ids) == ["été 猫", "b#1.mp4"]
-    assert list(split.caption_ids) == ["été 猫#0", "b#1.mp4#0", "été 猫#1"]
+    assert list(split.caption_ids) == ["été 猫#0", "b#1.mp4#0", "mine"]
     np.testing.assert_allclose(split.durations_s, [0.8, 1.2])
     frames = list(VideoFrames(videos / "b#1.mp4", RATE))
     expected = clip.encode_frames(frames).astype(np.float16)
@@ -151,7 +151,7 @@ def test_a_damaged_part_says_what_to_do(clip: FeatureEncoder, videos: Path) -> N
     extract_parts(clip, plan.jobs, RATE, parts, 2, lambda _: None)
     next(parts_folder(plan.request.target).glob("*.safetensors")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"is damaged .*; remove it and extract again"):
-        join_parts(plan, clip, parts, [])
+        join_parts(plan, clip, parts, [], lambda _: None)
 
 
 @pytest.fixture
@@ -226,6 +226,8 @@ def test_contradictions_are_refused_before_anything_is_decoded(videos: Path) -> 
         plan_extraction(request(videos, [train], split=(0.8, 0.1, 0.1)))
     with pytest.raises(CorpusError, match=r"'d': train at captions\.jsonl:1, val at .*:2"):
         plan_extraction(request(videos, [train, train | {"split": "val"}]))
+    with pytest.raises(CorpusError, match=r"'d#1': captions\.jsonl:1 and captions\.jsonl:2"):
+        plan_extraction(request(videos, [train | {"id": "d#1"}, train]))
     with pytest.raises(
         CorpusError, match="1 of 1 videos cannot be used: none of them can be found"
     ):

@@ -65,6 +65,7 @@ class _PlaceSensitive(FeatureEncoder):
 
     def __init__(self, encoder: FeatureEncoder) -> None:
         self.__dict__.update(vars(encoder))
+        self.__dict__.pop("ignores_place", None)
 
     def launch(self, batch):  # noqa: ANN001, ANN202
         features = super().launch(batch)
@@ -75,9 +76,9 @@ class _PlaceSensitive(FeatureEncoder):
 def test_where_places_matter_no_batch_crosses_a_video(
     clip: FeatureEncoder, jobs: list[VideoJob]
 ) -> None:
-    assert clip.ignores_place()
+    assert clip.ignores_place
     encoder = _PlaceSensitive(clip)
-    assert not encoder.ignores_place()
+    assert not encoder.ignores_place
     together = encoded(encoder, jobs, workers=3)
     alone = {job.video: encoded(encoder, [job], workers=1)[job.video] for job in jobs}
     for name, video in alone.items():
@@ -116,8 +117,7 @@ def test_an_error_of_our_own_in_a_thread_is_raised(
     def fail(*_: object) -> None:
         raise MemoryError("no room")
 
-    assert clip.ignores_place()
-    monkeypatch.setattr(FeatureEncoder, "ignores_place", lambda _: True)
+    assert clip.ignores_place
     monkeypatch.setattr(FeatureEncoder, "prepare", fail)
     with pytest.raises(MemoryError, match="no room"):
         list(encode_videos(clip, jobs, RATE, 2))

@@ -169,6 +169,7 @@ def test_the_server_may_be_named_by_the_environment(
     assert Folder.open(server.uri("bucket/named")).read_bytes("a") == b"x"
 
 
+@pytest.mark.soak
 def test_a_trial_trains_resumes_and_is_exported(
     tiny_store: FeatureStore, folder: Folder, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def test_without_a_compiler_the_error_says_what_to_do(monkeypatch: pytest.Monkey
         Encoders(tiny_model(SETTINGS), SpeedSettings(compile=True))
 
 
+@pytest.mark.soak
 def test_compiling_renames_no_weight() -> None:
     model = tiny_model(SETTINGS)
     before = {name: value.data_ptr() for name, value in model.state_dict().items()}

@@ -55,6 +55,7 @@ def test_dropout_is_drawn_again_as_it_was(monkeypatch: pytest.MonkeyPatch) -> No
     assert not torch.equal(other["terms"], kept["terms"])
 
 
+@pytest.mark.soak
 def test_less_is_alive_at_a_time() -> None:
     settings = tiny_settings(model__num_frames=64, model__num_clips=32)
     peaks = []

@@ -213,7 +213,7 @@ def test_a_video_that_cannot_be_encoded_is_named(
 
 
 def damaged(gallery: Path, **changes: object) -> None:
-    file = gallery / "manifest.json"
+    file = gallery / "gallery.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
@@ -222,8 +222,6 @@ def test_what_is_no_gallery_is_told(
 ) -> None:
     with pytest.raises(GalleryError, match=r"there is no gallery at .*nowhere"):
         GalleryReader.open(tmp_path / "nowhere")
-    with pytest.raises(GalleryError, match=r"is not a gallery: manifest.json is of another kind"):
-        GalleryReader.open(tiny_store.path)
     with pytest.raises(GalleryError, match="exists; add to it with"):
         tiny_gallery(gallery, tiny_store)
     part = next(gallery.glob("part-*"))
@@ -240,6 +238,9 @@ def test_what_is_no_gallery_is_told(
     damaged(gallery, parts=[{"file": "../part.arrow"}])
     with pytest.raises(GalleryError, match=r"damaged \(at parts.0.file"):
         GalleryReader.open(gallery)
-    damaged(gallery, format_version=9)
+    damaged(gallery, format="another")
+    with pytest.raises(GalleryError, match=r"is not a gallery: gallery.json is of another kind"):
+        GalleryReader.open(gallery)
+    damaged(gallery, format="prvr-sweep gallery", format_version=9)
     with pytest.raises(GalleryError, match="has format version 9, this prvr-sweep reads version 1"):
         GalleryReader.open(gallery)

@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from prvr_model.store.importers.importing import import_corpus
+
 VIDEO_DIM, TEXT_DIM = 6, 4
+
+import_msc = partial(import_corpus, "msc")
 
 
 @dataclass

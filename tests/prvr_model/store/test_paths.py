@@ -10,10 +10,9 @@ import pytest
 
 from prvr_model.errors import DataError, StoreError
 from prvr_model.store.format import read_manifest
-from prvr_model.store.importers.msc import import_msc
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import SyntheticSettings, write_synthetic
-from tests.prvr_model.store.corpora import VIDEO_DIM, MscCorpus, tiny_corpus
+from tests.prvr_model.store.corpora import VIDEO_DIM, MscCorpus, import_msc, tiny_corpus
 
 
 @pytest.fixture

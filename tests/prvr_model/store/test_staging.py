@@ -96,6 +96,7 @@ def test_a_copy_is_whole_and_made_once(source: FeatureStore, cache: Path) -> Non
     assert len(files.read) == count
 
 
+@pytest.mark.soak
 def test_a_trial_trains_on_a_copy_as_on_the_store(
     source: FeatureStore, cache: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from prvr_model.store.reader import FeatureStore, StoreSplit
 from prvr_model.store.synthetic import SyntheticSettings, write_synthetic
+from tests.cases import rest_in_soak
 
 # Every value is given, so that a new default does not look like a change of the generator.
 FIXED = SyntheticSettings(
@@ -106,13 +107,15 @@ def easy_rank(tmp_path_factory: pytest.TempPathFactory) -> float:
 
 @pytest.mark.parametrize(
     "harder",
-    [
-        {"frame_noise": 6.0},
-        {"paraphrase_noise": 4.0},
-        {"gap": 3.0},
-        {"background": 5.0},
-        {"unrelated": 4.0},
-    ],
+    rest_in_soak(
+        [
+            {"frame_noise": 6.0},
+            {"paraphrase_noise": 4.0},
+            {"gap": 3.0},
+            {"background": 5.0},
+            {"unrelated": 4.0},
+        ]
+    ),
     ids=str,
 )
 def test_each_knob_makes_retrieval_harder(

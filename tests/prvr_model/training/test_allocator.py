@@ -43,6 +43,7 @@ def run(call: str) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_freed_blocks_are_used_again_and_released_at_the_end() -> None:
     if run("pass")[0] < 10 * _PAGES:

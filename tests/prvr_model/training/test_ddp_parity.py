@@ -50,9 +50,8 @@ def check(file: Path, world: int) -> None:
     assert (errors["float64/hard/gradients"] > 0) is (world > 1)
 
 
-@pytest.mark.parametrize(
-    "world", [pytest.param(1, marks=pytest.mark.soak), 2, pytest.param(3, marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("world", [1, 2, 3])
 def test_workers_compute_what_one_process_does(made: Path, world: int) -> None:
     check(made, world)
 

@@ -14,9 +14,8 @@ from pyarrow import parquet
 from prvr_model.errors import CorpusError
 from prvr_model.store.importers.annotating import AnnotationFiles
 from prvr_model.store.importers.corpus import ImportChoices, ImportReport
-from prvr_model.store.importers.msc import import_msc
 from prvr_model.store.reader import FeatureStore
-from tests.prvr_model.store.corpora import MscCorpus, tiny_corpus
+from tests.prvr_model.store.corpora import MscCorpus, import_msc, tiny_corpus
 
 # What every form says: two captions a video, moments of each, length of each video.
 LENGTHS = {"a": 10.0, "b": 20.5, "c": 30.0, "d": 40.0}
@@ -256,6 +255,7 @@ def test_verified_labels_name_videos_of_their_split(tmp_path: Path) -> None:
         ('{"query": 1}', r"malformed label: labels:record 1 has query; wanted are query_id"),
         ("words\n", r"malformed record: labels:1 is not JSON"),
         ('{"query_id": "zz#0", "gt_video_ids": []}', r"labels of another data set: .*'zz#0'"),
+        ('{"query_id": "a#0", "gt_video_ids": ["d"]}', r"caption's split, e.g. for 'a#enc#0'"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(content: str, message: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files that are not what they should be: each fault has its own sentence and remedy."""
 
+import fcntl
 import gzip
 import os
 import re
@@ -13,9 +14,8 @@ import numpy as np
 import pytest
 
 from prvr_model.store.importers import hdf5_features
-from prvr_model.store.importers.msc import import_msc
 from prvr_model.store.reader import FeatureStore
-from tests.prvr_model.store.corpora import TEXT_DIM, VIDEO_DIM, tiny_corpus
+from tests.prvr_model.store.corpora import TEXT_DIM, VIDEO_DIM, import_msc, tiny_corpus
 from tests.prvr_model.store.importers.test_msc import refused_root
 
 VIDEOS, TEXTS = "FeatureData/tiny_clip_L14.h5", "TextData/tiny_clip_L14.h5"
@@ -80,13 +80,32 @@ def test_a_shape_beyond_memory(root: Path, tmp_path: Path) -> None:
     assert any("'b' cannot be read (Unable to allocate" in problem for problem in problems)
 
 
-def test_arrays_in_groups(root: Path, tmp_path: Path) -> None:
+def test_an_array_alone_in_a_group_of_its_name(root: Path, tmp_path: Path) -> None:
+    with h5py.File(root / "tiny" / VIDEOS, "a") as file:
+        rows = file["b"][()]
+        file.move("b", "parked")
+        file.move("parked", "b/c3d")
+    store = FeatureStore.open(import_msc(root, "tiny", tmp_path / "store").store)
+    np.testing.assert_array_equal(store.split("train").frames(1), rows)
+
+
+def test_several_arrays_in_a_group(root: Path, tmp_path: Path) -> None:
     with h5py.File(root / "tiny" / VIDEOS, "a") as file:
         file.move("b", "parked")
         file.move("parked", "b/c3d")
+        file["b/i3d"] = file["b/c3d"][()]
     assert refused_root(root, "tiny", tmp_path) == (
-        f"no dataset: {VIDEOS}: 'b' is a group of 1 ('c3d'), expected a dataset (L, D)",
+        f"no dataset: {VIDEOS}: 'b' is a group of 2 ('c3d', 'i3d'), expected a dataset (L, D)",
     )
+
+
+def test_keys_with_slashes(tmp_path: Path) -> None:
+    corpus = tiny_corpus({"train": ["day/a", "day/b"], "val": ["c/c/c"], "test": ["d"]})
+    report = import_msc(corpus.write(tmp_path / "root"), "tiny", tmp_path / "store")
+    split = FeatureStore.open(report.store).split("train")
+    assert list(split.video_ids) == ["day/a", "day/b"]
+    np.testing.assert_array_equal(split.frames(1), corpus.frames["day/b"])
+    assert report.notes == ()
 
 
 def test_keys_that_are_not_utf_8(root: Path, tmp_path: Path) -> None:
@@ -100,14 +119,53 @@ def test_keys_that_are_not_utf_8(root: Path, tmp_path: Path) -> None:
 
 
 def test_all_arrays_in_one_group(root: Path, tmp_path: Path) -> None:
+    plain = import_msc(root, "tiny", tmp_path / "plain").manifest.fingerprint
+    for path in (VIDEOS, TEXTS):
+        with h5py.File(root / "tiny" / path, "a") as file:
+            for key in list(file):
+                file.move(key, f"features/{key}")
+    report = import_msc(root, "tiny", tmp_path / "store")
+    assert (report.manifest.fingerprint, report.notes) == (plain, ())
+
+
+def test_two_groups_of_arrays(root: Path, tmp_path: Path) -> None:
     with h5py.File(root / "tiny" / VIDEOS, "a") as file:
         for key in list(file):
             file.move(key, f"features/{key}")
-    problems = refused_root(root, "tiny", tmp_path)
-    assert problems[0] == (
+        file["more/x"] = [[1.0]]
+    assert refused_root(root, "tiny", tmp_path)[0] == (
         f"hint: {VIDEOS}: nothing there has a name like 'a'; 'features' is a group of 4 "
         "('a', 'b', 'c', ...)"
     )
+
+
+def test_a_file_that_another_program_locks(root: Path, tmp_path: Path) -> None:
+    """Locks are not asked for, unless the environment does; then the message says so."""
+    path = root / "tiny" / VIDEOS
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from prvr_model.store.importers.hdf5_features import open_hdf5\n"
+        "from prvr_model.store.importers.problems import Problems\n"
+        "with open_hdf5(Path(sys.argv[1]), problems := Problems()):\n"
+        "    print(*problems.lines())"
+    )
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        shown = [
+            subprocess.run(
+                [sys.executable, "-c", code, str(path)],
+                env={**os.environ, "HDF5_USE_FILE_LOCKING": locks},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for locks in ("BEST_EFFORT", "FALSE")
+        ]
+    assert shown == [
+        f"locked file: {path} cannot be locked, which the environment asks for, e.g. on NFS: set "
+        "HDF5_USE_FILE_LOCKING=FALSE\n",
+        "\n",
+    ]
 
 
 def test_all_arrays_transposed(tmp_path: Path) -> None:
@@ -124,8 +182,9 @@ def test_all_arrays_transposed(tmp_path: Path) -> None:
 
 def test_one_odd_dimension_among_videos_of_one_length_is_not_transposed(tmp_path: Path) -> None:
     corpus = tiny_corpus()
-    corpus.frames = {key: np.ones((9, VIDEO_DIM), "f4") for key in corpus.frames}
-    corpus.frames["b"] = np.ones((9, VIDEO_DIM + 1), "f4")
+    rows = np.random.default_rng(0).random((9, VIDEO_DIM + 1), np.float32)
+    corpus.frames = {key: rows[:, 1:] for key in corpus.frames}
+    corpus.frames["b"] = rows
     (problem,) = refused_root(corpus.write(tmp_path / "root"), "tiny", tmp_path)
     assert problem.endswith("'b' has dimension 7, most have 6")
 

@@ -8,10 +8,9 @@ import pytest
 
 from prvr_model.errors import CorpusError, DataError, StoreError
 from prvr_model.store.importers.corpus import ImportChoices, ImportReport
-from prvr_model.store.importers.msc import import_msc
 from prvr_model.store.reader import FeatureStore
 from tests.locations import SHARED
-from tests.prvr_model.store.corpora import TEXT_DIM, VIDEO_DIM, MscCorpus, tiny_corpus
+from tests.prvr_model.store.corpora import TEXT_DIM, VIDEO_DIM, MscCorpus, import_msc, tiny_corpus
 
 TVR_MINI = SHARED / "data" / "tvr_mini"
 
@@ -172,7 +171,7 @@ def test_number_types(tmp_path: Path, dtype: str, stored: str) -> None:
 
 def test_mixed_number_types_lose_nothing(tmp_path: Path) -> None:
     corpus = tiny_corpus()
-    corpus.frames["a"] = np.full((2, VIDEO_DIM), 1 / 3, np.float32)
+    corpus.frames["a"] = np.full((1, VIDEO_DIM), 1 / 3, np.float32)
     report = imported(corpus, tmp_path)
     assert (report.manifest.video_dtype, report.manifest.text_dtype) == ("float32", "float16")
     assert FeatureStore.open(report.store).split("train").frames(0)[0, 0] == np.float32(1 / 3)

@@ -1,0 +1,123 @@
+"""What the features retrieve by themselves, without any training.
+
+A caption's sentence vector (the last row of its tokens) is compared with the rows of every video;
+the largest cosine is the score. That asks for text and video features in one space, as CLIP's are.
+It is the yardstick of a trained model, and a test of whether a store's features belong together.
+
+Source: METHOD, from videos and captions to features; yardsticks of 2026.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from prvr_model.store.reader import StoreSplit
+
+# Products of one block (64 MiB), of as many videos as fit with all captions of a block, and
+# captions of a block. They bound memory; no result depends on them.
+_PRODUCTS = 1 << 24
+_CAPTIONS = 4096
+
+
+def frozen_scores(
+    sentences: Float[np.ndarray, "captions dim"], videos: Sequence[Float[np.ndarray, "_ dim"]]
+) -> Float[np.ndarray, "captions videos"]:
+    """Largest cosine of each sentence with the rows of each video, exact, a block at a time.
+
+    Args:
+        sentences: Sentence vectors of any length; one of zeros has cosine 0 with everything.
+        videos: Rows of each video, of any length and float type; read once each.
+    """
+    unit = unit_rows(sentences)
+    scores = np.empty((len(unit), len(videos)), np.float32)
+    most_rows = max(1, _PRODUCTS // max(1, len(unit)))
+    for first, rows, starts in _blocks(videos, most_rows):
+        products = unit_rows(rows) @ unit.T
+        # One row of scores for each video: the products of its rows lie one below the other.
+        np.maximum.reduceat(products, starts, axis=0, out=products[: len(starts)])
+        scores[:, first : first + len(starts)] = products[: len(starts)].T
+    return scores
+
+
+def frozen_ranks(
+    split: StoreSplit, correct: Int[np.ndarray, "captions most_correct"] | None = None
+) -> Int[np.ndarray, "captions"]:
+    """Rank of each caption's best correct video by the frozen score, from 1.
+
+    Wrong videos of the same score count as ranked before it; other correct ones never do, as in
+    `metrics.best_ranks`.
+
+    Args:
+        split: Features; both dimensions agree.
+        correct: Rows of correct videos, padded by repeating one; None: each caption's own video.
+    """
+    if correct is None:
+        correct = np.asarray(split.caption_video)[:, None]
+    videos = _Rows(split)
+    ranks = []
+    for start in range(0, len(correct), _CAPTIONS):
+        own = correct[start : start + _CAPTIONS]
+        sentences = sentence_vectors(split, range(start, start + len(own)))
+        ranks.append(ranks_of_scores(frozen_scores(sentences, videos), own))
+    return np.concatenate(ranks)
+
+
+def ranks_of_scores(
+    scores: Float[np.ndarray, "captions videos"], correct: Int[np.ndarray, "captions most_correct"]
+) -> Int[np.ndarray, "captions"]:
+    """Rank of the best correct video of each caption; see `frozen_ranks`."""
+    best = np.take_along_axis(scores, correct, axis=1).max(axis=1)
+    before = scores >= best[:, None]
+    np.put_along_axis(before, correct, values=False, axis=1)
+    ranks: np.ndarray = before.sum(axis=1) + 1
+    return ranks
+
+
+def sentence_vectors(
+    split: StoreSplit, captions: Sequence[int]
+) -> Float[np.ndarray, "captions dim"]:
+    """Last row of each caption."""
+    return np.array([split.tokens(caption)[-1] for caption in captions], np.float32)
+
+
+def unit_rows(rows: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows dim"]:
+    """Rows of norm 1 in float32; a row of zeros stays so."""
+    wide = rows.astype(np.float32)
+    norms = np.sqrt(np.einsum("rd,rd->r", wide, wide))[:, None]
+    wide /= np.where(norms > 0, norms, 1)
+    return wide
+
+
+class _Rows(Sequence[np.ndarray]):
+    """The videos of a split, read when they are asked for."""
+
+    def __init__(self, split: StoreSplit) -> None:
+        self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split.video_ids)
+
+    def __getitem__(self, video: int) -> np.ndarray:  # type: ignore[override]
+        if video >= len(self):
+            raise IndexError(video)
+        return self._split.frames(video)
+
+
+def _blocks(
+    videos: Sequence[np.ndarray], most_rows: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """First video, rows, and where each video's rows start, of as many videos as fit a block."""
+    first, parts, count = 0, list[np.ndarray](), 0
+    for number, rows in enumerate(videos):
+        if parts and count + len(rows) > most_rows:
+            yield first, np.concatenate(parts), _starts(parts)
+            first, parts, count = number, [], 0
+        parts.append(rows)
+        count += len(rows)
+    if parts:
+        yield first, np.concatenate(parts), _starts(parts)
+
+
+def _starts(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.cumsum([0, *map(len, parts[:-1])])
