@@ -82,9 +82,7 @@ class Batches(Generic[_Question, _Answer]):
     async def _work(self) -> None:
         while self._queue:
             await self._gather()
-            batch = [
-                self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_BATCH))
-            ]
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_BATCH))]
             # Whoever asked may have gone, e.g. by its time limit.
             batch = [waiting for waiting in batch if not waiting.answered.done()]
             if batch:

@@ -34,7 +34,9 @@ class Measures:
         self._requests = Counter(
             "prvr_requests", "Requests that were answered.", labels, registry=self._registry
         )
-        self._seconds = self._histogram("request_seconds", "Time of a request.", _SECONDS, ("path",))
+        self._seconds = self._histogram(
+            "request_seconds", "Time of a request.", _SECONDS, ("path",)
+        )
         self._batch_size = self._histogram("batch_queries", "Queries searched together.", _SIZES)
         self._batch_seconds = self._histogram("batch_seconds", "Time of a batch.", _SECONDS)
         self._retries = Counter(

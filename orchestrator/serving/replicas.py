@@ -116,9 +116,7 @@ class QuestionEncoder(_Replica):
         version, gallery = self._gallery.at(version)
         sentences = [question.query for question in asked if question.tokens is None]
         encoded = iter(gallery.encoder.encode_captions(sentences) if sentences else [])
-        rows = [
-            next(encoded) if question.tokens is None else question.tokens for question in asked
-        ]
+        rows = [next(encoded) if question.tokens is None else question.tokens for question in asked]
         return version, gallery.embed_tokens(rows)
 
 

@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -21,7 +21,7 @@ from orchestrator.serving.catalogue import Catalogue
 from orchestrator.serving.guards import LOOPBACK, Access, Log
 from orchestrator.serving.replicas import Place
 from orchestrator.serving.service import Limits, Surroundings, make_app
-from orchestrator.serving.shards import ShardedGallery, Spread, deployed
+from orchestrator.serving.shards import Spread, deployed
 
 TOKEN_VARIABLE = "PRVR_SERVE_TOKEN"
 # What a cookie and a header take as it is; shorter ones can be guessed.
@@ -51,7 +51,7 @@ class Service:
     shards: int = 1
     address: str | None = None
     videos: Path | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 def serve_gallery(service: Service, log: Log, on_ready: Callable[[str], None]) -> None:
@@ -83,9 +83,7 @@ def serve_gallery(service: Service, log: Log, on_ready: Callable[[str], None]) -
         try:
             with interruption.at_once():
                 asyncio.run(search.prepare(catalogue.version))
-            parts = Surroundings(
-                catalogue, search, access, log, service.limits, service.videos
-            )
+            parts = Surroundings(catalogue, search, access, log, service.limits, service.videos)
             _run(parts, listener, lambda: on_ready(_address(listener, service.host)))
         finally:
             replicas.__exit__(None, None, None)

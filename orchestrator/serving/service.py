@@ -5,7 +5,7 @@ user is, survives the death of any replica, and knows all questions that wait.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,18 +35,20 @@ _LOOK_EVERY_S = 1.0
 _LONGEST_SENTENCE, _MOST_TOKENS, _MOST_VIDEOS, _MOST_MOMENTS = 1000, 512, 100, 20
 # Digits of scores that a page can show.
 _STRIP_DIGITS = 4
-# The pages hold all that they need; a name of a video cannot make them load or send anything else.
+# The pages hold all that they need; no name of a video makes them load or send anything else.
 _POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; "
-    "img-src 'self' data:; media-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src 'self' data:; media-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 _PAGE_HEADERS = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
 _FILE_HEADERS = {"X-Content-Type-Options": "nosniff"}
 
 
 class Search(Protocol):
-    """What answers questions; see `ShardedGallery`."""
+    """What answers questions; see `ShardedGallery`. It calls `on_retry` for each second try."""
+
+    on_retry: Callable[[], None]
 
     async def answers(self, version: str, asked: Sequence[Asked]) -> list[tuple[Answer, ...]]:
         """The best videos for each question."""
@@ -165,6 +167,7 @@ class _Service:
         self._catalogue, self._search, self._files = catalogue, search, files
         self._limits = limits
         self.measures = Measures(lambda: self._batches.num_open, catalogue)
+        search.on_retry = self.measures.retry
         self._batches = Batches(self._answers, limits.waiting, self.measures.batch)
 
     async def _answers(self, asked: Sequence[Asked]) -> list[tuple[Answer, ...]]:

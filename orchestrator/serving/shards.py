@@ -52,14 +52,15 @@ class ShardedGallery:
     Args:
         encoder: Of the encoder.
         shards: Of each shard.
-        on_retry: Called for each call that is sent again.
     """
 
     def __init__(
-        self, encoder: Any, shards: Sequence[Any], on_retry: Callable[[], None] = lambda: None
+        self,
+        encoder: Any,  # noqa: ANN401  (Ray is not typed)
+        shards: Sequence[Any],
     ) -> None:
         self._encoder, self._shards = encoder, tuple(shards)
-        self.on_retry = on_retry
+        self.on_retry: Callable[[], None] = lambda: None
 
     async def prepare(self, version: str | None) -> None:
         """Have every shard open a version of the gallery, or the newest.
@@ -68,9 +69,7 @@ class ShardedGallery:
             GalleryError: One cannot.
         """
         replicas = (self._encoder, *self._shards)
-        found = await asyncio.gather(
-            *(self._ask(replica.prepare, version) for replica in replicas)
-        )
+        found = await asyncio.gather(*(self._ask(replica.prepare, version) for replica in replicas))
         if problems := [problem for _, problem in found if problem]:
             raise GalleryError(problems[0])
 

@@ -1,8 +1,8 @@
 """A service under load: real HTTP, many clients at a time, against one query after the other.
 
-Run `python -m tests.benchmarks.serve --json`. The gallery is made up (`made_gallery`), and
-queries are token features: the search is what is measured. One query after the other is asked of the
-same service by one client, and of a `Gallery` in this process, which has no HTTP to pay for.
+Run `python -m tests.benchmarks.serve --json`. The gallery is made up (`made_gallery`), and queries
+are token features: the search is what is measured. One query after the other is asked of the same
+service by one client, and of a `Gallery` in this process, which has no HTTP to pay for.
 """
 
 import argparse

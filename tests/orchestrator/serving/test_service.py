@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class HereSearch:
     def __init__(self, gallery: Path, encoder: Path) -> None:
         self._all = FollowedGallery(gallery, encoder)
         self.problem: Exception | None = None
+        self.on_retry: Callable[[], None] = lambda: None
         self.slow = False
 
     async def prepare(self, version: str | None) -> None:
@@ -291,9 +292,7 @@ def test_with_a_token_only_who_has_it_is_answered(made: Path) -> None:
         ("127.0.0.1.elsewhere.example", 421),
     ],
 )
-def test_names_of_other_sites_do_not_reach_loopback(
-    served: Served, host: str, status: int
-) -> None:
+def test_names_of_other_sites_do_not_reach_loopback(served: Served, host: str, status: int) -> None:
     assert served.client.get("/healthz", headers={"Host": host}).status_code == status
 
 
@@ -301,6 +300,7 @@ def test_requests_are_logged_and_counted_without_sentences(made: Path) -> None:
     served = Served(made)
     served.ask(query="a secret wish")
     served.client.get("/videos/unknown")
+    served.search.on_retry()
     (asked, looked) = served.log
     assert asked["path"] == "/query"
     assert (looked["event"], looked["method"], looked["status"]) == ("request", "GET", 404)
@@ -311,6 +311,7 @@ def test_requests_are_logged_and_counted_without_sentences(made: Path) -> None:
     assert 'prvr_requests_total{method="POST",path="/query",status="200"} 1.0' in text
     assert 'prvr_requests_total{method="GET",path="/videos/{name:path}",status="404"} 1.0' in text
     assert "prvr_batch_queries_sum 1.0" in text
+    assert "prvr_retries_total 1.0" in text
     assert f"prvr_gallery_videos {len(NAMES)}.0" in text
 
 
@@ -325,9 +326,7 @@ def test_the_pages_load_nothing_from_elsewhere(served: Served) -> None:
     assert {"200", "401", "413", "422", "503", "504"} <= statuses
 
 
-def test_a_new_version_is_followed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_version_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence_gallery(tmp_path, NAMES[:3])
     monkeypatch.setattr(service_module, "_LOOK_EVERY_S", 0.01)
     served = Served(tmp_path, videos=None)

@@ -14,7 +14,7 @@ from orchestrator.serving.gallery import Gallery
 from orchestrator.serving.questions import Asked
 from orchestrator.serving.shards import ShardedGallery
 from prvr_model.errors import GalleryError
-from prvr_model.retrieval.gallery import Shard
+from prvr_model.retrieval.gallery import WHOLE, Shard
 from tests.orchestrator.serving.served_galleries import NAMES, sentence_gallery
 
 
@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def opened(folder: Path, shard: Shard = Shard()) -> Gallery:
+def opened(folder: Path, shard: Shard = WHOLE) -> Gallery:
     return Gallery.open(folder / "my.gallery", encoder=folder / "encoder", shard=shard)
 
 
