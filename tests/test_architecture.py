@@ -22,7 +22,7 @@ HOMES = {
     "botocore": ("orchestrator/cluster",),
     "optuna": ("orchestrator/study",),
     "matplotlib": ("orchestrator/report",),
-    "mlflow": ("orchestrator/tracking",),
+    "mlflow": ("orchestrator/tracking", "orchestrator/serving/gallery_model.py"),
     "click": ("orchestrator/cli.py", "orchestrator/commands"),
     "av": ("prvr_model/extraction",),
     "transformers": ("prvr_model/extraction",),

@@ -43,7 +43,6 @@ class Place:
     encoder: Path | None = None
 
 
-@ray.remote(num_cpus=0)
 class Owner:
     """Lives as long as the process that serves; on a running cluster replicas would outlive it."""
 

@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from orchestrator.base.our_code import SERVICE_PAGES
 from orchestrator.base.text import error_line
 from orchestrator.serving.answers import Answer
 from orchestrator.serving.batching import Batches, BusyError
@@ -28,7 +29,6 @@ from orchestrator.serving.questions import Asked
 from orchestrator.serving.video_files import VideoFiles
 from prvr_model.errors import PrvrError
 
-_PAGES = Path(__file__).parent / "page"
 # A replica that is busy with a search answers after it.
 _HEALTH_S = 10.0
 _LOOK_EVERY_S = 1.0
@@ -352,7 +352,7 @@ def _add_file_routes(app: FastAPI, service: _Service) -> None:
 
 def _add_pages(app: FastAPI) -> None:
     for address, name in (("/", "search.html"), ("/docs", "docs.html")):
-        text = (_PAGES / name).read_text(encoding="utf-8")
+        text = (SERVICE_PAGES / name).read_text(encoding="utf-8")
         page = HTMLResponse(text, headers=_PAGE_HEADERS)
         app.add_api_route(address, lambda page=page: page, include_in_schema=False)
 

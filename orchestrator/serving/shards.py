@@ -122,7 +122,7 @@ def deployed(place: Place, spread: Spread) -> Iterator[ShardedGallery]:
         actor["name"] == _CONTROLLER for actor in ray.util.list_named_actors(all_namespaces=True)
     )
     serve.start(proxy_location="Disabled", logging_config=_QUIET_LOGS)
-    owner = None if spread.ends_with_us else Owner.remote()
+    owner = None if spread.ends_with_us else ray.remote(num_cpus=0)(Owner).remote()
     names = [app, *(f"{app}-{number}" for number in range(spread.shards))]
     try:
         yield ShardedGallery(*_run(place, spread, names, owner))

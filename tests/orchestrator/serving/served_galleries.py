@@ -27,7 +27,9 @@ NAMES = tuple(f"shelf/clip {number:02d}" for number in range(12))
 def sentence_gallery(folder: Path, names: Sequence[str] = NAMES) -> Path:
     """A gallery `folder/my.gallery`, its encoder in `folder/encoder`."""
     encoder = write_tiny_clip(folder / "encoder")
-    export = _export(folder / "model")
+    export = folder / "model"
+    if not export.exists():
+        export_sentence_model(export)
     settings = load_exported(export).settings.model
     manifest = GalleryManifest(
         dtype="float32",
@@ -64,9 +66,10 @@ def write_video(file: Path, seconds: int = 24) -> None:
         container.mux(stream.encode())
 
 
-def _export(folder: Path) -> Path:
+def export_sentence_model(folder: Path, seed: int = 0) -> Path:
+    """An exported model for the features of the tiny encoder."""
     folder.mkdir(parents=True)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     settings = tiny_settings()
     model = MscModel(settings.model, CLIP_DIM, CLIP_DIM)
     (folder / "model.safetensors").write_bytes(save(model.state_dict()))
