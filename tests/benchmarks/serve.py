@@ -56,9 +56,9 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     rate = together["queries_per_s"]
     return {
         "together": together,
-        "alone": alone,
+        "one_client": alone,
         "scan_queries_per_s": scanned,
-        "times_alone": rate / alone["queries_per_s"],
+        "times_one_client": rate / alone["queries_per_s"],
         "times_scan": rate / scanned,
     }
 
