@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup sweep lint test soak check gpu-check wheel clean
+.PHONY: setup sweep demo lint test soak check gpu-check wheel clean
 
 setup: $(STAMP)
 
@@ -18,6 +18,15 @@ $(STAMP): pyproject.toml constraints.txt
 
 sweep: $(STAMP)
 	$(BIN)/prvr-sweep launch search_spaces/cbva.yaml
+
+# From pixels to a champion: four clips, a tiny encoder, two epochs. Begins anew each time.
+DEMO := prvr-demo
+demo: $(STAMP)
+	rm -rf $(DEMO)
+	$(BIN)/python -m tests.demonstration $(DEMO)
+	$(BIN)/prvr-sweep data extract --videos $(DEMO)/videos --captions $(DEMO)/captions.jsonl \
+		--encoder $(DEMO)/tiny-clip $(DEMO)/clips.store
+	$(BIN)/prvr-sweep launch --home $(DEMO)/runs $(DEMO)/sweep.yaml
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,6 +21,8 @@ HOMES = {
     "matplotlib": ("orchestrator/report",),
     "mlflow": ("orchestrator/tracking",),
     "click": ("orchestrator/cli.py", "orchestrator/commands"),
+    "av": ("prvr_model/extraction",),
+    "transformers": ("prvr_model/extraction",),
     "h5py": ("prvr_model/store/importers",),
     "pyarrow": ("prvr_model/store", "prvr_model/files", "orchestrator/study"),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.commands.extract import extract
 from orchestrator.commands.import_progress import import_progress
 from orchestrator.commands.options import USER_PATH, given_as
 from orchestrator.commands.verdict import echo_verdict
@@ -25,6 +26,9 @@ _OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing
 @click.group()
 def data() -> None:
     """Make and inspect feature stores."""
+
+
+data.add_command(extract)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
 """Makes features from videos and sentences: decoding, encoders, and the store that comes of them.
 
-The same code encodes a store's captions and the sentence that somebody types.
+Offers `encoder`, `decoding` (how videos are sampled), `extract` (videos and captions into a store),
+`parts` (what of it is done) and `pipeline`. The same code encodes a store's captions and the
+sentence that somebody types.
 """

@@ -1,9 +1,10 @@
 """Which captions belong to train, val and test."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prvr_model.errors import DataError
+from prvr_model.store.format import SPLIT_NAMES
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.problems import Problems
 
@@ -74,6 +75,34 @@ def carve_validation(
     }
     notes = [f"{count} of {len(videos)} train videos became the val split (--val-from-train)"]
     return result | _rest(splits, notes), notes
+
+
+def draw_splits(videos: Iterable[str], shares: Sequence[float], seed: int = 0) -> dict[str, str]:
+    """Draw the split of each video.
+
+    Args:
+        videos: Ids.
+        shares: Of train, val and test; their sum is 1. A split with a share gets a video at least.
+        seed: Seed of the draw; the same seed draws the same videos on every machine.
+
+    Raises:
+        DataError: There are fewer videos than splits.
+    """
+    drawn = sorted(set(videos), key=lambda video: _draw(seed, video))
+    wanted = [name for name, share in zip(SPLIT_NAMES, shares, strict=True) if share]
+    if len(drawn) < len(wanted):
+        raise DataError(f"{len(drawn)} videos cannot be split into {', '.join(wanted)}")
+    splits: dict[str, str] = {}
+    begin, share_before = 0, 0.0
+    for name, share in zip(SPLIT_NAMES, shares, strict=True):
+        if share:
+            share_before += share
+            left_for_others = len(wanted) - wanted.index(name) - 1
+            end = max(begin + 1, round(share_before * len(drawn)))
+            end = min(end, len(drawn) - left_for_others)
+            splits |= dict.fromkeys(drawn[begin:end], name)
+            begin = end
+    return splits
 
 
 def check_overlaps(splits: Splits, problems: Problems, notes: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""Tests of `prvr_model/extraction`."""
