@@ -50,23 +50,28 @@ def find_moments(
                 found[split, line.caption_id] = kept
             else:
                 without.append(repr(line.caption_id))
-    total = sum(map(len, splits.values()))
+    _tell_recognised(read, notes)
+    notes.append(f"{len(found)} of {len(found) + len(without)} captions have moments")
+    if not found:
+        problems.add("moments of another data set", _of_another_set(read, finder))
+    tell("captions without a moment", without, notes)
+    tell("videos of the moment files that are not in the corpus", finder.unknown, notes)
+    clipped.tell(notes)
+    return found
+
+
+def _tell_recognised(read: Sequence[MomentFile], notes: list[str]) -> None:
     for made in read:
         notes.append(
             f"{made.path} holds moments in the form of {made.kind}: {len(made.records)} records, "
             f"lengths of {len(made.durations_s)} videos"
         )
-    notes.append(f"{len(found)} of {total} captions have moments")
-    if not found:
-        problems.add(
-            "moments of another data set",
-            f"{', '.join(str(made.path) for made in read)}: no caption of the corpus is in it; it "
-            f"names {first_names(finder.unknown) or 'the videos, but other captions'}",
-        )
-    tell("captions without a moment", without, notes)
-    tell("videos of the moment files that are not in the corpus", finder.unknown, notes)
-    clipped.tell(notes)
-    return found
+
+
+def _of_another_set(read: Sequence[MomentFile], finder: "_Finder") -> str:
+    files = ", ".join(str(made.path) for made in read)
+    named = first_names(finder.unknown) or "the videos, but other captions"
+    return f"{files}: no caption of the corpus is in it; it names {named}"
 
 
 class _Finder:

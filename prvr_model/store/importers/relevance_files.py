@@ -4,7 +4,7 @@ JSON lines (or a JSON list) of `query_id` (the caption's id), `caption` and `gt_
 METHOD, yardsticks of 2026.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,34 +76,33 @@ def find_relevant(
     records = [record for path in paths for record in read_relevance_file(path, problems)]
     if not records:
         return {}
-    labels = _Labels(records)
+    labels, named = _Labels(records), ", ".join(map(str, paths))
     found, elsewhere = {}, []
     for split, lines in splits.items():
         names = VideoNames(line.video_id for line in lines)
-        for line in lines:
-            record = labels.of(line)
-            if record is None:
-                continue
+        for line, record in labels.each(lines):
             own = [names.of(video) for video in record.videos]
             if kept := tuple(dict.fromkeys(video for video in own if video)):
                 found[split, line.caption_id] = kept
             if None in own or not own:
                 elsewhere.append(repr(line.caption_id))
-    several = sum(len(videos) > 1 for videos in found.values())
-    total = sum(map(len, splits.values()))
-    notes.append(
-        f"{len(found)} of {total} captions have verified videos, {several} more than one "
-        f"({', '.join(map(str, paths))}); evaluation.relevance: verified uses them"
-    )
     if not found:
-        problems.add(
-            "labels of another data set",
-            f"{', '.join(map(str, paths))}: no caption of the corpus is in it, it begins with "
-            f"{records[0].caption_id!r}",
-        )
+        problems.add("labels of another data set", f"{named}: {_unfit(records, elsewhere)}")
+    several = sum(len(videos) > 1 for videos in found.values())
+    notes.append(
+        f"{len(found)} of {sum(map(len, splits.values()))} captions have verified videos, "
+        f"{several} more than one ({named}); evaluation.relevance: verified uses them"
+    )
     tell("labels of no caption of the corpus", labels.unused(), notes)
     tell("captions with verified videos that are not in their split", elsewhere, notes)
     return found
+
+
+def _unfit(records: Sequence[RelevanceRecord], elsewhere: Sequence[str]) -> str:
+    """Why no label could be used."""
+    if elsewhere:
+        return f"no video that it names is in the caption's split, e.g. for {elsewhere[0]}"
+    return f"no caption of the corpus is in it, it begins with {records[0].caption_id!r}"
 
 
 class _Labels:
@@ -119,14 +118,15 @@ class _Labels:
         }
         self._used: set[RelevanceRecord] = set()
 
-    def of(self, line: CaptionLine) -> RelevanceRecord | None:
-        """The label of a caption."""
-        record = self._by_id.get(_plain(line.caption_id)) or self._by_text.get(
-            (line.video_id.removeprefix(PREFIX), letters(line.text))
-        )
-        if record:
-            self._used.add(record)
-        return record
+    def each(self, lines: Iterable[CaptionLine]) -> Iterator[tuple[CaptionLine, RelevanceRecord]]:
+        """Captions that have a label, and it."""
+        for line in lines:
+            record = self._by_id.get(_plain(line.caption_id)) or self._by_text.get(
+                (line.video_id.removeprefix(PREFIX), letters(line.text))
+            )
+            if record:
+                self._used.add(record)
+                yield line, record
 
     def unused(self) -> list[str]:
         """Caption ids of labels that nobody asked for."""

@@ -255,6 +255,7 @@ def test_verified_labels_name_videos_of_their_split(tmp_path: Path) -> None:
         ('{"query": 1}', r"malformed label: labels:record 1 has query; wanted are query_id"),
         ("words\n", r"malformed record: labels:1 is not JSON"),
         ('{"query_id": "zz#0", "gt_video_ids": []}', r"labels of another data set: .*'zz#0'"),
+        ('{"query_id": "a#0", "gt_video_ids": ["d"]}', r"caption's split, e.g. for 'a#enc#0'"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused(content: str, message: str, tmp_path: Path) -> None:
