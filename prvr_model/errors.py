@@ -24,6 +24,10 @@ class StoreError(DataError):
     """A feature store cannot be read or written."""
 
 
+class GalleryError(DataError):
+    """A gallery cannot be read or written, or what meets it does not fit it."""
+
+
 class CorpusError(DataError):
     """A corpus has problems; `problems` holds every line that the message shows."""
 

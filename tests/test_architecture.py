@@ -23,8 +23,15 @@ HOMES = {
     "click": ("orchestrator/cli.py", "orchestrator/commands"),
     "av": ("prvr_model/extraction",),
     "transformers": ("prvr_model/extraction",),
+    "faiss": ("prvr_model/retrieval",),
     "h5py": ("prvr_model/store/importers",),
-    "pyarrow": ("prvr_model/store", "prvr_model/files", "orchestrator/study"),
+    "pyarrow": (
+        "prvr_model/store",
+        "prvr_model/files",
+        "prvr_model/retrieval",
+        "orchestrator/study",
+        "orchestrator/serving",
+    ),
 }
 
 

@@ -45,6 +45,12 @@ class SweepExistsError(PrvrError):
         super().__init__(f"sweep {name!r} exists already in {storage}; {advice or otherwise}")
 
 
+class QueryError(PrvrError):
+    """A query cannot be asked as it was given."""
+
+    exit_code = 2
+
+
 class ResumeError(PrvrError):
     """A sweep cannot be resumed, or not with the requested changes."""
 

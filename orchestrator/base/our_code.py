@@ -21,6 +21,8 @@ PROBE = "prvr_model.training.probe"
 
 # Behind `import orchestrator`; loaded at first use.
 PYTHON_API = "orchestrator.sweep.handle"
+GALLERY_API = "orchestrator.serving.gallery"
+MODELS_API = "orchestrator.serving.models"
 
 # Loaded in the process that trains: MODULE:FUNCTION.
 TRAIN_TRIAL = "orchestrator.executors.trial_runner:train_trial"

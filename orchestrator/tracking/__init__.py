@@ -5,6 +5,7 @@ them into changes of runs, and the writer sends these: MLflow can never hurt a t
 `registry` keeps a trial's weights as a version of a model and decides which one is the champion.
 
 Offers `events`, `outbox`, `sender` and `view`; `missing_events` and `outbox_rebuild` (what an
-outbox lacks); `registry` with `model_version`; `store` (where MLflow is), `lookup` and
-`run_filters` (find runs), `faults` (why MLflow does not answer), `tags` and `ui`.
+outbox lacks); `registry` with `model_version`; `downloads` (fetches a version); `store` (where
+MLflow is), `lookup` and `run_filters` (find runs), `faults` (why MLflow does not answer), `tags`
+and `ui`.
 """

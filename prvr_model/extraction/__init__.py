@@ -1,6 +1,6 @@
 """Makes features from videos and sentences: decoding, encoders, and the store that comes of them.
 
 Offers `encoder`, `decoding` (how videos are sampled), `extract` (videos and captions into a store),
-`parts` (what of it is done) and `pipeline`. The same code encodes a store's captions and the
-sentence that somebody types.
+`parts` (what of it is done), `pipeline`, `videos` and `thumbnails`. The same code encodes a store's
+captions and the sentence that somebody types.
 """

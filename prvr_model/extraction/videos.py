@@ -42,6 +42,22 @@ def find_videos(folder: Path, videos: Iterable[str]) -> tuple[list[VideoJob], li
     return jobs, missing
 
 
+def list_videos(folder: Path) -> list[str]:
+    """Names of the videos below a folder, relative to it, sorted.
+
+    Raises:
+        DataError: There is no such folder, or no video in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)
+    names = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
+    if not names:
+        endings = ", ".join(sorted(_ENDINGS))
+        raise DataError(f"{folder} holds no video; looked for files ending in {endings}")
+    return names
+
+
 class _Finder:
     """Looks into each folder once."""
 

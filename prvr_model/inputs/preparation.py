@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from prvr_model.files.array_files import ArrayFile, ArrayWriter
 from prvr_model.inputs.buffers import ReusedMemory
 from prvr_model.inputs.prepared_cache import Arrays
-from prvr_model.inputs.resampling import normalise_rows, resample, uniform_clips, widen
+from prvr_model.inputs.raw_videos import CHUNK, merged_clips
+from prvr_model.inputs.resampling import normalise_rows, resample, widen
 from prvr_model.inputs.token_merging import (
     inner_products,
-    merge_neighbours,
     plans_from_products,
     tree_from_products,
 )
@@ -27,9 +27,6 @@ from prvr_model.settings import Settings
 from prvr_model.store.format import Manifest
 from prvr_model.store.reader import StoreSplit
 
-# Videos or captions prepared at once: enough to vectorise over what is small, and few enough that
-# their arrays (0.4 MB a video) stay near the processor from step to step.
-_CHUNK = 16
 # Only this split has losses, and so CBVA's segments; others are only evaluated.
 _TRAINED = "train"
 
@@ -118,7 +115,9 @@ class Preparation:
             raw = self._resampled(videos, memory)
             made["frames"] = normalise_rows(raw, memory.array("frames", raw.shape, np.float32))
         if "clips" in wanted:
-            made["clips"], made["sizes"], made["frame_to_clip"] = self._merged(raw, memory)
+            made["clips"], made["sizes"], made["frame_to_clip"] = merged_clips(
+                raw, self._model, memory
+            )
         elif "plans" in wanted:
             made["clips"], made["sizes"] = (
                 found["clips"][name][videos] for name in ("clips", "sizes")
@@ -134,21 +133,6 @@ class Preparation:
     ) -> Float[np.ndarray, "videos frames dim"]:
         rows = [self._split.frames(video) for video in range(videos.start, videos.stop)]
         return resample(rows, self._model.num_frames, memory)
-
-    def _merged(
-        self, raw: Float[np.ndarray, "videos frames dim"], memory: ReusedMemory
-    ) -> tuple[
-        Float[np.ndarray, "videos clips dim"],
-        Float[np.ndarray, "videos clips"],
-        Int[np.ndarray, "videos frames"],
-    ]:
-        """Normalised clips, the frames in each, and each frame's clip."""
-        if self._model.clips == "uniform":
-            clips, sizes, frame_to_clip = uniform_clips(raw, self._model.num_clips)
-        else:
-            merged = merge_neighbours(raw, self._model.merge_targets, memory)
-            clips, sizes, frame_to_clip = merged.features, merged.sizes, merged.frame_to_clip
-        return normalise_rows(clips, clips), sizes, frame_to_clip
 
     def _token_offsets(self) -> Int[np.ndarray, "captions_plus_one"]:
         """First token of each caption among those kept, and the end."""
@@ -189,8 +173,8 @@ def _write_chunks(
         offsets: First row of each video or caption, and the end; without it, each has one row.
     """
     memory = ReusedMemory()
-    for start in range(0, total, _CHUNK):
-        chunk = slice(start, min(start + _CHUNK, total))
+    for start in range(0, total, CHUNK):
+        chunk = slice(start, min(start + CHUNK, total))
         first, end = (
             (chunk.start, chunk.stop) if offsets is None else offsets[[chunk.start, chunk.stop]]
         )

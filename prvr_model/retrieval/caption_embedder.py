@@ -1,5 +1,6 @@
 """Query vectors of captions by an exported model, from token features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from prvr_model.errors import StoreError
 from prvr_model.inputs.resampling import normalise_rows
 from prvr_model.network.model import MscModel
-from prvr_model.network.model_file import load_exported
+from prvr_model.network.model_file import load_caption_side
 from prvr_model.network.similarity import unit_rows
 
 # Captions encoded at once; bounds memory, changes no number that matters.
@@ -35,7 +36,7 @@ class CaptionEmbedder:
         Raises:
             CheckpointError: Files are missing or damaged.
         """
-        return cls(load_exported(folder).build(torch.device(device)))
+        return cls(load_caption_side(folder, torch.device(device)))
 
     def embed(
         self, tokens: Float[np.ndarray, "captions length text_dim"]
@@ -64,6 +65,34 @@ class CaptionEmbedder:
         ]
         empty_result = np.empty((0, self.model.settings.hidden_size), np.float32)
         return np.concatenate(blocks) if blocks else empty_result
+
+    def embed_each(
+        self, captions: Sequence[Float[np.ndarray, "_ text_dim"]]
+    ) -> Float[np.ndarray, "captions hidden"]:
+        """Query vectors of captions of any lengths, in blocks as evaluation makes them.
+
+        Args:
+            captions: Token features of each, not normalised, at least one row; every row counts.
+
+        Raises:
+            StoreError: As for `embed`.
+        """
+        text_dim, limit = self.model.text_dim, self.model.settings.max_caption_tokens
+        for number, rows in enumerate(captions):
+            if rows.ndim != 2 or rows.shape[1] != text_dim or not len(rows):
+                raise StoreError(
+                    f"tokens of sentence {number + 1} have shape {rows.shape}; wanted (one or "
+                    f"more, {text_dim})"
+                )
+        blocks = [np.empty((0, self.model.settings.hidden_size), np.float32)]
+        for start in range(0, len(captions), _BLOCK):
+            part = [rows[:limit] for rows in captions[start : start + _BLOCK]]
+            lengths = np.array([len(rows) for rows in part])
+            valid = np.arange(lengths.max()) < lengths[:, None]
+            tokens = np.zeros((*valid.shape, text_dim), np.float32)
+            tokens[valid] = np.concatenate(part)
+            blocks.append(self._embed_block(tokens, valid))
+        return np.concatenate(blocks)
 
     @torch.no_grad()
     def _embed_block(self, tokens: np.ndarray, valid: np.ndarray) -> np.ndarray:

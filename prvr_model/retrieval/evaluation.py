@@ -34,8 +34,8 @@ from prvr_model.retrieval.moment_evaluation import MomentOutcomes, moment_outcom
 from prvr_model.settings import EvaluationSettings, ModelSettings, SpeedSettings
 from prvr_model.store.reader import FeatureStore, StoreSplit
 
-# Videos encoded at once.
-_ENCODING_BLOCK = 64
+ENCODING_BLOCK = 64
+"""Videos encoded at once; other blocks may change the last bits."""
 # Similarities of one block of scores. On a processor the block should stay in its cache between
 # the product and the maximum (16 MiB); an accelerator wants few large products.
 _BLOCK_ELEMENTS = {"cpu": 1 << 22}
@@ -203,7 +203,7 @@ def _encode_gallery(encoders: Encoders, split: PreparedSplit, videos: slice) -> 
         token.new_empty((videos.stop - videos.start, rows, settings.hidden_size))
         for rows in (settings.num_clips, settings.num_frames)
     )
-    for rows in blocks_of(videos, _ENCODING_BLOCK):
+    for rows in blocks_of(videos, ENCODING_BLOCK):
         parts = (split.frames[rows], split.clips[rows], split.clip_sizes[rows])
         encoded = encoders.videos(*(_on_device(part, token.device) for part in parts))
         places = slice(rows.start - videos.start, rows.stop - videos.start)
@@ -332,7 +332,7 @@ def collapse_metrics(
     owners = _on_device(split.caption_video, device)
     kinds = {
         "query": GroupSums.of_rows(unit_queries, owners, split.num_videos),
-        "clip": _all(gallery.clips.split(_ENCODING_BLOCK), part),
+        "clip": _all(gallery.clips.split(ENCODING_BLOCK), part),
         "teacher_query": GroupSums.of_rows(teacher, owners, split.num_videos),
         "teacher_clip": _all(_input_clips(split, part.own_videos, device), part),
     }
@@ -354,5 +354,5 @@ def _input_clips(
     split: PreparedSplit, videos: slice, device: torch.device
 ) -> Iterator[Float[Tensor, "videos clips dim"]]:
     """The model's input clips, rows of norm 1, some videos at a time; one empty block for none."""
-    for rows in [*blocks_of(videos, _ENCODING_BLOCK)] or [videos]:
+    for rows in [*blocks_of(videos, ENCODING_BLOCK)] or [videos]:
         yield unit_rows(_on_device(split.clips[rows], device))

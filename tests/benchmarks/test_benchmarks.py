@@ -32,6 +32,7 @@ TINY = {
     "ddp_step": "--videos 3 --captions 4 --dim 6 --hidden 8 --repeats 1",
     "extract": "--size tiny --fps 0.5 --repeats 1 --waiting-fps 1000.0 --copies 1",
     "step_memory": "--videos 2 --captions 3 --dim 6 --hidden 8",
+    "query": "--videos 3 6 --hidden 8 --clips 2 --frames 4 --queries 5 --repeats 1",
     "growth": "--batches 2 3 --galleries 2 4 --queries 3 --hidden 8 --dim 6 --repeats 1",
 }
 # The one starts processes itself, the other decodes videos.
@@ -147,6 +148,23 @@ def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
     # Two moments a parameter; priors lie beside the parameters and are not trained.
     assert found["moments_mb"] == pytest.approx(2 * found["gradients_mb"], rel=0.01)
     assert found["fits"]
+
+
+def test_queries_are_measured_at_every_size(
+    in_this_process: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warm(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        _python, _module, name, *options = command
+        printed = output_of(name.rpartition(".")[2], options)
+        return subprocess.CompletedProcess(command, 0, printed)
+
+    monkeypatch.setattr("tests.benchmarks.query.subprocess.run", warm)
+    found = in_this_process("query")
+    assert [row["videos"] for row in found["sizes"]] == [3, 6]
+    assert set(found["exponents"]) == {"read_s", "one_s", "many_s"}
+    for row in found["sizes"]:
+        assert row["one_by_read"] == pytest.approx(row["one_s"] / row["read_s"])
+        assert row["resident_mb"] > 0
 
 
 @pytest.mark.soak

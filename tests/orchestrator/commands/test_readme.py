@@ -18,7 +18,13 @@ from tests.locations import ROOT
 from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE, command, environment, prvr
 from tests.prvr_model.store.corpora import tiny_corpus
 
-PAGES = ("README.md", "search_spaces/README.md", "cluster/README.md", "orchestrator/README.md")
+PAGES = (
+    "README.md",
+    "search_spaces/README.md",
+    "cluster/README.md",
+    "orchestrator/README.md",
+    "orchestrator/serving/README.md",
+)
 # What sets up, and the tests themselves, which cannot run inside of themselves. `make sweep` is
 # set-up and the launch of the main job, which is here too.
 _SET_UP = ("make ",)
