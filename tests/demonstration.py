@@ -50,7 +50,7 @@ def main() -> None:
     """Write the folder that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args().folder
+    folder: Path = parser.parse_args().folder.resolve()
     (folder / "videos").mkdir(parents=True, exist_ok=True)
     lines = []
     for split, (name, captions) in zip(_SPLITS, _CAPTIONS.items(), strict=True):

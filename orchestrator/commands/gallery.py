@@ -135,8 +135,8 @@ def build(options: BuildOptions) -> None:
 
         made = index_gallery(options.gallery, options.recall, source.captions())
     _echo_gallery(options.gallery, made)
-    how = {} if made.recipe else {"tokens": "FILE"}
-    ask = command("query", str(options.gallery), *([] if how else ["SENTENCE"]), **how)
+    how = ["SENTENCE"] if made.recipe else ["--tokens", "FILE"]
+    ask = command("query", str(options.gallery), *how)
     click.echo(f"ask it with `{ask}`", err=True)
 
 

@@ -16,7 +16,7 @@ from prvr_model.store.recipe import FeatureRecipe
 # torch and transformers are imported where they are used.
 if TYPE_CHECKING:
     from prvr_model.extraction.encoder import FeatureEncoder
-    from prvr_model.extraction.pipeline import BrokenVideo, EncodedVideo
+    from prvr_model.extraction.pipeline import BrokenVideo, EncodedVideo, VideoJob
 
 ALL_SPLITS = "all"
 
@@ -159,8 +159,8 @@ class FolderSource:
         from prvr_model.extraction.videos import find_videos
 
         jobs, missing = find_videos(self.folder, self.names)
-        for video in missing:
-            self._left_out(video)
+        for broken in missing:
+            self._left_out(broken)
         sampling = Sampling(self.frames_per_second)
         encoded = encode_videos(self.encoder, jobs, sampling, self.workers)
         for video in _in_order([job.video for job in jobs], encoded):
@@ -188,7 +188,9 @@ def _in_order(
     waiting: dict[str, EncodedVideo | BrokenVideo] = {}
     following = 0
     for video in videos:
-        waiting[getattr(video, "job", video).video] = video
+        # A broken video is its own job: both have a name.
+        job: VideoJob | BrokenVideo = getattr(video, "job", video)  # type: ignore[arg-type]
+        waiting[job.video] = video
         while following < len(names) and names[following] in waiting:
             yield waiting.pop(names[following])
             following += 1

@@ -4,6 +4,8 @@ import io
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from prvr_model.extraction.decoding import Sampling, VideoError, VideoFrames
 
 # A card of a page is about this wide; the file has some 8 kB.
@@ -17,7 +19,7 @@ def thumbnail(path: Path) -> bytes | None:
     """A JPEG file of the frame one second into a video, or of its first; None: it has none."""
     from PIL import Image
 
-    frames = []
+    frames: list[np.ndarray] = []
     # Damage is told where features are made; the frames before it serve.
     with suppress(VideoError):
         frames.extend(VideoFrames(path, Sampling(1 / _AT_S, max_seconds=2 * _AT_S)))

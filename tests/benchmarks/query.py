@@ -20,6 +20,13 @@ import torch
 
 from prvr_model.inputs.threads import in_parts
 from prvr_model.retrieval.gallery import GalleryReader
+from prvr_model.retrieval.ivf import (
+    DEFAULT_RECALL,
+    NUM_SAMPLES,
+    InvertedFile,
+    SampleQueries,
+    build_index,
+)
 from prvr_model.retrieval.search import search
 from tests.benchmarks.growth import exponents
 from tests.benchmarks.made_gallery import made_settings, make_gallery, queries
@@ -37,6 +44,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=32)
     parser.add_argument("--frames", type=int, default=128)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument(
+        "--index", action="store_true", help="make and measure an inverted file too"
+    )
     parser.add_argument("--queries", type=int, default=64, help="asked at once")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", help="where galleries are made, and removed")
@@ -55,6 +65,9 @@ def _measured(videos: int, options: argparse.Namespace) -> dict[str, Any]:
         gallery = Path(folder) / "made.gallery"
         settings = made_settings(options.hidden, options.clips, options.frames)
         made = make_gallery(gallery, videos, settings, options.dtype, num_events(videos))
+        if options.index:
+            samples = queries(options.hidden, num_events(videos), NUM_SAMPLES, seed=5)
+            build_index(gallery, SampleQueries(samples.numpy(), "made up"), DEFAULT_RECALL)
         found = _run(gallery, options)
     return {"videos": videos, "bytes": made.num_bytes, **found}
 
@@ -82,6 +95,9 @@ def measure(gallery: Path, options: argparse.Namespace) -> dict[str, float]:
         "one_s": lambda: search(reader, asked[:1], TOP),
         "many_s": lambda: search(reader, asked, TOP),
     }
+    if reader.manifest.index is not None:
+        index = InvertedFile(reader)
+        work["indexed_s"] = lambda: index.search(asked[:1], TOP)
     for task in work.values():  # maps all pages, starts threads
         task()
     # In turns: the machine may be shared, and all see the same of it.
@@ -91,7 +107,19 @@ def measure(gallery: Path, options: argparse.Namespace) -> dict[str, float]:
         **found,
         "one_by_read": found["one_s"] / found["read_s"],
         "many_by_one": found["many_s"] / found["one_s"],
+        **_of_index(reader, found),
         "resident_mb": resident_beside_mb(gallery),
+    }
+
+
+def _of_index(reader: GalleryReader, found: dict[str, float]) -> dict[str, float]:
+    index = reader.manifest.index
+    if index is None:
+        return {}
+    return {
+        "one_by_indexed": found["one_s"] / found["indexed_s"],
+        "recall": index.recall,
+        "scored_share": index.scored_share,
     }
 
 

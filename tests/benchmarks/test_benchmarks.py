@@ -21,6 +21,7 @@ KEYS = {
     "input_pipeline": ("warm_ms_per_video", "cold_ms_per_video", "gemm_gflops"),
     "evaluate": ("total_s", "matmul_s", "ratio", "extra_mb", "gemm_gflops", "collapse_s"),
     "ddp_step": ("alone_s", "together_s", "speedup", "exchanged_mb_per_step"),
+    "extract": ("decoding_fps", "encoder_fps", "extraction_fps", "fraction_of_slower"),
     "step_memory": ("predicted_peak_mb", "saved_mb", "parameters_mb", "gradients_mb", "moments_mb"),
 }
 TINY = {
@@ -29,9 +30,13 @@ TINY = {
     "input_pipeline": "--videos 5 --max-frames 70 --dim 4 --captions 1 --batch 2 --epochs 1",
     "evaluate": "--queries 9 --videos 4 --clips 2 --frames 3 --hidden 8 --dim 6 --block 4",
     "ddp_step": "--videos 3 --captions 4 --dim 6 --hidden 8 --repeats 1",
+    "extract": "--size tiny --fps 0.5 --repeats 1 --waiting-fps 1000.0 --copies 1",
     "step_memory": "--videos 2 --captions 3 --dim 6 --hidden 8",
+    "query": "--videos 3 6 --hidden 8 --clips 2 --frames 4 --queries 5 --repeats 1",
     "growth": "--batches 2 3 --galleries 2 4 --queries 3 --hidden 8 --dim 6 --repeats 1",
 }
+# The one starts processes itself, the other decodes videos.
+APART = ("ddp_step", "extract")
 
 
 def main_of(arguments: list[str]) -> int:
@@ -86,7 +91,7 @@ def check(name: str, found: dict[str, Any]) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", [name for name in KEYS if name != "ddp_step"])
+@pytest.mark.parametrize("name", [name for name in KEYS if name not in APART])
 def test_a_benchmark_prints_its_keys_and_sizes(name: str) -> None:
     check(name, run(name))
 
@@ -95,6 +100,11 @@ def test_steps_of_several_workers_print_their_keys_and_sizes(
     in_this_process: Callable[[str], dict[str, Any]],
 ) -> None:
     check("ddp_step", in_this_process("ddp_step"))
+
+
+@pytest.mark.soak
+def test_an_extraction_prints_its_keys_and_sizes() -> None:
+    check("extract", run("extract"))
 
 
 def test_the_baseline_of_the_angle_loss_computes_the_same() -> None:
@@ -138,6 +148,23 @@ def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
     # Two moments a parameter; priors lie beside the parameters and are not trained.
     assert found["moments_mb"] == pytest.approx(2 * found["gradients_mb"], rel=0.01)
     assert found["fits"]
+
+
+def test_queries_are_measured_at_every_size(
+    in_this_process: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warm(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        _python, _module, name, *options = command
+        printed = output_of(name.rpartition(".")[2], options)
+        return subprocess.CompletedProcess(command, 0, printed)
+
+    monkeypatch.setattr("tests.benchmarks.query.subprocess.run", warm)
+    found = in_this_process("query")
+    assert [row["videos"] for row in found["sizes"]] == [3, 6]
+    assert set(found["exponents"]) == {"read_s", "one_s", "many_s"}
+    for row in found["sizes"]:
+        assert row["one_by_read"] == pytest.approx(row["one_s"] / row["read_s"])
+        assert row["resident_mb"] > 0
 
 
 @pytest.mark.soak
