@@ -15,11 +15,14 @@ OURS = ("orchestrator", "prvr_model")
 # Rooms, not files: inside its room a tool may move freely.
 HOMES = {
     "torch": ("prvr_model",),
-    "ray": ("orchestrator/executors", "orchestrator/cluster"),
+    "ray": ("orchestrator/executors", "orchestrator/cluster", "orchestrator/serving"),
+    "fastapi": ("orchestrator/serving",),
+    "uvicorn": ("orchestrator/serving",),
+    "prometheus_client": ("orchestrator/serving",),
     "botocore": ("orchestrator/cluster",),
     "optuna": ("orchestrator/study",),
     "matplotlib": ("orchestrator/report",),
-    "mlflow": ("orchestrator/tracking",),
+    "mlflow": ("orchestrator/tracking", "orchestrator/serving/gallery_model.py"),
     "click": ("orchestrator/cli.py", "orchestrator/commands"),
     "av": ("prvr_model/extraction",),
     "transformers": ("prvr_model/extraction",),

@@ -252,6 +252,12 @@ class DrainAgentError(PrvrError):
     """This machine has no Ray node to drain, or several."""
 
 
+class ServeError(PrvrError):
+    """The service cannot be started as was asked."""
+
+    exit_code = 2
+
+
 class TrackingError(PrvrError):
     """The tracking store that was named cannot be used."""
 

@@ -29,6 +29,11 @@ TRAIN_TRIAL = "orchestrator.executors.trial_runner:train_trial"
 
 # Copied into each registered version.
 SERVED_MODEL = ROOT / "orchestrator" / "tracking" / "served_model.py"
+# Copied into a version to which a gallery is attached.
+GALLERY_MODEL = ROOT / "orchestrator" / "serving" / "gallery_model.py"
+
+# Pages of the service.
+SERVICE_PAGES = ROOT / "orchestrator" / "serving" / "page"
 
 
 def module_command(module: str) -> list[str]:

@@ -168,7 +168,10 @@ def quiet() -> Iterator[None]:
     Ray prints what happens to its processes on stdout, which is for the result: until the block
     ends it is stderr, for Ray's processes and for code that is not Python's as well.
     """
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.tune", "ray.train", "ray.data")]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray.serve")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

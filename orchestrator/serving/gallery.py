@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from prvr_model.extraction.encoder import FeatureEncoder
 
 DEFAULT_TOP = 10
+# Cached properties of a gallery that take seconds to load.
+_MODELS = ("embedder", "encoder")
 
 
 class Gallery:
@@ -124,6 +126,11 @@ class Gallery:
                 raise QueryError(f"{name}: found {number}; allowed: 1 or more")
         found = find_videos(self.reader, self._index, unit_queries, top, moments)
         return [() if videos is None else _answers(videos) for videos in found]
+
+    def take_models_of(self, other: Self) -> None:
+        """Use what another version of this gallery has loaded, of the same model and recipe."""
+        loaded = {name: other.__dict__[name] for name in _MODELS if name in other.__dict__}
+        self.__dict__.update(loaded)
 
     @cached_property
     def embedder(self) -> CaptionEmbedder:

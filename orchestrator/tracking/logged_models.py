@@ -64,6 +64,21 @@ class LoggedModels:
         self._client.finalize_logged_model(logged.model_id, "READY")
         return logged
 
+    def log_gallery(self, name: str, version: "ModelVersion", gallery: Path) -> "LoggedModel":
+        """A model like a version's, with a copy of a gallery."""
+        from orchestrator.tracking.packaging import save_gallery_model
+
+        run = self._client.get_run(version.run_id)
+        tags = {tag: version.tags[tag] for tag in (SWEEP_TAG, TRIAL_TAG) if tag in version.tags}
+        logged = self._client.create_logged_model(
+            run.info.experiment_id, name, source_run_id=version.run_id, tags=tags
+        )
+        with tempfile.TemporaryDirectory(prefix="prvr-model-") as folder:
+            save_gallery_model(gallery, Path(folder) / "model", logged, version.run_id or "")
+            self._client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        return logged
+
     def what_is_lost(self, version: "ModelVersion") -> Literal["model", "files"] | None:
         """Whether a version has lost its model, or the model its files; None: neither."""
         from orchestrator.tracking.writer import found_model

@@ -8,12 +8,15 @@ import mlflow.pyfunc
 import numpy as np
 from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import Array
 
 from orchestrator.base.installation import package_versions
-from orchestrator.base.our_code import SERVED_MODEL
+from orchestrator.base.our_code import GALLERY_MODEL, SERVED_MODEL
 
 _EXPORT = "model"
+_GALLERY = "gallery"
+_DEFAULT_TOP = 10
 # What predicting needs; the exact versions are those that the model was trained with.
 _REQUIRED = ("prvr-sweep", "torch", "numpy", "safetensors", "pydantic", "mlflow")
 
@@ -27,23 +30,63 @@ def save_model(export: Path, target: Path, logged: LoggedModel, run_id: str) -> 
         logged: MLflow's entry for the model.
         run_id: Run of the trial.
     """
-    entry = Model(
+    _save(SERVED_MODEL, {_EXPORT: str(export)}, _signature(export), target, _entry(logged, run_id))
+
+
+def save_gallery_model(gallery: Path, target: Path, logged: LoggedModel, run_id: str) -> None:
+    """Write the folder of a version to which a gallery is attached, with a copy of the gallery.
+
+    Args:
+        gallery: Folder of the gallery, which has the model in it.
+        target: Folder to make.
+        logged: MLflow's entry for the model.
+        run_id: Run of the trial.
+    """
+    artifacts = {_GALLERY: str(gallery)}
+    _save(GALLERY_MODEL, artifacts, _gallery_signature(), target, _entry(logged, run_id))
+
+
+def _entry(logged: LoggedModel, run_id: str) -> Model:
+    return Model(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,
         model_id=logged.model_id,
         run_id=run_id,
     )
+
+
+def _save(
+    code: Path, artifacts: dict[str, str], signature: ModelSignature, target: Path, entry: Model
+) -> None:
     with warnings.catch_warnings():
         # MLflow asks for an example to guess the signature from; ours is given.
         warnings.filterwarnings("ignore", ".*input example was not provided.*", UserWarning)
         mlflow.pyfunc.save_model(
             path=str(target),
-            python_model=str(SERVED_MODEL),
-            artifacts={_EXPORT: str(export)},
-            signature=_signature(export),
+            python_model=str(code),
+            artifacts=artifacts,
+            signature=signature,
             pip_requirements=_requirements(),
             mlflow_model=entry,
         )
+
+
+def _gallery_signature() -> ModelSignature:
+    text, whole, number = DataType.string, DataType.long, DataType.double
+    asked = [
+        ColSpec(text, "query", required=False),
+        ColSpec(Array(Array(number)), "tokens", required=False),
+    ]
+    found = [
+        ColSpec(whole, "question"),
+        ColSpec(whole, "rank"),
+        ColSpec(text, "video"),
+        ColSpec(number, "score"),
+        ColSpec(number, "start_s", required=False),
+        ColSpec(number, "end_s", required=False),
+    ]
+    top = ParamSchema([ParamSpec("top", whole, _DEFAULT_TOP)])
+    return ModelSignature(Schema(asked), Schema(found), top)
 
 
 def _signature(export: Path) -> ModelSignature:

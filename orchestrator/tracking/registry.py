@@ -6,6 +6,8 @@ MLflow cannot compare and set an alias at once: only one process may register or
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
@@ -30,7 +32,12 @@ from orchestrator.tracking.tags import (
     SWEEP_TAG,
     TEST_TAG,
 )
-from prvr_model.errors import PrvrError
+from prvr_model.errors import GalleryError, PrvrError
+from prvr_model.retrieval.gallery_format import (
+    model_differences,
+    model_of,
+    read_gallery_manifest,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -147,6 +154,37 @@ def promote(store: TrackingStore, model: str, version: str) -> Promotion:
     store.check_exists()
     with reachable(store):
         return _Registry(store, model).promote(version)
+
+
+def attach_gallery(store: TrackingStore, model: str, version: str, gallery: Path) -> str:
+    """A new version of a model: an existing one with a copy of a gallery, which answers sentences.
+
+    Args:
+        store: Where MLflow keeps models.
+        model: Name of the model.
+        version: The version, with which the gallery was made.
+        gallery: Folder of the gallery.
+
+    Returns:
+        The new version.
+
+    Raises:
+        GalleryError: There is no gallery, or another model made it.
+        TrackingError: There is no such store.
+        RegistryError: There is no such model or version.
+        TrackingOutageError: MLflow cannot be reached.
+    """
+    made_by = read_gallery_manifest(gallery).model
+    store.check_exists()
+    with reachable(store), TemporaryDirectory(prefix="prvr-model-") as folder:
+        registry = _Registry(store, model)
+        own = model_of(registry.download(version, Path(folder)), f"{model} version {version}")
+        if differences := model_differences(own, made_by):
+            raise GalleryError(
+                f"{gallery} was made by another model ({made_by.source}) than {own.source}: "
+                f"{'; '.join(differences)}; build it with models:/{model}/{version}"
+            )
+        return registry.attach(version, gallery)
 
 
 @contextmanager
@@ -271,6 +309,29 @@ class _Registry:
             chosen.description or "",
             replaced.description if replaced else None,
         )
+
+    def download(self, version: str, target: Path) -> Path:
+        """The exported model of a version, copied into a folder."""
+        from mlflow.artifacts import download_artifacts
+
+        source = self._existing(version).source
+        download_artifacts(artifact_uri=source, dst_path=str(target), tracking_uri=self._store.uri)
+        return next(target.rglob("model.safetensors")).parent
+
+    def attach(self, version: str, gallery: Path) -> str:
+        """A version like another, with a gallery; returns its number."""
+        old = self._existing(version)
+        logged = self._models.log_gallery(f"{self._model}-{version}-gallery", old, gallery)
+        made = self._client.create_model_version(
+            self._model,
+            logged.artifact_location,
+            run_id=old.run_id,
+            tags={**old.tags, DECIDED_TAG: "promoted"},
+            description=f"{old.description}; version {version} with the gallery {gallery.name}",
+            model_id=logged.model_id,
+        )
+        self._models.link(self._model, self._client.get_model_version(self._model, made.version))
+        return str(made.version)
 
     def _decide(self, version: "ModelVersion", before: Set[str]) -> tuple[Alias | None, str]:
         champion = self._champion()

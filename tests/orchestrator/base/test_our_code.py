@@ -43,7 +43,8 @@ def test_the_trial_function_is_there() -> None:
 
 
 def test_the_script_of_registered_versions_is_there() -> None:
-    assert "set_model(" in our_code.SERVED_MODEL.read_text()
+    for script in (our_code.SERVED_MODEL, our_code.GALLERY_MODEL):
+        assert "set_model(" in script.read_text()
 
 
 def test_no_other_place_names_a_module_by_a_string_or_a_path_of_its_own() -> None:
