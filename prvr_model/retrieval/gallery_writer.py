@@ -6,6 +6,7 @@ was; files that it left behind are deleted by the next change. One process chang
 time, the others wait.
 """
 
+import shlex
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -60,7 +61,8 @@ def create_gallery(
     """
     if path.exists():
         raise GalleryError(
-            f"{path} exists; add to it with `prvr-sweep gallery add`, or name another folder"
+            f"{path} exists; `prvr-sweep gallery add {shlex.quote(str(path))} SOURCE` adds to it; "
+            "or name another folder"
         )
     partial = PartialFolder(path.absolute())
     try:

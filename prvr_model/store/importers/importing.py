@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prvr_model.errors import CorpusError, SettingsError, did_you_mean
 from prvr_model.store.annotations import NOTHING_KNOWN, CaptionAnnotation
+from prvr_model.store.importers import layouts
 from prvr_model.store.importers.annotating import Annotations, annotate
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.copying import write_corpus
@@ -119,11 +120,8 @@ def _annotations(
 
 
 def _layout(name: str) -> Layout:
-    found: Layout = import_module(f"{_PACKAGE}.{name.replace('-', '_')}").LAYOUT
+    found: Layout = import_module(f"{layouts.__name__}.{name.replace('-', '_')}").LAYOUT
     return found
-
-
-_PACKAGE = "prvr_model.store.importers.layouts"
 
 
 def _detected(request: Request) -> str:

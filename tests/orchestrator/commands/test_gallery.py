@@ -105,7 +105,7 @@ def test_an_index_of_a_store_is_measured_with_its_captions(run: Run) -> None:
         ("gallery build model none x.gallery", 3, "there is no feature store at"),
         ("gallery build model store x.gallery --split all --index hnsw", 2, "'hnsw' is not 'ivf'"),
         ("gallery build model model x.gallery", 3, "model holds no video; looked for files"),
-        ("gallery build model store e.gallery", 3, "e.gallery exists; add to it with"),
+        ("gallery build model store e.gallery", 3, "e.gallery exists; `prvr-sweep gallery add"),
         ("gallery remove e.gallery nix", 3, "e.gallery has no video 'nix'; nothing was removed"),
     ],
 )

@@ -82,7 +82,7 @@ def test_blocks_do_not_change_the_ranks(
 ) -> None:
     model = tiny_model(tiny_settings())
     whole = evaluated(model, tiny_store, split)
-    monkeypatch.setattr(evaluation, "_ENCODING_BLOCK", 3)
+    monkeypatch.setattr(evaluation, "ENCODING_BLOCK", 3)
     monkeypatch.setattr(evaluation, "_BLOCK_ELEMENTS", {"cpu": 5 * 16 * 3})
     parts = evaluated(model, tiny_store, split, evaluation_block=5)
     assert (parts.ranks == whole.ranks).all()

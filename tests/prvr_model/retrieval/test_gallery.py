@@ -222,7 +222,7 @@ def test_what_is_no_gallery_is_told(
 ) -> None:
     with pytest.raises(GalleryError, match=r"there is no gallery at .*nowhere"):
         GalleryReader.open(tmp_path / "nowhere")
-    with pytest.raises(GalleryError, match="exists; add to it with"):
+    with pytest.raises(GalleryError, match="exists; `prvr-sweep gallery add"):
         tiny_gallery(gallery, tiny_store)
     part = next(gallery.glob("part-*"))
     content = part.read_bytes()
