@@ -96,6 +96,7 @@ def test_a_benchmark_prints_its_keys_and_sizes(name: str) -> None:
     check(name, run(name))
 
 
+@pytest.mark.soak
 def test_steps_of_several_workers_print_their_keys_and_sizes(
     in_this_process: Callable[[str], dict[str, Any]],
 ) -> None:
@@ -113,6 +114,7 @@ def test_the_baseline_of_the_angle_loss_computes_the_same() -> None:
     assert found["gradient_error"] < 1e-4
 
 
+@pytest.mark.soak
 def test_shares_of_time_add_up() -> None:
     found = run("train_step", "--profile")["profile"]
     assert sum(found.values()) == pytest.approx(1, abs=0.01)
@@ -135,6 +137,7 @@ def test_growth_fits_an_exponent_to_every_figure(
     assert set(found["evaluate_exponents"]) == {"total_s", "extra_mb"}
 
 
+@pytest.mark.soak
 def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
     found = run("step_memory")
     assert sum(found["at_peak_mb"].values()) == pytest.approx(found["predicted_peak_mb"])

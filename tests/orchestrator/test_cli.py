@@ -105,6 +105,7 @@ def test_closed_streams_close_nothing_else(space: Path, closed: str) -> None:
     assert bool(done.stdout) == (">&-" not in closed.replace("2>&-", ""))
 
 
+@pytest.mark.soak
 def test_variables_of_other_programs_end_no_import(tmp_path: Path) -> None:
     changes = {"MPLBACKEND": "Qt4Agg", "PYTHONWARNINGS": "error", "COLUMNS": "nonsense"}
     # It imports what draws the report before it looks for the file.

@@ -98,6 +98,7 @@ def test_commands_of_the_pages_run_in_order(folder: Path) -> None:
     _run_python("README.md", folder)
 
 
+@pytest.mark.soak
 def test_the_example_of_the_python_api_runs(folder: Path) -> None:
     assert "orchestrator.launch" in blocks("orchestrator/README.md", "python")[0]
     assert "val/SumR" in _run_python("orchestrator/README.md", folder)

@@ -17,7 +17,7 @@ from prvr_model.files.folder import Folder
 from prvr_model.training import checkpoint
 from tests.orchestrator.command_line import TINY_SPACE, Done, prvr
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.soak]
 
 _SPACE = (
     TINY_SPACE.replace("choices: [1e-3, 1e-2]", "choices: [1e-3, 1e-2, 1e+30]").replace(

@@ -247,6 +247,7 @@ def test_the_command_writes_to_stdout_or_a_file(ladder_home: Path, tmp_path: Pat
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+@pytest.mark.soak
 def test_no_torch_is_loaded_for_a_report(ladder_home: Path) -> None:
     code = (
         "import sys; from pathlib import Path; "

@@ -15,6 +15,7 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import SweepStudy, shown_url, study_url
 from orchestrator.study.trial import FailureCause, TrialState
 from prvr_model.reporting import Decision
+from tests.cases import rest_in_soak
 from tests.orchestrator.helpers import new_searcher, new_study, reopened_study, small_spec
 
 ASHA = (
@@ -195,7 +196,7 @@ def go_on(study: SweepStudy, spec: SweepSpec) -> list[Decision]:
     return [decision, *(record(study, ask(study, spec), value, value)[-1] for value in (2.6, 7.0))]
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", rest_in_soak([True, False]))
 @pytest.mark.parametrize(
     "write", ["set_trial_user_attr", "set_trial_intermediate_value", "set_trial_system_attr"]
 )

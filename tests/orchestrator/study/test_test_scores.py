@@ -60,6 +60,7 @@ def test_what_was_scored_is_in_the_report_and_not_scored_again(
     assert (code, second["test"], second["version"]) == (0, first["test"], first["version"])
 
 
+@pytest.mark.soak
 def test_a_score_that_fails_loses_no_model(
     launch: Run,
     home: Path,

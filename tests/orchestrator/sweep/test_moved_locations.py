@@ -68,6 +68,7 @@ def test_a_storage_that_was_moved_is_followed(run: Run, tmp_path: Path) -> None:
     assert json.loads(text)["winner"]["folder"].startswith(str(new))
 
 
+@pytest.mark.soak
 def test_finished_trials_stay_where_they_are_if_only_new_ones_go_elsewhere(
     run: Run, tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_finished_trials_stay_where_they_are_if_only_new_ones_go_elsewhere(
     assert json.loads(text)["winner"]["folder"].startswith(str(old))
 
 
+@pytest.mark.soak
 def test_a_moved_home_and_then_a_storage_and_then_moved_again(run: Run, tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     storage = tmp_path / "storage"
@@ -105,6 +107,7 @@ def test_a_file_that_is_no_outbox_is_set_aside(run: Run, tmp_path: Path) -> None
     assert outbox.read_bytes().startswith(b"{")
 
 
+@pytest.mark.soak
 def test_a_name_on_a_storage_belongs_to_one_home(run: Run, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     storage = ["--storage", str(tmp_path / "storage")]

@@ -120,7 +120,7 @@ def test_the_sweep_has_trials_of_every_end(
     ("after", "stride"),
     [
         (False, 6),
-        (True, 10),
+        pytest.param(True, 10, marks=pytest.mark.soak),
         pytest.param(False, 2, marks=pytest.mark.soak),
         pytest.param(True, 5, marks=pytest.mark.soak),
     ],

@@ -62,12 +62,14 @@ def delete(store: TrackingStore, outbox: Outbox, *names: str, for_good: bool = F
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [
-        (["1"], "the run of trial 1 was deleted; restored"),
-        (["0", "2", "3"], "the runs of trials 0, 2, 3 were deleted; restored"),
-        (["sweep"], "the run of the sweep was deleted; restored"),
-        (["1", "sweep"], "the runs of the sweep and of trial 1 were deleted; restored"),
-    ],
+    rest_in_soak(
+        [
+            (["1"], "the run of trial 1 was deleted; restored"),
+            (["0", "2", "3"], "the runs of trials 0, 2, 3 were deleted; restored"),
+            (["sweep"], "the run of the sweep was deleted; restored"),
+            (["1", "sweep"], "the runs of the sweep and of trial 1 were deleted; restored"),
+        ]
+    ),
 )
 def test_deleted_runs_are_restored(
     outbox: Outbox, store: TrackingStore, names: list[str], said: str

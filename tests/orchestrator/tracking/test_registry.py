@@ -220,12 +220,14 @@ def delete_files(store: TrackingStore, model_id: str) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "version", "said"),
-    [
-        (delete_version, "2", "there was no champion"),
-        (delete_name, "1", "there was no champion"),
-        (delete_model, "2", "registered before as version 1, whose model is gone"),
-        (delete_files, "1", "as version 1, whose files were gone and are there again"),
-    ],
+    rest_in_soak(
+        [
+            (delete_version, "2", "there was no champion"),
+            (delete_name, "1", "there was no champion"),
+            (delete_model, "2", "registered before as version 1, whose model is gone"),
+            (delete_files, "1", "as version 1, whose files were gone and are there again"),
+        ]
+    ),
 )
 def test_a_model_that_is_gone_is_registered_again_with_its_alias(
     store: TrackingStore,

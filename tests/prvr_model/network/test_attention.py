@@ -12,6 +12,7 @@ from prvr_model.network.encoders import CaptionEncoder, VideoBranch
 from prvr_model.network.fused_blocks import parallel_blocks
 from prvr_model.network.scale_mixing import ScaleMixing
 from prvr_model.settings import PUBLISHED_WIDTHS
+from tests.cases import rest_in_soak
 
 
 @pytest.mark.parametrize("width", [w for w in PUBLISHED_WIDTHS if w is not None] + [0.001])
@@ -97,7 +98,7 @@ def slow_summary(block: AttentionBlock, token: Tensor, source: Tensor) -> Tensor
     return slow_norm(block.output_norm, x + changed)
 
 
-@pytest.mark.parametrize(("with_bias", "rate"), [(True, 0.4), (False, 0.0)])
+@pytest.mark.parametrize(("with_bias", "rate"), rest_in_soak([(True, 0.4), (False, 0.0)]))
 def test_gradient_of_fused_blocks_is_right(with_bias: bool, rate: float) -> None:
     blocks = [randomised(AttentionBlock(4, 2, 8, rate)).train() for _ in range(2)]
     rows = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
@@ -112,7 +113,7 @@ def test_gradient_of_fused_blocks_is_right(with_bias: bool, rate: float) -> None
     assert torch.autograd.gradcheck(outputs, (rows, *parameters))
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.4])
+@pytest.mark.parametrize("rate", rest_in_soak([0.4, 0.0]))
 def test_gradient_of_mixing_is_right(rate: float) -> None:
     mixing = randomised(ScaleMixing(4, 2, length=3, temperature=0.6, dropout_rate=rate)).train()
     outputs = [torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]

@@ -25,6 +25,7 @@ from prvr_model.training import train_loop
 from prvr_model.training.checkpoint import BEST, read_state
 from prvr_model.training.step_numbers import StepNumbers, reader_for
 from prvr_model.training.train_loop import TrainResult, step_number_names, train
+from tests.cases import rest_in_soak
 from tests.prvr_model.files.slow_reader import DeafReader, SlowReader
 from tests.prvr_model.tiny import TINY_DATA, tiny_settings
 from tests.prvr_model.training.steps import first_order, train_steps
@@ -124,15 +125,18 @@ def test_same_seed_same_rows_and_another_seed_other_rows(
 
 @pytest.mark.parametrize(
     ("how", "every", "epoch"),
-    [
-        (raise_after, 1, 1),
-        (raise_after, 1, 3),
-        (stop_after, 1, 2),
-        # Checkpoints are not written at every epoch: what came after the last one is lost.
-        (raise_after, 3, 1),
-        (raise_after, 2, 3),
-        (stop_after, 2, 3),
-    ],
+    rest_in_soak(
+        [
+            (raise_after, 1, 1),
+            (raise_after, 1, 3),
+            (stop_after, 1, 2),
+            # Checkpoints are not written at every epoch: what came after the last one is lost.
+            (raise_after, 3, 1),
+            (raise_after, 2, 3),
+            (stop_after, 2, 3),
+        ],
+        quick=2,
+    ),
 )
 def test_interrupted_after_an_epoch_the_rows_are_the_same(
     tiny_store: FeatureStore,
