@@ -1,7 +1,9 @@
 """`prvr-sweep gallery`: makes, changes and inspects galleries."""
 
 import json
-import time
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.base.text import command
+from orchestrator.commands.item_progress import item_progress
 from orchestrator.commands.options import (
     USER_PATH,
     given_as,
@@ -20,8 +23,6 @@ from orchestrator.commands.options import (
 if TYPE_CHECKING:
     from orchestrator.serving.sources import VideoSource
     from prvr_model.retrieval.gallery_format import GalleryManifest
-
-_PROGRESS_EVERY_S = 1.0
 
 _GALLERY = click.argument("gallery", type=USER_PATH)
 _SOURCE = click.argument("source", type=USER_PATH)
@@ -117,22 +118,21 @@ def build(options: BuildOptions) -> None:
     MODEL is models:/NAME@champion, a trial SWEEP/NUMBER, or an exported folder; SOURCE a feature
     store, or a folder of videos, which --encoder encodes.
     """
-    from orchestrator.serving.building import build_gallery
-    from orchestrator.serving.models import found_model
+    from orchestrator.serving.building import build_gallery, index_gallery
+    from orchestrator.serving.models import named_model
     from orchestrator.tracking.store import TrackingStore
+    from prvr_model.retrieval.ivf import faiss
 
+    if options.index is not None:
+        faiss()  # told before hours of encoding
     features = _Features(
         options.split, options.encoder, options.fps, options.skip_broken, options.device
     )
     source = _source(options.source, features)
     tracking = TrackingStore.of(options.tracking_uri, options.home)
-    with found_model(options.model, options.home, tracking) as model:
-        made = build_gallery(
-            model, source, options.gallery, options.dtype, options.device, _Progress()
-        )
+    with named_model(options.model, options.home, tracking) as model, _progress(source) as done:
+        made = build_gallery(model, source, options.gallery, options.dtype, options.device, done)
     if options.index is not None:
-        from orchestrator.serving.building import index_gallery
-
         made = index_gallery(options.gallery, options.recall, source.captions())
     _echo_gallery(options.gallery, made)
     how = ["SENTENCE"] if made.recipe else ["--tokens", "FILE"]
@@ -166,11 +166,18 @@ def add(options: AddOptions) -> None:
     from prvr_model.retrieval.gallery_format import read_gallery_manifest
 
     recipe = read_gallery_manifest(options.gallery).recipe
+    if recipe is None and _is_video_folder(options.source):
+        raise click.UsageError(
+            f"{options.gallery} does not say which encoder made its features, so only videos of a "
+            f"feature store can be added; {options.source} is a folder of videos"
+        )
     encoder = options.encoder or (recipe.encoder if recipe else None)
-    rate = recipe.frames_per_second if recipe else 0.0
+    # Without a recipe the source is a store, which has rows already.
+    rate = recipe.frames_per_second if recipe else 1.0
     features = _Features(options.split, encoder, rate, options.skip_broken, options.device)
     source = _source(options.source, features)
-    made = add_to_gallery(options.gallery, source, options.device, _Progress())
+    with _progress(source) as done:
+        made = add_to_gallery(options.gallery, source, options.device, done)
     _echo_gallery(options.gallery, made)
 
 
@@ -220,12 +227,21 @@ class _Features:
     device: str
 
 
+def _is_video_folder(path: Path) -> bool:
+    from prvr_model.store.format import is_store
+
+    return path.is_dir() and not is_store(path)
+
+
+def _progress(source: "VideoSource") -> AbstractContextManager[Callable[[int], None]]:
+    return item_progress(sys.stderr, source.num_videos, 0, ("videos", "rows"))
+
+
 def _source(path: Path, features: _Features) -> "VideoSource":
     """A store, or a folder of videos."""
     from orchestrator.serving.sources import FolderSource, StoreSource
-    from prvr_model.store.format import is_store
 
-    if is_store(path) or not path.is_dir():
+    if not _is_video_folder(path):
         return StoreSource.open(path, features.split)
     from prvr_model.extraction.videos import list_videos
 
@@ -270,16 +286,3 @@ def _echo_gallery(path: Path, manifest: "GalleryManifest") -> None:
             f"{index.probes} of {index.lists} lists, {100 * index.scored_share:.1f} % of the "
             "videos scored"
         )
-
-
-class _Progress:
-    """Prints how many videos are encoded on stderr, at most once a second."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _PROGRESS_EVERY_S or done == total:
-            self._last = now
-            click.echo(f"encoded {done} of {total} videos", err=True)

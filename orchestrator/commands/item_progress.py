@@ -1,16 +1,19 @@
-"""Progress over many items on stderr: a bar on a terminal, else a line from time to time."""
+"""Progress on stderr: a bar on a terminal, else a line from time to time."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 import click
 
 from orchestrator.base.text import duration_text
 
-_LINE_EVERY_S = 10.0
+_LINE_EVERY_S = 5.0
 _REFRESHES_PER_S = 4
+
+Display: TypeAlias = Callable[[str, int, int, float], None]
+"""Shows a text, how much is done of how much, and takes the time of a monotonic clock."""
 
 
 class ItemProgress:
@@ -62,9 +65,27 @@ class ItemProgress:
 def item_progress(
     stream: TextIO, total: int, begun_with: int, names: tuple[str, str]
 ) -> Iterator[ItemProgress]:
-    """Show progress on a stream while the block runs."""
+    """Show progress over many items on a stream while the block runs."""
+    with progress_display(stream, time.monotonic()) as display:
+        yield ItemProgress(
+            total,
+            begun_with,
+            names,
+            lambda text, done: display(text, done, total, time.monotonic()),
+        )
+
+
+@contextmanager
+def progress_display(stream: TextIO, begun: float, first_text: str = "") -> Iterator[Display]:
+    """What shows progress on a stream; a bar leaves the screen with the block.
+
+    Args:
+        stream: The stream.
+        begun: Time at the beginning, of the clock that calls give.
+        first_text: What a bar shows before the first call.
+    """
     if not stream.isatty():
-        yield ItemProgress(total, begun_with, names, _Lines(stream, total))
+        yield _Lines(stream, begun)
         return
     # rich is loaded only where its bars are seen.
     from rich.console import Console
@@ -78,26 +99,21 @@ def item_progress(
         redirect_stdout=False,
         transient=True,
     )
-    task = bars.add_task("", total=total, completed=begun_with, text="")
+    task = bars.add_task("", total=None, text=first_text)
     with bars:
-        yield ItemProgress(
-            total,
-            begun_with,
-            names,
-            lambda text, done: bars.update(task, completed=done, text=text),
+        yield lambda text, done, total, now: bars.update(
+            task, completed=done, total=total, text=text
         )
 
 
 class _Lines:
     """Plain lines, not many; always one at the end."""
 
-    def __init__(self, stream: TextIO, total: int) -> None:
+    def __init__(self, stream: TextIO, begun: float) -> None:
         self._stream = stream
-        self._total = total
-        self._last = time.monotonic()
+        self._last = begun
 
-    def __call__(self, text: str, done: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _LINE_EVERY_S or done == self._total:
+    def __call__(self, text: str, done: int, total: int, now: float) -> None:
+        if now - self._last >= _LINE_EVERY_S or done == total:
             self._last = now
             click.echo(text, file=self._stream)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from prvr_model.retrieval.sanity import Verdict
+    from prvr_model.retrieval.sanity import StoreVerdict
 
 
-def echo_verdict(store: Path) -> "Verdict":
+def echo_verdict(store: Path) -> "StoreVerdict":
     """Judge a store that was made; the facts go to stdout, what is wrong to stderr."""
     from prvr_model.retrieval.sanity import judge
     from prvr_model.store.reader import FeatureStore

@@ -3,5 +3,5 @@
 Offers `gallery` (an open one, which answers) with `answers`, `building` and `sources` (where its
 videos come from), and `models` (a registered version, a trial or a folder, by its name) and
 `token_files`. Of the service it offers `running`, with `replicas` (what Ray Serve runs), `service`
-(HTTP) and `guards` (who may ask, the log).
+(HTTP) and `guards` (tokens, limits, the log).
 """

@@ -83,13 +83,13 @@ class Batches(Generic[_Question, _Answer]):
         while self._queue:
             await self._gather()
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_BATCH))]
-            # Whoever asked may have gone, e.g. by its time limit.
+            # A client may have gone, e.g. by its time limit.
             batch = [waiting for waiting in batch if not waiting.answered.done()]
             if batch:
                 await self._answer_all(batch)
 
     async def _gather(self) -> None:
-        """Wait a moment for those who were answered last, if they have not asked again yet."""
+        """Wait a moment for the clients that were answered last: they often ask again at once."""
         wanted = min(self._expected, LARGEST_BATCH)
         until = time.monotonic() + min(_WAITED_SHARE * self._last_s, _WAITED_S)
         while len(self._queue) < wanted and (left := until - time.monotonic()) > 0:
@@ -103,7 +103,7 @@ class Batches(Generic[_Question, _Answer]):
         start = time.monotonic()
         try:
             answers = await self._answer([waiting.question for waiting in batch])
-        except Exception as error:  # noqa: BLE001  (each one who asked is told)
+        except Exception as error:  # noqa: BLE001  (every client that waits is told)
             for waiting in batch:
                 if not waiting.answered.done():
                     waiting.answered.set_exception(error)

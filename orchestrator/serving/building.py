@@ -21,8 +21,8 @@ from prvr_model.retrieval.gallery_format import (
 from prvr_model.retrieval.gallery_writer import add_videos, create_gallery
 from prvr_model.retrieval.ivf import NUM_SAMPLES, SampleQueries, build_index, sample_rows
 
-OnProgress: TypeAlias = Callable[[int, int], None]
-"""Takes the number of videos that are done, and of all."""
+OnProgress: TypeAlias = Callable[[int], None]
+"""Called after each video with its number of rows."""
 
 
 def build_gallery(
@@ -31,7 +31,7 @@ def build_gallery(
     target: Path,
     dtype: VectorType,
     device: str = "cpu",
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = lambda rows: None,
 ) -> GalleryManifest:
     """Encode all videos of a source into a new gallery; all of it appears at once.
 
@@ -65,7 +65,7 @@ def add_to_gallery(
     path: Path,
     source: VideoSource,
     device: str = "cpu",
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: OnProgress = lambda rows: None,
 ) -> GalleryManifest:
     """Encode all videos of a source with the gallery's own model, and append them.
 
@@ -110,6 +110,6 @@ def index_gallery(
 
 
 def _told(source: VideoSource, on_progress: OnProgress) -> Iterator[SourceVideo]:
-    for done, video in enumerate(source.videos(), 1):
+    for video in source.videos():
         yield video
-        on_progress(done, source.num_videos)
+        on_progress(len(video.features))

@@ -11,7 +11,7 @@ import numpy as np
 from orchestrator.serving.gallery import Gallery
 from prvr_model.errors import GalleryError
 from prvr_model.retrieval.gallery import WHOLE, GalleryReader, Shard
-from prvr_model.retrieval.gallery_format import MANIFEST_NAME, GalleryManifest
+from prvr_model.retrieval.gallery_format import GALLERY_MANIFEST, GalleryManifest
 
 # A question that is under way is answered from the version that it began with.
 _KEPT_VERSIONS = 2
@@ -132,7 +132,7 @@ class _Contents:
 
 def _signature(path: Path) -> tuple[int, int, int]:
     try:
-        found = (path / MANIFEST_NAME).stat()
+        found = (path / GALLERY_MANIFEST).stat()
     except OSError as error:
-        raise GalleryError(f"cannot read {path / MANIFEST_NAME}: {error.strerror}") from error
+        raise GalleryError(f"cannot read {path / GALLERY_MANIFEST}: {error.strerror}") from error
     return found.st_ino, found.st_size, found.st_mtime_ns

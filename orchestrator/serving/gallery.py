@@ -12,7 +12,7 @@ from orchestrator.base.errors import QueryError
 from orchestrator.serving.answers import Answer, Answers, Moment
 from prvr_model.errors import DataError, GalleryError
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder
-from prvr_model.retrieval.found_videos import FoundVideos, find_videos
+from prvr_model.retrieval.found_videos import FoundVideos, search_videos
 from prvr_model.retrieval.gallery import WHOLE, GalleryReader, GalleryVideos, Shard
 from prvr_model.retrieval.gallery_format import MODEL_FOLDER, model_differences, model_of
 from prvr_model.retrieval.ivf import InvertedFile
@@ -124,7 +124,7 @@ class Gallery:
         for name, number in (("top", top), ("moments", moments)):
             if number < 1:
                 raise QueryError(f"{name}: found {number}; allowed: 1 or more")
-        found = find_videos(self.reader, self._index, unit_queries, top, moments)
+        found = search_videos(self.reader, self._index, unit_queries, top, moments)
         return [() if videos is None else _answers(videos) for videos in found]
 
     def take_models_of(self, other: Self) -> None:
@@ -168,10 +168,7 @@ class Gallery:
             encoder = FeatureEncoder.load(self._encoder_name or recipe.encoder)
         except DataError as error:
             raise GalleryError(f"{error}; --encoder FOLDER names the folder") from error
-        differences = recipe.differences(encoder.recipe(recipe.frames_per_second))
-        # A folder may have any name: what counts is its content.
-        differences = [line for line in differences if not line.startswith("encoder: ")]
-        if differences:
+        if differences := recipe.differences(encoder.recipe(recipe.frames_per_second)):
             raise GalleryError(
                 f"the encoder {self._encoder_name or recipe.encoder} is not the one that made the "
                 f"features of {self.reader.path}: {'; '.join(differences)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
@@ -41,9 +42,9 @@ class GalleryModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed.
     def predict(
         self,
         context: PythonModelContext,
-        model_input: Any,  # noqa: ANN401  (a table of pandas)
+        model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> pd.DataFrame:
         """Videos for each row, best first."""
         top = int((params or {}).get("top", DEFAULT_TOP))
         rows = model_input.to_dict("records")

@@ -1,4 +1,4 @@
-"""What every request passes: who asks, how much it sends, what is logged and measured."""
+"""What every request passes: its token, the limit of its size, the log and the measures."""
 
 import hmac
 import json
@@ -31,7 +31,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask.
+    """What a request must show.
 
     Args:
         token: What a client must send, as a bearer or a cookie; None: nothing.

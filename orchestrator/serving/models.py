@@ -37,7 +37,7 @@ class FoundModel:
 
 
 @contextmanager
-def found_model(reference: str, home: Path, tracking: TrackingStore) -> Iterator[FoundModel]:
+def named_model(reference: str, home: Path, tracking: TrackingStore) -> Iterator[FoundModel]:
     """The model that a reference names, for the time of the block.
 
     Args:
@@ -116,5 +116,5 @@ def load_champion(
     """
     folder = home_folder(home)
     store = TrackingStore.of(tracking_uri, folder)
-    with found_model(f"{MODEL_SCHEME}{name}@champion", folder, store) as model:
+    with named_model(f"{MODEL_SCHEME}{name}@champion", folder, store) as model:
         return Champion(model.source, CaptionEmbedder.load(model.export))

@@ -45,7 +45,7 @@ _PAGE_HEADERS = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-refe
 _FILE_HEADERS = {"X-Content-Type-Options": "nosniff"}
 
 
-class Search(Protocol):
+class GallerySearch(Protocol):
     """What answers questions; see `ShardedGallery`. It calls `on_retry` for each second try."""
 
     on_retry: Callable[[], None]
@@ -144,25 +144,25 @@ class Health(BaseModel):
     takes_sentences: bool
 
 
-class Problem(BaseModel):
+class Refusal(BaseModel):
     """What is wrong, in a sentence."""
 
     detail: str
 
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Problem, "description": "The token is missing or wrong."},
-    413: {"model": Problem, "description": "The request is too large."},
-    422: {"model": Problem, "description": "The question is no valid one."},
-    500: {"model": Problem, "description": "The gallery cannot be searched; the log says why."},
-    503: {"model": Problem, "description": "Too many questions wait; ask again in a second."},
-    504: {"model": Problem, "description": "The answer took too long."},
+    401: {"model": Refusal, "description": "The token is missing or wrong."},
+    413: {"model": Refusal, "description": "The request is too large."},
+    422: {"model": Refusal, "description": "The question is no valid one."},
+    500: {"model": Refusal, "description": "The gallery cannot be searched; the log says why."},
+    503: {"model": Refusal, "description": "Too many questions wait; ask again in a second."},
+    504: {"model": Refusal, "description": "The answer took too long."},
 }
 
 
 class _Service:
     def __init__(
-        self, catalogue: Catalogue, search: Search, files: VideoFiles | None, limits: Limits
+        self, catalogue: Catalogue, search: GallerySearch, files: VideoFiles | None, limits: Limits
     ) -> None:
         self._catalogue, self._search, self._files = catalogue, search, files
         self._limits = limits
@@ -276,7 +276,7 @@ class Surroundings:
     """
 
     catalogue: Catalogue
-    search: Search
+    search: GallerySearch
     access: Access
     log: Log
     limits: Limits = Limits()

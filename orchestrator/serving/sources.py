@@ -16,7 +16,7 @@ from prvr_model.store.recipe import FeatureRecipe
 # torch and transformers are imported where they are used.
 if TYPE_CHECKING:
     from prvr_model.extraction.encoder import FeatureEncoder
-    from prvr_model.extraction.pipeline import BrokenVideo, EncodedVideo, VideoJob
+    from prvr_model.extraction.pipeline import BrokenVideo, EncodedVideo
 
 ALL_SPLITS = "all"
 
@@ -168,7 +168,7 @@ class FolderSource:
                 self._left_out(video)
             else:
                 picture = thumbnail(video.job.path)
-                yield SourceVideo(video.job.video, video.rows, video.duration_s, picture)
+                yield SourceVideo(video.video, video.rows, video.duration_s, picture)
 
     def _left_out(self, video: "BrokenVideo") -> None:
         line = f"video {video.video!r} cannot be used: {video.cause}"
@@ -188,9 +188,7 @@ def _in_order(
     waiting: dict[str, EncodedVideo | BrokenVideo] = {}
     following = 0
     for video in videos:
-        # A broken video is its own job: both have a name.
-        job: VideoJob | BrokenVideo = getattr(video, "job", video)  # type: ignore[arg-type]
-        waiting[job.video] = video
+        waiting[video.video] = video
         while following < len(names) and names[following] in waiting:
             yield waiting.pop(names[following])
             following += 1

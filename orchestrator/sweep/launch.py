@@ -26,8 +26,8 @@ from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.ready_cluster import with_cluster
 from orchestrator.sweep.registration import register_best, tell_registered
 from orchestrator.sweep.run import SweepResult, run_trials
+from orchestrator.tracking.model_version import RegisteredVersion
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
-from orchestrator.tracking.registry import RegisteredVersion
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender, stop_limit_s
 from orchestrator.tracking.view import SPEC_FILE
 from prvr_model.files.location import is_uri

@@ -15,9 +15,9 @@ from orchestrator.study.trial import TrialSummary
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.trial_teller import now_ms
 from orchestrator.tracking.events import registered_event
-from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
+from orchestrator.tracking.model_version import RegisteredVersion, SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.registry import RegisteredVersion, lost_models, register_champion
+from orchestrator.tracking.registry import lost_models, register_champion
 from prvr_model.errors import PrvrError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from orchestrator.study.test_scores import NO_TEST_SPLIT
 from orchestrator.tracking.tags import (
@@ -98,6 +98,57 @@ class Version(Protocol):
     @property
     def tags(self) -> Mapping[str, str]:
         """Tags, see `version_tags`."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a model.
+
+    Args:
+        model: Name of the model.
+        version: Its version.
+        trial: Number of the trial.
+        value: The trial's value.
+        alias: The version's alias now; None if other versions have the aliases.
+        reason: Why it has this alias or none, in a sentence.
+        epoch: Epoch of the weights.
+        model_id: MLflow's id of the model, by which runs are linked with it; empty: not known.
+    """
+
+    model: str
+    version: str
+    trial: int
+    value: float
+    alias: Alias | None
+    reason: str
+    epoch: int = 0
+    model_id: str = ""
+
+    def to_record(self) -> dict[str, Any]:
+        """What links the version with its trial's run, as JSON values."""
+        return {
+            "number": self.trial,
+            "model": self.model,
+            "version": self.version,
+            "model_id": self.model_id,
+            "epoch": self.epoch,
+        }
+
+    @property
+    def uri(self) -> str:
+        """Address for `mlflow.pyfunc.load_model`."""
+        return f"models:/{self.model}/{self.version}"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion did; `replaced` is the former champion's version, None if there was none."""
+
+    model: str
+    version: str
+    replaced: str | None
+    description: str
+    replaced_description: str | None
 
 
 def version_tags(origin: SweepOrigin, candidate: VersionCandidate) -> dict[str, str]:

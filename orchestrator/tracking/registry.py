@@ -5,10 +5,9 @@ MLflow cannot compare and set an alias at once: only one process may register or
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.base.text import command, suggestion
@@ -17,6 +16,8 @@ from orchestrator.tracking.model_version import (
     CANDIDATE,
     CHAMPION,
     Alias,
+    Promotion,
+    RegisteredVersion,
     SweepOrigin,
     VersionCandidate,
     compare_with_champion,
@@ -44,57 +45,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 VERSIONS_PER_PAGE = 200
-
-
-@dataclass(frozen=True)
-class RegisteredVersion:
-    """A version of a model.
-
-    Args:
-        model: Name of the model.
-        version: Its version.
-        trial: Number of the trial.
-        value: The trial's value.
-        alias: The version's alias now; None if other versions have the aliases.
-        reason: Why it has this alias or none, in a sentence.
-        epoch: Epoch of the weights.
-        model_id: MLflow's id of the model, by which runs are linked with it; empty: not known.
-    """
-
-    model: str
-    version: str
-    trial: int
-    value: float
-    alias: Alias | None
-    reason: str
-    epoch: int = 0
-    model_id: str = ""
-
-    def to_record(self) -> dict[str, Any]:
-        """What links the version with its trial's run, as JSON values."""
-        return {
-            "number": self.trial,
-            "model": self.model,
-            "version": self.version,
-            "model_id": self.model_id,
-            "epoch": self.epoch,
-        }
-
-    @property
-    def uri(self) -> str:
-        """Address for `mlflow.pyfunc.load_model`."""
-        return f"models:/{self.model}/{self.version}"
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """What a promotion did; `replaced` is the former champion's version, None if there was none."""
-
-    model: str
-    version: str
-    replaced: str | None
-    description: str
-    replaced_description: str | None
 
 
 def register_champion(

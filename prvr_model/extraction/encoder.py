@@ -104,7 +104,7 @@ class FeatureEncoder:
             raise DataError(f"device {device}: torch finds no GPU here")
         return cls(files, _load_parts(files), device, precision or usual_precision(device))
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """Dimension of the joint space."""
         return int(self.encode_captions([""])[0].shape[1])

@@ -4,7 +4,7 @@
     broken = extract_parts(encoder, plan.jobs, ...)     # here, or on many machines
     report = join_parts(plan, encoder, parts, broken)
 
-Between the steps there is nothing but the parts: whoever begins again decodes what is missing.
+Between the steps there is nothing but the parts: a new run decodes only what is missing.
 """
 
 import hashlib
@@ -162,7 +162,7 @@ def _refuse_equal_ids(rows: Sequence[CaptionRow]) -> None:
         raise CorpusError(f"{len(problems)} captions have the id of another", problems)
 
 
-# Six: what to encode, how, where results go, and who is told.
+# Six: what to encode, how, where results go, and what is told of each.
 def extract_parts(
     encoder: FeatureEncoder,
     jobs: Sequence[VideoJob],

@@ -46,6 +46,11 @@ class EncodedVideo:
     rows: np.ndarray
     duration_s: float
 
+    @property
+    def video(self) -> str:
+        """Its id."""
+        return self.job.video
+
 
 @dataclass(frozen=True)
 class BrokenVideo:

@@ -31,7 +31,7 @@ class FoundVideos:
 
 
 @torch.no_grad()
-def find_videos(
+def search_videos(
     gallery: GalleryReader,
     index: InvertedFile | None,
     unit_queries: Float[np.ndarray, "queries hidden"],

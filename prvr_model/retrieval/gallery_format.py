@@ -25,9 +25,9 @@ from prvr_model.errors import GalleryError
 from prvr_model.settings import Section
 from prvr_model.store.recipe import FeatureRecipe
 
-FORMAT = "prvr-sweep gallery"
+GALLERY_FORMAT = "prvr-sweep gallery"
 GALLERY_VERSION = 1
-MANIFEST_NAME = "gallery.json"
+GALLERY_MANIFEST = "gallery.json"
 MODEL_FOLDER = "model"
 MODEL_FILES = ("config.json", "model.safetensors")
 LOCK_NAME = ".writing"
@@ -37,7 +37,7 @@ _ARROW_TYPES = {"bfloat16": pa.uint16(), "float32": pa.float32()}
 _FILE_NAME = "^(part-[0-9a-f]{12}\\.arrow|index-[0-9a-f]{12}\\.faiss)$"
 
 
-class GalleryModel(Section):
+class BoundModel(Section):
     """The model that a gallery is bound to.
 
     Args:
@@ -96,14 +96,14 @@ class GalleryIndex(Section):
 class GalleryManifest(Section):
     """Description of a gallery; `revision` counts its changes."""
 
-    format: str = FORMAT
+    format: str = GALLERY_FORMAT
     format_version: int = GALLERY_VERSION
     revision: int = Field(default=1, ge=1)
     dtype: VectorType
     hidden: int = Field(ge=1)
     num_clips: int = Field(ge=1)
     num_frames: int = Field(ge=1)
-    model: GalleryModel
+    model: BoundModel
     recipe: FeatureRecipe | None
     parts: list[GalleryPart] = Field(default_factory=list)
     next_id: int = Field(default=0, ge=0)
@@ -149,12 +149,12 @@ def read_gallery_manifest(gallery: Path) -> GalleryManifest:
     Raises:
         GalleryError: There is none, of another version, or it is damaged.
     """
-    file = gallery / MANIFEST_NAME
+    file = gallery / GALLERY_MANIFEST
     try:
         values = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise GalleryError(
-            f"there is no gallery at {gallery}: it has no {MANIFEST_NAME}; make one with "
+            f"there is no gallery at {gallery}: it has no {GALLERY_MANIFEST}; make one with "
             "`prvr-sweep gallery build MODEL SOURCE OUT.gallery`"
         ) from None
     except (OSError, ValueError) as error:
@@ -163,8 +163,8 @@ def read_gallery_manifest(gallery: Path) -> GalleryManifest:
 
 
 def _checked(values: object, file: Path) -> GalleryManifest:
-    if not isinstance(values, Mapping) or values.get("format") != FORMAT:
-        raise GalleryError(f"{file.parent} is not a gallery: {MANIFEST_NAME} is of another kind")
+    if not isinstance(values, Mapping) or values.get("format") != GALLERY_FORMAT:
+        raise GalleryError(f"{file.parent} is not a gallery: {GALLERY_MANIFEST} is of another kind")
     if (version := values.get("format_version")) != GALLERY_VERSION:
         raise GalleryError(
             f"{file.parent} has format version {version!r}, this prvr-sweep reads version "
@@ -177,7 +177,7 @@ def _checked(values: object, file: Path) -> GalleryManifest:
         raise GalleryError(f"{file} is damaged (at {places}); build the gallery again") from error
 
 
-def model_of(export: Path, source: str) -> GalleryModel:
+def model_of(export: Path, source: str) -> BoundModel:
     """What a gallery records of an exported model.
 
     Raises:
@@ -185,7 +185,7 @@ def model_of(export: Path, source: str) -> GalleryModel:
     """
     config, weights = (_sha256(export / name) for name in MODEL_FILES)
     header: dict[str, Any] = json.loads((export / MODEL_FILES[0]).read_bytes())
-    return GalleryModel(
+    return BoundModel(
         source=source,
         weights_sha256=weights,
         config_sha256=config,
@@ -202,7 +202,7 @@ def _sha256(file: Path) -> str:
         raise GalleryError(f"cannot read {file}: {error.strerror}") from error
 
 
-def model_differences(own: GalleryModel, other: GalleryModel) -> list[str]:
+def model_differences(own: BoundModel, other: BoundModel) -> list[str]:
     """What differs between two models, a line each with both values; their names do not count."""
     pairs = own.model_dump(exclude={"source"}), other.model_dump(exclude={"source"})
     return [

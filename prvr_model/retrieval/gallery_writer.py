@@ -26,8 +26,8 @@ from prvr_model.files.partial_folder import PartialFolder
 from prvr_model.retrieval.gallery import read_part
 from prvr_model.retrieval.gallery_encoding import EncodedBlock
 from prvr_model.retrieval.gallery_format import (
+    GALLERY_MANIFEST,
     LOCK_NAME,
-    MANIFEST_NAME,
     MODEL_FILES,
     MODEL_FOLDER,
     GalleryManifest,
@@ -159,7 +159,7 @@ def new_file(kind: str, ending: str) -> str:
 
 
 def _put(path: Path, manifest: GalleryManifest) -> None:
-    replace_file(path / MANIFEST_NAME, (manifest.model_dump_json(indent=2) + "\n").encode())
+    replace_file(path / GALLERY_MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
 
 
 def _delete_others(path: Path, manifest: GalleryManifest) -> None:

@@ -88,7 +88,7 @@ class RowRate:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StoreVerdict:
     """Whether a store is sane.
 
     Args:
@@ -122,13 +122,13 @@ class Verdict:
         return [f"  {line}" for line in _lines(self)]
 
 
-def judge(store: FeatureStore) -> Verdict:
+def judge(store: FeatureStore) -> StoreVerdict:
     """Verdict on a store; reads a sample of its features and writes nothing."""
     splits = {name: store.split(name) for name in store.manifest.splits}
     frozen, why_not = frozen_sample(store)
     rate = _row_rate(store, list(splits.values()))
     warnings = [*_frozen_warnings(frozen), *_rate_warnings(rate)]
-    return Verdict(
+    return StoreVerdict(
         recipe=_recipe(store),
         splits={name: _counts(split) for name, split in splits.items()},
         row_rate=rate,
@@ -299,7 +299,7 @@ def _counts(split: StoreSplit) -> dict[str, float | None]:
     }
 
 
-def _lines(verdict: Verdict) -> list[str]:
+def _lines(verdict: StoreVerdict) -> list[str]:
     lines = [f"recipe: {verdict.recipe}"]
     for name, counts in verdict.splits.items():
         seconds = counts["median_seconds"]
@@ -321,7 +321,7 @@ def _lines(verdict: Verdict) -> list[str]:
     return [*lines, *_frozen_lines(verdict)]
 
 
-def _frozen_lines(verdict: Verdict) -> list[str]:
+def _frozen_lines(verdict: StoreVerdict) -> list[str]:
     frozen = verdict.frozen
     if frozen is None:
         return [f"frozen features: {verdict.not_compared}"]

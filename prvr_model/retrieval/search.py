@@ -6,8 +6,8 @@ Videos come by descending score; of equal scores the one that lies first in the 
 one.)
 
 bfloat16 vectors and one query: a product of bfloat16 values has a bfloat16 result, too coarse to
-rank by, but it runs at the memory's speed. It serves as a screen: whoever could still be among the
-best, given the largest possible rounding error, is scored again in float32. Several queries are
+rank by, but it runs at the memory's speed. It serves as a screen: a video that could still be among
+the best, given the largest possible rounding error, is scored again in float32. Several queries are
 multiplied in float32 at once, with rows that are widened some thousand at a time.
 """
 

@@ -63,7 +63,7 @@ class FileRecord(Section):
 class ZeroRows(Section):
     """Videos or captions that end in rows of zeros; `are_all` counts those of nothing but zeros.
 
-    The writer notes them, so that whoever plans with a store need not read it. Stores without such
+    The writer notes them, so that `plan` need not read the whole store. Stores without such
     items, and those made before this was noted, have no entry.
     """
 
@@ -76,7 +76,7 @@ class ZeroRows(Section):
 class Manifest(Section):
     """Description of a store; `source` says in words and numbers where the data came from.
 
-    `recipe` is None, and `seconds_per_row` too, where whoever made the features did not say.
+    `recipe` and `seconds_per_row` are None where nothing is known of how the features were made.
     """
 
     format: str = FORMAT

@@ -35,8 +35,13 @@ class FeatureRecipe(Section):
     max_tokens: int = Field(ge=1)
 
     def differences(self, other: "FeatureRecipe") -> list[str]:
-        """What differs, a line each with both values."""
+        """What differs, a line each with both values.
+
+        Encoders of the same weights are the same, whatever their folders are called.
+        """
         own, others = self.model_dump(), other.model_dump()
+        if self.weights_sha256 == other.weights_sha256:
+            own["encoder"] = others["encoder"]
         return [
             f"{name}: {own[name]} and {others[name]}" for name in own if own[name] != others[name]
         ]

@@ -121,14 +121,16 @@ def test_shares_of_time_add_up() -> None:
     assert found["products of rows with weights"] > 0
 
 
+def warm(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    """Runs a benchmark's command in a process that has its imports made."""
+    _python, _module, name, *options = command
+    printed = output_of(name.rpartition(".")[2], options)
+    return subprocess.CompletedProcess(command, 0, printed)
+
+
 def test_growth_fits_an_exponent_to_every_figure(
     in_this_process: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def warm(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        _python, _module, name, *options = command
-        printed = output_of(name.rpartition(".")[2], options)
-        return subprocess.CompletedProcess(command, 0, printed)
-
     monkeypatch.setattr("tests.benchmarks.growth.subprocess.run", warm)
     found = in_this_process("growth")
     assert [row["videos"] for row in found["train_step"]] == [2, 3]
@@ -156,11 +158,6 @@ def test_the_memory_of_a_step_is_the_sum_of_its_kinds() -> None:
 def test_queries_are_measured_at_every_size(
     in_this_process: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def warm(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        _python, _module, name, *options = command
-        printed = output_of(name.rpartition(".")[2], options)
-        return subprocess.CompletedProcess(command, 0, printed)
-
     monkeypatch.setattr("tests.benchmarks.query.subprocess.run", warm)
     found = in_this_process("query")
     assert [row["videos"] for row in found["sizes"]] == [3, 6]

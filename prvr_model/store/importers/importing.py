@@ -9,7 +9,7 @@ from pathlib import Path
 from prvr_model.errors import CorpusError, SettingsError, did_you_mean
 from prvr_model.store.annotations import NOTHING_KNOWN, CaptionAnnotation
 from prvr_model.store.importers import layouts
-from prvr_model.store.importers.annotating import Annotations, annotate
+from prvr_model.store.importers.annotating import AnnotationFiles, Annotations, annotate
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.copying import write_corpus
 from prvr_model.store.importers.corpus import Corpus, ImportChoices, ImportReport, Progress
@@ -24,7 +24,7 @@ from prvr_model.store.importers.splitting import settle_splits
 from prvr_model.store.writer import check_target
 
 
-# Six: what and how, from where, to where, and who is told.
+# Six: what and how, from where, to where, and what is told of each item.
 def import_corpus(
     layout: str,
     root: Path,
@@ -52,6 +52,7 @@ def import_corpus(
     request = Request(root, collection, choices or ImportChoices(), Problems(), [])
     _check_choices(layout, request.choices)
     check_target(target, request.choices.overwrite)
+    _check_annotation_files(request.choices.annotations)
     with ExitStack() as stack:
         try:
             content = _read(layout, request, stack)
@@ -154,6 +155,14 @@ def _check_choices(layout: str, choices: ImportChoices) -> None:
         known = ", ".join(f"{name} ({what})" for name, what in ALLOWABLE.items())
         near = did_you_mean(unknown[0], ALLOWABLE)
         raise SettingsError([("--allow", f"found {unknown[0]!r}; allowed: {known}{near}")])
+
+
+def _check_annotation_files(files: AnnotationFiles) -> None:
+    """Tell of files that are not there before hours of reading, not after."""
+    durations = [files.durations] if files.durations else []
+    named = (*files.moments, *durations, *files.relevance)
+    if missing := [f"there is no file {path}" for path in named if not path.is_file()]:
+        raise CorpusError("cannot read what is known of the captions", missing)
 
 
 def _check_options(name: str, layout: Layout, choices: ImportChoices) -> None:

@@ -114,4 +114,4 @@ RELEASED_KEYS = Keys(video_keys, caption_keys)
 """Keys in files as their authors released them."""
 
 EXACT_KEYS = Keys(lambda line: [line.video_id], lambda line: [line.caption_id])
-"""Keys where whoever made the features chose the names."""
+"""Keys in files that use the ids themselves."""

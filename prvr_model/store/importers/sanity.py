@@ -1,6 +1,6 @@
 """Finds features that are well-formed and yet cannot be meant: zeros, repetitions, odd norms.
 
-Whoever trains on them loses days, so that they end an import unless the user names them.
+Training on them loses days, so they end an import unless the user names them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class OddFeatures:
     """One kind of thing that was found.
 
     Args:
@@ -93,14 +93,14 @@ class Sanity:
         if (valid := norms[norms > 0]).size:
             seen.norms.setdefault(split, []).append(float(valid.mean()))
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[OddFeatures]:
         """What was found, videos first."""
         for kind, seen in self._seen.items():
             for name, ids in seen.ids.items():
                 shown = ", ".join(map(repr, ids[:_NAMED])) + (", ..." if len(ids) > _NAMED else "")
                 what, remedy = _TEXTS[name]
                 text = f"{what} of {len(ids)} of {seen.count} {kind} ({shown}): {remedy}"
-                yield Finding(name, text, is_new=not name.startswith("zero"))
+                yield OddFeatures(name, text, is_new=not name.startswith("zero"))
             yield from _norms_differ(kind, seen.norms)
 
 
@@ -114,7 +114,7 @@ _TEXTS = {
 }
 
 
-def _norms_differ(kind: Kind, norms: Mapping[str, list[float]]) -> Iterator[Finding]:
+def _norms_differ(kind: Kind, norms: Mapping[str, list[float]]) -> Iterator[OddFeatures]:
     means = {split: float(np.mean(values)) for split, values in norms.items()}
     finite = {split: mean for split, mean in means.items() if np.isfinite(mean)}
     if finite and max(finite.values()) > NORM_RATIO * min(finite.values()):
@@ -123,7 +123,7 @@ def _norms_differ(kind: Kind, norms: Mapping[str, list[float]]) -> Iterator[Find
             f"rows of {kind} have mean norms that are far apart: {shown}; were some normalised, or "
             "made by another encoder?"
         )
-        yield Finding("norms-differ", text, is_new=True)
+        yield OddFeatures("norms-differ", text, is_new=True)
 
 
 def without_padding(rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """`prvr-sweep gallery` and `query`: answers on stdout, the rest on stderr, exit codes."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -51,7 +52,7 @@ def test_a_gallery_is_built_asked_changed_and_inspected(run: Run, folder: Path) 
     out, err = run("gallery build model store a.gallery --split val")
     assert out.splitlines()[0] == "a.gallery: 8 videos, 0.0 MiB, float32, revision 1"
     assert "encoder: not known; it answers token features only" in out
-    assert "encoded 8 of 8 videos" in err
+    assert "8 of 8 videos, " in err
     assert "ask it with `prvr-sweep query a.gallery --tokens FILE`" in err
     out, _ = run("query a.gallery --tokens one.npy --top 2")
     assert [line.split()[:1] for line in out.splitlines() if line] == [
@@ -106,6 +107,11 @@ def test_an_index_of_a_store_is_measured_with_its_captions(run: Run) -> None:
         ("gallery build model store x.gallery --split all --index hnsw", 2, "'hnsw' is not 'ivf'"),
         ("gallery build model model x.gallery", 3, "model holds no video; looked for files"),
         ("gallery build model store e.gallery", 3, "e.gallery exists; `prvr-sweep gallery add"),
+        (
+            "gallery add e.gallery .",
+            2,
+            "can be added; . is a folder of videos",
+        ),
         ("gallery remove e.gallery nix", 3, "e.gallery has no video 'nix'; nothing was removed"),
     ],
 )
@@ -121,6 +127,15 @@ def test_what_is_wrong_is_told_in_a_line(
     out, err = run(line, code)
     assert message in err
     assert not out
+
+
+def test_a_missing_faiss_is_told_before_anything_is_encoded(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    _, err = run("gallery build model store n.gallery --split val --index ivf", 3)
+    assert "an index needs faiss, which cannot be imported here" in err
+    assert not (folder / "n.gallery").exists()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.sweep.launch import LaunchResult
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.run import SweepResult
-from orchestrator.tracking.registry import RegisteredVersion
+from orchestrator.tracking.model_version import RegisteredVersion
 from orchestrator.tracking.store import TrackingStore
 from tests.orchestrator.helpers import small_spec
 

@@ -41,9 +41,8 @@ from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.submit import RemoteLocations, Submitted
 from orchestrator.tracking.database_faults import damaged_advice
 from orchestrator.tracking.lookup import registered_versions
-from orchestrator.tracking.model_version import compare_with_champion
+from orchestrator.tracking.model_version import RegisteredVersion, compare_with_champion
 from orchestrator.tracking.outbox_rebuild import rebuild_outbox
-from orchestrator.tracking.registry import RegisteredVersion
 from orchestrator.tracking.store import TrackingStore
 from tests.locations import ROOT
 from tests.orchestrator.helpers import (

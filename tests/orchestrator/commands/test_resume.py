@@ -163,7 +163,7 @@ def test_a_lost_outbox_is_made_again_from_the_study(folder: Path) -> None:
     assert Outbox(path).identity == identity
     after = content(home, "tiny")
     known, runs = (
-        {one.split("/")[2] for one in found if one.startswith("/mlflow/")}
+        {path.split("/")[2] for path in found if path.startswith("/mlflow/")}
         for found in (before, after)
     )
     assert {"sweep", "0", "1"} <= runs == known

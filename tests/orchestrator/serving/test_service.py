@@ -18,7 +18,7 @@ from orchestrator.serving.questions import Asked
 from orchestrator.serving.service import Limits, Surroundings, make_app
 from prvr_model.errors import GalleryError
 from prvr_model.retrieval.gallery import GalleryReader, Shard
-from prvr_model.retrieval.gallery_format import MANIFEST_NAME
+from prvr_model.retrieval.gallery_format import GALLERY_MANIFEST
 from tests.orchestrator.serving.served_galleries import NAMES, add_more, sentence_gallery
 
 TOKEN = "0123456789abcdef"
@@ -341,7 +341,7 @@ def test_a_new_version_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert len(served.ask(query="a")[1]["answers"]) == 5
         # Loading it again would take seconds.
         assert served.search._all.at(None)[1].encoder is encoder
-        (tmp_path / "my.gallery" / MANIFEST_NAME).write_text("{}")
+        (tmp_path / "my.gallery" / GALLERY_MANIFEST).write_text("{}")
         while not any("problem" in entry for entry in served.log):
             client.get("/healthz")
         assert client.get("/healthz").json()["videos"] == 5

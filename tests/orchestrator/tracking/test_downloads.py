@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.base.errors import QueryError, RegistryError
 from orchestrator.serving import models
-from orchestrator.serving.models import found_model, load_champion
+from orchestrator.serving.models import load_champion, named_model
 from orchestrator.tracking.downloads import fetch_version
 from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
@@ -86,7 +86,7 @@ def test_a_trial_is_named_by_sweep_and_number(
     trials = [SimpleNamespace(number=0, folder=str(trial)), SimpleNamespace(number=1, folder="")]
     study = SimpleNamespace(summaries=lambda: trials)
     monkeypatch.setattr(models.StudyReader, "open", lambda *_: study)
-    with found_model("cbva/0", home, store) as model:
+    with named_model("cbva/0", home, store) as model:
         wanted = (trial.parent / "export" / "model.safetensors").read_bytes()
         assert (model.export / "model.safetensors").read_bytes() == wanted
         assert model.source == "cbva/0"
@@ -94,6 +94,6 @@ def test_a_trial_is_named_by_sweep_and_number(
     for number in (1, 2):
         with (
             pytest.raises(QueryError, match=f"has no trained trial {number}; trained: 0"),
-            found_model(f"cbva/{number}", home, store),
+            named_model(f"cbva/{number}", home, store),
         ):
             pass

@@ -15,10 +15,9 @@ from requests import HTTPError
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.tracking.events import registered_event
-from orchestrator.tracking.model_version import SweepOrigin, VersionCandidate
+from orchestrator.tracking.model_version import RegisteredVersion, SweepOrigin, VersionCandidate
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.registry import (
-    RegisteredVersion,
     lost_models,
     promote,
     reachable,

@@ -1,31 +1,23 @@
 """Small galleries of a tiny store, for tests."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
-from prvr_model.network.model import MscModel
-from prvr_model.network.model_file import load_exported, model_header
+from prvr_model.network.model_file import load_exported
 from prvr_model.retrieval.gallery_encoding import SourceVideo, encoded_blocks
 from prvr_model.retrieval.gallery_format import GalleryManifest, VectorType, model_of
 from prvr_model.retrieval.gallery_writer import create_gallery
 from prvr_model.settings import Settings
 from prvr_model.store.reader import FeatureStore
+from tests.benchmarks.made_gallery import export_random
 from tests.prvr_model.tiny import TEXT_DIM, VIDEO_DIM, tiny_settings
 
 
 def export_tiny(folder: Path, settings: Settings | None = None) -> Path:
     """An exported model that was never trained; the seed decides on its weights."""
-    settings = settings or tiny_settings()
-    folder.mkdir(parents=True)
-    model = MscModel(settings.model, VIDEO_DIM, TEXT_DIM)
-    (folder / "model.safetensors").write_bytes(save(model.state_dict()))
-    header = {**model_header(model, settings), "epoch": 1}
-    (folder / "config.json").write_text(json.dumps(header))
-    return folder
+    return export_random(folder, settings or tiny_settings(), VIDEO_DIM, TEXT_DIM)
 
 
 def tiny_manifest(export: Path, dtype: VectorType = "float32") -> GalleryManifest:

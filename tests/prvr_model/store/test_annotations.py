@@ -93,6 +93,15 @@ def test_a_duration_that_cannot_be_is_refused(tmp_path: Path, duration_s: float)
 
 
 def test_recipes_name_what_differs() -> None:
-    other = RECIPE.model_copy(update={"encoder": "large", "max_tokens": 64})
-    assert RECIPE.differences(other) == ["encoder: tiny and large", "max_tokens: 77 and 64"]
+    weights = {"encoder": "large", "weights_sha256": "2" * 64}
+    other = RECIPE.model_copy(update={**weights, "max_tokens": 64})
+    assert RECIPE.differences(other) == [
+        "encoder: tiny and large",
+        f"weights_sha256: {'0' * 64} and {'2' * 64}",
+        "max_tokens: 77 and 64",
+    ]
     assert RECIPE.differences(RECIPE) == []
+
+
+def test_a_folder_of_another_name_with_the_same_weights_is_the_same_encoder() -> None:
+    assert RECIPE.differences(RECIPE.model_copy(update={"encoder": "a copy"})) == []

@@ -181,8 +181,8 @@ def write_highlights(folder: Path, lines: list[tuple[str, dict[str, object]]]) -
 
 def table_rows(corpus: SmallCorpus) -> list[dict[str, object]]:
     return [
-        {"id": one.id, "video": one.video, "caption": one.text, "split": one.split}
-        for one in corpus.captions
+        {"id": caption.id, "video": caption.video, "caption": caption.text, "split": caption.split}
+        for caption in corpus.captions
     ]
 
 

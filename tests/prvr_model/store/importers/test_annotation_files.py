@@ -262,3 +262,22 @@ def test_labels_that_cannot_be_used_are_refused(content: str, message: str, tmp_
     (tmp_path / "labels").write_text(content)
     with pytest.raises(CorpusError, match=message):
         imported(tmp_path, AnnotationFiles(relevance=[tmp_path / "labels"]))
+
+
+@pytest.mark.parametrize("kind", ["moments", "durations", "relevance"])
+def test_a_file_that_is_not_there_is_told_before_the_corpus_is_read(
+    kind: str, tmp_path: Path
+) -> None:
+    missing = tmp_path / "none.json"
+    files = AnnotationFiles(**{kind: missing if kind == "durations" else [missing]})
+    tiny_corpus({"train": ["a"]}).write(tmp_path / "corpus")
+    read: list[object] = []
+    with pytest.raises(CorpusError, match=r"there is no file .*none\.json"):
+        import_msc(
+            tmp_path / "corpus",
+            "tiny",
+            tmp_path / "s",
+            ImportChoices(annotations=files),
+            read.append,
+        )
+    assert read == []

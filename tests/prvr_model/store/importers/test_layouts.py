@@ -108,9 +108,9 @@ def check(store: FeatureStore, corpus: SmallCorpus) -> None:
     """That a store holds a corpus, row by row."""
     for name in ("train", "val"):
         split, captions = store.split(name), corpus.of(name)
-        assert list(split.video_ids) == list(dict.fromkeys(one.video for one in captions))
-        assert list(split.caption_ids) == [one.id for one in captions]
-        assert list(split.caption_texts) == [one.text for one in captions]
+        assert list(split.video_ids) == list(dict.fromkeys(caption.video for caption in captions))
+        assert list(split.caption_ids) == [caption.id for caption in captions]
+        assert list(split.caption_texts) == [caption.text for caption in captions]
         for row, video in enumerate(split.video_ids):
             np.testing.assert_array_equal(split.frames(row), corpus.frames[video])
         for row, caption in enumerate(captions):

@@ -29,7 +29,7 @@ def corpus_at(root: Path, **of_line: object) -> SmallCorpus:
     """A corpus of pieces with a caption each; `of_line` goes into each line."""
     corpus = small_corpus(PIECES, captions_per_video=1)
     written("moment-detr", corpus, root)
-    write_highlights(root / "data", [highlight(one, **of_line) for one in corpus.captions])
+    write_highlights(root / "data", [highlight(caption, **of_line) for caption in corpus.captions])
     return corpus
 
 
