@@ -138,6 +138,14 @@ class GalleryReader:
         for batch in self.batches:
             yield from batch.columns["video"].to_pylist()
 
+    def mapped(
+        self, position: int
+    ) -> tuple[Float[Tensor, "clips hidden"], Float[Tensor, "frames hidden"]]:
+        """Clips and frames of a video, mapped: bfloat16 or float32."""
+        batch = self.batches[int(np.searchsorted(self._starts, position, side="right")) - 1]
+        row = int(position) - batch.start
+        return batch.clips[row], batch.frames[row]
+
     def vectors(
         self, positions: Int[np.ndarray, "videos"]
     ) -> tuple[Float[Tensor, "videos clips hidden"], Float[Tensor, "videos frames hidden"]]:
