@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from prvr_model.inputs.allocator import release_freed_blocks
 from prvr_model.inputs.threads import in_parts
 from prvr_model.retrieval.gallery import GalleryReader
 
@@ -68,8 +69,12 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
         top: Videos wanted; fewer come where the gallery has fewer.
     """
     top = min(top, gallery.num_videos)
-    blocks = unit_queries.split(_QUERIES) if len(unit_queries) else ()
-    return stacked([best for block in blocks for best in _searched(gallery, block, top)], top)
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for block in unit_queries.split(_QUERIES) if len(unit_queries) else ():
+        found += _searched(gallery, block, top)
+        # Bounds of all videos are the most that a search holds.
+        release_freed_blocks()
+    return stacked(found, top)
 
 
 def search_among(

@@ -151,9 +151,7 @@ def test_search_equals_the_obvious_search(
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("count", [1, 9])
-def test_every_score_lies_between_narrow_bounds(
-    made: Made, dtype: str, count: int
-) -> None:
+def test_every_score_lies_between_narrow_bounds(made: Made, dtype: str, count: int) -> None:
     clips, frames = (unit_rows(torch.randn(60, rows, 16)) for rows in (8, 16))
     gallery = made.gallery(dtype, clips, frames)
     lowest, highest = search_module._bounds(gallery, made.queries[:count])
