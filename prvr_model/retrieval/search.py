@@ -264,7 +264,8 @@ def _scores_of(
 
     def work(videos: Iterator[Int[np.ndarray, "pairs"]]) -> None:
         for pairs in videos:
-            for branch, rows in zip(best, gallery.mapped(positions[pairs[0]]), strict=True):
+            position = int(positions[pairs[0]])
+            for branch, rows in zip(best, gallery.mapped(position), strict=True):
                 wide = rows.float()
                 for pair in pairs.tolist():
                     branch[pair] = torch.mv(wide, unit_queries[queries[pair]]).max()
