@@ -69,12 +69,14 @@ def _measured(videos: int, options: argparse.Namespace) -> dict[str, Any]:
         gallery = Path(folder) / "made.gallery"
         settings = made_settings(options.hidden, options.clips, options.frames)
         made = make_gallery(gallery, videos, settings, options.dtype, num_events(videos))
+        built = {}
         if options.index:
-            samples = queries(options.hidden, num_events(videos), NUM_SAMPLES, seed=5)
-            build_index(gallery, SampleQueries(samples.numpy(), "made up"), DEFAULT_RECALL)
+            vectors = queries(options.hidden, num_events(videos), NUM_SAMPLES, seed=5).numpy()
+            samples = SampleQueries(vectors, "made up")
+            built["build_s"] = seconds(lambda: build_index(gallery, samples, DEFAULT_RECALL))
         np.save(gallery / QUERIES, queries(options.hidden, num_events(videos), options.queries))
         found = _run(gallery, options)
-    return {"videos": videos, "bytes": made.num_bytes, **found}
+    return {"videos": videos, "bytes": made.num_bytes, **built, **found}
 
 
 def num_events(videos: int) -> int:
