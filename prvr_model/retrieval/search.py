@@ -154,9 +154,9 @@ def _bounds(
     def score(piece: _Piece, memory: _Memory) -> None:
         best = [_largest(rounded, rows, memory) for rows in (piece.clips, piece.frames)]
         errors = [error + rounding * products.abs() for products in best]
-        middle, error_of = fused(*best, gallery), fused(*errors, gallery)
-        torch.sub(middle, error_of, out=bounds[0, :, piece.columns])
-        torch.add(middle, error_of, out=bounds[1, :, piece.columns])
+        middle, off = (fused(clip, frame, gallery) for clip, frame in (best, errors))
+        torch.sub(middle, off, out=bounds[0, :, piece.columns])
+        torch.add(middle, off, out=bounds[1, :, piece.columns])
 
     _scan(gallery, score)
     return bounds
@@ -171,7 +171,7 @@ def _product_type(gallery: GalleryReader, num_queries: int) -> torch.dtype:
 
 def _multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for it."""
-    return torch.cpu._is_avx512_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported())
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,8 @@ def _largest(
     flat = rows.flatten(0, 1)
     products = memory.take("products", (len(queries), len(flat)), queries.dtype)
     torch.mm(queries, flat.T, out=products)
-    return products.unflatten(1, rows.shape[:2]).amax(dim=2).float()
+    found: Tensor = products.unflatten(1, rows.shape[:2]).amax(dim=2)
+    return found.float()
 
 
 def _scores_of(

@@ -33,6 +33,7 @@ TINY = {
     "extract": "--size tiny --fps 0.5 --repeats 1 --waiting-fps 1000.0 --copies 1",
     "step_memory": "--videos 2 --captions 3 --dim 6 --hidden 8",
     "query": "--videos 3 6 --hidden 8 --clips 2 --frames 4 --queries 5 --repeats 1",
+    "serve": "--videos 9 --queries 8 --clients 4 --alone 2 --rounds 2 --hidden 8 --clips 2",
     "growth": "--batches 2 3 --galleries 2 4 --queries 3 --hidden 8 --dim 6 --repeats 1",
 }
 # The one starts processes itself, the other decodes videos.
@@ -165,6 +166,19 @@ def test_queries_are_measured_at_every_size(
     for row in found["sizes"]:
         assert row["one_by_read"] == pytest.approx(row["one_s"] / row["read_s"])
         assert row["resident_mb"] > 0
+
+
+@pytest.mark.soak
+@pytest.mark.integration
+def test_a_service_is_measured_in_turns(
+    in_this_process: Callable[[str], dict[str, Any]],
+) -> None:
+    found = in_this_process("serve")
+    for name in ("together", "one_client", "scan"):
+        assert found[name]["errors"] == 0
+        assert 0 < found[name]["p50_s"] <= found[name]["p99_s"]
+        assert found[name]["queries_per_s"] > 0
+    assert found["times_scan"] > 0
 
 
 @pytest.mark.soak
