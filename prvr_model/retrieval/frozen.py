@@ -8,11 +8,15 @@ Source: METHOD, from videos and captions to features; yardsticks of 2026.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from prvr_model.store.reader import StoreSplit
+
+Form: TypeAlias = Literal["maximum", "segments"]
+"""How frozen features score: `maximum` by `frozen_scores`, `segments` by `segment_scores`."""
 
 # Products of one block (64 MiB), of as many videos as fit with all captions of a block, and
 # captions of a block. They bound memory; no result depends on them.
@@ -40,8 +44,27 @@ def frozen_scores(
     return scores
 
 
+def segment_scores(
+    sentences: Float[np.ndarray, "captions dim"], videos: Sequence[Float[np.ndarray, "_ dim"]]
+) -> Float[np.ndarray, "captions videos"]:
+    """Largest cosine of each sentence with the smoothed rows of each video.
+
+    Args:
+        sentences: Sentence vectors of any length; one of zeros has cosine 0 with everything.
+        videos: Rows of each video, of any length and float type.
+    """
+    return frozen_scores(sentences, [_smoothed(unit_rows(rows)) for rows in videos])
+
+
+def _smoothed(rows: np.ndarray) -> np.ndarray:
+    padded = np.concatenate([rows[:1], rows, rows[-1:]])
+    return (padded[:-2] + 2 * rows + padded[2:]) / 4
+
+
 def frozen_ranks(
-    split: StoreSplit, correct: Int[np.ndarray, "captions most_correct"] | None = None
+    split: StoreSplit,
+    correct: Int[np.ndarray, "captions most_correct"] | None = None,
+    form: Form = "maximum",
 ) -> Int[np.ndarray, "captions"]:
     """Rank of each caption's best correct video by the frozen score, from 1.
 
@@ -51,6 +74,7 @@ def frozen_ranks(
     Args:
         split: Features; both dimensions agree.
         correct: Rows of correct videos, padded by repeating one; None: each caption's own video.
+        form: How videos are scored.
     """
     if correct is None:
         correct = np.asarray(split.caption_video)[:, None]
@@ -59,7 +83,7 @@ def frozen_ranks(
     for start in range(0, len(correct), _CAPTIONS):
         own = correct[start : start + _CAPTIONS]
         sentences = sentence_vectors(split, range(start, start + len(own)))
-        ranks.append(ranks_of_scores(frozen_scores(sentences, videos), own))
+        ranks.append(ranks_of_scores(_SCORES[form](sentences, videos), own))
     return np.concatenate(ranks)
 
 
@@ -87,6 +111,9 @@ def unit_rows(rows: Float[np.ndarray, "rows dim"]) -> Float[np.ndarray, "rows di
     norms = np.sqrt(np.einsum("rd,rd->r", wide, wide))[:, None]
     wide /= np.where(norms > 0, norms, 1)
     return wide
+
+
+_SCORES = {"maximum": frozen_scores, "segments": segment_scores}
 
 
 class _Rows(Sequence[np.ndarray]):
