@@ -195,14 +195,14 @@ def _difference(
 ) -> Difference | None:
     """By outcomes of queries if both sides have them, else by values if these are comparable."""
     same_data = is_same_data(here, there)
-    ranked = _ranked(here, here, own, problems), _ranked(here, there, other, problems)
+    ranked = ranked_runs(here, here, own, problems), ranked_runs(here, there, other, problems)
     if ranked[0] is not None and ranked[1] is not None:
         return by_outcomes(ranked[0], ranked[1], same_data=same_data)
     is_same_metric = here.spec.objective.metric == there.spec.objective.metric
     return by_values(own, other) if is_same_metric and same_data else None
 
 
-def _ranked(
+def ranked_runs(
     asking: SweepData, data: SweepData, configuration: Configuration, problems: list[str]
 ) -> RankedRuns | None:
     """Outcomes of a configuration's runs, by the metric of `asking`; None if ranks are missing."""

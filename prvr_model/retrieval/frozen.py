@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from prvr_model.retrieval.segments import segments
+from prvr_model.store.format import Manifest
 from prvr_model.store.reader import StoreSplit
 
 Form: TypeAlias = Literal["maximum", "segments"]
@@ -28,6 +29,18 @@ FORMS: tuple[Form, ...] = get_args(Form)
 # many videos as fit; and captions of a block. They bound memory; no result depends on them.
 _PRODUCTS = 1 << 24
 _CAPTIONS = 4096
+
+
+def why_no_shared_space(manifest: Manifest) -> str | None:
+    """Why text and video of a store cannot be compared untrained; None if they can."""
+    if manifest.source.get("kind") == "synthetic":
+        return "text and video of generated data share no space"
+    if manifest.video_dim == manifest.text_dim:
+        return None
+    return (
+        f"text ({manifest.text_dim}) and video ({manifest.video_dim}) have different dimensions, "
+        "so the frozen features cannot be compared"
+    )
 
 
 def frozen_scores(
