@@ -19,11 +19,11 @@ def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
         yield _confirmed(search)
     yield Heading("The best trials of the search")
     yield _best(findings, search)
-    if findings.yardstick is not None:
-        yield from yardstick_blocks(findings.yardstick, findings.data.spec.objective.metric)
     yield from search_figures(findings.data)
     yield from cost_figures(findings.data)
     yield from collapse_figures(findings.data)
+    if findings.yardstick is not None:
+        yield from yardstick_blocks(findings.yardstick, findings.data.spec.objective.metric)
     yield Heading("Which parameters mattered")
     yield Paragraph(f"{search.importance.statement}.")
     if search.importance.shares:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from orchestrator.statistics.comparison import contrasts_of
+from orchestrator.statistics.comparison import Verdict, contrasts_of
 from orchestrator.statistics.racing import Extension
-from orchestrator.statistics.table import holm
+from orchestrator.statistics.table import against_fixed, holm
 from tests.calibration import (
     EXTENDED,
     NUM_VARIANTS,
@@ -70,6 +70,20 @@ def test_looks_that_were_added_keep_to_their_limit() -> None:
     generator = np.random.default_rng(8)
     world = SCENARIOS["seeds dominate"].world
     assert extended_rate(world, TABLES, generator) <= Extension(EXTENDED[:-1]).chance(0.05) + 0.04
+
+
+@pytest.mark.soak
+def test_what_has_no_seeds_is_judged_at_its_level() -> None:
+    generator = np.random.default_rng(9)
+    # The last two variants are fixed: their runs differ in nothing but their taste in videos.
+    world = replace(World(), seed=0.0, seed_video=0.0, variant_seed=0.2, uneven=(1, 1, 1, 0, 0))
+    false = 0
+    for _ in range(TABLES):
+        planted = planted_runs(world, [0.0] * 5, 3, generator)
+        fixed = {variant.name: variant.totals[0] for variant in planted.runs[3:]}
+        table = against_fixed(planted.runs[:3], fixed, planted.videos.counts)
+        false += any(each.verdict is not Verdict.NOT_SHOWN for each in table.comparisons)
+    assert false / TABLES <= 0.09
 
 
 @pytest.mark.soak
