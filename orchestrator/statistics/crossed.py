@@ -87,6 +87,16 @@ class CrossedMean:
         parts = ErrorParts(0.0, 1, self.video_variance, self.num_videos - 1)
         return around(self.mean, half_width(parts, level))
 
+    def p_value_of_videos(self) -> float | None:
+        """Two-sided p-value of a mean of 0 for these same seeds, or this one model, on new videos.
+
+        Below a level exactly if that interval excludes 0. None for one video, and where nothing
+        varies.
+        """
+        if self.num_videos < 2 or not self.video_variance:
+            return None
+        return two_sided_p(self.mean, ErrorParts(0.0, 1, self.video_variance, self.num_videos - 1))
+
     def p_value(self) -> float | None:
         """Two-sided p-value of a mean of 0; below a level exactly if that interval excludes 0.
 
