@@ -101,13 +101,13 @@ def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestS
     from prvr_model.files.folder import Folder
     from prvr_model.retrieval.evaluation import evaluate_checkpoint
 
-    speed = _speed_here(spec)
+    speed = speed_here(spec)
     found = evaluate_checkpoint(Folder.open(trial.folder), store, "test", speed)
     moments = MomentScores.of(found.moments) if found.moments else None
     return TestScore(trial.key, trial.best_epoch or 0, dict(found.metrics), speed.device, moments)
 
 
-def _speed_here(spec: SweepSpec) -> "SpeedSettings":
+def speed_here(spec: SweepSpec) -> "SpeedSettings":
     """The sweep's speed settings; on the CPU if the driver's machine, e.g. a head, has no GPU."""
     from prvr_model.training.devices import find_devices
 

@@ -93,4 +93,4 @@ def test_a_driver_without_a_gpu_scores_on_its_cpus(
     monkeypatch.setattr(devices, "find_devices", lambda: Devices("2", "13", gpus, None))
     spec = small_spec("resources.gpus=1")
     assert spec.speed.device == "cuda"
-    assert scoring._speed_here(spec).device == ("cuda" if gpus else "cpu")
+    assert scoring.speed_here(spec).device == ("cuda" if gpus else "cpu")
