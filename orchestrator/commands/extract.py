@@ -67,8 +67,9 @@ class ExtractOptions:
     "--captions",
     type=USER_PATH,
     required=True,
-    help="Table of captions, .csv, .jsonl or .parquet, with the columns video and caption; id, "
-    "start, end, split and relevant are optional.",
+    help="Table of captions, CSV, JSON lines or Parquet, with the columns video and caption; id, "
+    "start, end, split and relevant are optional. Or annotations of TVR, ActivityNet, Charades-STA "
+    "or QVHighlights.",
 )
 @click.option(
     "--encoder",
@@ -93,7 +94,7 @@ class ExtractOptions:
     "--split",
     type=_Shares(),
     metavar="TRAIN,VAL,TEST",
-    help="Shares of the videos, where the table has no split. Default: 0.8,0.1,0.1.",
+    help="Shares of the videos, where captions have no split. Default: 0.8,0.1,0.1.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the drawn split.")
 @click.option(

@@ -17,9 +17,10 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from prvr_model.store.importers.annotation_files import AnnotationContent
+from prvr_model.store.importers.annotation_forms import CaptionRecord
 from prvr_model.store.importers.annotation_names import VideoNames, first_names, letters, tell
 from prvr_model.store.importers.caption_files import CaptionLine
-from prvr_model.store.importers.moment_files import MomentFile, MomentRecord
 from prvr_model.store.importers.problems import Problems
 from prvr_model.store.importers.video_pieces import joined_pieces
 
@@ -30,7 +31,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 def find_moments(
-    read: Sequence[MomentFile],
+    read: Sequence[AnnotationContent],
     splits: Mapping[str, Sequence[CaptionLine]],
     durations: Mapping[str, float],
     problems: Problems,
@@ -42,7 +43,7 @@ def find_moments(
     names = VideoNames(line.video_id for lines in splits.values() for line in lines)
     records = [record for made in read for record in joined_pieces(made, names).records]
     finder = _Finder(records, names)
-    clipped = _Clipped(durations)
+    clipped = ClippedMoments(durations)
     found, without = {}, []
     for split, lines in splits.items():
         for line, spans in finder.each(lines):
@@ -60,15 +61,15 @@ def find_moments(
     return found
 
 
-def _tell_recognised(read: Sequence[MomentFile], notes: list[str]) -> None:
+def _tell_recognised(read: Sequence[AnnotationContent], notes: list[str]) -> None:
     for made in read:
         notes.append(
-            f"{made.path} holds moments in the form of {made.kind}: {len(made.records)} records, "
+            f"{made.path} holds moments in the form of {made.form}: {len(made.records)} records, "
             f"lengths of {len(made.durations_s)} videos"
         )
 
 
-def _of_another_set(read: Sequence[MomentFile], finder: "_Finder") -> str:
+def _of_another_set(read: Sequence[AnnotationContent], finder: "_Finder") -> str:
     files = ", ".join(str(made.path) for made in read)
     named = first_names(finder.unknown) or "the videos, but other captions"
     return f"{files}: no caption of the corpus is in it; it names {named}"
@@ -77,10 +78,10 @@ def _of_another_set(read: Sequence[MomentFile], finder: "_Finder") -> str:
 class _Finder:
     """Records by caption id, by video and text, and by video alone."""
 
-    def __init__(self, records: Iterable[MomentRecord], names: VideoNames) -> None:
-        self._by_id: defaultdict[str, list[MomentRecord]] = defaultdict(list)
-        self._by_text: defaultdict[tuple[str, str], list[MomentRecord]] = defaultdict(list)
-        self._in_order: defaultdict[str, list[MomentRecord]] = defaultdict(list)
+    def __init__(self, records: Iterable[CaptionRecord], names: VideoNames) -> None:
+        self._by_id: defaultdict[str, list[CaptionRecord]] = defaultdict(list)
+        self._by_text: defaultdict[tuple[str, str], list[CaptionRecord]] = defaultdict(list)
+        self._in_order: defaultdict[str, list[CaptionRecord]] = defaultdict(list)
         unknown: dict[str, None] = {}
         for record in records:
             if record.caption_id:
@@ -124,19 +125,19 @@ def _grouped(
 
 
 def _own_of(
-    records: Sequence[MomentRecord], captions: Sequence[str], line: CaptionLine
-) -> Sequence[MomentRecord]:
+    records: Sequence[CaptionRecord], captions: Sequence[str], line: CaptionLine
+) -> Sequence[CaptionRecord]:
     """The record at a caption's place among its like; none where their numbers differ."""
     if len(records) != len(captions):
         return ()
     return (records[captions.index(line.caption_id)],)
 
 
-def _spans(records: Iterable[MomentRecord]) -> list[tuple[float, float]]:
+def _spans(records: Iterable[CaptionRecord]) -> list[tuple[float, float]]:
     return list(dict.fromkeys(span for record in records for span in record.moments))
 
 
-class _Clipped:
+class ClippedMoments:
     """Cuts moments at the ends of their videos and remembers what did not fit."""
 
     def __init__(self, durations: Mapping[str, float]) -> None:
