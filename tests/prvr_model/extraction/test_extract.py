@@ -20,7 +20,7 @@ from prvr_model.extraction.extract import (
     join_parts,
     plan_extraction,
 )
-from prvr_model.extraction.parts import Parts, parts_folder
+from prvr_model.extraction.parts import Parts, parts_folder, shared_parts
 from prvr_model.extraction.pipeline import VideoJob
 from prvr_model.files.folder import Folder
 from prvr_model.store.reader import FeatureStore
@@ -166,6 +166,20 @@ def test_parts_of_other_settings_or_other_files_are_made_again(
     assert [job.video for job in again if not parts_of(plan).has(job)] == ["d"]
     assert parts_of(plan).begin(clip.recipe(3.0), Sampling(3.0), "float32")
     assert not any(map(parts_of(plan).has, plan.jobs))
+
+
+def test_stores_and_settings_have_parts_of_their_own_on_a_shared_storage(
+    clip: FeatureEncoder, tmp_path: Path
+) -> None:
+    def place(target: Path, rate: float = 4.0) -> str:
+        storage = "s3://bucket/runs?scheme=http"
+        return shared_parts(storage, target, clip.recipe(rate), Sampling(rate), "float32")
+
+    mine = place(tmp_path / "my store")
+    assert mine.startswith("s3://bucket/runs/my%20store-")
+    assert mine.endswith(".parts?scheme=http")
+    assert place(tmp_path / "my store") == mine
+    assert len({mine, place(tmp_path / "b/my store"), place(tmp_path / "my store", 3.0)}) == 3
 
 
 def test_a_damaged_part_says_what_to_do(clip: FeatureEncoder, videos: Path) -> None:

@@ -212,7 +212,7 @@ REFUSED = {
     '{"query_id": "a", "gt_video_ids": []}\n': r"gt_video_ids; it is for --relevance; --moments",
     '{"vid_name": "a", "desc": "x", "ts": [1]}\n': r"record: moments, record 1, read as TVR",
     '{"vid_name": "a", "desc": "x", "ts": [0, 1]}\n{"vid_name"\n': r"moments:2 is not JSON",
-    "video,caption,start,end\na,b,NaN,2\n": r"moments:2, read as table: start is 'NaN', end is '2'; allowed",
+    "video,caption,start,end\na,b,NaN,2\n": r"moments:2, read as table: start is 'NaN'",
     "video,caption,start,end\na,,1,2\n": r"names neither a caption_id nor a video and a caption",
     "zz 1 2##Somebody sits.\n": r"moments of another data set: .* in it; it names 'zz'",
     "a 1 2##Somebody sits.\n": r"it names the videos, but other captions",
