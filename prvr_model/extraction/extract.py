@@ -23,11 +23,8 @@ from prvr_model.extraction.videos import find_videos
 from prvr_model.files.file_lock import exclusive
 from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.format import SPLIT_NAMES, Manifest, zero_row_warnings
-from prvr_model.store.importers.annotation_files import read_captions
-from prvr_model.store.importers.annotation_forms import TABLE, CaptionRecord, with_ids
-from prvr_model.store.importers.caption_files import each_once
-from prvr_model.store.importers.caption_moments import ClippedMoments
-from prvr_model.store.importers.problems import Problems
+from prvr_model.store.importers.annotation_files import all_captions
+from prvr_model.store.importers.annotation_forms import CaptionRecord, ClippedMoments
 from prvr_model.store.importers.splitting import draw_splits
 from prvr_model.store.writer import StoreWriter, check_target
 
@@ -43,7 +40,7 @@ class ExtractionRequest:
 
     Args:
         videos: Folder of the videos.
-        captions: Table of captions, or an annotation file, see `read_captions`.
+        captions: Table of captions, or an annotation file, see `all_captions`.
         target: The store.
         sampling: Which frames become rows.
         split: Shares of train, val and test; None: the captions' own, else the usual ones.
@@ -118,34 +115,14 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         StoreError: The store exists or cannot be written.
     """
     check_target(request.target, request.overwrite)
-    read, found = _captions(request.captions)
-    rows, notes = _with_splits(read, request)
+    read = all_captions(request.captions)
+    rows, notes = _with_splits(list(read.records), request)
+    if not read.is_table:
+        notes.insert(0, f"{request.captions} is read as {read.form}: {len(rows)} captions")
     jobs, missing = find_videos(request.videos, dict.fromkeys(row.video_id for row in rows))
     if not jobs:
         raise _broken_error(missing, len(missing), "none of them can be found")
-    return ExtractionPlan(request, tuple(rows), tuple(jobs), tuple(missing), (*found, *notes))
-
-
-def _captions(path: Path) -> tuple[list[CaptionRecord], list[str]]:
-    """The captions of a file with their ids, and what it was recognised as."""
-    problems = Problems()
-    read = read_captions(path, problems)
-    rows = list(each_once(with_ids(read.records if read else (), "#"), problems))
-    _check_splits(rows, problems)
-    if problems or read is None:
-        raise problems.error(f"take the captions of {path}")
-    notes = [f"{path} is read as {read.form}: {len(rows)} captions"] if read.form != TABLE else []
-    return rows, notes
-
-
-def _check_splits(rows: Sequence[CaptionRecord], problems: Problems) -> None:
-    """Make videos of several splits problems."""
-    first: dict[str, CaptionRecord] = {}
-    for row in rows:
-        owner = first.setdefault(row.video_id, row)
-        if owner.split != row.split:
-            places = f"{owner.split} at {owner.place}, {row.split} at {row.place}"
-            problems.add("video in several splits", f"{row.video_id!r}: {places}")
+    return ExtractionPlan(request, tuple(rows), tuple(jobs), tuple(missing), tuple(notes))
 
 
 def _with_splits(

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -21,6 +21,7 @@ from prvr_model.store.importers.annotation_forms import (
     described,
     form_of,
     records_of,
+    with_ids,
 )
 from prvr_model.store.importers.annotation_rows import (
     MALFORMED,
@@ -30,6 +31,7 @@ from prvr_model.store.importers.annotation_rows import (
     read_rows,
     read_text,
 )
+from prvr_model.store.importers.caption_files import each_once
 from prvr_model.store.importers.problems import Problems
 
 Use: TypeAlias = Literal["--captions", "--moments", "--relevance"]
@@ -64,6 +66,36 @@ class AnnotationContent:
     form: str
     records: tuple[CaptionRecord, ...]
     durations_s: Mapping[str, float]
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table that its user made."""
+        return self.form == TABLE
+
+
+def all_captions(path: Path) -> AnnotationContent:
+    """Captions of a file as `read_captions` reads it, all of them with ids of their own.
+
+    Raises:
+        CorpusError: All rows that cannot be used, and what contradicts itself.
+    """
+    problems = Problems()
+    read = read_captions(path, problems)
+    records = tuple(each_once(with_ids(read.records if read else (), "#"), problems))
+    _check_splits(records, problems)
+    if problems or read is None:
+        raise problems.error(f"take the captions of {path}")
+    return replace(read, records=records)
+
+
+def _check_splits(records: Iterable[CaptionRecord], problems: Problems) -> None:
+    """Make videos of several splits problems."""
+    first: dict[str, CaptionRecord] = {}
+    for record in records:
+        owner = first.setdefault(record.video_id, record)
+        if owner.split != record.split:
+            places = f"{owner.split} at {owner.place}, {record.split} at {record.place}"
+            problems.add("video in several splits", f"{record.video_id!r}: {places}")
 
 
 def read_captions(path: Path, problems: Problems) -> AnnotationContent | None:

@@ -21,9 +21,12 @@ from typing import Any
 
 from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.format import SPLIT_NAMES
+from prvr_model.store.importers.annotation_names import tell
 from prvr_model.store.importers.annotation_rows import CHARADES_LINE, Row, first_of
 from prvr_model.store.importers.caption_files import CaptionLine
 
+# Timestamps are rounded: a moment that ends so much after its video's end ends with it.
+_ROUNDING_S = 0.1
 TABLE, LABELS = "table", "verified labels"
 
 VIDEO = ("video", "video_id", "vid", "vid_name")
@@ -65,6 +68,36 @@ def with_ids(records: Iterable[CaptionRecord], mark: str) -> Iterator[CaptionRec
         own = record.caption_id or f"{record.video_id}{mark}{numbers[record.video_id]}"
         numbers[record.video_id] += 1
         yield replace(record, caption_id=own)
+
+
+class ClippedMoments:
+    """Cuts moments at the ends of their videos and remembers what did not fit."""
+
+    def __init__(self, durations: Mapping[str, float]) -> None:
+        self._durations = durations
+        self._past: list[str] = []
+        self._empty: list[str] = []
+
+    def spans(
+        self, line: CaptionLine, spans: Iterable[tuple[float, float]]
+    ) -> tuple[tuple[float, float], ...]:
+        """The moments within the video."""
+        end_of_video = self._durations.get(line.video_id, math.inf)
+        kept = []
+        for start, end in spans:
+            if end > end_of_video + _ROUNDING_S:
+                self._past.append(f"{line.caption_id!r} (to {end:g} s of {end_of_video:g} s)")
+            start, end = max(start, 0.0), min(end, end_of_video)
+            if start < end:
+                kept.append((start, end))
+            else:
+                self._empty.append(repr(line.caption_id))
+        return tuple(kept)
+
+    def tell(self, notes: list[str]) -> None:
+        """Note what was cut and dropped."""
+        tell("moments that end past their video and were cut there", self._past, notes)
+        tell("moments that are empty within their video and were dropped", self._empty, notes)
 
 
 def by_video(rows: Sequence[Row]) -> list[Row]:

@@ -12,20 +12,16 @@ How a caption finds its moments, the first that fits:
 A video is found by its id, with or without `v_` before it; see also `video_pieces`.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from prvr_model.store.importers.annotation_files import AnnotationContent
-from prvr_model.store.importers.annotation_forms import CaptionRecord
+from prvr_model.store.importers.annotation_forms import CaptionRecord, ClippedMoments
 from prvr_model.store.importers.annotation_names import VideoNames, first_names, letters, tell
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.problems import Problems
 from prvr_model.store.importers.video_pieces import joined_pieces
-
-# Timestamps are rounded: a moment that ends so much after its video's end ends with it.
-_ROUNDING_S = 0.1
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -135,33 +131,3 @@ def _own_of(
 
 def _spans(records: Iterable[CaptionRecord]) -> list[tuple[float, float]]:
     return list(dict.fromkeys(span for record in records for span in record.moments))
-
-
-class ClippedMoments:
-    """Cuts moments at the ends of their videos and remembers what did not fit."""
-
-    def __init__(self, durations: Mapping[str, float]) -> None:
-        self._durations = durations
-        self._past: list[str] = []
-        self._empty: list[str] = []
-
-    def spans(
-        self, line: CaptionLine, spans: Iterable[tuple[float, float]]
-    ) -> tuple[tuple[float, float], ...]:
-        """The moments within the video."""
-        end_of_video = self._durations.get(line.video_id, math.inf)
-        kept = []
-        for start, end in spans:
-            if end > end_of_video + _ROUNDING_S:
-                self._past.append(f"{line.caption_id!r} (to {end:g} s of {end_of_video:g} s)")
-            start, end = max(start, 0.0), min(end, end_of_video)
-            if start < end:
-                kept.append((start, end))
-            else:
-                self._empty.append(repr(line.caption_id))
-        return tuple(kept)
-
-    def tell(self, notes: list[str]) -> None:
-        """Note what was cut and dropped."""
-        tell("moments that end past their video and were cut there", self._past, notes)
-        tell("moments that are empty within their video and were dropped", self._empty, notes)

@@ -165,7 +165,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def finished(storage: str) -> list[str]:
     """Names of the videos' parts in all folders of a storage, empty ones left out."""
     folder = Folder.open(storage)
-    found = folder.filesystem.get_file_info(FileSelector(folder.path, True, allow_not_found=True))
+    found = folder.filesystem.get_file_info(
+        FileSelector(folder.path, recursive=True, allow_not_found=True)
+    )
     return [info.path for info in found if info.path.endswith(".safetensors")]
 
 
