@@ -89,7 +89,7 @@ def _made(make: Callable[[Path], object]) -> Callable[[Path], str | None]:
 
 PROXY = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
 LONG = "/".join(["a-folder-with-a-rather-long-name"] * 5)
-# Several of them in one sweep, where none hides another: a sweep that fails is run again with fewer.
+# Several in one sweep, where none hides another: what fails is run again with fewer by hand.
 # Odd letters of homes are in commands/test_odd_homes.py.
 MATRIX: dict[str, Surroundings] = {
     "home in a variable, of 180 letters, beyond ASCII": Surroundings(
