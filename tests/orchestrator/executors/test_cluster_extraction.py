@@ -32,7 +32,7 @@ from tests.prvr_model.files.test_folder_s3 import ENVIRONMENT, Server
 from tests.small_videos import real_videos, write_video
 from tests.tiny_encoder import write_tiny_clip
 
-VIDEOS = 24
+VIDEOS = 12
 # Without them, a node that is gone is missed after half a minute.
 HEALTH = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 
