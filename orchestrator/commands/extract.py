@@ -142,13 +142,12 @@ def extract(options: ExtractOptions) -> None:
     stopped. Broken videos are listed with the cause; exit code 3.
     """
     from prvr_model.extraction.extract import extraction_lock, plan_extraction
-    from prvr_model.files.folder import Folder
     from prvr_model.store.writer import check_target
 
     if (options.address is None) != (options.storage is None):
         raise click.UsageError("--address and --storage go together: nodes share a storage")
     if options.storage is not None:
-        Folder.open(options.storage)  # refuses what is no storage
+        _check_storage(options.storage)
     plan = plan_extraction(_request(options))
     _say_notes(plan.notes)
     with extraction_lock(options.store.absolute(), lambda text: click.echo(text, err=True)):
@@ -163,6 +162,15 @@ def extract(options: ExtractOptions) -> None:
     for name, counts in report.manifest.splits.items():
         click.echo(f"{name}: {counts.videos} videos, {counts.captions} captions")
     echo_verdict(options.store)
+
+
+def _check_storage(storage: str) -> None:
+    from prvr_model.files.folder import Folder, StorageError
+
+    try:
+        Folder.open(storage)
+    except StorageError as error:
+        raise click.UsageError(f"--storage {error}") from error
 
 
 def _request(options: ExtractOptions) -> "ExtractionRequest":

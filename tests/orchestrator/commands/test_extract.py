@@ -81,6 +81,11 @@ def test_what_contradicts_itself_is_refused(extract: Callable[..., Done]) -> Non
         (("--split", "0.9,0.2,0.1"), 2, "'0.9,0.2,0.1' is not three numbers with the sum 1"),
         (("--split", "half"), 2, "'half' is not three numbers with the sum 1"),
         (("--address", "auto"), 2, "--address and --storage go together"),
+        (
+            ("--address", "auto", "--storage", "near"),
+            2,
+            "--storage near: give an absolute path or a",
+        ),
         (("--encoder", "gone"), 3, "encoder gone is no folder here"),
         (("--captions", "videos"), 3, "videos: Is a directory"),
     ):
