@@ -84,7 +84,7 @@ def test_what_contradicts_itself_is_refused(extract: Callable[..., Done]) -> Non
         (
             ("--address", "auto", "--storage", "near"),
             2,
-            "--storage near: give an absolute path or a",
+            "--storage near: give an absolute path",
         ),
         (("--encoder", "gone"), 3, "encoder gone is no folder here"),
         (("--captions", "videos"), 3, "videos: Is a directory"),
