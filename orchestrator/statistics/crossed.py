@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.statistics.two_part_law import ErrorParts, half_width, two_sided_p
 
 
@@ -132,6 +133,11 @@ def crossed_mean(
     seeds = float(of_seeds.var(ddof=1)) if num_seeds > 1 else np.nan
     videos = _video_variance(totals, counts, of_seeds) if num_videos > 1 else np.nan
     return CrossedMean(float(of_seeds.mean()), seeds, videos, num_seeds, num_videos)
+
+
+def one_model_mean(outcomes: Float[np.ndarray, "queries"], videos: VideosOfQueries) -> CrossedMean:
+    """Mean over one model's outcomes of all queries; it has an interval of videos alone."""
+    return crossed_mean(videos.totals(outcomes[None]), videos.counts)
 
 
 def _video_variance(

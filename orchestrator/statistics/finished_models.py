@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from orchestrator.statistics.comparison import Verdict
-from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
+from orchestrator.statistics.crossed import Interval, one_model_mean
 from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.statistics.table import LEVEL, holm, verdict_of
 
@@ -33,7 +33,7 @@ class Measured:
 
 def measured(outcomes: Float[np.ndarray, "queries"], videos: VideosOfQueries) -> Measured:
     """Mean of the outcomes of each query."""
-    found = _mean(outcomes, videos)
+    found = one_model_mean(outcomes, videos)
     return Measured(found.mean, found.interval_of_videos(LEVEL))
 
 
@@ -63,7 +63,7 @@ def model_difference(
     videos: VideosOfQueries,
 ) -> ModelDifference:
     """Difference of two models' outcomes; `judged_together` gives the verdict."""
-    found = _mean(model - reference, videos)
+    found = one_model_mean(model - reference, videos)
     return ModelDifference(found.mean, found.interval_of_videos(LEVEL), found.p_value_of_videos())
 
 
@@ -74,7 +74,3 @@ def judged_together(differences: Sequence[ModelDifference]) -> tuple[ModelDiffer
         replace(each, corrected_p=p, verdict=verdict_of(each.value, p))
         for each, p in zip(differences, corrected, strict=True)
     )
-
-
-def _mean(outcomes: Float[np.ndarray, "queries"], videos: VideosOfQueries) -> CrossedMean:
-    return crossed_mean(videos.totals(outcomes[None]), videos.counts)
