@@ -15,18 +15,14 @@ from orchestrator.tracking.store import TrackingStore
 from prvr_model.network.model_file import ModelFile, load_exported
 from prvr_model.network.released_weights import released_model
 from prvr_model.retrieval.evaluation import Evaluation, evaluate_frozen, evaluate_saved
+from prvr_model.retrieval.frozen import FORMS, Form
 from prvr_model.settings import EvaluationSettings, PresetName, SpeedSettings
 from prvr_model.store.recipe import FeatureRecipe, recipe_differences
 
 if TYPE_CHECKING:
-    from prvr_model.retrieval.frozen import Form
     from prvr_model.store.reader import FeatureStore
 
-FROZEN: Mapping[str, "Form"] = {
-    "frozen": "maximum",
-    "frozen:maximum": "maximum",
-    "frozen:segments": "segments",
-}
+FROZEN: Mapping[str, Form] = {"frozen": FORMS[0], **{f"frozen:{form}": form for form in FORMS}}
 """Names of a store's own features, and how they score."""
 RELEASED = ".ckpt"
 
@@ -153,7 +149,7 @@ class FrozenFeatures:
     """The features of whatever store they are evaluated on."""
 
     name: str
-    form: "Form"
+    form: Form
 
     @property
     def source(self) -> str:
