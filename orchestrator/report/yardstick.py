@@ -16,8 +16,8 @@ from orchestrator.statistics.outcomes import VariantRuns, depths_of, recall_outc
 from orchestrator.statistics.table import LEVEL, ComparisonTable, against_fixed
 from orchestrator.study.frozen_ranks import FrozenRanks
 
-FROZEN = "frozen: "
-"""What names of rows begin with; the form follows."""
+FROZEN = "frozen:"
+"""What names of rows begin with, as `evaluate` calls them; the form follows."""
 FROZEN_NOTE = (
     "frozen: what the features themselves retrieve, untrained, by the largest cosine of a row "
     "(maximum) or by segments on every scale; the interval is for new videos."

@@ -197,6 +197,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
+def verdict_of(gain: float, corrected_p: float | None) -> Verdict:
+    """What a gain shows, from its p-value corrected over the table."""
+    if corrected_p is None or corrected_p > LEVEL:
+        return Verdict.NOT_SHOWN
+    return Verdict.REAL if gain > 0 else Verdict.WORSE
+
+
 def standing_of(
     runs: Sequence[VariantRuns], counts: Float[np.ndarray, "videos"], table: ComparisonTable
 ) -> Standing:

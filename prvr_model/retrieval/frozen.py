@@ -86,13 +86,19 @@ def frozen_ranks(
     """
     if correct is None:
         correct = np.asarray(split.caption_video)[:, None]
+    blocks = score_blocks(split, form)
+    return np.concatenate([ranks_of_scores(scores, correct[rows]) for rows, scores in blocks])
+
+
+def score_blocks(
+    split: StoreSplit, form: Form = "maximum"
+) -> Iterator[tuple[slice, Float[np.ndarray, "captions videos"]]]:
+    """Scores of some captions at a time against all videos of a split."""
     videos = _Rows(split)
-    ranks = []
-    for start in range(0, len(correct), _CAPTIONS):
-        own = correct[start : start + _CAPTIONS]
-        sentences = sentence_vectors(split, range(start, start + len(own)))
-        ranks.append(ranks_of_scores(_SCORES[form](sentences, videos), own))
-    return np.concatenate(ranks)
+    for start in range(0, len(split.caption_ids), _CAPTIONS):
+        rows = range(start, min(start + _CAPTIONS, len(split.caption_ids)))
+        scores = _SCORES[form](sentence_vectors(split, rows), videos)
+        yield slice(rows.start, rows.stop), scores
 
 
 def ranks_of_scores(

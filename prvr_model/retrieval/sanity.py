@@ -277,10 +277,7 @@ def _recipe(store: FeatureStore) -> str:
     recipe, source = store.manifest.recipe, store.manifest.source
     if recipe is None:
         return f"not known (source: {source.get('kind', 'not known')})"
-    return (
-        f"{recipe.encoder} ({recipe.architecture}), {recipe.frames_per_second:g} rows a second, "
-        f"tokens {recipe.token_rows}, sentence vector {recipe.sentence_row}"
-    )
+    return recipe.summary
 
 
 def _counts(split: StoreSplit) -> dict[str, float | None]:

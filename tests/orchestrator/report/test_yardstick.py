@@ -43,12 +43,12 @@ def test_training_above_the_frozen_features_is_said_everywhere(tmp_path: Path) -
         text = render(found, wanted)  # type: ignore[arg-type]
         assert sentence in text
         # Recalls, then differences of two rows; nothing was scored on test here.
-        assert text.count("frozen: maximum") == 1 + 2
+        assert text.count("frozen:maximum") == 1 + 2
         assert f"{segments.recalls['SumR']:.1f}" in text
         assert "Differences of SumR from the frozen features, paired by video" in text
     numbers = json.loads(render(found, "json"))["yardstick"]
     assert numbers["statement"].startswith(sentence)
-    assert [each["name"] for each in numbers["rows"]] == ["frozen: maximum", "frozen: segments"]
+    assert [each["name"] for each in numbers["rows"]] == ["frozen:maximum", "frozen:segments"]
     assert numbers["rows"][0]["test"].keys() == maximum.recalls.keys()
     low, high = numbers["rows"][0]["interval"]
     assert low < maximum.recalls["SumR"] < high

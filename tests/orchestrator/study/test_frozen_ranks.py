@@ -81,7 +81,7 @@ def test_a_launch_reports_them(home: Path, capsys: pytest.CaptureFixture[str]) -
     assert cli.run(["report", "tiny", "--home", str(home), "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in found["yardstick"]["rows"]] == [
-        f"frozen: {form}" for form in frozen.FORMS
+        f"frozen:{form}" for form in frozen.FORMS
     ]
     assert found["yardstick"]["statement"] in found["answer"]
     page = (home / "tiny/report.html").read_text()
