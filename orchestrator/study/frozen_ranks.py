@@ -69,6 +69,7 @@ def keep_frozen_ranks(
     try:
         folder = Folder.open(home.resolve() / _FOLDER)
         if not folder.exists(name):
+            warn(f"ranking captions by the frozen features of {store.manifest.name}, once a home")
             folder.write_bytes(name, save(dict(_ranks(spec, store))))
     except Exception as error:  # noqa: BLE001  (the trials are done; the report does without)
         warn(f"the frozen features were not ranked: {type(error).__name__}: {error}")
