@@ -87,8 +87,8 @@ def test_what_has_no_seeds_is_judged_at_its_level() -> None:
 
 
 @pytest.mark.soak
-def test_what_the_readme_says_of_a_thousand_tables() -> None:
-    found: dict[str, Any] = calibrate(tables=1000, seed=0)
+def test_rates_over_hundreds_of_tables() -> None:
+    found: dict[str, Any] = calibrate(tables=400, seed=0)
     assert found["false_real_rate"] <= 0.05
     assert found["false_real_rate_extended"] <= found["limit_extended"]
     for name in ("power", "power_raced"):
