@@ -34,6 +34,7 @@ case "${1:-}" in
     agent=$!
     # The agent tells the trials, which save themselves and continue on another node. It needs a
     # process of Ray's for that, which takes seconds to start.
+    # shellcheck disable=SC2329  # The trap calls it.
     drain() {
       kill -USR1 "$agent" 2> /dev/null || true
       for _ in {1..60}; do
