@@ -1,6 +1,6 @@
 """A gallery that answers typed sentences: `Gallery.open(path).query("somebody opens a fridge")`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -124,8 +124,10 @@ class Gallery:
         for name, number in (("top", top), ("moments", moments)):
             if number < 1:
                 raise QueryError(f"{name}: found {number}; allowed: 1 or more")
+        if not self.reader.num_videos:
+            return [() for _ in unit_queries]
         found = search_videos(self.reader, self._index, unit_queries, top, moments)
-        return [() if videos is None else _answers(videos) for videos in found]
+        return [answers for videos in found for answers in _answers(videos)]
 
     def take_models_of(self, other: Self) -> None:
         """Use what another version of this gallery has loaded, of the same model and recipe."""
@@ -176,20 +178,22 @@ class Gallery:
         return encoder
 
 
-def _answers(found: FoundVideos) -> tuple[Answer, ...]:
+def _answers(found: FoundVideos) -> Iterator[tuple[Answer, ...]]:
+    """The answers to each query."""
     about, moments = found.about, _moments(found.about, found.moments)
-    return tuple(
-        Answer(
-            rank=place + 1,
-            video=about.names[place],
-            video_id=about.ids[place],
-            score=float(found.scores[place]),
-            duration_s=_known(about.durations_s[place]),
-            moments=moments[place],
-            strip=tuple(found.strips[place].tolist()),
+    for start in range(0, len(found.scores), found.top):
+        yield tuple(
+            Answer(
+                rank=place - start + 1,
+                video=about.names[place],
+                video_id=about.ids[place],
+                score=float(found.scores[place]),
+                duration_s=_known(about.durations_s[place]),
+                moments=moments[place],
+                strip=tuple(found.strips[place].tolist()),
+            )
+            for place in range(start, start + found.top)
         )
-        for place in range(len(found.scores))
-    )
 
 
 def _moments(about: GalleryVideos, found: Sequence[Sequence[Window]]) -> list[tuple[Moment, ...]]:

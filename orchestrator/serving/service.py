@@ -212,13 +212,12 @@ class _Service:
     def _found(self, answer: Answer, question: Question) -> FoundVideo:
         has_file = self._files is not None and self._files.find(answer.video) is not None
         has_thumbnail = self._catalogue.thumbnail(answer.video_id) is not None
-        strip = [round(score, _STRIP_DIGITS) for score in answer.strip]
         return FoundVideo(
             **answer.to_dict(),
             duration_s=answer.duration_s,
             video_url=f"videos/{quote(answer.video)}" if has_file else None,
             thumbnail_url=f"thumbnails/{answer.video_id}" if has_thumbnail else None,
-            strip=strip if question.strip else None,
+            strip=_rounded(answer.strip) if question.strip else None,
         )
 
     def video(self, name: str) -> FileResponse:
@@ -260,6 +259,10 @@ class _Service:
                     log(event="gallery", revision=manifest.revision, videos=manifest.num_videos)
             except Exception as error:  # noqa: BLE001  (the version before goes on answering)
                 log(event="gallery", problem=error_line(error))
+
+
+def _rounded(strip: Sequence[float]) -> list[float]:
+    return [round(score, _STRIP_DIGITS) for score in strip]
 
 
 @dataclass(frozen=True)

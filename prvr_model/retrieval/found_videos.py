@@ -1,6 +1,6 @@
 """What a gallery finds for queries: videos with their scores, and where in each the query fits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,24 +10,29 @@ from jaxtyping import Float
 from prvr_model.retrieval.gallery import GalleryReader, GalleryVideos
 from prvr_model.retrieval.ivf import InvertedFile
 from prvr_model.retrieval.moments import PairScores, Window, windows
-from prvr_model.retrieval.search import cosines, fused, search
+from prvr_model.retrieval.search import Hits, cosines, fused, search
+
+# Pairs of query and video that are described at once: some megabytes of times and scores.
+_PAIRS = 1024
 
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """The best videos of one query, best first.
+    """The best videos of some queries, query after query, each best first.
 
     Args:
+        top: Videos of each query.
         scores: Their scores.
         about: What the gallery knows of them.
         moments: Windows of each, best first; their times are NaN where nobody knows the duration.
         strips: Score of each frame of each.
     """
 
-    scores: Float[np.ndarray, "videos"]
+    top: int
+    scores: Float[np.ndarray, "pairs"]
     about: GalleryVideos
     moments: Sequence[Sequence[Window]]
-    strips: Float[np.ndarray, "videos frames"]
+    strips: Float[np.ndarray, "pairs frames"]
 
 
 @torch.no_grad()
@@ -37,11 +42,11 @@ def search_videos(
     unit_queries: Float[np.ndarray, "queries hidden"],
     top: int,
     num_moments: int,
-) -> list[FoundVideos | None]:
-    """The best videos of each query; None where the gallery is empty.
+) -> Iterator[FoundVideos]:
+    """The best videos of each query, of some queries at a time.
 
     Args:
-        gallery: The gallery.
+        gallery: The gallery, which has videos.
         index: Its inverted file; None: all videos are scored.
         unit_queries: Query vectors of norm 1.
         top: Videos wanted.
@@ -49,23 +54,20 @@ def search_videos(
     """
     queries = torch.from_numpy(np.ascontiguousarray(unit_queries, np.float32))
     hits = index.search(queries, top) if index else search(gallery, queries, top)
-    # One query's videos at a time: their vectors are copied.
-    return [
-        _found(gallery, query, positions, scores, num_moments) if len(positions) else None
-        for query, positions, scores in zip(queries, hits.positions, hits.scores, strict=True)
-    ]
+    size = max(1, _PAIRS // hits.positions.shape[1])
+    for start in range(0, len(queries), size):
+        some = slice(start, start + size)
+        found = Hits(hits.positions[some], hits.scores[some])
+        yield _described(gallery, queries[some], found, num_moments)
 
 
-def _found(
-    gallery: GalleryReader,
-    query: torch.Tensor,
-    positions: np.ndarray,
-    scores: np.ndarray,
-    num_moments: int,
+def _described(
+    gallery: GalleryReader, queries: torch.Tensor, hits: Hits, num_moments: int
 ) -> FoundVideos:
-    about = gallery.videos(positions)
-    pairs = cosines(gallery, query, positions)
+    about = gallery.videos(hits.positions.reshape(-1))
+    pairs = cosines(gallery, queries, hits.positions)
     on_frames = pairs.clips.gather(1, torch.from_numpy(about.clip_of_frame))
     spans = PairScores(pairs.clips.numpy(), pairs.frames.numpy(), about.clip_of_frame, about.times)
     strips = fused(on_frames, pairs.frames, gallery).numpy()
-    return FoundVideos(scores, about, windows(spans, num_moments), strips)
+    moments = windows(spans, num_moments)
+    return FoundVideos(hits.positions.shape[1], hits.scores.reshape(-1), about, moments, strips)

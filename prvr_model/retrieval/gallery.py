@@ -4,6 +4,7 @@ A reader sees the gallery as it was when it was opened; adding and removing dist
 """
 
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,7 +86,7 @@ class GalleryReader:
         self.path = path
         self.manifest = manifest
         self.batches = batches
-        self._starts = np.array([batch.start for batch in batches], np.int64)
+        self._starts = [batch.start for batch in batches]
 
     @classmethod
     def open(cls, path: Path, shard: Shard = WHOLE) -> "GalleryReader":
@@ -138,6 +139,13 @@ class GalleryReader:
         for batch in self.batches:
             yield from batch.columns["video"].to_pylist()
 
+    def mapped(
+        self, position: int
+    ) -> tuple[Float[Tensor, "clips hidden"], Float[Tensor, "frames hidden"]]:
+        """Clips and frames of a video, mapped: bfloat16 or float32."""
+        batch, row = self._place(position)
+        return batch.clips[row], batch.frames[row]
+
     def vectors(
         self, positions: Int[np.ndarray, "videos"]
     ) -> tuple[Float[Tensor, "videos clips hidden"], Float[Tensor, "videos frames hidden"]]:
@@ -178,9 +186,14 @@ class GalleryReader:
 
     def thumbnail(self, position: int) -> bytes | None:
         """A video's thumbnail, a JPEG file; None: it has none."""
-        ((batch, rows),) = self._by_batch(np.array([position]))
-        found: bytes | None = batch.columns["thumbnail"][int(rows[0])].as_py()
+        batch, row = self._place(position)
+        found: bytes | None = batch.columns["thumbnail"][row].as_py()
         return found
+
+    def _place(self, position: int) -> tuple[GalleryBatch, int]:
+        """The batch that holds a video, and its row there."""
+        batch = self.batches[bisect_right(self._starts, position) - 1]
+        return batch, position - batch.start
 
     def _by_batch(
         self, positions: Int[np.ndarray, "videos"]

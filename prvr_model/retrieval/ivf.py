@@ -36,9 +36,11 @@ NUM_SAMPLES = 200
 """Sample queries: the standard error of a recall of 0.99 is below 0.004."""
 # Values of a vector that share a byte of its code.
 _VALUES_PER_BYTE = 4
-# K-means on more rows than this per centroid gains nothing that a query would notice.
-_TRAINED_ROWS = 64
-_ITERATIONS = 10
+# K-means on more rows than this per centroid, or for longer, gains nothing that a query notices.
+_TRAINED_ROWS = 32
+_ITERATIONS = 5
+# Lists by the root of the number of rows. More: fewer codes are read until the best rows are found.
+_LISTS_BY_ROOT = 4
 # Rows whose videos are scored; a video has dozens of rows that show the same.
 _FIRST_ROWS = 1024
 # Videos whose rows are taken at a time while the index is made.
@@ -188,25 +190,93 @@ def _made(gallery: GalleryReader) -> Any:  # noqa: ANN401
     """The index of all rows; a row's id is its video's id and its place in the video."""
     library, hidden = faiss(), gallery.manifest.hidden
     num_rows = gallery.num_videos * _rows_per_video(gallery)
-    # The usual choice: to find lists costs about what it costs to look into one.
-    num_lists = max(1, isqrt(num_rows))
+    num_lists = max(1, _LISTS_BY_ROOT * isqrt(num_rows))
+    sample = _sampled_rows(gallery, num_lists * _TRAINED_ROWS)
+    tree = _Tree(sample, num_lists)
     num_bytes = hidden // _VALUES_PER_BYTE if hidden % _VALUES_PER_BYTE == 0 else 1
     # A code of 8 bits wants 256 different rows to learn from.
     bits = min(8, num_rows.bit_length() - 1)
-    centroids = library.IndexFlatIP(hidden)
+    centroids = _exact(tree.centroids)
     index = library.IndexIVFPQ(
-        centroids, hidden, num_lists, num_bytes, bits, library.METRIC_INNER_PRODUCT
+        centroids, hidden, centroids.ntotal, num_bytes, bits, library.METRIC_INNER_PRODUCT
     )
-    for clustering in (index.cp, index.pq.cp):
-        clustering.niter, clustering.min_points_per_centroid = _ITERATIONS, 1
-        clustering.max_points_per_centroid = _TRAINED_ROWS
-    index.cp.spherical = True
-    index.train(_sampled_rows(gallery, num_lists * _TRAINED_ROWS))
-    for ids, rows in _all_rows(gallery):
-        places = np.arange(rows.shape[1])
-        names = ids[:, None] * rows.shape[1] + places
-        index.add_with_ids(rows.flatten(0, 1).numpy(), names.reshape(-1))
+    codes = index.pq.cp
+    codes.niter, codes.min_points_per_centroid = _ITERATIONS, 1
+    codes.max_points_per_centroid = _TRAINED_ROWS
+    index.train(sample)
+    for ids, videos in _all_rows(gallery):
+        rows = videos.flatten(0, 1).numpy()
+        names = ids[:, None] * videos.shape[1] + np.arange(videos.shape[1])
+        arrays = (rows, names, tree.lists_of(rows))  # they must live longer than pointers to them
+        index.add_core(len(rows), *map(library.swig_ptr, arrays))
     return index
+
+
+class _Tree:
+    """Centroids in two levels: a row is compared with those of the cell that is nearest to it.
+
+    With L centroids this takes about 2 sqrt(L) comparisons a row instead of L, in k-means and in
+    assigning rows. Where another cell has a centroid that is a little nearer, the row is found by
+    the queries that look there, which the measured recall counts.
+    """
+
+    def __init__(self, rows: Float[np.ndarray, "rows hidden"], num_lists: int) -> None:
+        self._cells = _means(rows, isqrt(num_lists))
+        shares = _by_nearest(self._cells, rows)
+        # A cell that no row is nearest to has no centroids of its own.
+        self._cells = _exact(_vectors(self._cells)[list(shares)])
+        shares = dict(enumerate(shares.values()))
+        self._parts = {
+            cell: _means(rows[share], round(num_lists * len(share) / len(rows)))
+            for cell, share in shares.items()
+        }
+        counts = [part.ntotal for part in self._parts.values()]
+        self._starts = dict(zip(self._parts, np.cumsum([0, *counts[:-1]]), strict=True))
+        self.centroids = np.concatenate([_vectors(part) for part in self._parts.values()])
+
+    def lists_of(self, rows: Float[np.ndarray, "rows hidden"]) -> Int[np.ndarray, "rows"]:
+        """The list that each row belongs to."""
+        found = np.empty(len(rows), np.int64)
+        for cell, share in _by_nearest(self._cells, rows).items():
+            found[share] = self._starts[cell] + self._parts[cell].search(rows[share], 1)[1][:, 0]
+        return found
+
+
+def _means(rows: Float[np.ndarray, "rows hidden"], count: int) -> Any:  # noqa: ANN401
+    """An exact index of centroids of some rows, by k-means of cosines."""
+    count = min(max(1, count), len(rows))
+    kmeans = faiss().Kmeans(
+        rows.shape[1],
+        count,
+        niter=_ITERATIONS,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=_TRAINED_ROWS,
+    )
+    kmeans.train(rows)
+    return kmeans.index
+
+
+def _exact(vectors: Float[np.ndarray, "rows hidden"]) -> Any:  # noqa: ANN401
+    index = faiss().IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    return index
+
+
+def _vectors(index: Any) -> Float[np.ndarray, "rows hidden"]:  # noqa: ANN401
+    found: np.ndarray = index.reconstruct_n(0, index.ntotal)
+    return found
+
+
+def _by_nearest(
+    index: Any,  # noqa: ANN401
+    rows: Float[np.ndarray, "rows hidden"],
+) -> dict[int, Int[np.ndarray, "share"]]:
+    """Numbers of the rows that are nearest to each vector of an index; those with none left out."""
+    nearest = index.search(rows, 1)[1][:, 0]
+    order = np.argsort(nearest, kind="stable")
+    names, starts = np.unique(nearest[order], return_index=True)
+    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def _rows_per_video(gallery: GalleryReader) -> int:

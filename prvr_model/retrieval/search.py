@@ -5,37 +5,37 @@ Videos come by descending score; of equal scores the one that lies first in the 
 (Evaluation, which must not flatter a model, counts a wrong video of equal score before the right
 one.)
 
-bfloat16 vectors and one query: a product of bfloat16 values has a bfloat16 result, too coarse to
-rank by, but it runs at the memory's speed. It serves as a screen: a video that could still be among
-the best, given the largest possible rounding error, is scored again in float32. Several queries are
-multiplied in float32 at once, with rows that are widened some thousand at a time.
+A scan is a screen: it multiplies all queries with all rows at once, in bfloat16 where the processor
+has instructions for it (twice the rate of float32). That is too coarse to rank by, so every video
+that could still be among the best, given the largest possible rounding error, is scored again in
+float32, one query at a time: a score does not depend on what else is asked.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from prvr_model.inputs.allocator import release_freed_blocks
 from prvr_model.inputs.threads import in_parts
 from prvr_model.retrieval.gallery import GalleryReader
 
-# Queries scored in one pass over the gallery.
-_QUERIES = 128
-# What a thread takes at a time: its calls cost little against that, and threads end together.
-_PIECE_BYTES = 16 * 2**20
-# Products that are taken at once, and bfloat16 values that are widened at once: they stay in the
-# processor's cache from one step to the next.
-_PRODUCTS = 1 << 18
-_WIDENED_VALUES = 1 << 19
-# Videos whose vectors are copied to be scored again.
-_RESCORED = 64
-# A bfloat16 number has 8 significant bits: rounding changes it by 2^-9 of itself at most. Twice
-# that, and the error of float32 sums.
-_RELATIVE_ERROR, _ABSOLUTE_ERROR = 2.0**-8, 1e-5
+_Item = TypeVar("_Item")
+
+# Queries screened in one pass over the gallery.
+_QUERIES = 64
+# Bytes of rows that are multiplied at once: calls cost little against that, and the products are
+# still in the processor's cache when the maximum is taken.
+_PIECE_BYTES = 1 << 23
+# A bfloat16 number has 8 significant bits: rounding changes it by 2^-8 of itself at most.
+_ROUNDING = 2.0**-8
+# More than the error of float32 sums of some hundred products.
+_SUM_ERROR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Hits:
 
 @dataclass(frozen=True)
 class PairCosines:
-    """Cosines of a query with each row of some videos, float32."""
+    """Cosines of pairs of query and video with each row of the video, float32."""
 
-    clips: Float[Tensor, "videos clips"]
-    frames: Float[Tensor, "videos frames"]
+    clips: Float[Tensor, "pairs clips"]
+    frames: Float[Tensor, "pairs frames"]
 
 
 @torch.no_grad()
@@ -69,16 +69,11 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
         top: Videos wanted; fewer come where the gallery has fewer.
     """
     top = min(top, gallery.num_videos)
-    if not len(unit_queries):
-        return stacked([], top)
-    if len(unit_queries) == 1 and gallery.manifest.dtype == "bfloat16":
-        found = [_screened(gallery, unit_queries[0], top)]
-    else:
-        found = [
-            _best(scores, gallery.positions, top)
-            for block in unit_queries.split(_QUERIES)
-            for scores in all_scores(gallery, block).numpy()
-        ]
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for block in unit_queries.split(_QUERIES) if len(unit_queries) else ():
+        found += _searched(gallery, block, top)
+        # Bounds of all videos are the most that a search holds.
+        release_freed_blocks()
     return stacked(found, top)
 
 
@@ -96,22 +91,8 @@ def search_among(
         positions: Where the videos lie, ascending.
         top: Videos wanted.
     """
-    scores = _scores_of(gallery, unit_query, positions)
+    scores = _scores_of(gallery, unit_query[None], np.zeros_like(positions), positions)
     return stacked([_best(scores, positions, min(top, len(positions)))], top)
-
-
-def all_scores(
-    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
-) -> Float[Tensor, "queries videos"]:
-    """Scores of all videos of the reader's share, float32."""
-    scores = unit_queries.new_empty((len(unit_queries), gallery.num_videos))
-
-    def score(piece: _Piece, memory: _Memory) -> None:
-        clip, frame = (_largest(unit_queries, rows, memory) for rows in (piece.clips, piece.frames))
-        scores[:, piece.columns] = fused(clip, frame, gallery)
-
-    _scan(gallery, score)
-    return scores
 
 
 def fused(
@@ -124,17 +105,73 @@ def fused(
 
 def cosines(
     gallery: GalleryReader,
-    unit_query: Float[Tensor, "hidden"],
-    positions: Int[np.ndarray, "videos"],
+    unit_queries: Float[Tensor, "queries hidden"],
+    positions: Int[np.ndarray, "queries top"],
 ) -> PairCosines:
-    """Cosines of a query with all clips and frames of some videos, in the order given."""
-    order = np.argsort(positions, kind="stable")
-    back = torch.from_numpy(np.argsort(order))
-    parts = [
-        [rows @ unit_query for rows in gallery.vectors(positions[order[start : start + _RESCORED]])]
-        for start in range(0, len(order), _RESCORED)
-    ]
-    return PairCosines(*(torch.cat(rows)[back] for rows in zip(*parts, strict=True)))
+    """Cosines of each query with all clips and frames of some videos, query after query."""
+    top, manifest = positions.shape[1], gallery.manifest
+    clips, frames = (
+        unit_queries.new_empty((positions.size, rows))
+        for rows in (manifest.num_clips, manifest.num_frames)
+    )
+
+    def work(pairs: Iterator[tuple[int, int]]) -> None:
+        for pair, position in pairs:
+            for found, rows in zip((clips, frames), gallery.mapped(position), strict=True):
+                torch.mv(rows.float(), unit_queries[pair // top], out=found[pair])
+
+    _in_threads(list(enumerate(positions.reshape(-1).tolist())), work)
+    return PairCosines(clips, frames)
+
+
+def _searched(
+    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"], top: int
+) -> Iterator[tuple[Int[np.ndarray, "top"], Float[np.ndarray, "top"]]]:
+    """The best videos of each query: screened, then scored in float32."""
+    lowest, highest = _bounds(gallery, unit_queries)
+    surely = lowest.topk(top, dim=1).values[:, -1:]
+    queries, places = (highest >= surely).numpy().nonzero()
+    positions = gallery.positions[places]
+    scores = _scores_of(gallery, unit_queries, queries, positions)
+    for query in range(len(unit_queries)):
+        its = slice(*np.searchsorted(queries, (query, query + 1)))
+        yield _best(scores[its], positions[its], top)
+
+
+def _bounds(
+    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
+) -> Float[Tensor, "2 queries videos"]:
+    """The lowest and the highest score that each video can have."""
+    dtype = _product_type(gallery, len(unit_queries))
+    rounding = _ROUNDING if dtype == torch.bfloat16 else 0.0
+    rounded = unit_queries.to(dtype)
+    # |<q - r, x>| is at most |q - r| for any x of norm 1; the same of rows that are rounded.
+    error = torch.linalg.vector_norm(unit_queries - rounded.float(), dim=1)[:, None] + _SUM_ERROR
+    if gallery.manifest.dtype == "float32":
+        error += rounding * (1 + rounding)
+    bounds = unit_queries.new_empty((2, len(unit_queries), gallery.num_videos))
+
+    def score(piece: _Piece, memory: _Memory) -> None:
+        best = [_largest(rounded, rows, memory) for rows in (piece.clips, piece.frames)]
+        errors = [error + rounding * products.abs() for products in best]
+        middle, error_of = fused(*best, gallery), fused(*errors, gallery)
+        torch.sub(middle, error_of, out=bounds[0, :, piece.columns])
+        torch.add(middle, error_of, out=bounds[1, :, piece.columns])
+
+    _scan(gallery, score)
+    return bounds
+
+
+def _product_type(gallery: GalleryReader, num_queries: int) -> torch.dtype:
+    """The type in which queries and rows are multiplied fastest."""
+    # To convert float32 rows costs what it costs to multiply them with one query.
+    is_worth_it = gallery.manifest.dtype == "bfloat16" or num_queries > 1
+    return torch.bfloat16 if is_worth_it and _multiplies_bfloat16() else torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it."""
+    return torch.cpu._is_avx512_bf16_supported()
 
 
 @dataclass(frozen=True)
@@ -146,138 +183,95 @@ class _Piece:
     frames: Tensor
 
 
+def _pieces(gallery: GalleryReader) -> Iterator[_Piece]:
+    start = 0
+    for batch in gallery.batches:
+        video_bytes = batch.clips[0].nbytes + batch.frames[0].nbytes
+        size = max(1, _PIECE_BYTES // video_bytes)
+        for clips, frames in zip(batch.clips.split(size), batch.frames.split(size), strict=True):
+            yield _Piece(slice(start, start + len(clips)), clips, frames)
+            start += len(clips)
+
+
 def _scan(gallery: GalleryReader, score: Callable[["_Piece", "_Memory"], None]) -> None:
     """Call `score` with all pieces of a gallery."""
-    pieces = list(_pieces(gallery))
 
-    def work(part: slice) -> None:
+    def work(pieces: Iterator[_Piece]) -> None:
         memory = _Memory()
-        for piece in pieces[part]:
+        for piece in pieces:
             score(piece, memory)
 
-    _in_threads(len(pieces), work)
+    _in_threads(list(_pieces(gallery)), work)
 
 
 # One call at a time sets torch's threads; a second one would only wait for the memory.
 _WORKING = threading.Lock()
 
 
-def _in_threads(total: int, work: Callable[[slice], None]) -> None:
-    """Share items among as many threads as torch has, each of which works alone.
+def _in_threads(items: Sequence[_Item], work: Callable[[Iterator[_Item]], None]) -> None:
+    """Let as many threads as torch has take items until none is left, each of which works alone.
 
     Threads that share every product would wait for one another at its end, on a busy machine
     longer than the work takes.
     """
+    left = iter(items)
     with _WORKING:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            in_parts(total, threads, torch.no_grad()(work))
+            in_parts(len(items), threads, torch.no_grad()(lambda _: work(left)))
         finally:
             torch.set_num_threads(threads)
 
 
-def _pieces(gallery: GalleryReader) -> Iterator[_Piece]:
-    item = 2 if gallery.manifest.dtype == "bfloat16" else 4
-    rows = gallery.manifest.num_clips + gallery.manifest.num_frames
-    video_bytes = rows * gallery.manifest.hidden * item
-    size = max(1, _PIECE_BYTES // video_bytes)
-    start = 0
-    for batch in gallery.batches:
-        for clips, frames in zip(batch.clips.split(size), batch.frames.split(size), strict=True):
-            yield _Piece(slice(start, start + len(clips)), clips, frames)
-            start += len(clips)
-
-
 class _Memory:
-    """Buffers that every block of a scan uses again: new memory costs more than the work on it."""
+    """Buffers that every piece of a scan uses again: new memory costs more than the work on it."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
 
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         size = int(np.prod(shape))
         if name not in self._buffers or len(self._buffers[name]) < size:
-            self._buffers[name] = torch.empty(size)
+            self._buffers[name] = torch.empty(size, dtype=dtype)
         return self._buffers[name][:size].view(shape)
 
 
 def _largest(
-    unit_queries: Float[Tensor, "queries hidden"],
+    queries: Float[Tensor, "queries hidden"],
     rows: Float[Tensor, "videos rows hidden"],
     memory: _Memory,
 ) -> Float[Tensor, "queries videos"]:
-    """Largest cosine over each video's rows, some videos at a time."""
-    num_queries = len(unit_queries)
-    found = unit_queries.new_empty((num_queries, len(rows)))
-    per_video = rows.shape[1] * (rows.shape[2] if rows.dtype != torch.float32 else num_queries)
-    limit = _WIDENED_VALUES if rows.dtype != torch.float32 else _PRODUCTS
-    start = 0
-    for videos in rows.split(max(1, limit // per_video)):
-        flat = _widened(videos, memory).flatten(0, 1)
-        products = memory.take("products", (num_queries, len(flat)))
-        if num_queries == 1:
-            torch.mv(flat, unit_queries[0], out=products[0])
-        else:
-            torch.mm(unit_queries, flat.T, out=products)
-        places = slice(start, start + len(videos))
-        torch.amax(products.unflatten(1, videos.shape[:2]), dim=2, out=found[:, places])
-        start += len(videos)
-    return found
-
-
-def _widened(rows: Tensor, memory: _Memory) -> Tensor:
-    return rows if rows.dtype == torch.float32 else memory.take("rows", rows.shape).copy_(rows)
-
-
-def _screened(
-    gallery: GalleryReader, unit_query: Float[Tensor, "hidden"], top: int
-) -> tuple[Int[np.ndarray, "top"], Float[np.ndarray, "top"]]:
-    """The best videos of a bfloat16 gallery: screened in bfloat16, then scored in float32."""
-    scores, error = (values.numpy() for values in _rough_scores(gallery, unit_query))
-    if not top:
-        return _best(scores, gallery.positions, top)
-    surely = np.partition(scores - error, -top)[-top]
-    chosen = gallery.positions[scores + error >= surely]
-    return _best(_scores_of(gallery, unit_query, chosen), chosen, top)
-
-
-def _rough_scores(
-    gallery: GalleryReader, unit_query: Float[Tensor, "hidden"]
-) -> tuple[Float[Tensor, "videos"], Float[Tensor, "videos"]]:
-    """Scores by products in bfloat16, and how far each may be off."""
-    rounded = unit_query.bfloat16()
-    found = unit_query.new_empty((2, gallery.num_videos))
-
-    def score(piece: _Piece, memory: _Memory) -> None:
-        for branch, rows in zip(found, (piece.clips, piece.frames), strict=True):
-            products = torch.mv(rows.flatten(0, 1), rounded)
-            branch[piece.columns] = products.view(rows.shape[:2]).amax(dim=1)
-
-    _scan(gallery, score)
-    # |<q - r, x>| is at most |q - r| for any x of norm 1.
-    of_query = float(torch.linalg.vector_norm(unit_query - rounded.float())) + _ABSOLUTE_ERROR
-    errors = of_query + _RELATIVE_ERROR * found.abs()
-    return fused(found[0], found[1], gallery), fused(errors[0], errors[1], gallery)
+    """Largest product with each video's rows, taken in the queries' type."""
+    if rows.dtype != queries.dtype:
+        rows = memory.take("rows", rows.shape, queries.dtype).copy_(rows)
+    flat = rows.flatten(0, 1)
+    products = memory.take("products", (len(queries), len(flat)), queries.dtype)
+    torch.mm(queries, flat.T, out=products)
+    return products.unflatten(1, rows.shape[:2]).amax(dim=2).float()
 
 
 def _scores_of(
-    gallery: GalleryReader, unit_query: Float[Tensor, "hidden"], positions: np.ndarray
-) -> Float[np.ndarray, "videos"]:
-    """Scores of some videos, float32; positions ascend."""
-    scores = np.empty(len(positions), np.float32)
-    starts = range(0, len(positions), _RESCORED)
+    gallery: GalleryReader,
+    unit_queries: Float[Tensor, "queries hidden"],
+    queries: Int[np.ndarray, "pairs"],
+    positions: Int[np.ndarray, "pairs"],
+) -> Float[np.ndarray, "pairs"]:
+    """Scores of pairs of query and video, float32."""
+    best = torch.empty(2, len(positions))
+    order = np.argsort(positions, kind="stable")
+    bounds = np.flatnonzero(np.diff(positions[order])) + 1
 
-    def work(part: slice) -> None:
-        for start in starts[part]:
-            some = slice(start, start + _RESCORED)
-            clip, frame = (
-                (rows @ unit_query).amax(dim=1) for rows in gallery.vectors(positions[some])
-            )
-            scores[some] = fused(clip, frame, gallery).numpy()
+    def work(videos: Iterator[Int[np.ndarray, "pairs"]]) -> None:
+        for pairs in videos:
+            position = int(positions[pairs[0]])
+            for branch, rows in zip(best, gallery.mapped(position), strict=True):
+                wide = rows.float()
+                for pair in pairs.tolist():
+                    branch[pair] = torch.mv(wide, unit_queries[queries[pair]]).max()
 
-    _in_threads(len(starts), work)
-    return scores
+    _in_threads(np.split(order, bounds) if len(order) else [], work)
+    return fused(best[0], best[1], gallery).numpy()
 
 
 def _best(

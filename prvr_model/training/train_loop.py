@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from prvr_model.errors import StoreError
 from prvr_model.files.folder import Folder
+from prvr_model.inputs.allocator import keep_freed_blocks, release_freed_blocks
 from prvr_model.inputs.batching import (
     Batch,
     draws_for_step,
@@ -41,7 +42,6 @@ from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.recipe import TrainedOn
 from prvr_model.training import checkpoint, random_states
-from prvr_model.training.allocator import keep_freed_blocks, release_freed_blocks
 from prvr_model.training.checkpoint import PartOfEpoch
 from prvr_model.training.optimizer import BertAdam
 from prvr_model.training.step_numbers import StepNumbers, reader_for

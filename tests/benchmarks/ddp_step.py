@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import distributed
 
+from prvr_model.inputs.allocator import keep_freed_blocks
 from prvr_model.inputs.batching import Batch
 from prvr_model.losses.objective import BranchDraws, compute_losses
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.model import MscModel
 from prvr_model.process_group import ALONE, GroupWorkers, Shards, Workers
 from prvr_model.settings import Settings, build_settings
-from prvr_model.training.allocator import keep_freed_blocks
 from prvr_model.training.train_loop import build_optimizer
 from tests.benchmarks.measure import arguments, show
 from tests.benchmarks.train_step import random_batch

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from prvr_model.inputs.allocator import keep_freed_blocks
 from prvr_model.inputs.batching import epoch_order
 from prvr_model.inputs.prefetch import BatchMemory, prefetched
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
 from prvr_model.settings import Settings
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.writer import StoreWriter
-from prvr_model.training.allocator import keep_freed_blocks
 from tests.benchmarks.measure import arguments, gemm_gflops, show
 
 _CPU = torch.device("cpu")

@@ -7,8 +7,11 @@ service by one client, and of a `Gallery` in this process, which has no HTTP to 
 
 import argparse
 import asyncio
+import statistics
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import numpy as np
 
 from orchestrator.serving.gallery import Gallery
 from tests.benchmarks.made_gallery import made_settings, make_gallery
-from tests.benchmarks.measure import arguments, show
+from tests.benchmarks.measure import arguments, seconds, show
 from tests.orchestrator.serving.serve_process import ServeProcess, serving
 
 TEXT_DIM = 8  # of the model of a made-up gallery
@@ -29,9 +32,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, default=10_000)
-    parser.add_argument("--queries", type=int, default=2_000)
+    parser.add_argument("--queries", type=int, default=2_000, help="of all clients, in all rounds")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--alone", type=int, default=40, help="queries asked one after the other")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--clips", type=int, default=32)
@@ -48,19 +52,58 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     settings = made_settings(options.hidden, options.clips, options.frames)
     path = folder / "my.gallery"
     make_gallery(path, options.videos, settings, options.dtype, max(1, options.videos // 2))
-    scanned = _scan(path, options.alone)
+    gallery = Gallery.open(path)
     with serving(folder, "--shards", str(options.shards)) as served:
-        _asked(served, options.clients, options.clients)  # maps all pages, starts threads
-        alone = _asked(served, options.alone, 1)
-        together = _asked(served, options.queries, options.clients)
-    rate = together["queries_per_s"]
+        scan(gallery, 1)
+        ask(served, options.clients, options.clients)  # maps all pages, starts threads
+        # In turns: the machine may be shared, and all see the same of it.
+        rounds = [
+            (
+                scan(gallery, options.alone // options.rounds),
+                ask(served, options.alone // options.rounds, 1),
+                ask(served, options.queries // options.rounds, options.clients),
+            )
+            for _ in range(options.rounds)
+        ]
+    scans, alone, together = zip(*rounds, strict=True)
     return {
-        "together": together,
-        "one_client": alone,
-        "scan_queries_per_s": scanned,
-        "times_one_client": rate / alone["queries_per_s"],
-        "times_scan": rate / scanned,
+        "together": summary(together),
+        "one_client": summary(alone),
+        "scan": summary(scans),
+        "times_one_client": ratio(together, alone),
+        "times_scan": ratio(together, scans),
     }
+
+
+@dataclass(frozen=True)
+class Load:
+    """What some queries took: all together, and each."""
+
+    total_s: float
+    each_s: Sequence[float]
+    errors: int = 0
+
+    @property
+    def queries_per_s(self) -> float:
+        """Throughput."""
+        return len(self.each_s) / self.total_s
+
+
+def summary(loads: Sequence[Load]) -> dict[str, float]:
+    """Median throughput of the rounds, and the times of all their queries."""
+    took = np.concatenate([load.each_s for load in loads])
+    return {
+        "queries_per_s": statistics.median(load.queries_per_s for load in loads),
+        "p50_s": float(np.quantile(took, 0.5)),
+        "p99_s": float(np.quantile(took, 0.99)),
+        "errors": sum(load.errors for load in loads),
+    }
+
+
+def ratio(loads: Sequence[Load], others: Sequence[Load]) -> float:
+    """Median ratio of throughputs, round by round."""
+    pairs = zip(loads, others, strict=True)
+    return statistics.median(load.queries_per_s / other.queries_per_s for load, other in pairs)
 
 
 def _tokens(number: int) -> np.ndarray:
@@ -68,19 +111,19 @@ def _tokens(number: int) -> np.ndarray:
     return draw.standard_normal((TOKENS, TEXT_DIM)).astype(np.float32)
 
 
-def _scan(path: Path, count: int) -> float:
-    """Queries a second of an open gallery, one after the other."""
-    gallery = Gallery.open(path)
-    gallery.query_tokens([_tokens(0)])
-    start = time.perf_counter()
-    for number in range(count):
-        gallery.query_tokens([_tokens(number)])
-    return count / (time.perf_counter() - start)
+def scan(gallery: Gallery, count: int) -> Load:
+    """Ask an open gallery, one query after the other."""
+    took = [
+        seconds(lambda number=number: gallery.query_tokens([_tokens(number)]))
+        for number in range(count)
+    ]
+    return Load(sum(took), took)
 
 
-def _asked(served: ServeProcess, count: int, clients: int) -> dict[str, Any]:
+def ask(served: ServeProcess, count: int, clients: int) -> Load:
+    """Ask a service, each client its next query when it has its answer."""
     took: list[float] = []
-    errors: list[str] = []
+    refused: list[str] = []
     numbers = iter(range(count))
 
     async def one(client: httpx.AsyncClient) -> None:
@@ -89,20 +132,13 @@ def _asked(served: ServeProcess, count: int, clients: int) -> dict[str, Any]:
             found = await client.post("/query", json={"tokens": _tokens(number).tolist()})
             took.append(time.perf_counter() - start)
             if found.status_code != 200:
-                errors.append(found.text)
+                refused.append(found.text)
 
     async def every() -> None:
         async with httpx.AsyncClient(base_url=served.address, timeout=TIMEOUT_S) as client:
             await asyncio.gather(*(one(client) for _ in range(clients)))
 
-    start = time.perf_counter()
-    asyncio.run(every())
-    return {
-        "queries_per_s": count / (time.perf_counter() - start),
-        "p50_s": float(np.quantile(took, 0.5)),
-        "p99_s": float(np.quantile(took, 0.99)),
-        "errors": len(errors),
-    }
+    return Load(seconds(lambda: asyncio.run(every())), took, len(refused))
 
 
 if __name__ == "__main__":

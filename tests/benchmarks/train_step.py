@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from prvr_model.inputs.allocator import keep_freed_blocks
 from prvr_model.inputs.batching import Batch
 from prvr_model.inputs.resampling import normalise_rows
 from prvr_model.inputs.token_merging import choose_levels, merge_neighbours
@@ -19,7 +20,6 @@ from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
 from prvr_model.settings import Settings, SpeedSettings, build_settings
-from prvr_model.training.allocator import keep_freed_blocks
 from prvr_model.training.train_loop import build_optimizer, gradient_norm
 from tests.benchmarks.measure import PeakMemory, arguments, gemm_gflops, seconds, show
 from tests.benchmarks.time_shares import shares_of_time

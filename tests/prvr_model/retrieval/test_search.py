@@ -67,9 +67,7 @@ def test_each_caption_of_a_split_has_the_rank_that_evaluation_gives(
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Made":
     monkeypatch.setattr(gallery_writer, "_BATCH_BYTES", 7_000)
     monkeypatch.setattr(search_module, "_PIECE_BYTES", 3_000)
-    monkeypatch.setattr(search_module, "_PRODUCTS", 64)
-    monkeypatch.setattr(search_module, "_WIDENED_VALUES", 500)
-    monkeypatch.setattr(search_module, "_RESCORED", 3)
+    monkeypatch.setattr(search_module, "_QUERIES", 4)
     return Made(tmp_path)
 
 
@@ -121,11 +119,17 @@ def _video(number: int) -> "object":
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("closeness", [1.0, 1e-3])
+@pytest.mark.parametrize("multiplies_bfloat16", [True, False])
+@pytest.mark.parametrize(("closeness", "threads"), [(1.0, 1), (1.0, 3), (1e-3, 3)])
 def test_search_equals_the_obvious_search(
-    made: Made, dtype: str, threads: int, closeness: float
+    made: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: str,
+    multiplies_bfloat16: bool,
+    closeness: float,
+    threads: int,
 ) -> None:
+    monkeypatch.setattr(search_module, "_multiplies_bfloat16", lambda: multiplies_bfloat16)
     # Close videos differ by less than bfloat16's rounding: a screen must let them all pass.
     centre = torch.randn(1, 1, 16)
     clips, frames = (unit_rows(centre + closeness * torch.randn(30, rows, 16)) for rows in (8, 16))
@@ -135,12 +139,27 @@ def test_search_equals_the_obvious_search(
     together = search(gallery, made.queries, 5)
     for number, query in enumerate(made.queries):
         [alone], [scores] = vars(search(gallery, query[None], 5)).values()
-        for positions in (alone, together.positions[number]):
-            found = expected[number][torch.from_numpy(positions)]
-            best = expected[number].sort(descending=True).values[:5]
-            torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
+        # What else is asked changes nothing.
+        np.testing.assert_array_equal(together.positions[number], alone)
+        np.testing.assert_array_equal(together.scores[number], scores)
+        found = expected[number][torch.from_numpy(alone)]
+        best = expected[number].sort(descending=True).values[:5]
+        torch.testing.assert_close(found, best, atol=1e-6, rtol=0)
         np.testing.assert_allclose(scores, found, atol=1e-6)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("count", [1, 9])
+def test_every_score_lies_between_narrow_bounds(made: Made, dtype: str, count: int) -> None:
+    clips, frames = (unit_rows(torch.randn(60, rows, 16)) for rows in (8, 16))
+    gallery = made.gallery(dtype, clips, frames)
+    lowest, highest = search_module._bounds(gallery, made.queries[:count])
+    expected = made.expected(gallery)[:count]
+    assert (lowest <= expected).all()
+    assert (expected <= highest).all()
+    # bfloat16 has about three digits.
+    assert (highest - lowest).max() < 0.03
 
 
 def test_of_equal_scores_the_first_comes_first(made: Made) -> None:
@@ -160,10 +179,12 @@ def test_some_videos_are_searched_and_compared_alone(made: Made) -> None:
     found = search_among(gallery, made.queries[0], places, 3)
     wanted = places[np.argsort(-expected[places].numpy())[:3]]
     np.testing.assert_array_equal(found.positions[0], wanted)
-    some = np.array([21, 2, 8, 7])
-    pairs = cosines(gallery, made.queries[0], some)
-    torch.testing.assert_close(pairs.frames, frames[some] @ made.queries[0])
-    torch.testing.assert_close(pairs.clips, clips[some] @ made.queries[0])
+    some = np.array([[21, 2, 8], [7, 2, 0]])
+    pairs = cosines(gallery, made.queries[:2], some)
+    queries = made.queries[:2].repeat_interleave(3, dim=0)
+    for found, rows in ((pairs.frames, frames), (pairs.clips, clips)):
+        wanted = torch.einsum("prh,ph->pr", rows[some.reshape(-1)], queries)
+        torch.testing.assert_close(found, wanted)
 
 
 def test_more_videos_than_there_are_and_none(tmp_path: Path, store: FeatureStore) -> None:

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from prvr_model.training.allocator import keep_freed_blocks
+from prvr_model.inputs.allocator import keep_freed_blocks
 
 _PROGRAM = """
 import resource
 from pathlib import Path
 import torch
-from prvr_model.training.allocator import keep_freed_blocks, release_freed_blocks
+from prvr_model.inputs.allocator import keep_freed_blocks, release_freed_blocks
 {call}
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096

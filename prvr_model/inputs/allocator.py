@@ -23,7 +23,7 @@ def keep_freed_blocks() -> bool:
 
 
 def release_freed_blocks() -> None:
-    """Give the kept memory back to the system, e.g. at the end of a trial."""
+    """Give the kept memory back to the system, e.g. at the end of a trial or of a search."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
