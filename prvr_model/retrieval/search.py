@@ -152,9 +152,10 @@ def _bounds(
     bounds = unit_queries.new_empty((2, len(unit_queries), gallery.num_videos))
 
     def score(piece: _Piece, memory: _Memory) -> None:
-        best = [_largest(rounded, rows, memory) for rows in (piece.clips, piece.frames)]
-        errors = [error + rounding * products.abs() for products in best]
-        middle, error_of = fused(*best, gallery), fused(*errors, gallery)
+        clip, frame = (_largest(rounded, rows, memory) for rows in (piece.clips, piece.frames))
+        middle = fused(clip, frame, gallery)
+        clip_error, frame_error = (error + rounding * one.abs() for one in (clip, frame))
+        error_of = fused(clip_error, frame_error, gallery)
         torch.sub(middle, error_of, out=bounds[0, :, piece.columns])
         torch.add(middle, error_of, out=bounds[1, :, piece.columns])
 
@@ -248,7 +249,8 @@ def _largest(
     flat = rows.flatten(0, 1)
     products = memory.take("products", (len(queries), len(flat)), queries.dtype)
     torch.mm(queries, flat.T, out=products)
-    return products.unflatten(1, rows.shape[:2]).amax(dim=2).float()
+    largest: Tensor = products.unflatten(1, rows.shape[:2]).amax(dim=2)
+    return largest.float()
 
 
 def _scores_of(
