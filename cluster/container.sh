@@ -29,10 +29,21 @@ case "${1:-}" in
     # On SIGTERM, Ray waits so long until its node is idle.
     RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="$grace_s" ray start --block --address="$address" &
     ray=$!
-    prvr-sweep drain-agent --source signal --lead-seconds "$grace_s" &
+    readonly told="$address_file.told"
+    prvr-sweep drain-agent --source signal --lead-seconds "$grace_s" &> >(tee "$told") &
     agent=$!
-    # The agent tells the trials, which save themselves and continue on another node.
-    trap 'kill -USR1 "$agent" 2> /dev/null || true; sleep 2; kill -TERM "$ray" || true' TERM INT
+    # The agent tells the trials, which save themselves and continue on another node. It needs a
+    # process of Ray's for that, which takes seconds to start.
+    # shellcheck disable=SC2329  # The trap calls it.
+    drain() {
+      kill -USR1 "$agent" 2> /dev/null || true
+      for _ in {1..60}; do
+        if grep --quiet "is draining" "$told" || ! kill -0 "$agent" 2> /dev/null; then break; fi
+        sleep 0.5
+      done
+      kill -TERM "$ray" || true
+    }
+    trap drain TERM INT
     while kill -0 "$ray" 2> /dev/null; do
       wait "$ray" || code=$?
     done

@@ -17,11 +17,11 @@ from torch import Tensor
 from prvr_model.inputs.batching import Batch, draws_for_step
 from prvr_model.losses.objective import BranchDraws, LossTerms, compute_losses, loss_term_names
 from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.network.released_weights import our_name
 from prvr_model.process_group import ALONE, GroupWorkers, Workers
 from prvr_model.training.optimizer import BertAdam
 from prvr_model.training.train_loop import build_optimizer
 from tests.process_group import converted, own_part, run_in_group, uneven
-from tests.prvr_model.released_checkpoint import our_name
 from tests.reference_conformance import (
     GRADIENT_FLOOR,
     GRADIENT_TOLERANCE,

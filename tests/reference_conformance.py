@@ -26,12 +26,12 @@ from prvr_model.inputs.token_merging import (
 from prvr_model.losses.objective import BranchDraws, LossTerms, compute_losses
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.model import MscModel
+from prvr_model.network.released_weights import our_name, renamed_weights
 from prvr_model.network.similarity import score_both
 from prvr_model.retrieval.metrics import best_ranks, recalls, single_relevance
 from prvr_model.settings import Settings, build_settings
 from prvr_model.training.optimizer import BertAdam
 from tests.prvr_model.clip_segments import segment_plans, spanning_tree_weights
-from tests.prvr_model.released_checkpoint import load_released_state, our_name
 
 # Relative tolerances of the reference's README.
 OUTPUT_TOLERANCE = 1e-4
@@ -88,7 +88,7 @@ def read_reference(path: Path) -> Reference:
         config["model"]["query_input_size"],
     )
     reference = Reference(values, settings, model, batch, prepared, config["optimizer"]["t_total"])
-    load_released_state(model, reference.state(), str(path))
+    model.load_state_dict(renamed_weights(model, reference.state(), str(path)))
     return reference
 
 

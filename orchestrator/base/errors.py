@@ -51,6 +51,12 @@ class QueryError(PrvrError):
     exit_code = 2
 
 
+class EvaluationError(PrvrError):
+    """Models cannot be evaluated on the stores that were named."""
+
+    exit_code = 3
+
+
 class ResumeError(PrvrError):
     """A sweep cannot be resumed, or not with the requested changes."""
 

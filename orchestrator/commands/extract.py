@@ -67,8 +67,9 @@ class ExtractOptions:
     "--captions",
     type=USER_PATH,
     required=True,
-    help="Table of captions, .csv, .jsonl or .parquet, with the columns video and caption; id, "
-    "start, end, split and relevant are optional.",
+    help="Table of captions, CSV, JSON lines or Parquet, with the columns video and caption; id, "
+    "start, end, split and relevant are optional. Or annotations of TVR, ActivityNet, Charades-STA "
+    "or QVHighlights.",
 )
 @click.option(
     "--encoder",
@@ -93,7 +94,7 @@ class ExtractOptions:
     "--split",
     type=_Shares(),
     metavar="TRAIN,VAL,TEST",
-    help="Shares of the videos, where the table has no split. Default: 0.8,0.1,0.1.",
+    help="Shares of the videos, where captions have no split. Default: 0.8,0.1,0.1.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the drawn split.")
 @click.option(
@@ -127,7 +128,9 @@ class ExtractOptions:
 @click.option(
     "--storage",
     type=USER_LOCATION,
-    help="With --address: where nodes put finished videos until the store is written.",
+    metavar="URI",
+    help="With --address: where nodes put finished videos until the store is written, an absolute "
+    "path or a URI such as s3://...",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing store.")
 @click.argument("store", type=USER_PATH)
@@ -138,13 +141,18 @@ def extract(options: ExtractOptions) -> None:
     Finished videos are kept beside STORE until it is written: the same command goes on after it was
     stopped. Broken videos are listed with the cause; exit code 3.
     """
-    from prvr_model.extraction.extract import plan_extraction
+    from prvr_model.extraction.extract import extraction_lock, plan_extraction
+    from prvr_model.store.writer import check_target
 
     if (options.address is None) != (options.storage is None):
         raise click.UsageError("--address and --storage go together: nodes share a storage")
+    if options.storage is not None:
+        _check_storage(options.storage)
     plan = plan_extraction(_request(options))
     _say_notes(plan.notes)
-    report = _on_cluster(options, plan) if options.address else _here(options, plan)
+    with extraction_lock(options.store.absolute(), lambda text: click.echo(text, err=True)):
+        check_target(options.store, options.overwrite)  # the one that was waited for made it
+        report = _on_cluster(options, plan) if options.address else _here(options, plan)
     _say_notes(report.notes[len(plan.notes) :])
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -154,6 +162,15 @@ def extract(options: ExtractOptions) -> None:
     for name, counts in report.manifest.splits.items():
         click.echo(f"{name}: {counts.videos} videos, {counts.captions} captions")
     echo_verdict(options.store)
+
+
+def _check_storage(storage: str) -> None:
+    from prvr_model.files.folder import Folder, StorageError
+
+    try:
+        Folder.open(storage)
+    except StorageError as error:
+        raise click.UsageError(f"--storage {error}") from error
 
 
 def _request(options: ExtractOptions) -> "ExtractionRequest":
@@ -178,20 +195,18 @@ def _say_notes(notes: tuple[str, ...]) -> None:
 
 
 def _here(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionReport":
-    """Encode on this machine; another extraction of the same store is waited for."""
+    """Encode on this machine."""
     from orchestrator.base.machine import available_cpus
     from prvr_model.extraction.encoder import FeatureEncoder
-    from prvr_model.extraction.extract import extract_parts, extraction_lock
+    from prvr_model.extraction.extract import extract_parts
     from prvr_model.extraction.parts import parts_folder
 
     encoder = FeatureEncoder.load(options.encoder, options.device, options.precision)
-    target = options.store.absolute()
     workers = options.workers or available_cpus()
-    with extraction_lock(target, lambda text: click.echo(text, err=True)):
-        parts = _parts(options, plan, encoder, parts_folder(target))
-        with _progress(plan, parts) as done:
-            broken = extract_parts(encoder, plan.jobs, plan.request.sampling, parts, workers, done)
-        return _joined(plan, encoder, parts, broken)
+    parts = _parts(options, plan, encoder, parts_folder(options.store.absolute()))
+    with _progress(plan, parts) as done:
+        broken = extract_parts(encoder, plan.jobs, plan.request.sampling, parts, workers, done)
+    return _joined(plan, encoder, parts, broken)
 
 
 def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionReport":
@@ -199,6 +214,7 @@ def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionR
     from orchestrator.cluster.client import attached_cluster
     from orchestrator.cluster.ray_environment import loading_ray
     from prvr_model.extraction.encoder import FeatureEncoder, usual_precision
+    from prvr_model.extraction.parts import shared_parts
 
     with loading_ray():
         from orchestrator.executors.cluster_extraction import (
@@ -207,7 +223,8 @@ def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionR
             extract_on_cluster,
         )
 
-    assert options.address is not None, "checked with the other options"
+    assert options.address is not None
+    assert options.storage is not None, "checked with the other options"
     # In bounded time, whatever the address leads to.
     with attached_cluster(options.address) as cluster:
         nodes = cluster.nodes
@@ -217,9 +234,10 @@ def _on_cluster(options: ExtractOptions, plan: "ExtractionPlan") -> "ExtractionR
     actor_pool(nodes, device, workers)  # refuses what can never fit
     precision = options.precision or usual_precision(device)
     encoder = FeatureEncoder.load(options.encoder, "auto", precision)
-    folder = f"{options.storage}".rstrip("/") + f"/{options.store.name}.parts"
+    sampling, recipe = plan.request.sampling, encoder.recipe(options.fps)
+    folder = shared_parts(options.storage, options.store, recipe, sampling, precision)
     parts = _parts(options, plan, encoder, folder)
-    sampling = plan.request.sampling
+    click.echo(f"finished videos wait in {folder}", err=True)
     task = ExtractionTask(_shared(options.encoder), device, precision, sampling, folder, workers)
     todo = [job for job in plan.jobs if not parts.has(job)]
     with _progress(plan, parts) as done:

@@ -2,5 +2,6 @@
 
 `reading` reads a sweep, `findings` says what it found, `build` makes a document of blocks from
 that, and `html`, `latex`, `markdown` and `numbers` write it. `publishing` offers `report(home,
-sweep)`, `render(findings, format)` and `publish(...)`.
+sweep)`, `render(findings, format)` and `publish(...)`; `model_card` describes a registered model,
+`formatting` has numbers as text.
 """

@@ -11,8 +11,9 @@ from orchestrator.report.ablation_tables import (
 )
 from orchestrator.report.document import Block, Heading, Paragraph
 from orchestrator.report.findings import AblationFinding, Findings
-from orchestrator.report.formatting import not_compared
+from orchestrator.report.formatting import display_name, not_compared
 from orchestrator.report.run_figures import collapse_figures, cost_figures
+from orchestrator.report.yardstick_blocks import yardstick_differences
 from orchestrator.statistics.wording import population_text
 
 
@@ -20,11 +21,14 @@ def ablation_blocks(findings: Findings, ablation: AblationFinding) -> Iterator[B
     """Recalls, differences, cost, learning curves and collapse."""
     metric = findings.data.spec.objective.metric
     yield Heading("The table")
-    yield from recall_tables(ablation, metric)
+    yield from recall_tables(ablation, metric, findings.yardstick)
     if why := not_compared(metric):
         yield Paragraph(why)
     if ablation.table is not None and ablation.table.comparisons:
-        yield difference_table(ablation.table, metric)
+        caption = f"Differences of {display_name(metric)}, paired by seed and video"
+        yield difference_table(ablation.table, caption)
+    if findings.yardstick is not None:
+        yield from yardstick_differences(findings.yardstick, metric)
     if ablation.table is not None:
         means = (summary.estimate for summary in ablation.table.summaries)
         most_seeds = max(means, key=lambda mean: mean.num_seeds)

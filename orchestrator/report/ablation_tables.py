@@ -7,6 +7,8 @@ from orchestrator.report.document import Align, Block, Table
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, spread
 from orchestrator.report.formatting import (
     COLLAPSE_METRICS,
+    NO_NUMBER,
+    RECALL_HEADS,
     RECALLS,
     display_name,
     hours,
@@ -17,6 +19,7 @@ from orchestrator.report.formatting import (
     signed,
     with_spread,
 )
+from orchestrator.report.yardstick import FROZEN_NOTE, Yardstick
 from orchestrator.statistics.comparison import EFFECT_SIZE, Comparison
 from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.table import ComparisonTable
@@ -24,17 +27,20 @@ from orchestrator.statistics.wording import clash_notes, verdict_text
 from orchestrator.study.trial import TrialState
 
 _BRANCHES = ("clip", "frame")
-_RECALL_HEADS = tuple(display_name(f"val/{name}") for name in RECALLS)
 _HOW = "mean ± standard deviation between seeds, at each run's best epoch"
 
 
-def recall_tables(ablation: AblationFinding, metric: str) -> Iterator[Block]:
+def recall_tables(
+    ablation: AblationFinding, metric: str, yardstick: Yardstick | None = None
+) -> Iterator[Block]:
     """Recalls of the fused scores in the paper's layout, then of each branch that was evaluated.
 
     Args:
         ablation: The rows.
         metric: The objective, whose interval is shown.
+        yardstick: Frozen features, which are the last rows; None if they are not known.
     """
+    frozen = yardstick.rows if yardstick else ()
     rows = [
         [
             row.name,
@@ -44,8 +50,11 @@ def recall_tables(ablation: AblationFinding, metric: str) -> Iterator[Block]:
         ]
         for row in ablation.rows
     ]
-    heads = ("row", "seeds", *_RECALL_HEADS, f"95 % interval of {display_name(metric)}")
-    notes = _single_seed_notes(ablation)
+    rows += [
+        [row.name, NO_NUMBER, *row.recall_cells(), interval_text(row.interval)] for row in frozen
+    ]
+    heads = ("row", "seeds", *RECALL_HEADS, f"95 % interval of {display_name(metric)}")
+    notes = [*_single_seed_notes(ablation), *[FROZEN_NOTE] * bool(frozen)]
     yield Table(f"Recalls on validation: {_HOW}", heads, rows, notes=notes)
     yield from _recalls_by_branch(ablation)
 
@@ -75,17 +84,18 @@ def _recalls_by_branch(ablation: AblationFinding) -> Iterator[Block]:
         if row.values(f"val/{branch}/SumR")
     ]
     if rows:
-        heads = ("row", "branch", *_RECALL_HEADS)
-        numbers: list[Align] = ["right"] * len(_RECALL_HEADS)
+        heads = ("row", "branch", *RECALL_HEADS)
+        numbers: list[Align] = ["right"] * len(RECALL_HEADS)
         yield Table(f"Recalls by branch: {_HOW}", heads, rows, align=("left", "left", *numbers))
 
 
-def difference_table(table: ComparisonTable, metric: str) -> Table:
+def difference_table(table: ComparisonTable, caption: str, notes: Sequence[str] = ()) -> Table:
     """Every comparison, a row each: paired difference, interval, verdict.
 
     Args:
         table: The comparisons.
-        metric: The objective, whose differences they are.
+        caption: What they are of.
+        notes: Sentences below the table, after those about its verdicts.
     """
     rows = [
         [
@@ -103,11 +113,11 @@ def difference_table(table: ComparisonTable, metric: str) -> Table:
     heads = ("row", "against", "seeds", "difference", "95 % interval", "corrected p", "effect size",
              "verdict")  # fmt: skip
     return Table(
-        f"Differences of {display_name(metric)}, paired by seed and video",
+        caption,
         heads,
         rows,
         align=("left", "left", "right", "right", "right", "right", "right", "left"),
-        notes=_difference_notes(table),
+        notes=[*_difference_notes(table), *notes],
     )
 
 

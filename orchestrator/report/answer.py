@@ -1,4 +1,4 @@
-"""The answer of a sweep in two sentences."""
+"""The answer of a sweep in two sentences, and one about the frozen features where there are any."""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from orchestrator.report.formatting import (
     signed,
     with_spread,
 )
+from orchestrator.report.yardstick_blocks import yardstick_answer
 from orchestrator.statistics.comparison import Comparison, Verdict
 from orchestrator.statistics.table import ComparisonTable, Summary
 from orchestrator.statistics.wording import seeds_text
@@ -25,9 +26,11 @@ def answer(findings: Findings) -> str:
     if findings.winner is None:
         return "No trial is complete yet: there is no answer."
     if findings.ablation is not None:
-        return _of_ablation(findings, findings.ablation)
-    assert findings.search is not None, "a sweep is a search or an ablation"
-    return _of_search(findings, findings.search)
+        text = _of_ablation(findings, findings.ablation)
+    else:
+        assert findings.search is not None, "a sweep is a search or an ablation"
+        text = _of_search(findings, findings.search)
+    return f"{text} {yardstick_answer(findings)}".strip()
 
 
 def _of_ablation(findings: Findings, ablation: AblationFinding) -> str:

@@ -7,9 +7,10 @@ from statistics import fmean, stdev
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
 from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
+from orchestrator.report.yardstick import Yardstick, yardstick
 from orchestrator.spec.sweep_spec import race_of
 from orchestrator.statistics.comparison import contrasts_of
-from orchestrator.statistics.outcomes import depths_of
+from orchestrator.statistics.outcomes import VariantRuns, depths_of
 from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import ComparisonTable, Summary, make_table
@@ -93,6 +94,7 @@ class Findings:
         failures: Failed trials by cause.
         test: Scores on test of the trials that were selected.
         against: The comparison with another sweep; None if none was named.
+        yardstick: What frozen features retrieve, and how training compares; None if not known.
     """
 
     data: SweepData
@@ -103,11 +105,13 @@ class Findings:
     failures: tuple[FailureGroup, ...]
     test: Scores
     against: ComparedSweeps | None = None
+    yardstick: Yardstick | None = None
 
 
 def find(data: SweepData, other: SweepData | None = None) -> Findings:
     """Everything that a report says about a sweep."""
-    ablation = _ablation(data) if data.spec.ablation is not None else None
+    runs = _runs_of_rows(data)
+    ablation = _ablation(data, runs) if data.spec.ablation is not None else None
     best = crowned(data.study, 1)
     return Findings(
         data=data,
@@ -118,6 +122,7 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         failures=grouped_failures(run.trial for run in data.runs),
         test=kept_scores(data.study),
         against=None if other is None else compare_sweeps(data, other),
+        yardstick=yardstick(data, runs, ablation.table if ablation else None),
     )
 
 
@@ -128,21 +133,29 @@ def spread(values: Sequence[float]) -> tuple[float, float | None] | None:
     return fmean(values), stdev(values) if len(values) > 1 else None
 
 
-def _ablation(data: SweepData) -> AblationFinding:
-    table = _table(data)
+def _ablation(data: SweepData, runs: Sequence[VariantRuns]) -> AblationFinding:
+    table = _table(data, runs)
     summaries = {summary.name: summary for summary in table.summaries} if table else {}
     rows = [_row(data, row.name, summaries.get(row.name)) for row in data.spec.rows]
     return AblationFinding(tuple(rows), table)
 
 
-def _table(data: SweepData) -> ComparisonTable | None:
-    ablation, videos = data.spec.ablation, data.videos
-    if ablation is None or videos is None or depths_of(data.spec.objective.metric) is None:
-        return None
+def _runs_of_rows(data: SweepData) -> tuple[VariantRuns, ...]:
+    """Runs of every row of an ablation; none of a search, or where nothing can be compared."""
+    videos = data.videos
+    if data.spec.ablation is None or videos is None:
+        return ()
+    if depths_of(data.spec.objective.metric) is None:
+        return ()
     runs = ablation_runs(
         data.spec, data.study, videos, lambda error: data.problems.append(str(error))
     )
-    if not any(row.seeds for row in runs):
+    return runs if any(row.seeds for row in runs) else ()
+
+
+def _table(data: SweepData, runs: Sequence[VariantRuns]) -> ComparisonTable | None:
+    ablation, videos = data.spec.ablation, data.videos
+    if ablation is None or videos is None or not runs:
         return None
     contrasts = contrasts_of([row.name for row in runs], ablation.design == "ladder")
     judged = tuple(data.attributes.get(JUDGED_SEEDS, ()))

@@ -112,6 +112,10 @@ def display_name(metric: str) -> str:
     return " ".join([*branch, f"R@{name[1:]}" if is_recall else name])
 
 
+RECALL_HEADS = tuple(display_name(f"val/{name}") for name in RECALLS)
+"""Heads of these columns."""
+
+
 def not_compared(metric: str) -> str:
     """Why differences of a metric are in no table; empty if they can be compared."""
     if depths_of(metric) is not None:

@@ -1,8 +1,8 @@
 """A report as Markdown that also reads in a terminal: columns are padded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from orchestrator.report.document import Document, Figure, Paragraph, Table, Writer
+from orchestrator.report.document import Block, Document, Figure, Paragraph, Table, Writer
 from orchestrator.report.formatting import visible
 
 # Characters that would begin markup inside a cell or a sentence.
@@ -15,10 +15,13 @@ _NARROWEST = 3
 
 def render_markdown(document: Document) -> str:
     """The document as Markdown; a figure is only named."""
-    writer = _MarkdownWriter()
     parts = [f"# {_plain(document.title)}", _plain(document.subtitle)]
-    parts += map(writer.write, document.blocks)
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(filter(None, [*parts, render_blocks(document.blocks)])) + "\n"
+
+
+def render_blocks(blocks: Iterable[Block]) -> str:
+    """Blocks as Markdown, without an end of line."""
+    return "\n\n".join(filter(None, map(_MarkdownWriter().write, blocks)))
 
 
 class _MarkdownWriter(Writer):

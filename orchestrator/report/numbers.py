@@ -9,6 +9,7 @@ from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_answer
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, SearchFinding
 from orchestrator.report.sweep_comparison import ComparedSweeps
+from orchestrator.report.yardstick_blocks import yardstick_answer
 from orchestrator.statistics.comparison import Comparison
 from orchestrator.statistics.crossed import Interval
 from orchestrator.statistics.wording import verdict_text
@@ -27,6 +28,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "trials": {str(state): count for state, count in data.study.counts().items()},
         "ablation": _ablation(findings.ablation) if findings.ablation else None,
         "search": _search(findings.search) if findings.search else None,
+        "yardstick": _yardstick(findings),
         "winner": _trial(findings.winner) if findings.winner else None,
         "selection": _finite_values(asdict(findings.selection)) if findings.selection else None,
         "test": {str(trial): asdict(score) for trial, score in findings.test.items()},
@@ -92,6 +94,27 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "verdict_text": verdict_text(comparison),
         "needed_seeds": need.seeds if need else None,
         "needed_videos": need.videos if need else None,
+    }
+
+
+def _yardstick(findings: Findings) -> dict[str, Any] | None:
+    found = findings.yardstick
+    if found is None:
+        return None
+    return {
+        "statement": yardstick_answer(findings),
+        "rows": [
+            {
+                "name": row.name,
+                "recalls": dict(row.recalls),
+                "test": dict(row.test) if row.test else None,
+                "interval": _interval(row.interval),
+            }
+            for row in found.rows
+        ],
+        "comparisons": [_comparison(each) for each in found.table.comparisons]
+        if found.table
+        else None,
     }
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from orchestrator.base.errors import OutcomesError
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import VideosOfQueries, depths_of, recall_outcomes
+from orchestrator.study.frozen_ranks import FrozenRanks, kept_frozen_ranks
 from orchestrator.study.history import read_history
 from orchestrator.study.outcomes import epoch_ranks, validation_videos
 from orchestrator.study.reader import StudyReader
@@ -69,6 +71,7 @@ class SweepData:
         videos: The video of each validation query; None if the data cannot be opened or changed.
         problems: What could not be read, a sentence each.
         home: Its home, absolute; None: the default.
+        frozen: Ranks by the frozen features of its data; None if the home has none.
     """
 
     spec: SweepSpec
@@ -78,6 +81,7 @@ class SweepData:
     videos: VideosOfQueries | None
     problems: list[str] = field(default_factory=list)
     home: Path | None = None
+    frozen: FrozenRanks | None = None
 
     def complete(self) -> list[Run]:
         """Runs that ran to their end."""
@@ -97,7 +101,18 @@ def read_sweep(home: Path, sweep: str) -> SweepData:
     problems: list[str] = []
     runs = tuple(_run(study, trial, problems) for trial in study.summaries())
     videos = _videos(spec, home, attributes, problems)
-    return SweepData(spec, study, attributes, runs, videos, problems, home.resolve())
+    frozen = _frozen(spec, home, attributes, problems)
+    return SweepData(spec, study, attributes, runs, videos, problems, home.resolve(), frozen)
+
+
+def _frozen(
+    spec: SweepSpec, home: Path, attributes: Mapping[str, Any], problems: list[str]
+) -> FrozenRanks | None:
+    try:
+        return kept_frozen_ranks(spec, attributes.get("data_fingerprint", ""), home)
+    except OutcomesError as error:
+        problems.append(str(error))
+        return None
 
 
 def _run(study: StudyReader, trial: TrialSummary, problems: list[str]) -> Run:

@@ -7,6 +7,7 @@ from orchestrator.report.findings import Findings, SearchFinding
 from orchestrator.report.formatting import last_part, number, short_number, signed
 from orchestrator.report.run_figures import collapse_figures, cost_figures
 from orchestrator.report.search_figures import importance_bars, search_figures
+from orchestrator.report.yardstick_blocks import yardstick_blocks
 
 _SHOWN_TRIALS = 10
 
@@ -21,6 +22,8 @@ def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
     yield from search_figures(findings.data)
     yield from cost_figures(findings.data)
     yield from collapse_figures(findings.data)
+    if findings.yardstick is not None:
+        yield from yardstick_blocks(findings.yardstick, findings.data.spec.objective.metric)
     yield Heading("Which parameters mattered")
     yield Paragraph(f"{search.importance.statement}.")
     if search.importance.shares:

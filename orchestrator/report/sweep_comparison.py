@@ -20,7 +20,7 @@ from orchestrator.spec.setting_schema import base_value
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.crossed import Interval
 from orchestrator.statistics.outcomes import depths_of, recall_outcomes, variant_runs
-from orchestrator.statistics.table import LEVEL, holm
+from orchestrator.statistics.table import LEVEL, holm, verdict_of
 from orchestrator.study.outcomes import ranks_of
 
 _NOT_SAID = (None, "")
@@ -195,14 +195,14 @@ def _difference(
 ) -> Difference | None:
     """By outcomes of queries if both sides have them, else by values if these are comparable."""
     same_data = is_same_data(here, there)
-    ranked = _ranked(here, here, own, problems), _ranked(here, there, other, problems)
+    ranked = ranked_runs(here, here, own, problems), ranked_runs(here, there, other, problems)
     if ranked[0] is not None and ranked[1] is not None:
         return by_outcomes(ranked[0], ranked[1], same_data=same_data)
     is_same_metric = here.spec.objective.metric == there.spec.objective.metric
     return by_values(own, other) if is_same_metric and same_data else None
 
 
-def _ranked(
+def ranked_runs(
     asking: SweepData, data: SweepData, configuration: Configuration, problems: list[str]
 ) -> RankedRuns | None:
     """Outcomes of a configuration's runs, by the metric of `asking`; None if ranks are missing."""
@@ -242,15 +242,9 @@ def _judged(comparisons: Sequence[SweepComparison], direction: str) -> tuple[Swe
     sign = 1 if direction == "maximize" else -1
     corrected = holm([comparison.p_value for comparison in comparisons])
     return tuple(
-        replace(comparison, corrected_p=p, verdict=_verdict(sign * comparison.difference, p))
+        replace(comparison, corrected_p=p, verdict=verdict_of(sign * comparison.difference, p))
         for comparison, p in zip(comparisons, corrected, strict=True)
     )
-
-
-def _verdict(gain: float, corrected_p: float | None) -> Verdict:
-    if corrected_p is None or corrected_p > LEVEL:
-        return Verdict.NOT_SHOWN
-    return Verdict.REAL if gain > 0 else Verdict.WORSE
 
 
 def _settings(

@@ -6,7 +6,7 @@ from statistics import fmean
 from orchestrator.base.text import command
 from orchestrator.report.document import Block, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
-from orchestrator.report.formatting import RECALLS, display_name, number
+from orchestrator.report.formatting import NO_NUMBER, RECALLS, display_name, number
 from orchestrator.report.moment_blocks import moment_blocks
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.study.trial import TrialSummary
@@ -94,6 +94,8 @@ def _test(findings: Findings) -> Table:
         ]
         for trial, score in sorted(findings.test.items())
     ]
+    frozen = findings.yardstick.rows if findings.yardstick else ()
+    rows += [[row.name, NO_NUMBER, *row.recall_cells("test"), NO_NUMBER] for row in frozen]
     return Table(
         "Test, scored once, for what was selected on validation",
         ("trial", "epoch", *(display_name(f"test/{name}") for name in RECALLS), "on"),

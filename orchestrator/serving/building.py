@@ -8,7 +8,7 @@ import numpy as np
 
 from orchestrator.serving.gallery import Gallery
 from orchestrator.serving.models import FoundModel
-from orchestrator.serving.sources import VideoSource, recipe_differences, refuse_unfit
+from orchestrator.serving.sources import VideoSource, refuse_unfit
 from prvr_model.errors import GalleryError
 from prvr_model.retrieval.gallery_encoding import SourceVideo, encoded_blocks, load_network
 from prvr_model.retrieval.gallery_format import (
@@ -20,6 +20,7 @@ from prvr_model.retrieval.gallery_format import (
 )
 from prvr_model.retrieval.gallery_writer import add_videos, create_gallery
 from prvr_model.retrieval.ivf import NUM_SAMPLES, SampleQueries, build_index, sample_rows
+from prvr_model.store.recipe import recipe_differences
 
 OnProgress: TypeAlias = Callable[[int], None]
 """Called after each video with its number of rows."""

@@ -30,14 +30,18 @@ class FoundModel:
     Args:
         export: Folder as `export_model` wrote it.
         source: What names it; of a registered model the exact version.
+        study: Of a trial, the study of its sweep.
     """
 
     export: Path
     source: str
+    study: StudyReader | None = None
 
 
 @contextmanager
-def named_model(reference: str, home: Path, tracking: TrackingStore) -> Iterator[FoundModel]:
+def named_model(
+    reference: str, home: Path, tracking: TrackingStore, also: str = ""
+) -> Iterator[FoundModel]:
     """The model that a reference names, for the time of the block.
 
     Args:
@@ -45,6 +49,7 @@ def named_model(reference: str, home: Path, tracking: TrackingStore) -> Iterator
             with `config.json` and `model.safetensors`.
         home: Home of the trial's sweep.
         tracking: Where MLflow keeps models.
+        also: What the caller allows beside these, for the message.
 
     Raises:
         QueryError: The reference is none of these.
@@ -62,22 +67,22 @@ def named_model(reference: str, home: Path, tracking: TrackingStore) -> Iterator
             version = fetch_version(tracking, reference, target)
             yield FoundModel(version.export, version.uri)
         elif trial := _TRIAL.fullmatch(reference):
-            export_model(_trial_folder(home, trial[1], int(trial[2])), target)
-            yield FoundModel(target, reference)
+            study = StudyReader.open(study_url(home), trial[1])
+            export_model(_trial_folder(study, int(trial[2])), target)
+            yield FoundModel(target, reference, study)
         else:
             raise QueryError(
-                f"model: found {reference!r}; allowed: models:/NAME@champion, a trial "
+                f"model: found {reference!r}; allowed: {also}models:/NAME@champion, a trial "
                 "SWEEP/NUMBER, or a folder with config.json and model.safetensors"
             )
 
 
-def _trial_folder(home: Path, sweep: str, number: int) -> Folder:
-    study = StudyReader.open(study_url(home), sweep)
+def _trial_folder(study: StudyReader, number: int) -> Folder:
     trials = study.summaries()
     if number >= len(trials) or not trials[number].folder:
         trained = [str(trial.number) for trial in trials if trial.folder]
         raise QueryError(
-            f"model: sweep {sweep!r} has no trained trial {number}; trained: "
+            f"model: sweep {study.name!r} has no trained trial {number}; trained: "
             f"{', '.join(trained) or 'none'}"
         )
     return Folder.open(trials[number].folder)

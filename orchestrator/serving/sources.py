@@ -207,11 +207,3 @@ def refuse_unfit(source: VideoSource, model_dims: tuple[int, int], model: str) -
                 f"{source.place}: its {what} have {found} values, {model} takes {wanted}; name the "
                 "store that the model was trained on, or one made by the same recipe"
             )
-
-
-def recipe_differences(own: FeatureRecipe | None, other: FeatureRecipe | None) -> list[str]:
-    """What differs between two recipes, a line each with both values; none if both are unknown."""
-    if own is None or other is None:
-        values = ("not known" if recipe is None else recipe.encoder for recipe in (own, other))
-        return [] if own is other else [f"encoder: {' and '.join(values)}"]
-    return own.differences(other)

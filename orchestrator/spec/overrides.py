@@ -1,13 +1,14 @@
 """`--set path=value`: changes to a spec that were made on the command line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from orchestrator.base.errors import SpecError
 from orchestrator.base.text import suggestion
 from orchestrator.spec.ablation import EPOCHS
 from orchestrator.spec.problems import Problem, models_in, shown
 from orchestrator.spec.sections import data_mapping
-from orchestrator.spec.setting_schema import sections
+from orchestrator.spec.setting_schema import path_problem, sections
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.yaml_text import KeyPath, SpecSyntaxError, parse_yaml
 from prvr_model.settings import setting_paths
@@ -54,6 +55,26 @@ def apply_override(raw: dict[str, Any], text: str) -> tuple[list[KeyPath], list[
         problems.extend([Problem((), message)] if message else [])
         changed.append(path)
     return changed, problems
+
+
+def given_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """Settings by dotted path of the texts of `--set`, where only settings can be meant.
+
+    Raises:
+        SpecError: A text names no setting, or its value is no YAML; all are listed.
+    """
+    raw: dict[str, Any] = {}
+    problems = []
+    for text in texts:
+        _, found = apply_override(raw, text)
+        problems += [f"--set {text}: {problem}" for problem in found]
+    settings: dict[str, Any] = raw.pop("settings", {})
+    unknown = {path: path_problem(path) for path in settings}
+    problems += [f"--set {path}: {problem}" for path, problem in unknown.items() if problem]
+    problems += [f"--set {key}: found a key of a sweep; allowed: settings" for key in raw]
+    if problems:
+        raise SpecError(problems)
+    return settings
 
 
 def budget_twin(path: KeyPath) -> KeyPath | None:

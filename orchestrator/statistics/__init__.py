@@ -2,7 +2,8 @@
 
 `outcomes` holds what is compared, `table` compares it and corrects over all comparisons, the laws
 behind intervals and p-values are in `crossed`, `unpaired` and `two_part_law`; `comparison`
-judges one of them, `power` says how many seeds a difference needs, `racing` plans which variants
-get more seeds, `selection` estimates how much of a chosen best value is luck, `ranking` orders by
-means, `wording` puts verdicts into words. The room knows no study and no trial.
+judges one of them, `finished_models` judges single models on new videos, `power` says how many
+seeds a difference needs, `racing` plans which variants get more seeds, `selection` estimates how
+much of a chosen best value is luck, `ranking` orders by means, `wording` puts verdicts into words.
+The room knows no study and no trial.
 """

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.statistics.two_part_law import ErrorParts, half_width, two_sided_p
 
 
@@ -87,6 +88,16 @@ class CrossedMean:
         parts = ErrorParts(0.0, 1, self.video_variance, self.num_videos - 1)
         return around(self.mean, half_width(parts, level))
 
+    def p_value_of_videos(self) -> float | None:
+        """Two-sided p-value of a mean of 0 for these same seeds, or this one model, on new videos.
+
+        Below a level exactly if that interval excludes 0. None for one video, and where nothing
+        varies.
+        """
+        if self.num_videos < 2 or not self.video_variance:
+            return None
+        return two_sided_p(self.mean, ErrorParts(0.0, 1, self.video_variance, self.num_videos - 1))
+
     def p_value(self) -> float | None:
         """Two-sided p-value of a mean of 0; below a level exactly if that interval excludes 0.
 
@@ -122,6 +133,11 @@ def crossed_mean(
     seeds = float(of_seeds.var(ddof=1)) if num_seeds > 1 else np.nan
     videos = _video_variance(totals, counts, of_seeds) if num_videos > 1 else np.nan
     return CrossedMean(float(of_seeds.mean()), seeds, videos, num_seeds, num_videos)
+
+
+def one_model_mean(outcomes: Float[np.ndarray, "queries"], videos: VideosOfQueries) -> CrossedMean:
+    """Mean over one model's outcomes of all queries; it has an interval of videos alone."""
+    return crossed_mean(videos.totals(outcomes[None]), videos.counts)
 
 
 def _video_variance(

@@ -1,6 +1,6 @@
 """The table of an ablation: every variant alone, and every comparison, corrected over all."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +120,35 @@ def make_table(
     return ComparisonTable(summaries, verdicts, level, race, extension)
 
 
+def against_fixed(
+    runs: Sequence[VariantRuns],
+    fixed: Mapping[str, Float[np.ndarray, "videos"]],
+    counts: Float[np.ndarray, "videos"],
+    race: Race | None = None,
+    extension: Extension | None = None,
+) -> ComparisonTable:
+    """Every variant against everything that has no seeds, e.g. features that nobody trained.
+
+    Such a reference is the same for each seed, so the variance between seeds is the variant's own.
+
+    Args:
+        runs: The variants.
+        fixed: Sum of the outcomes of each video's queries, by name.
+        counts: Queries of each video.
+        race: The plan of the race, if seeds were raced.
+        extension: The earlier looks, if seeds were added after the table was judged.
+    """
+    comparisons = []
+    for variant in runs:
+        share = _share(variant.num_asked, race, extension)
+        criterion = Criterion(LEVEL, len(runs) * len(fixed), share)
+        for name, totals in fixed.items():
+            same = VariantRuns(name, variant.seeds, np.tile(totals, (len(variant.seeds), 1)))
+            comparisons.append(compare_paired(variant, same, counts, criterion))
+    corrected = holm([comparison.corrected_p for comparison in comparisons])
+    return ComparisonTable((), tuple(map(judged, comparisons, corrected)), LEVEL, race, extension)
+
+
 def _share(num_asked: int, race: Race | None, extension: Extension | None) -> float:
     """Share of the level that a look with `num_asked` seeds has."""
     if race is not None:
@@ -166,6 +195,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (count - step) * value))
         corrected[k] = largest
     return corrected
+
+
+def verdict_of(gain: float, corrected_p: float | None) -> Verdict:
+    """What a gain shows, from its p-value corrected over the table."""
+    if corrected_p is None or corrected_p > LEVEL:
+        return Verdict.NOT_SHOWN
+    return Verdict.REAL if gain > 0 else Verdict.WORSE
 
 
 def standing_of(

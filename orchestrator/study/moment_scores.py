@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.statistics.crossed import crossed_mean
+from orchestrator.statistics.crossed import one_model_mean
 from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.statistics.table import LEVEL
 
@@ -65,9 +65,8 @@ class MomentScores:
 
 def _gain(outcomes: "MomentOutcomes", window: str, other: str) -> MomentGain:
     met = [outcomes.best_window[what] >= JUDGED_IOU for what in (window, other)]
-    videos = VideosOfQueries(outcomes.videos)
     differences = 100.0 * (met[0].astype(float) - met[1])
-    mean = crossed_mean(videos.totals(differences[None]), videos.counts)
+    mean = one_model_mean(differences, VideosOfQueries(outcomes.videos))
     interval = mean.interval_of_videos(LEVEL)
     return MomentGain(other, mean.mean, (interval.low, interval.high) if interval else None)
 

@@ -10,6 +10,7 @@ from safetensors.numpy import load
 
 from orchestrator.base.errors import OutcomesError
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.statistics.crossed import Interval, one_model_mean
 from orchestrator.statistics.outcomes import (
     VariantRuns,
     VideosOfQueries,
@@ -17,6 +18,7 @@ from orchestrator.statistics.outcomes import (
     recall_outcomes,
     variant_runs,
 )
+from orchestrator.statistics.table import LEVEL
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.files.folder import Folder, StorageError
@@ -46,6 +48,25 @@ def ranks_of(trial: TrialSummary) -> Int[np.ndarray, "queries"]:
             f"trial {trial.number}: the ranks of its best epoch cannot be read, without which it "
             f"cannot be compared: {error}"
         ) from error
+
+
+def recall_interval(
+    ranks: Int[np.ndarray, "queries"], metric: str, videos: VideosOfQueries
+) -> Interval | None:
+    """Interval of a recall for this model on new videos.
+
+    Args:
+        ranks: Fused ranks of the split's queries, from 1.
+        metric: The recall, e.g. `test/SumR`.
+        videos: The video of each query.
+
+    Returns:
+        None for another metric, and for a single video.
+    """
+    depths = depths_of(metric)
+    if depths is None:
+        return None
+    return one_model_mean(recall_outcomes(ranks, depths), videos).interval_of_videos(LEVEL)
 
 
 def epoch_ranks(trial: TrialSummary, epoch: int) -> Int[np.ndarray, "queries"] | None:

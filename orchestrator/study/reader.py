@@ -136,7 +136,9 @@ class StudyReader:
         return tuple(ranked[:count])
 
     def _frozen(self, number: int) -> FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[number]
+        # By itself: with all others it would cost more with every trial of the sweep.
+        storage, study = self._study._storage, self._study._study_id
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, number))
 
     def _summary(self, frozen: FrozenTrial) -> TrialSummary:
         request = frozen.user_attrs.get(REQUEST, {})

@@ -1,13 +1,17 @@
 """Scores a sweep's selected trials on test, once; the study keeps the scores."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from orchestrator.base.machine import available_cpus
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.study.moment_scores import MomentScores
+from orchestrator.study.outcomes import recall_interval
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import TEST_SCORES, StudyReader
 from orchestrator.study.samplers import build_sampler
@@ -29,6 +33,7 @@ class TestScore:
         metrics: Value by name.
         device: Device that computed them, e.g. `cpu` on a driver without GPU.
         moments: How windows meet the moments of test; None where none are known.
+        intervals: Of recalls by name, for this model on new videos; of none for a single video.
     """
 
     key: str
@@ -36,12 +41,15 @@ class TestScore:
     metrics: Mapping[str, float]
     device: str
     moments: MomentScores | None = None
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, kept: Mapping[str, Any]) -> "TestScore":
-        """From the JSON that the study keeps; earlier versions kept no moments."""
+        """From the JSON that the study keeps; earlier versions kept no moments and intervals."""
         moments = kept.get("moments")
-        return cls(**{**kept, "moments": MomentScores.parse(moments) if moments else None})
+        pairs = {name: (low, high) for name, (low, high) in kept.get("intervals", {}).items()}
+        parsed = MomentScores.parse(moments) if moments else None
+        return cls(**{**kept, "moments": parsed, "intervals": pairs})
 
 
 NO_TEST_SPLIT = "the data has no test split"
@@ -101,13 +109,20 @@ def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestS
     from prvr_model.files.folder import Folder
     from prvr_model.retrieval.evaluation import evaluate_checkpoint
 
-    speed = _speed_here(spec)
+    speed = speed_here(spec)
     found = evaluate_checkpoint(Folder.open(trial.folder), store, "test", speed)
     moments = MomentScores.of(found.moments) if found.moments else None
-    return TestScore(trial.key, trial.best_epoch or 0, dict(found.metrics), speed.device, moments)
+    videos = VideosOfQueries(np.asarray(store.split("test").caption_video))
+    intervals = {
+        name: (interval.low, interval.high)
+        for name in found.metrics
+        if (interval := recall_interval(found.ranks, f"test/{name}", videos))
+    }
+    epoch, metrics = trial.best_epoch or 0, dict(found.metrics)
+    return TestScore(trial.key, epoch, metrics, speed.device, moments, intervals)
 
 
-def _speed_here(spec: SweepSpec) -> "SpeedSettings":
+def speed_here(spec: SweepSpec) -> "SpeedSettings":
     """The sweep's speed settings; on the CPU if the driver's machine, e.g. a head, has no GPU."""
     from prvr_model.training.devices import find_devices
 

@@ -19,6 +19,7 @@ from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.outbox import EventSink
 
 if TYPE_CHECKING:
+    from prvr_model.store.format import Manifest
     from prvr_model.store.reader import FeatureStore
 
 ExecutorName: TypeAlias = Literal["tune", "inline"]
@@ -36,19 +37,22 @@ class TrialData:
         fingerprint: Fingerprint of the store's content.
         videos: Reads the video of each validation query; None: a race cannot be judged and ends.
         name: Name of the data set.
+        manifest: What the store says of itself; None if it is not at hand.
     """
 
     store: str
     fingerprint: str
     videos: ReadVideos | None = None
     name: str = "data"
+    manifest: "Manifest | None" = None
 
     @classmethod
     def of(cls, spec: SweepSpec, store: "FeatureStore") -> "TrialData":
         """The data of a spec whose store is open."""
         location = str(trial_store(spec.data, store))
         manifest = store.manifest
-        return cls(location, manifest.fingerprint, lambda: validation_videos(store), manifest.name)
+        fingerprint, name = manifest.fingerprint, manifest.name
+        return cls(location, fingerprint, lambda: validation_videos(store), name, manifest)
 
 
 @dataclass(frozen=True)

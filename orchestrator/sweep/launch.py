@@ -17,6 +17,7 @@ from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.data import check_labels, mismatch_warnings, open_data
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
+from orchestrator.study.frozen_ranks import keep_frozen_ranks
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import scored
@@ -160,6 +161,7 @@ def _conclude(ended: _Ended, result: SweepResult, progress: Progress) -> LaunchR
     spec = context.spec
     selected = crowned(StudyReader.open(context.url, spec.name), spec.registration.top)
     scores, unscored = scored(selected, spec, store, context.home)
+    keep_frozen_ranks(spec, store, context.home, progress.warn)
     report = publish(context.home, spec.name, context.storage, ended.outbox, progress.warn)
     if sender.problem:
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.base.text import error_line
+from orchestrator.report.model_card import CardFacts, model_card
+from orchestrator.statistics.crossed import Interval
+from orchestrator.study.outcomes import ranks_of, recall_interval
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import set_study_attributes
-from orchestrator.study.test_scores import SCORING_FAILED, Scores, kept_scores, why_unscored
+from orchestrator.study.test_scores import (
+    SCORING_FAILED,
+    Scores,
+    kept_scores,
+    why_unscored,
+)
 from orchestrator.study.trial import TrialSummary
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.trial_teller import now_ms
@@ -92,7 +100,9 @@ def _register(
         return Registration()
     try:
         with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
-            candidates = [_candidate(trial, scores, untested, Path(folder)) for trial in selected]
+            candidates = [
+                _candidate(context, trial, scores, Path(folder), untested) for trial in selected
+            ]
             origin = _origin(context)
             return Registration(register_champion(context.locations.tracking, origin, candidates))
     except (RegistryError, TrackingOutageError) as error:
@@ -111,16 +121,22 @@ def tell_registered(
 
 
 def _candidate(
-    trial: TrialSummary, scores: Scores, untested: str, folder: Path
+    context: SweepContext,
+    trial: TrialSummary,
+    scores: Scores,
+    folder: Path,
+    untested: str,
 ) -> VersionCandidate:
     from prvr_model.files.folder import Folder
-    from prvr_model.network.model_file import export_model
+    from prvr_model.network.model_file import export_model, exported_settings
 
     assert trial.value is not None
     assert trial.best_epoch is not None
     export = folder / f"{trial.number:05d}"
     export_model(Folder.open(trial.folder), export)
+    metric, model = context.spec.objective.metric, exported_settings(export).model
     score = scores.get(trial.number)
+    interval, data = _validation_interval(context, trial), context.data.manifest
     return VersionCandidate(
         trial.number,
         trial.key,
@@ -129,7 +145,20 @@ def _candidate(
         export,
         score.metrics if score else None,
         untested,
+        score.moments.metrics if score and score.moments else {},
+        model_card(CardFacts(metric, trial, model, interval, score, data)),
     )
+
+
+def _validation_interval(context: SweepContext, trial: TrialSummary) -> Interval | None:
+    """Interval of a trial's value on new videos; None where its ranks cannot be read."""
+    if context.data.videos is None:
+        return None
+    try:
+        videos = context.data.videos()
+        return recall_interval(ranks_of(trial), context.spec.objective.metric, videos)
+    except (PrvrError, ValueError):
+        return None
 
 
 def _origin(context: SweepContext) -> SweepOrigin:

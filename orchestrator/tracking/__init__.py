@@ -6,6 +6,6 @@ them into changes of runs, and the writer sends these: MLflow can never hurt a t
 
 Offers `events`, `outbox`, `sender` and `view`; `missing_events` and `outbox_rebuild` (what an
 outbox lacks); `registry` with `model_version`; `downloads` (fetches a version); `store` (where
-MLflow is), `lookup` and `run_filters` (find runs), `faults` (why MLflow does not answer), `tags`
-and `ui`.
+MLflow is), `lookup` and `run_filters` (find runs), `evaluation_runs`, `run_change` (records),
+`faults` (why MLflow does not answer), `tags` and `ui`.
 """

@@ -7,7 +7,7 @@ promote.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -36,6 +36,8 @@ _COMPARED_TAGS = {
     FINGERPRINT_TAG: "data",
 }
 _NO_TEST = "none"
+# As much as MLflow's database takes.
+_LONGEST_DESCRIPTION = 5000
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class VersionCandidate:
         export: Folder that `checkpoint.export_model` wrote.
         test: Metrics on the test split; None if the trial was not scored on it.
         untested: Why the trial was not scored on test.
+        moments: How windows meet the moments of test, percentages by name.
+        card: Its data, features, numbers and limits in Markdown.
     """
 
     number: int
@@ -82,6 +86,14 @@ class VersionCandidate:
     export: Path
     test: Mapping[str, float] | None
     untested: str = NO_TEST_SPLIT
+    moments: Mapping[str, float] = field(default_factory=dict)
+    card: str = ""
+
+    @property
+    def tracked(self) -> dict[str, float]:
+        """Numbers on test by the names that its run shows."""
+        found = {f"test/{name}": value for name, value in (self.test or {}).items()}
+        return found | {f"test/moments/{name}": value for name, value in self.moments.items()}
 
 
 class Version(Protocol):
@@ -99,6 +111,10 @@ class Version(Protocol):
     def tags(self) -> Mapping[str, str]:
         """Tags, see `version_tags`."""
 
+    @property
+    def description(self) -> str | None:
+        """Description, see `version_description`."""
+
 
 @dataclass(frozen=True)
 class RegisteredVersion:
@@ -113,6 +129,7 @@ class RegisteredVersion:
         reason: Why it has this alias or none, in a sentence.
         epoch: Epoch of the weights.
         model_id: MLflow's id of the model, by which runs are linked with it; empty: not known.
+        metrics: Its numbers on test for its trial's run.
     """
 
     model: str
@@ -123,6 +140,7 @@ class RegisteredVersion:
     reason: str
     epoch: int = 0
     model_id: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def to_record(self) -> dict[str, Any]:
         """What links the version with its trial's run, as JSON values."""
@@ -132,6 +150,7 @@ class RegisteredVersion:
             "version": self.version,
             "model_id": self.model_id,
             "epoch": self.epoch,
+            "metrics": dict(self.metrics),
         }
 
     @property
@@ -169,7 +188,17 @@ def version_tags(origin: SweepOrigin, candidate: VersionCandidate) -> dict[str, 
 
 
 def version_description(origin: SweepOrigin, candidate: VersionCandidate) -> str:
-    """A version in a sentence."""
+    """A version in a sentence, and below it its card."""
+    parts = (_summary(origin, candidate), candidate.card)
+    return "\n\n".join(filter(None, parts))[:_LONGEST_DESCRIPTION]
+
+
+def summary_of(version: "Version") -> str:
+    """The sentence with which a version's description begins."""
+    return (version.description or "").partition("\n")[0]
+
+
+def _summary(origin: SweepOrigin, candidate: VersionCandidate) -> str:
     text = (
         f"Trial {candidate.number} of sweep {origin.sweep}: {origin.metric} "
         f"{candidate.value:.2f} after {candidate.epoch} epochs"

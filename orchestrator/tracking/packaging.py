@@ -1,11 +1,13 @@
 """Puts an exported model into MLflow's folder format. Imports MLflow."""
 
 import json
-import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
+import pandas as pd
 from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -30,7 +32,11 @@ def save_model(export: Path, target: Path, logged: LoggedModel, run_id: str) -> 
         logged: MLflow's entry for the model.
         run_id: Run of the trial.
     """
-    _save(SERVED_MODEL, {_EXPORT: str(export)}, _signature(export), target, _entry(logged, run_id))
+    config = json.loads((export / "config.json").read_text(encoding="utf-8"))
+    # Made up: token features come from the encoder that made the data's.
+    example = np.ones((1, 2, config["text_dim"]), np.float32)
+    described = (_signature(config), example)
+    _save(SERVED_MODEL, {_EXPORT: str(export)}, described, target, _entry(logged, run_id))
 
 
 def save_gallery_model(gallery: Path, target: Path, logged: LoggedModel, run_id: str) -> None:
@@ -43,7 +49,8 @@ def save_gallery_model(gallery: Path, target: Path, logged: LoggedModel, run_id:
         run_id: Run of the trial.
     """
     artifacts = {_GALLERY: str(gallery)}
-    _save(GALLERY_MODEL, artifacts, _gallery_signature(), target, _entry(logged, run_id))
+    described = (_gallery_signature(), pd.DataFrame({"query": ["somebody opens a door"]}))
+    _save(GALLERY_MODEL, artifacts, described, target, _entry(logged, run_id))
 
 
 def _entry(logged: LoggedModel, run_id: str) -> Model:
@@ -56,19 +63,22 @@ def _entry(logged: LoggedModel, run_id: str) -> Model:
 
 
 def _save(
-    code: Path, artifacts: dict[str, str], signature: ModelSignature, target: Path, entry: Model
+    code: Path,
+    artifacts: dict[str, str],
+    described: tuple[ModelSignature, np.ndarray | pd.DataFrame],
+    target: Path,
+    entry: Model,
 ) -> None:
-    with warnings.catch_warnings():
-        # MLflow asks for an example to guess the signature from; ours is given.
-        warnings.filterwarnings("ignore", ".*input example was not provided.*", UserWarning)
-        mlflow.pyfunc.save_model(
-            path=str(target),
-            python_model=str(code),
-            artifacts=artifacts,
-            signature=signature,
-            pip_requirements=_requirements(),
-            mlflow_model=entry,
-        )
+    """Write the folder; a model is described by its signature and an example of its input."""
+    mlflow.pyfunc.save_model(
+        path=str(target),
+        python_model=str(code),
+        artifacts=artifacts,
+        signature=described[0],
+        input_example=described[1],
+        pip_requirements=_requirements(),
+        mlflow_model=entry,
+    )
 
 
 def _gallery_signature() -> ModelSignature:
@@ -89,8 +99,7 @@ def _gallery_signature() -> ModelSignature:
     return ModelSignature(Schema(asked), Schema(found), top)
 
 
-def _signature(export: Path) -> ModelSignature:
-    config = json.loads((export / "config.json").read_text(encoding="utf-8"))
+def _signature(config: Mapping[str, Any]) -> ModelSignature:
     tokens = TensorSpec(np.dtype(np.float32), (-1, -1, config["text_dim"]))
     hidden = config["settings"]["model"]["hidden_size"]
     queries = TensorSpec(np.dtype(np.float32), (-1, hidden))

@@ -21,6 +21,7 @@ from orchestrator.tracking.model_version import (
     SweepOrigin,
     VersionCandidate,
     compare_with_champion,
+    summary_of,
     version_description,
     version_tags,
 )
@@ -193,6 +194,7 @@ class _Registry:
             reason,
             candidate.epoch,
             model_id_of(version),
+            candidate.tracked,
         )
 
     def _made(self, origin: SweepOrigin, candidate: VersionCandidate) -> "tuple[ModelVersion, str]":
@@ -256,8 +258,8 @@ class _Registry:
             self._model,
             str(chosen.version),
             str(replaced.version) if replaced else None,
-            chosen.description or "",
-            replaced.description if replaced else None,
+            summary_of(chosen),
+            summary_of(replaced) if replaced else None,
         )
 
     def download(self, version: str, target: Path) -> Path:
@@ -271,13 +273,15 @@ class _Registry:
     def attach(self, version: str, gallery: Path) -> str:
         """A version like another, with a gallery; returns its number."""
         old = self._existing(version)
+        summary = f"{summary_of(old)}; version {version} with the gallery {gallery.name}"
+        card = (old.description or "").partition("\n")[2]
         logged = self._models.log_gallery(f"{self._model}-{version}-gallery", old, gallery)
         made = self._client.create_model_version(
             self._model,
             logged.artifact_location,
             run_id=old.run_id,
             tags={**old.tags, DECIDED_TAG: "promoted"},
-            description=f"{old.description}; version {version} with the gallery {gallery.name}",
+            description="\n".join(filter(None, (summary, card))),
             model_id=logged.model_id,
         )
         self._models.link(self._model, self._client.get_model_version(self._model, made.version))

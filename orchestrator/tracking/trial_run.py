@@ -132,6 +132,15 @@ class TrialRun:
             if value is not None
         ]
 
+    def test_rows(self, version: Mapping[str, Any]) -> list[MetricRow]:
+        """Numbers of its registered version, at the epoch of the weights.
+
+        The time is that of the trial's end: a sweep that registers again sends the same rows.
+        """
+        found = version.get("metrics") or {}
+        at_ms, epoch = self.end_ms or self.start_ms, int(version.get("epoch") or 0)
+        return [MetricRow(key, float(value), at_ms, epoch) for key, value in found.items()]
+
     def _add_cause(self, cause: Mapping[str, Any] | None, change: RunChange) -> None:
         if not cause:
             return

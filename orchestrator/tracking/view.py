@@ -198,10 +198,12 @@ class SweepView:
         names = []
         for version in event["versions"]:
             names.append(f"{version['model']}/{version['version']}")
-            trial = self._change(self._trials[int(version["number"])])
-            trial.tags[REGISTERED_TAG] = names[-1]
+            trial = self._trials[int(version["number"])]
+            change = self._change(trial)
+            change.tags[REGISTERED_TAG] = names[-1]
+            change.metrics += trial.test_rows(version)
             if model_id := version.get("model_id"):
-                trial.models[model_id] = int(version["epoch"])
+                change.models[model_id] = int(version["epoch"])
                 self._change(None).models[model_id] = int(version["epoch"])
         self._change(None).tags[REGISTERED_TAG] = ", ".join(names)
 

@@ -219,7 +219,7 @@ class MlflowWriter:
     def _log_data(self, run_id: str, data: DataRecord) -> None:
         # MLflow identifies a data set by name and digest, and records each once.
         with self._refusing(run_id, _BAD_REQUEST, NOT_FOUND):
-            self._client.log_inputs(run_id, [_dataset_input(data)])
+            self._client.log_inputs(run_id, [dataset_input(data, "training")])
 
     def _link_models(self, run_id: str, models: Mapping[str, int]) -> None:
         """Log models as outputs of a run, each once, if this MLflow has them."""
@@ -249,12 +249,13 @@ class MlflowWriter:
             self._refuse(first_line(str(error)))
 
 
-def _dataset_input(data: DataRecord) -> DatasetInput:
+def dataset_input(data: DataRecord, context: str) -> DatasetInput:
+    """A data set as MLflow lists it at a run, and what the run used it for."""
     source_type, source = _source(data)
     about = json.dumps({"fingerprint": data.fingerprint})
     digest = data.fingerprint[:_LONGEST_DIGEST]
     dataset = Dataset(data.name, digest, source_type, json.dumps(source), profile=about)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
 
 
 def _source(data: DataRecord) -> tuple[str, dict[str, Any]]:

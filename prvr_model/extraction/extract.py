@@ -1,4 +1,4 @@
-"""Makes a store from videos and a table of captions.
+"""Makes a store from videos and captions.
 
     plan = plan_extraction(request)             # everything that can be wrong before it begins
     broken = extract_parts(encoder, plan.jobs, ...)     # here, or on many machines
@@ -8,7 +8,7 @@ Between the steps there is nothing but the parts: a new run decodes only what is
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,9 @@ from prvr_model.extraction.pipeline import BrokenVideo, VideoJob, encode_videos
 from prvr_model.extraction.videos import find_videos
 from prvr_model.files.file_lock import exclusive
 from prvr_model.store.annotations import CaptionAnnotation
-from prvr_model.store.caption_table import CaptionRow, read_caption_table
 from prvr_model.store.format import SPLIT_NAMES, Manifest, zero_row_warnings
+from prvr_model.store.importers.annotation_files import all_captions
+from prvr_model.store.importers.annotation_forms import CaptionRecord, ClippedMoments
 from prvr_model.store.importers.splitting import draw_splits
 from prvr_model.store.writer import StoreWriter, check_target
 
@@ -39,10 +40,10 @@ class ExtractionRequest:
 
     Args:
         videos: Folder of the videos.
-        captions: Table of captions.
+        captions: Table of captions, or an annotation file, see `all_captions`.
         target: The store.
         sampling: Which frames become rows.
-        split: Shares of train, val and test; None: the table's own, else the usual ones.
+        split: Shares of train, val and test; None: the captions' own, else the usual ones.
         seed: Seed of the draw.
         skip_broken: Leave out videos that cannot be used.
         overwrite: Replace a store that is there.
@@ -64,14 +65,14 @@ class ExtractionPlan:
 
     Args:
         request: What was asked for.
-        rows: Captions, each with its split.
+        rows: Captions, each with its id and split.
         jobs: Videos that were found, each once.
         missing: Videos that were not.
         notes: What a user should know.
     """
 
     request: ExtractionRequest
-    rows: tuple[CaptionRow, ...]
+    rows: tuple[CaptionRecord, ...]
     jobs: tuple[VideoJob, ...]
     missing: tuple[BrokenVideo, ...]
     notes: tuple[str, ...]
@@ -114,18 +115,19 @@ def plan_extraction(request: ExtractionRequest) -> ExtractionPlan:
         StoreError: The store exists or cannot be written.
     """
     check_target(request.target, request.overwrite)
-    rows, notes = _with_splits(read_caption_table(request.captions), request)
-    _refuse_overlaps(rows)
-    _refuse_equal_ids(rows)
-    jobs, missing = find_videos(request.videos, dict.fromkeys(row.video for row in rows))
+    read = all_captions(request.captions)
+    rows, notes = _with_splits(list(read.records), request)
+    if not read.is_table:
+        notes.insert(0, f"{request.captions} is read as {read.form}: {len(rows)} captions")
+    jobs, missing = find_videos(request.videos, dict.fromkeys(row.video_id for row in rows))
     if not jobs:
         raise _broken_error(missing, len(missing), "none of them can be found")
     return ExtractionPlan(request, tuple(rows), tuple(jobs), tuple(missing), tuple(notes))
 
 
 def _with_splits(
-    rows: list[CaptionRow], request: ExtractionRequest
-) -> tuple[list[CaptionRow], list[str]]:
+    rows: list[CaptionRecord], request: ExtractionRequest
+) -> tuple[list[CaptionRecord], list[str]]:
     if rows[0].split is not None:
         if request.split is not None:
             raise DataError(
@@ -134,32 +136,10 @@ def _with_splits(
             )
         return rows, []
     shares = request.split or USUAL_SPLIT
-    splits = draw_splits((row.video for row in rows), shares, request.seed)
+    splits = draw_splits((row.video_id for row in rows), shares, request.seed)
     counts = [f"{list(splits.values()).count(name)} {name}" for name in SPLIT_NAMES]
     note = f"the videos were drawn into {', '.join(counts)} with seed {request.seed}"
-    return [replace(row, split=splits[row.video]) for row in rows], [note]
-
-
-def _refuse_overlaps(rows: Sequence[CaptionRow]) -> None:
-    first: dict[str, CaptionRow] = {}
-    problems = {
-        row.video: f"{row.video!r}: {owner.split} at {owner.place}, {row.split} at {row.place}"
-        for row in rows
-        if (owner := first.setdefault(row.video, row)).split != row.split
-    }
-    if problems:
-        raise CorpusError(f"{len(problems)} videos are in several splits", list(problems.values()))
-
-
-def _refuse_equal_ids(rows: Sequence[CaptionRow]) -> None:
-    first: dict[str, CaptionRow] = {}
-    problems = [
-        f"{caption_id!r}: {owner.place} and {row.place}"
-        for caption_id, row in _numbered(rows)
-        if (owner := first.setdefault(caption_id, row)) is not row
-    ]
-    if problems:
-        raise CorpusError(f"{len(problems)} captions have the id of another", problems)
+    return [replace(row, split=splits[row.video_id]) for row in rows], [note]
 
 
 # Six: what to encode, how, where results go, and what is told of each.
@@ -216,7 +196,7 @@ def join_parts(
         CorpusError: Videos are broken, and nobody said to skip them.
         StoreError: The store cannot be written.
     """
-    order = {row.video: number for number, row in enumerate(reversed(plan.rows))}
+    order = {row.video_id: number for number, row in enumerate(reversed(plan.rows))}
     left_out = sorted([*plan.missing, *broken], key=lambda video: -order[video.video])
     total = len(plan.jobs) + len(plan.missing)
     if left_out and (not plan.request.skip_broken or len(left_out) == total):
@@ -225,9 +205,9 @@ def join_parts(
     writer = _writer(plan, encoder, left_out)
     with writer:
         names = {video.video for video in left_out}
-        rows = [row for row in plan.rows if row.video not in names]
-        _write_videos(writer, plan, rows, parts)
-        notes = _write_captions(writer, rows, encoder, done)
+        rows = [row for row in plan.rows if row.video_id not in names]
+        durations = _write_videos(writer, plan, rows, parts)
+        notes = _write_captions(writer, rows, durations, encoder, done)
     warnings = [f"video {video.video!r} was left out: {video.cause}" for video in left_out]
     warnings += zero_row_warnings(writer.manifest)
     return ExtractionReport(writer.manifest, (*plan.notes, *notes), tuple(warnings))
@@ -274,35 +254,36 @@ def _source(
 
 
 def _write_videos(
-    writer: StoreWriter, plan: ExtractionPlan, rows: Sequence[CaptionRow], parts: Parts
-) -> None:
-    """Write the videos of captions, in the table's order."""
+    writer: StoreWriter, plan: ExtractionPlan, rows: Sequence[CaptionRecord], parts: Parts
+) -> dict[str, float]:
+    """Write the videos of captions, in the captions' order; returns the seconds of each."""
     jobs = {job.video: job for job in plan.jobs}
-    for video, split in {row.video: row.split or "" for row in rows}.items():
-        features, duration_s = parts.read(jobs[video])
-        writer.add_video(split, video, features, duration_s)
+    durations: dict[str, float] = {}
+    for video, split in {row.video_id: row.split or "" for row in rows}.items():
+        features, durations[video] = parts.read(jobs[video])
+        writer.add_video(split, video, features, durations[video])
+    return durations
 
 
 def _write_captions(
-    writer: StoreWriter, rows: Sequence[CaptionRow], encoder: FeatureEncoder, done: Done
+    writer: StoreWriter,
+    rows: Sequence[CaptionRecord],
+    durations: Mapping[str, float],
+    encoder: FeatureEncoder,
+    done: Done,
 ) -> list[str]:
-    """Write captions in the table's order; returns notes."""
-    splits = {row.video: row.split for row in rows}
+    """Write captions in their order; returns notes."""
+    splits = {row.video_id: row.split for row in rows}
+    moments = ClippedMoments(durations)
     lost = 0
-    for caption_id, row in _numbered(rows):
-        tokens = encoder.encode_captions([row.caption])[0]
+    for row in rows:
+        tokens = encoder.encode_captions([row.text])[0]
         # A relevant video counts where it can be found: in the caption's own split.
         relevant = [video for video in row.relevant if splits.get(video) == row.split]
         lost += len(row.relevant) - len(relevant)
-        annotation = CaptionAnnotation(row.annotation.moments, relevant)
-        writer.add_caption(row.split or "", caption_id, row.video, row.caption, tokens, annotation)
+        known = CaptionAnnotation(moments.spans(row, row.moments), relevant)
+        writer.add_caption(row.split or "", row.caption_id, row.video_id, row.text, tokens, known)
         done(len(tokens))
-    return [f"{lost} relevant videos are not in their caption's split"] if lost else []
-
-
-def _numbered(rows: Sequence[CaptionRow]) -> Iterator[tuple[str, CaptionRow]]:
-    """Captions with their ids; those without one get `<video>#<k>`, k counted in each video."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        number = counts[row.video] = counts.get(row.video, -1) + 1
-        yield row.caption_id or f"{row.video}#{number}", row
+    notes = [f"{lost} relevant videos are not in their caption's split"] if lost else []
+    moments.tell(notes)
+    return notes

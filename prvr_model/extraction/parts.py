@@ -1,5 +1,6 @@
 """Finished videos of an extraction that goes on: a small file each, so that none is done twice."""
 
+import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from prvr_model.errors import DataError
 from prvr_model.extraction.decoding import Sampling
 from prvr_model.extraction.pipeline import EncodedVideo, VideoJob
 from prvr_model.files.folder import Folder
-from prvr_model.files.location import local_path
+from prvr_model.files.location import local_path, uri_below
 from prvr_model.store.recipe import FeatureRecipe
 
 _SETTINGS = "settings.json"
@@ -21,6 +22,31 @@ _SETTINGS = "settings.json"
 def parts_folder(target: Path) -> Path:
     """The hidden folder beside a store in which its parts are made."""
     return target.with_name(f".{target.name}.parts")
+
+
+def shared_parts(
+    storage: str, target: Path, recipe: FeatureRecipe, sampling: Sampling, precision: str
+) -> str:
+    """The folder of a store's parts on a storage that several machines, and users, share.
+
+    Its name is bound to the store's path and the settings: the same command finds its parts again,
+    and another store of this name, or other settings, disturb nothing.
+
+    Args:
+        storage: Absolute path or URI.
+        target: The store.
+        recipe: How features are made.
+        sampling: Which frames become rows.
+        precision: Number type of the encoder.
+    """
+    bound_to = f"{target.absolute()}\0".encode(errors="surrogateescape")
+    digest = hashlib.sha256(bound_to + _settings(recipe, sampling, precision)).hexdigest()[:12]
+    return uri_below(storage, f"{target.name}-{digest}.parts")
+
+
+def _settings(recipe: FeatureRecipe, sampling: Sampling, precision: str) -> bytes:
+    more = {"max_seconds": sampling.max_seconds, "precision": precision}
+    return json.dumps(recipe.model_dump() | more, sort_keys=True).encode()
 
 
 class Parts:
@@ -40,11 +66,7 @@ class Parts:
         Returns:
             Whether others were there.
         """
-        settings = recipe.model_dump() | {
-            "max_seconds": sampling.max_seconds,
-            "precision": precision,
-        }
-        content = json.dumps(settings, sort_keys=True).encode()
+        content = _settings(recipe, sampling, precision)
         if _SETTINGS in self._names and self._folder.read_bytes(_SETTINGS) == content:
             return False
         had_others = bool(self._names)

@@ -1,4 +1,4 @@
-"""Finds the files of videos that a table of captions names."""
+"""Finds the files of videos that captions name."""
 
 import hashlib
 from collections import defaultdict
@@ -9,8 +9,9 @@ from pathlib import Path
 from prvr_model.errors import DataError
 from prvr_model.extraction.decoding import VideoError
 from prvr_model.extraction.pipeline import BrokenVideo, VideoJob
+from prvr_model.store.importers.annotation_names import PREFIX
 
-# What is a video where the table names no ending; a file that is named in full may have any.
+# What is a video where captions name no ending; a file that is named in full may have any.
 _ENDINGS = {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 
 
@@ -19,7 +20,8 @@ def find_videos(folder: Path, videos: Iterable[str]) -> tuple[list[VideoJob], li
 
     Args:
         folder: Where they are; a video's name may lead into folders below, never outside.
-        videos: File names, with or without their endings.
+        videos: File names, with or without their endings, and with or without ActivityNet's `v_`
+            where the file's has none.
 
     Returns:
         What can be decoded, and what cannot be found.
@@ -76,7 +78,8 @@ class _Finder:
     def _with_ending(self, named: Path) -> Path:
         # `..` in the name could lead anywhere; links are looked at when the file is found.
         inside = Path(*named.parts).is_relative_to(self._root) and ".." not in named.parts
-        found = self._listed(named.parent).get(named.name, []) if inside else []
+        listed = self._listed(named.parent) if inside else {}
+        found = listed.get(named.name) or listed.get(named.name.removeprefix(PREFIX), [])
         if not found:
             raise VideoError(f"no file of this name in {self._root}")
         if len(found) > 1:

@@ -41,11 +41,13 @@ class FrozenCache:
     Args:
         store: Folder of the store.
         fingerprint: Fingerprint of its content.
+        scratch: Folder for missing groups; None: they are kept beside the store.
     """
 
-    def __init__(self, store: Path, fingerprint: str) -> None:
+    def __init__(self, store: Path, fingerprint: str, scratch: Path | None = None) -> None:
         self._fingerprint = fingerprint
         self._beside = store / "prepared"
+        self._scratch = scratch
 
     def arrays(
         self, group: str, key: Mapping[str, Any], build: Callable[[ArrayWriter], None]
@@ -74,6 +76,8 @@ class FrozenCache:
         return found
 
     def _writable_root(self) -> Path:
+        if self._scratch is not None:
+            return self._scratch
         try:
             self._beside.mkdir(exist_ok=True)
         except OSError:

@@ -5,6 +5,7 @@ All large arrays are mapped from `prepared_cache`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -64,15 +65,23 @@ class PreparedSplit:
         return captions
 
 
-def prepare_split(store: FeatureStore, name: str, settings: Settings) -> PreparedSplit:
+def prepare_split(
+    store: FeatureStore, name: str, settings: Settings, scratch: Path | None = None
+) -> PreparedSplit:
     """Prepare a split, or map what was prepared before.
+
+    Args:
+        store: The store.
+        name: The split.
+        settings: Sizes, merging and levels.
+        scratch: Folder for what the store lacks; None: it is kept beside the store.
 
     Raises:
         StoreError: The store has no such split, or what is prepared cannot be written.
     """
     split = store.split(name)
     preparation = Preparation(split, store.manifest, settings)
-    cache = FrozenCache(store.path, store.manifest.fingerprint)
+    cache = FrozenCache(store.path, store.manifest.fingerprint, scratch)
     made = cache.groups(preparation.keys(), preparation.build)
     order = np.argsort(split.caption_video, kind="stable")
     counts = np.bincount(split.caption_video, minlength=len(split.video_ids))

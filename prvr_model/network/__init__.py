@@ -1,4 +1,5 @@
 """The model: encoders, attention, scale mixing, their fused forms, and its weight files.
 
-Offers `model`, `encoding` (how the model encodes), `similarity` (scores) and `model_file`.
+Offers `model`, `encoding` (how the model encodes), `similarity` (scores), `model_file` and
+`released_weights` (checkpoints of the released implementation).
 """

@@ -15,6 +15,7 @@ from prvr_model.files.checkpoint_header import BEST, HEADER, WEIGHT
 from prvr_model.files.folder import Folder
 from prvr_model.network.model import MscModel
 from prvr_model.settings import Settings, parse_settings
+from prvr_model.store.recipe import TrainedOn
 
 # Raised when a file of an older version can no longer be read.
 MODEL_FILE_VERSION = 1
@@ -24,13 +25,17 @@ _CAPTION_SIDE = ("caption_encoder.", "mixing_token")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model read from a file: settings, dimensions of the features and weights."""
+    """A model read from a file: settings, dimensions of the features and weights.
+
+    `trained_on` is None where the file does not say which features it was trained on.
+    """
 
     settings: Settings
     video_dim: int
     text_dim: int
     epoch: int
     weights: dict[str, Tensor]
+    trained_on: TrainedOn | None = None
 
     def build(self, device: torch.device) -> MscModel:
         """The model with its weights, in evaluation mode."""
@@ -123,17 +128,22 @@ def _not_exported(source: Path, file: Path, error: Exception) -> CheckpointError
     )
 
 
-def model_header(model: MscModel, settings: Settings) -> dict[str, Any]:
-    """Header of a file of weights: its version, the model's dimensions and settings."""
+def model_header(
+    model: MscModel, settings: Settings, trained_on: TrainedOn | None = None
+) -> dict[str, Any]:
+    """Header of a file of weights: its version, the model's dimensions, settings and features."""
     return {
         "format_version": MODEL_FILE_VERSION,
         "settings": settings.model_dump(mode="json"),
         "video_dim": model.video_dim,
         "text_dim": model.text_dim,
+        "trained_on": trained_on.model_dump(mode="json") if trained_on else None,
     }
 
 
 def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], location: str) -> ModelFile:
+    # Earlier versions did not write it.
+    trained_on = header.get("trained_on")
     try:
         return ModelFile(
             settings=parse_settings(header["settings"]),
@@ -141,8 +151,9 @@ def _model_file(tensors: dict[str, Tensor], header: dict[str, Any], location: st
             text_dim=header["text_dim"],
             epoch=header["epoch"],
             weights=without_prefix(WEIGHT, tensors),
+            trained_on=TrainedOn.model_validate(trained_on) if trained_on else None,
         )
-    except (KeyError, TypeError, SettingsError) as error:
+    except (KeyError, TypeError, ValueError, SettingsError) as error:
         raise CheckpointError(f"{location}: does not say what model it holds: {error!r}") from error
 
 

@@ -5,6 +5,7 @@ Source: the MSC paper, scores and the task.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,14 +18,17 @@ from prvr_model.inputs.batching import blocks_of, pad_tokens
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import EncodedVideos, MscModel
-from prvr_model.network.model_file import load_best
+from prvr_model.network.model_file import ModelFile, load_best
 from prvr_model.network.similarity import unit_rows
 from prvr_model.process_group import ALONE, Shards, Workers
 from prvr_model.retrieval.collapse import GroupSums, rank_correlation, similarity_metrics
+from prvr_model.retrieval.frozen import Form, ranks_of_scores, score_blocks
 from prvr_model.retrieval.metrics import (
+    CorrectRanks,
     Relevance,
     best_ranks,
     best_ranks_of_workers,
+    correct_ranks,
     listed_relevance,
     recalls,
     relevance_of_same_text,
@@ -52,11 +56,13 @@ class Evaluation:
             `collapse_metrics`.
         ranks: Fused rank of each caption's best correct video, from 1.
         moments: How windows meet known moments; None where none are known, or nobody asked.
+        verified: Fused ranks of all videos that verified labels name; None likewise.
     """
 
     metrics: dict[str, float]
     ranks: Int[np.ndarray, "captions"]
     moments: MomentOutcomes | None = None
+    verified: CorrectRanks | None = None
 
 
 def build_relevance(split: StoreSplit, settings: EvaluationSettings) -> Relevance:
@@ -171,21 +177,45 @@ class _Part:
 def evaluate_checkpoint(
     folder: Folder, store: FeatureStore, split: str, speed: SpeedSettings
 ) -> Evaluation:
-    """Evaluate a trial's best epoch on any split of its store, in the trial's precision.
+    """Evaluate a trial's best epoch on any split of its store; see `evaluate_saved`."""
+    return evaluate_saved(load_best(folder), store, split, speed)
+
+
+@torch.no_grad()
+def evaluate_saved(
+    saved: ModelFile,
+    store: FeatureStore,
+    split: str,
+    speed: SpeedSettings,
+    scratch: Path | None = None,
+) -> Evaluation:
+    """Evaluate a model on any split of a store of its dimensions.
 
     Never compiled: that takes longer than to encode once. Windows are compared with the moments of
-    the split, where it has any.
+    the split, and all videos of verified labels are ranked, where it has any.
+
+    Args:
+        saved: The model.
+        store: The store.
+        split: Name of the split.
+        speed: Device, threads, precision and block of captions.
+        scratch: Folder for prepared features that the store lacks; None: beside the store.
     """
     # Sums are split by thread: with another number than in training the last bits differ.
     torch.set_num_threads(speed.threads)
-    saved, own_split = load_best(folder), store.split(split)
+    own_split = store.split(split)
     model, block = saved.build(torch.device(speed.device)), speed.evaluation_block
-    prepared = prepare_split(store, split, saved.settings)
+    prepared = prepare_split(store, split, saved.settings, scratch)
     part = _Part.of(prepared, ALONE)
     speed = speed.model_copy(update={"compile": False})
     encoded = _encode(Encoders(model, speed), prepared, part, block)
     relevance = build_relevance(own_split, saved.settings.evaluation)
     evaluation = _evaluation(encoded, prepared, relevance, model.settings, block, part)
+    if any(own_split.relevant):
+        labels = verified_relevance(own_split)
+        evaluation = replace(
+            evaluation, verified=rank_correct(*encoded, labels, model.settings, block)
+        )
     if not any(own_split.moments):
         return evaluation
     # Moments are known of a caption's own video alone.
@@ -193,6 +223,25 @@ def evaluate_checkpoint(
     ranks = rank_gallery(*encoded, owners, model.settings, block)["fused"].numpy()
     moments = moment_outcomes(own_split, prepared, encoded, ranks, store.manifest.seconds_per_row)
     return replace(evaluation, moments=moments)
+
+
+def evaluate_frozen(split: StoreSplit, form: Form) -> Evaluation:
+    """Evaluate a split's own features, whose two dimensions agree, without any model.
+
+    Relevance is the annotation's; all videos of verified labels are ranked, where there are any.
+    """
+    owners = np.asarray(split.caption_video)[:, None]
+    labels = verified_relevance(split) if any(split.relevant) else None
+    ranks, verified = [], []
+    for rows, scores in score_blocks(split, form):
+        ranks.append(ranks_of_scores(scores, owners[rows]))
+        if labels is not None:
+            verified.append(correct_ranks(torch.from_numpy(scores), labels.block(rows)).ranks)
+    found = np.concatenate(ranks).astype(np.int32)
+    metrics = recalls(torch.from_numpy(found))
+    return Evaluation(
+        metrics, found, verified=CorrectRanks(torch.cat(verified)) if verified else None
+    )
 
 
 def _encode_gallery(encoders: Encoders, split: PreparedSplit, videos: slice) -> EncodedVideos:
@@ -263,6 +312,23 @@ def rank_gallery(
             )
             ranks[name].append(found)
     return {name: torch.cat(parts).cpu() for name, parts in ranks.items()}
+
+
+def rank_correct(
+    unit_queries: Float[Tensor, "captions hidden"],
+    gallery: EncodedVideos,
+    relevance: Relevance,
+    settings: ModelSettings,
+    block: int,
+) -> CorrectRanks:
+    """Rank of every correct video of each caption by the fused score; see `rank_gallery`."""
+    parts = []
+    for start in range(0, len(unit_queries), block):
+        rows = slice(start, start + block)
+        correct = Relevance(relevance.block(rows).videos.to(unit_queries.device))
+        scores = gallery_scores(unit_queries[rows], gallery, settings)["fused"]
+        parts.append(correct_ranks(scores, correct).ranks)
+    return CorrectRanks(torch.cat(parts))
 
 
 def rank_metrics(ranks: Mapping[str, Int[Tensor, "captions"]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""Retrieval metrics from a score matrix: ranks by counting, recalls, SumR.
+"""Retrieval metrics from a score matrix: ranks by counting, recalls, SumR, nDCG and mAP.
 
-Source: the MSC paper, the task.
+Source: the MSC paper, the task; nDCG with gains of 0 and 1: Jarvelin and Kekalainen 2002.
 """
 
 from collections.abc import Sequence
@@ -96,6 +96,62 @@ def recalls(ranks: Int[Tensor, "captions"]) -> dict[str, float]:
         raise ValueError("recalls of no captions are undefined")
     found = {f"R{depth}": float((ranks <= depth).double().mean() * 100) for depth in RECALL_DEPTHS}
     return {**found, "SumR": sum(found.values())}
+
+
+NDCG_DEPTH = 10
+
+
+@dataclass(frozen=True)
+class CorrectRanks:
+    """Rank of every correct video of each caption, from 1, ascending; 0 where it has no more.
+
+    A wrong video with the same score counts as ranked before a correct one, and NaN against the
+    model, as in `best_ranks`, which gives the first column.
+    """
+
+    ranks: Int[Tensor, "captions most_correct"]
+
+    @property
+    def best(self) -> Int[Tensor, "captions"]:
+        """Rank of each caption's best correct video."""
+        return self.ranks[:, 0]
+
+    def average_precisions(self) -> Float[Tensor, "captions"]:
+        """Mean over a caption's correct videos of the precision at its rank, in [0, 1]."""
+        found = self.ranks > 0
+        precisions = self._places() / self.ranks.clamp(min=1) * found
+        return precisions.sum(dim=1) / found.sum(dim=1)
+
+    def ndcg(self, depth: int = NDCG_DEPTH) -> Float[Tensor, "captions"]:
+        """Discounted gain of the correct videos in the first `depth`, over the largest possible."""
+        found = self.ranks > 0
+        gains = (found & (self.ranks <= depth)) / torch.log2(self.ranks.clamp(min=1).double() + 1)
+        ideal = (found & (self._places() <= depth)) / torch.log2(self._places() + 1)
+        return gains.sum(dim=1) / ideal.sum(dim=1)
+
+    def _places(self) -> Float[Tensor, "most_correct"]:
+        """Number of each column, from 1: its rank if no wrong video came before."""
+        return torch.arange(1, self.ranks.shape[1] + 1, dtype=torch.float64)
+
+
+def correct_ranks(scores: Float[Tensor, "captions videos"], relevance: Relevance) -> CorrectRanks:
+    """Rank of every correct video of each caption, on the host."""
+    columns = relevance.videos
+    is_more = torch.ones_like(columns, dtype=torch.bool)
+    is_more[:, 1:] = columns[:, 1:] != columns[:, :1]
+    # Repeats of the first column are no more videos; they sort behind all others.
+    own = _usable(scores.gather(1, columns)).masked_fill(~is_more, -torch.inf)
+    order = own.sort(dim=1, descending=True, stable=True)
+    is_video = is_more.gather(1, order.indices)
+    is_wrong = torch.ones_like(scores, dtype=torch.bool).scatter_(1, columns, value=False)
+    # NaN of a wrong video counts as ranked before everything.
+    wrong = scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    ascending = wrong.masked_fill(~is_wrong, -torch.inf).sort(dim=1).values
+    before = scores.shape[1] - torch.searchsorted(ascending, order.values)
+    # Correct videos stand at the lower end of the sorted ones and are counted only there.
+    before = torch.minimum(before, is_wrong.sum(dim=1, keepdim=True))
+    places = torch.arange(1, columns.shape[1] + 1, device=scores.device)
+    return CorrectRanks(torch.where(is_video, before + places, 0).cpu())
 
 
 def relevance_of_same_text(

@@ -19,6 +19,7 @@ from prvr_model.retrieval.frozen import (
     ranks_of_scores,
     sentence_vectors,
     unit_rows,
+    why_no_shared_space,
 )
 from prvr_model.store.reader import FeatureStore, StoreSplit
 from prvr_model.store.summary import captions_of_shared_text
@@ -152,14 +153,8 @@ def near_chance_warning(store: FeatureStore) -> str | None:
 
 def frozen_sample(store: FeatureStore) -> tuple[FrozenSample | None, str | None]:
     """What the frozen features retrieve on a sample of one split; or why that says nothing."""
-    manifest = store.manifest
-    if manifest.source.get("kind") == "synthetic":
-        return None, "text and video of generated data share no space"
-    if manifest.video_dim != manifest.text_dim:
-        return None, (
-            f"text ({manifest.text_dim}) and video ({manifest.video_dim}) have different "
-            "dimensions, so the frozen features cannot be compared"
-        )
+    if why := why_no_shared_space(store.manifest):
+        return None, why
     split = store.split(next(name for name in _SAMPLED if store.has_split(name)))
     videos = _sampled_videos(split)
     if len(videos) < _FEWEST_VIDEOS:
@@ -282,10 +277,7 @@ def _recipe(store: FeatureStore) -> str:
     recipe, source = store.manifest.recipe, store.manifest.source
     if recipe is None:
         return f"not known (source: {source.get('kind', 'not known')})"
-    return (
-        f"{recipe.encoder} ({recipe.architecture}), {recipe.frames_per_second:g} rows a second, "
-        f"tokens {recipe.token_rows}, sentence vector {recipe.sentence_row}"
-    )
+    return recipe.summary
 
 
 def _counts(split: StoreSplit) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
 """The feature store on disk: memory-mapped Arrow files that all trials of a machine share.
 
-Offers `reader`, `writer`, `format` (the manifest), `recipe`, `annotations`, `caption_table`
-(captions that users list in a table), `summary`, `synthetic` (generated data), `sources` and
-`staging` (copies of remote stores), and `importers`, which read the layouts that users have.
+Offers `reader`, `writer`, `format` (the manifest), `recipe`, `annotations`, `summary`,
+`synthetic` (generated data), `sources` and `staging` (copies of remote stores), and `importers`,
+which read the layouts that users have.
 """

@@ -34,6 +34,14 @@ class FeatureRecipe(Section):
     sentence_row: Literal["eos", "pooled"]
     max_tokens: int = Field(ge=1)
 
+    @property
+    def summary(self) -> str:
+        """The recipe in words."""
+        return (
+            f"{self.encoder} ({self.architecture}), {self.frames_per_second:g} rows a second, "
+            f"tokens {self.token_rows}, sentence vector {self.sentence_row}"
+        )
+
     def differences(self, other: "FeatureRecipe") -> list[str]:
         """What differs, a line each with both values.
 
@@ -45,3 +53,25 @@ class FeatureRecipe(Section):
         return [
             f"{name}: {own[name]} and {others[name]}" for name in own if own[name] != others[name]
         ]
+
+
+class TrainedOn(Section):
+    """The features that a model was trained on.
+
+    Args:
+        data: Name of the data set.
+        fingerprint: Fingerprint of the store.
+        recipe: How they were made; None: the store did not say.
+    """
+
+    data: str
+    fingerprint: str
+    recipe: FeatureRecipe | None = None
+
+
+def recipe_differences(own: FeatureRecipe | None, other: FeatureRecipe | None) -> list[str]:
+    """What differs between two recipes, a line each with both values; none if both are unknown."""
+    if own is None or other is None:
+        values = ("not known" if recipe is None else recipe.encoder for recipe in (own, other))
+        return [] if own is other else [f"encoder: {' and '.join(values)}"]
+    return own.differences(other)

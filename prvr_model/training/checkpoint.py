@@ -29,6 +29,7 @@ from prvr_model.network.model_file import (
 )
 from prvr_model.reporting import EpochReport
 from prvr_model.settings import Settings
+from prvr_model.store.recipe import TrainedOn
 from prvr_model.training.optimizer import BertAdam
 
 _MOMENT, _RANDOM = "optimizer.", "random."
@@ -79,9 +80,15 @@ class TrainingState:
     part: PartOfEpoch | None = None
 
 
-def save_best(folder: Folder, model: MscModel, settings: Settings, epoch: int) -> None:
+def save_best(
+    folder: Folder,
+    model: MscModel,
+    settings: Settings,
+    epoch: int,
+    trained_on: TrainedOn | None = None,
+) -> None:
     """Write the weights of the best epoch so far."""
-    header = {**model_header(model, settings), "epoch": epoch}
+    header = {**model_header(model, settings, trained_on), "epoch": epoch}
     write_tensors(folder, BEST, with_prefix(WEIGHT, model.state_dict()), header)
 
 

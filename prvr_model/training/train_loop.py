@@ -40,6 +40,7 @@ from prvr_model.retrieval.evaluation import Evaluation, build_relevance, evaluat
 from prvr_model.retrieval.metrics import Relevance
 from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.store.reader import FeatureStore
+from prvr_model.store.recipe import TrainedOn
 from prvr_model.training import checkpoint, random_states
 from prvr_model.training.checkpoint import PartOfEpoch
 from prvr_model.training.optimizer import BertAdam
@@ -134,6 +135,9 @@ class _Run:
         self.relevance: Relevance = build_relevance(store.split("val"), settings.evaluation)
         torch.manual_seed(weights_seed(settings.training.seed))
         manifest = store.manifest
+        self.trained_on = TrainedOn(
+            data=manifest.name, fingerprint=manifest.fingerprint, recipe=manifest.recipe
+        )
         self.model = MscModel(settings.model, manifest.video_dim, manifest.text_dim)
         self.model.to(self.device)
         self.encoders = Encoders(self.model, speed)
@@ -211,7 +215,7 @@ class _Run:
     def _save(self, evaluation: Evaluation, is_better: bool) -> None:
         epoch = self.state.epoch
         if is_better:
-            checkpoint.save_best(self.folder, self.model, self.settings, epoch)
+            checkpoint.save_best(self.folder, self.model, self.settings, epoch, self.trained_on)
         checkpoint.save_ranks(self.folder, epoch, evaluation.ranks)
         if epoch % self.speed.checkpoint_every_epochs == 0 or self._stop_reason():
             self._save_last()

@@ -186,13 +186,6 @@ def test_the_benchmark_of_busy_cores_runs_real_trials() -> None:
     busy(output_of("keeps_busy", [*BUSY, "--executor", "inline"]))
 
 
-@pytest.mark.soak
-@pytest.mark.integration
-def test_the_benchmark_of_busy_cores_runs_real_trials_on_ray() -> None:
-    command = [sys.executable, "-m", "tests.benchmarks.keeps_busy", *BUSY]
-    busy(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 BUSY = ["--json", "--threads", "1", "--trials", "2", "--epochs", "1"]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from prvr_model.network.model import MscModel
-from tests.prvr_model.test_released_checkpoint import released_name
+from tests.prvr_model.network.test_released_weights import released_name
 from tests.reference_conformance import losses, read_reference, released_terms, settings_of
 
 _CAPTIONS = (3, 1, 2, 4, 1)

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prvr_model.store.annotations import NOTHING_KNOWN, CaptionAnnotation
+from prvr_model.store.importers.annotation_files import (
+    AnnotationContent,
+    durations_beside,
+    read_annotations,
+    read_durations,
+)
 from prvr_model.store.importers.annotation_names import VideoNames, tell
 from prvr_model.store.importers.caption_files import CaptionLine
 from prvr_model.store.importers.caption_moments import find_moments
-from prvr_model.store.importers.moment_files import (
-    MomentFile,
-    durations_beside,
-    read_durations,
-    read_moment_file,
-)
 from prvr_model.store.importers.problems import Problems
-from prvr_model.store.importers.relevance_files import find_relevant
+from prvr_model.store.importers.verified_labels import find_relevant
 from prvr_model.store.importers.video_pieces import joined_pieces
 
 
@@ -25,9 +25,9 @@ class AnnotationFiles:
     """Files that say more of a corpus than its layout.
 
     Args:
-        moments: Files of moments, see `moment_files`.
+        moments: Files of moments, see `annotation_forms`.
         durations: CSV file of videos' lengths, for moment files that have none.
-        relevance: Files of verified labels, see `relevance_files`.
+        relevance: Files of verified labels, see `annotation_forms`.
     """
 
     moments: Sequence[Path] = ()
@@ -78,7 +78,9 @@ def annotate(
     if not (files.moments or files.durations or files.relevance):
         return Annotations()
     videos = dict.fromkeys(line.video_id for lines in splits.values() for line in lines)
-    read = [made for path in files.moments if (made := read_moment_file(path, problems))]
+    read = [
+        made for path in files.moments if (made := read_annotations(path, "--moments", problems))
+    ]
     durations = _durations(files, read, VideoNames(videos), problems, notes)
     moments = find_moments(read, splits, durations, problems, notes)
     relevant = find_relevant(files.relevance, splits, problems, notes)
@@ -89,10 +91,10 @@ def annotate(
     return Annotations(durations, captions, _source(files, read))
 
 
-def _source(files: AnnotationFiles, read: Sequence[MomentFile]) -> dict[str, object]:
+def _source(files: AnnotationFiles, read: Sequence[AnnotationContent]) -> dict[str, object]:
     return {
         "annotations": {
-            "moments": [{"file": made.path.name, "kind": made.kind} for made in read],
+            "moments": [{"file": made.path.name, "kind": made.form} for made in read],
             "durations": files.durations.name if files.durations else None,
             "relevance": [path.name for path in files.relevance],
         }
@@ -101,7 +103,7 @@ def _source(files: AnnotationFiles, read: Sequence[MomentFile]) -> dict[str, obj
 
 def _durations(
     files: AnnotationFiles,
-    read: Sequence[MomentFile],
+    read: Sequence[AnnotationContent],
     names: VideoNames,
     problems: Problems,
     notes: list[str],

@@ -1,4 +1,11 @@
-"""Rows of annotation files: JSON lines, a JSON list, CSV and Parquet, each with its place."""
+"""Rows of tables and annotation files, each with its place; content tells the format.
+
+| format | rows |
+|---|---|
+| Parquet, CSV | its rows; an empty value of CSV is None |
+| JSON lines, a JSON list, a single JSON object | its objects |
+| Charades-STA | its lines, below the column `CHARADES_LINE` |
+"""
 
 import csv
 import io
@@ -11,9 +18,14 @@ from prvr_model.store.importers.foreign_files import HEAD_BYTES, foreign_kind
 from prvr_model.store.importers.problems import Problems
 
 Row: TypeAlias = tuple[str, Mapping[str, Any]]
-"""Line or place in the file, and the row's values by column."""
+"""File and place in it, and the row's values by column."""
 
+CHARADES_LINE = "<video> <start> <end>##<sentence>"
+
+MALFORMED = "malformed record"
+UNKNOWN = "unknown annotation file"
 _UNREADABLE = "unreadable file"
+_FOREIGN = "not an annotation file"
 
 
 def first_of(columns: Collection[str] | Mapping[str, Any], names: Iterable[str]) -> str:
@@ -21,13 +33,13 @@ def first_of(columns: Collection[str] | Mapping[str, Any], names: Iterable[str])
     return next((name for name in names if name in columns), "")
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a file is a Parquet file; no for one that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(4) == b"PAR1"
-    except OSError:
-        return False
+def read_rows(path: Path, problems: Problems) -> list[Row]:
+    """Rows of a file in its order; what is wrong becomes problems."""
+    before = problems.count
+    rows = _parquet_rows(path, problems) if _is_parquet(path) else _text_rows(path, problems)
+    if not rows and problems.count == before:
+        problems.add(UNKNOWN, f"{path}: holds no records")
+    return rows
 
 
 def read_text(path: Path, problems: Problems) -> str | None:
@@ -38,72 +50,91 @@ def read_text(path: Path, problems: Problems) -> str | None:
         problems.add(_UNREADABLE, f"{path}: {error.strerror}")
         return None
     if kind := foreign_kind(path, content[:HEAD_BYTES]):
-        problems.add("not an annotation file", f"{path}: {kind}")
+        problems.add(_FOREIGN, f"{path}: {kind}")
         return None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        problems.add("not an annotation file", f"{path}: it is not UTF-8 text")
+        problems.add(_FOREIGN, f"{path}: it is not UTF-8 text")
         return None
 
 
-def json_values(path: Path, text: str, problems: Problems) -> list[Row] | None:
-    """Objects of a file of JSON lines, of one JSON list, or its only object.
-
-    Returns:
-        None if it is no JSON; lines that are none become problems.
-    """
+def _is_parquet(path: Path) -> bool:
+    """Whether a file is a Parquet file; no for one that cannot be read."""
     try:
-        whole = json.loads(text)
-    except ValueError:
-        return _json_lines(path, text, problems)
-    values = whole if isinstance(whole, list) else [whole]
-    if all(isinstance(value, dict) for value in values):
-        return [(f"record {number}", value) for number, value in enumerate(values, start=1)]
-    problems.add("malformed record", f"{path}: a JSON list of other things than objects")
-    return None
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError:
+        return False
 
 
-def _json_lines(path: Path, text: str, problems: Problems) -> list[Row] | None:
-    rows: list[Row] = []
-    # Captions hold characters at which `splitlines` would split.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            problems.add("malformed record", f"{path.name}:{number} is not JSON ({error})")
-            continue
-        if isinstance(value, dict):
-            rows.append((str(number), value))
-        else:
-            problems.add("malformed record", f"{path.name}:{number} is no JSON object")
-    return rows or None
-
-
-def table_rows(path: Path, problems: Problems) -> list[Row] | None:
-    """Rows of a Parquet or CSV file; None and a problem if it cannot be read."""
-    if is_parquet(path):
-        return _parquet_rows(path, problems)
-    text = read_text(path, problems)
-    if text is None:
-        return None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    # Values beyond the header's columns stand below None.
-    return [
-        (str(reader.line_num), {name: value for name, value in row.items() if name is not None})
-        for row in reader
-    ]
-
-
-def _parquet_rows(path: Path, problems: Problems) -> list[Row] | None:
+def _parquet_rows(path: Path, problems: Problems) -> list[Row]:
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        values = parquet.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
         problems.add(_UNREADABLE, f"{path}: {error}")
-        return None
-    return [(f"row {number}", row) for number, row in enumerate(table.to_pylist(), start=1)]
+        return []
+    return [(f"{path.name}, row {number}", row) for number, row in enumerate(values, start=1)]
+
+
+def _text_rows(path: Path, problems: Problems) -> list[Row]:
+    text = read_text(path, problems)
+    if text is None:
+        return []
+    if text.lstrip()[:1] in ("{", "["):
+        return _json_rows(path, text, problems)
+    if "##" in text.partition("\n")[0]:
+        return [(place, {CHARADES_LINE: line}) for place, line in _lines(path, text)]
+    return _csv_rows(path, text, problems)
+
+
+def _lines(path: Path, text: str) -> list[tuple[str, str]]:
+    # Captions hold characters at which `splitlines` would split.
+    numbered = enumerate(text.split("\n"), start=1)
+    return [(f"{path.name}:{number}", line.strip()) for number, line in numbered if line.strip()]
+
+
+def _json_rows(path: Path, text: str, problems: Problems) -> list[Row]:
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        return _json_lines(path, text, problems)
+    values = whole if isinstance(whole, list) else [whole]
+    if not all(isinstance(value, dict) for value in values):
+        problems.add(MALFORMED, f"{path}: a JSON list of other things than objects")
+        return []
+    return [(f"{path.name}, record {number}", row) for number, row in enumerate(values, start=1)]
+
+
+def _json_lines(path: Path, text: str, problems: Problems) -> list[Row]:
+    rows: list[Row] = []
+    for place, line in _lines(path, text):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problems.add(MALFORMED, f"{place} is not JSON ({error})")
+            continue
+        if isinstance(value, dict):
+            rows.append((place, value))
+        else:
+            problems.add(MALFORMED, f"{place} is no JSON object")
+    return rows
+
+
+def _csv_rows(path: Path, text: str, problems: Problems) -> list[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows: list[Row] = []
+    try:
+        for row in reader:
+            place = f"{path.name}:{reader.line_num}"
+            # Values beyond the header's columns stand below None.
+            if any(row.pop(None, ())):
+                problems.add(MALFORMED, f"{place} has more values than the header; quote commas")
+            else:
+                rows.append((place, {name: value or None for name, value in row.items()}))
+    except csv.Error as error:
+        problems.add(MALFORMED, f"{path.name}:{reader.line_num} is not CSV ({error})")
+    return rows

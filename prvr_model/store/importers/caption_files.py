@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from prvr_model.store.importers.foreign_files import HEAD_BYTES, foreign_kind, rewritten_by
 from prvr_model.store.importers.problems import Problems
@@ -91,9 +92,12 @@ def _caption(line: str, file: str, number: int, problems: Problems) -> Iterator[
         )
 
 
-def each_once(lines: Iterable[CaptionLine], problems: Problems) -> Iterator[CaptionLine]:
+_Line = TypeVar("_Line", bound=CaptionLine)
+
+
+def each_once(lines: Iterable[_Line], problems: Problems) -> Iterator[_Line]:
     """The lines whose caption id is new; the others become problems."""
-    first: dict[str, CaptionLine] = {}
+    first: dict[str, _Line] = {}
     for line in lines:
         earlier = first.setdefault(line.caption_id, line)
         if earlier is line:

@@ -12,25 +12,22 @@ How a caption finds its moments, the first that fits:
 A video is found by its id, with or without `v_` before it; see also `video_pieces`.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from prvr_model.store.importers.annotation_files import AnnotationContent
+from prvr_model.store.importers.annotation_forms import CaptionRecord, ClippedMoments
 from prvr_model.store.importers.annotation_names import VideoNames, first_names, letters, tell
 from prvr_model.store.importers.caption_files import CaptionLine
-from prvr_model.store.importers.moment_files import MomentFile, MomentRecord
 from prvr_model.store.importers.problems import Problems
 from prvr_model.store.importers.video_pieces import joined_pieces
-
-# Timestamps are rounded: a moment that ends so much after its video's end ends with it.
-_ROUNDING_S = 0.1
 
 _Key = TypeVar("_Key", bound=Hashable)
 
 
 def find_moments(
-    read: Sequence[MomentFile],
+    read: Sequence[AnnotationContent],
     splits: Mapping[str, Sequence[CaptionLine]],
     durations: Mapping[str, float],
     problems: Problems,
@@ -42,7 +39,7 @@ def find_moments(
     names = VideoNames(line.video_id for lines in splits.values() for line in lines)
     records = [record for made in read for record in joined_pieces(made, names).records]
     finder = _Finder(records, names)
-    clipped = _Clipped(durations)
+    clipped = ClippedMoments(durations)
     found, without = {}, []
     for split, lines in splits.items():
         for line, spans in finder.each(lines):
@@ -60,15 +57,15 @@ def find_moments(
     return found
 
 
-def _tell_recognised(read: Sequence[MomentFile], notes: list[str]) -> None:
+def _tell_recognised(read: Sequence[AnnotationContent], notes: list[str]) -> None:
     for made in read:
         notes.append(
-            f"{made.path} holds moments in the form of {made.kind}: {len(made.records)} records, "
+            f"{made.path} holds moments in the form of {made.form}: {len(made.records)} records, "
             f"lengths of {len(made.durations_s)} videos"
         )
 
 
-def _of_another_set(read: Sequence[MomentFile], finder: "_Finder") -> str:
+def _of_another_set(read: Sequence[AnnotationContent], finder: "_Finder") -> str:
     files = ", ".join(str(made.path) for made in read)
     named = first_names(finder.unknown) or "the videos, but other captions"
     return f"{files}: no caption of the corpus is in it; it names {named}"
@@ -77,10 +74,10 @@ def _of_another_set(read: Sequence[MomentFile], finder: "_Finder") -> str:
 class _Finder:
     """Records by caption id, by video and text, and by video alone."""
 
-    def __init__(self, records: Iterable[MomentRecord], names: VideoNames) -> None:
-        self._by_id: defaultdict[str, list[MomentRecord]] = defaultdict(list)
-        self._by_text: defaultdict[tuple[str, str], list[MomentRecord]] = defaultdict(list)
-        self._in_order: defaultdict[str, list[MomentRecord]] = defaultdict(list)
+    def __init__(self, records: Iterable[CaptionRecord], names: VideoNames) -> None:
+        self._by_id: defaultdict[str, list[CaptionRecord]] = defaultdict(list)
+        self._by_text: defaultdict[tuple[str, str], list[CaptionRecord]] = defaultdict(list)
+        self._in_order: defaultdict[str, list[CaptionRecord]] = defaultdict(list)
         unknown: dict[str, None] = {}
         for record in records:
             if record.caption_id:
@@ -124,43 +121,13 @@ def _grouped(
 
 
 def _own_of(
-    records: Sequence[MomentRecord], captions: Sequence[str], line: CaptionLine
-) -> Sequence[MomentRecord]:
+    records: Sequence[CaptionRecord], captions: Sequence[str], line: CaptionLine
+) -> Sequence[CaptionRecord]:
     """The record at a caption's place among its like; none where their numbers differ."""
     if len(records) != len(captions):
         return ()
     return (records[captions.index(line.caption_id)],)
 
 
-def _spans(records: Iterable[MomentRecord]) -> list[tuple[float, float]]:
+def _spans(records: Iterable[CaptionRecord]) -> list[tuple[float, float]]:
     return list(dict.fromkeys(span for record in records for span in record.moments))
-
-
-class _Clipped:
-    """Cuts moments at the ends of their videos and remembers what did not fit."""
-
-    def __init__(self, durations: Mapping[str, float]) -> None:
-        self._durations = durations
-        self._past: list[str] = []
-        self._empty: list[str] = []
-
-    def spans(
-        self, line: CaptionLine, spans: Iterable[tuple[float, float]]
-    ) -> tuple[tuple[float, float], ...]:
-        """The moments within the video."""
-        end_of_video = self._durations.get(line.video_id, math.inf)
-        kept = []
-        for start, end in spans:
-            if end > end_of_video + _ROUNDING_S:
-                self._past.append(f"{line.caption_id!r} (to {end:g} s of {end_of_video:g} s)")
-            start, end = max(start, 0.0), min(end, end_of_video)
-            if start < end:
-                kept.append((start, end))
-            else:
-                self._empty.append(repr(line.caption_id))
-        return tuple(kept)
-
-    def tell(self, notes: list[str]) -> None:
-        """Note what was cut and dropped."""
-        tell("moments that end past their video and were cut there", self._past, notes)
-        tell("moments that are empty within their video and were dropped", self._empty, notes)

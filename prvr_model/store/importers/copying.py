@@ -51,7 +51,7 @@ def write_corpus(
     )
     if corpus.problems or not frames or not tokens:
         copy.run(None)
-        raise corpus.problems.error(corpus.name)
+        raise corpus.problems.error(f"import {corpus.name}")
     check_room(target, frames.num_bytes + tokens.num_bytes)
     with StoreWriter(
         target,
@@ -66,7 +66,7 @@ def write_corpus(
     ) as writer:
         copy.run(writer)
         if corpus.problems:
-            raise corpus.problems.error(corpus.name)
+            raise corpus.problems.error(f"import {corpus.name}")
     warnings = [*zero_row_warnings(writer.manifest), *copy.warnings]
     return ImportReport(target, writer.manifest, tuple(corpus.notes), tuple(warnings))
 

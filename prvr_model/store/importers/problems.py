@@ -57,7 +57,7 @@ class Problems:
                 lines.append(f"{kind}: and {more} more ({self._counts[kind]} in all)")
         return lines
 
-    def error(self, corpus: str) -> CorpusError:
-        """The error that ends the import of `corpus`."""
+    def error(self, action: str) -> CorpusError:
+        """The error that ends an action, e.g. `import tvr`."""
         found = "1 problem" if self.count == 1 else f"{self.count} problems"
-        return CorpusError(f"cannot import {corpus}: {found}, no store written", self.lines())
+        return CorpusError(f"cannot {action}: {found}, no store written", self.lines())

@@ -9,14 +9,16 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
+from prvr_model.store.importers.annotation_files import AnnotationContent
+from prvr_model.store.importers.annotation_forms import CaptionRecord
 from prvr_model.store.importers.annotation_names import VideoNames
-from prvr_model.store.importers.moment_files import MomentFile, MomentRecord
 
 _PIECE = re.compile(r"(.+)_(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?)$")
 
 
-def joined_pieces(made: MomentFile, names: VideoNames) -> MomentFile:
+def joined_pieces(made: AnnotationContent, names: VideoNames) -> AnnotationContent:
     """A file with the pieces of YouTube videos that the corpus has whole put together."""
     pieces: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for record in made.records:
@@ -30,7 +32,7 @@ def joined_pieces(made: MomentFile, names: VideoNames) -> MomentFile:
         _moved(record, *offsets[record.video_id]) if record.video_id in offsets else record
         for record in made.records
     )
-    return MomentFile(made.path, made.kind, records, durations)
+    return replace(made, records=records, durations_s=durations)
 
 
 def _offsets(
@@ -48,8 +50,7 @@ def _offsets(
     return offsets, durations
 
 
-def _moved(record: MomentRecord, video: str, offset: float) -> MomentRecord:
-    if not math.isfinite(offset):
-        return MomentRecord(record.place, video, (), record.caption_id, record.text)
-    moved = tuple((start + offset, end + offset) for start, end in record.moments)
-    return MomentRecord(record.place, video, moved, record.caption_id, record.text, record.number)
+def _moved(record: CaptionRecord, video: str, offset: float) -> CaptionRecord:
+    moments = record.moments if math.isfinite(offset) else ()
+    moved = tuple((start + offset, end + offset) for start, end in moments)
+    return replace(record, video_id=video, moments=moved)

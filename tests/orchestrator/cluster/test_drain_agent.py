@@ -147,7 +147,8 @@ def test_a_notice_drains_the_node_and_the_agent_ends_with_it(cluster: Cluster) -
         agent.wait_for(f"node {node_id} is draining")
         deadlines = draining(cluster)
         assert deadlines.keys() == {node_id}
-        assert abs(deadlines[node_id] / 1000 - at) < 5
+        # Ray counts from when it is asked, which takes seconds on a busy machine.
+        assert abs(deadlines[node_id] / 1000 - at) < 20
         # The node waits for its work, and the same notice drains it once.
         seen = service.looks
         wait_until(lambda: service.looks > seen + 5)

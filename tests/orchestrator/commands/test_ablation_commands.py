@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator import cli
+from prvr_model.store.synthetic import write_synthetic
 from tests.orchestrator.command_line import ROOT, TINY_SPACE, prvr
+from tests.prvr_model.tiny import TINY_DATA
 
 TINY_ABLATION = (
     TINY_SPACE.partition("search:")[0].replace("name: tiny", "name: rows")
@@ -103,10 +105,13 @@ def test_more_seeds_run_what_is_missing(folder: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.soak
-def test_a_shipped_ladder_runs_quickly_on_ray(tmp_path: Path) -> None:
+def test_a_shipped_ladder_runs_quickly(tmp_path: Path) -> None:
     """The other files are the same to everything but their plan, which has its own test."""
     space = ROOT / "search_spaces" / "ablation_ladder.yaml"
-    done = prvr("launch", space, "--quick", "--json", cwd=tmp_path)
+    write_synthetic(tmp_path / "small", TINY_DATA)
+    small = ("--set", f"data={tmp_path / 'small'}", "--set", "training.batch_videos=6")
+    inline = ("--executor", "inline")
+    done = prvr("launch", space, "--quick", "--json", *inline, *small, cwd=tmp_path)
     assert done.code == 0, done.err
     assert "--quick: 3 epochs and 2 seeds" in done.err
     found = json.loads(done.out)

@@ -81,8 +81,13 @@ def test_what_contradicts_itself_is_refused(extract: Callable[..., Done]) -> Non
         (("--split", "0.9,0.2,0.1"), 2, "'0.9,0.2,0.1' is not three numbers with the sum 1"),
         (("--split", "half"), 2, "'half' is not three numbers with the sum 1"),
         (("--address", "auto"), 2, "--address and --storage go together"),
+        (
+            ("--address", "auto", "--storage", "near"),
+            2,
+            "--storage near: give an absolute path",
+        ),
         (("--encoder", "gone"), 3, "encoder gone is no folder here"),
-        (("--captions", "videos"), 3, "videos is no table of captions"),
+        (("--captions", "videos"), 3, "videos: Is a directory"),
     ):
         found = extract(*more, "new.store")
         assert (found.code, message in found.err) == (code, True), found.err

@@ -14,6 +14,7 @@ from orchestrator.study.trial import FailureCause, TrialRequest
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import SpeedSettings, build_settings
 
+FAKES = "tests.orchestrator.executors.fake_trials"
 EPOCHS = 3
 STOPPED_NUMBER = 7
 # Comes in a round of its own, after all others have ended.
@@ -107,15 +108,13 @@ class ExecutorContract:
     make: ClassVar[Callable[[str], Executor]]
     concurrency: ClassVar[int] = 1
     exit_kind: ClassVar[str]
-    # Module of trial functions: those for several workers take them as an argument more.
-    fakes: ClassVar[str] = "tests.orchestrator.executors.fake_trials"
 
     @pytest.fixture(scope="class")
     @classmethod
     def told(cls) -> RecordingSource:
         """What a source was told in one run of nine trials of every kind."""
         source = RecordingSource(list(range(8)), later=[LATER_NUMBER])
-        executor = cls.make(f"{cls.fakes}:mixed")
+        executor = cls.make(f"{FAKES}:mixed")
         executor.run(source, cls.concurrency, Interruption())
         return source
 
@@ -147,7 +146,7 @@ class ExecutorContract:
         cause = told.causes[ERROR_NUMBER]
         assert cause.kind == "UnpicklableError"
         assert cause.message == "tau of trial 1 cannot be used"
-        assert f"{self.fakes.rpartition('.')[2]}.py" in cause.traceback
+        assert "fake_trials.py" in cause.traceback
 
     def test_trial_that_leaves_the_process_fails(self, told: RecordingSource) -> None:
         assert told.causes[EXIT_NUMBER].kind == self.exit_kind
@@ -165,7 +164,7 @@ class ExecutorContract:
 
     def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
         before = {child.pid for child in psutil.Process().children(recursive=True)}
-        executor = type(self).make(f"{self.fakes}:rising")
+        executor = type(self).make(f"{FAKES}:rising")
         source = BrokenSource([0, 1])
         with pytest.raises(BrokenSourceError, match="cannot be written"):
             executor.run(source, 1, Interruption())

@@ -58,22 +58,6 @@ def lose_a_worker_once(request: TrialRequest, report: Report, workers: Workers) 
     workers.sum(torch.ones(1))
 
 
-def mixed(request: TrialRequest, report: Report, workers: Workers) -> None:
-    """The executor contract's trials, see `tests.orchestrator.executors.fake_trials.mixed`."""
-    kind = ("good", "error", "exit", "empty", "nan", "missing", "again", "good")[request.number % 8]
-    if kind == "error":
-        raise UnpicklableError("tau", request.number)
-    if kind == "exit":
-        os._exit(7)
-    if kind == "nan":
-        decided(report, EpochReport(1, {"val/SumR": float("nan")}, 1001), workers)
-    elif kind == "missing":
-        decided(report, EpochReport(1, {"loss": 1.0}, 1001), workers)
-    elif kind != "empty":
-        for _ in range(1 + (kind == "again")):
-            rising(request, report, workers)
-
-
 def deaf(request: TrialRequest, report: Report, workers: Workers) -> None:
     """Does not end when it is told to."""
     if workers.rank == 0:

@@ -99,9 +99,8 @@ def space_of(folder: Path, data: str) -> Path:
     return path
 
 
-def _set(workers: int) -> list[str]:
-    """Workers of each trial, and a batch that is large enough for them."""
-    return ["--set", f"resources.workers={workers}", "--set", "training.batch_videos=12"]
+# A worker takes a whole node, so that those of a trial lie on both.
+_TWO_WORKERS = ("--set", "resources.workers=2", "--set", "resources.cpus=2")
 
 
 def copies(folder: Path) -> list[str]:
@@ -119,7 +118,7 @@ def complete(done: Done) -> int:
 def test_a_store_at_a_uri_is_copied_to_each_node_once(
     nodes: Nodes, server: Server, requests: Path, tmp_path: Path
 ) -> None:
-    """Two workers on each node want it at the same time; a second sweep finds the copies."""
+    """A second sweep finds the copies."""
     store = new_store(nodes.hidden / "s3", seed=1)
     uri = server.uri("bucket/stores/far")
     for name in [MANIFEST_NAME, *store.manifest.files]:
@@ -128,7 +127,7 @@ def test_a_store_at_a_uri_is_copied_to_each_node_once(
     planned = nodes.cluster.run("plan", space, "--no-probe", **{CACHE_VARIABLE: str(nodes.own)})
     assert planned.code == 0, planned.err
     assert downloads(requests) == 0
-    first = nodes.launch(space, tmp_path / "first", *_set(workers=4))
+    first = nodes.launch(space, tmp_path / "first", *_TWO_WORKERS)
     assert complete(first) == 2
     assert f"copying {uri} (" in first.err
     fingerprint = store.manifest.fingerprint
@@ -146,15 +145,12 @@ def downloads(requests: Path) -> int:
     return requests.read_text().count("GET /bucket/stores/far/train.videos.arrow")
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_a_small_store_that_nodes_do_not_see_goes_along(
-    nodes: Nodes, tmp_path: Path, workers: int
-) -> None:
-    store = new_store(nodes.hidden / f"w{workers}", seed=10 + workers)
+def test_a_small_store_that_nodes_do_not_see_goes_along(nodes: Nodes, tmp_path: Path) -> None:
+    store = new_store(nodes.hidden / "small", seed=10)
     if not isinstance(hiding_python(tmp_path, nodes.hidden), Path):
         pytest.skip("no folder can be hidden from a process here")
     space = space_of(tmp_path, str(store.path))
-    done = nodes.launch(space, tmp_path / "home", *_set(workers))
+    done = nodes.launch(space, tmp_path / "home", *_TWO_WORKERS)
     assert complete(done) == 2
     assert f": {store.path} is missing; it is sent with the trials" in done.err
     fingerprint = store.manifest.fingerprint
@@ -162,8 +158,7 @@ def test_a_small_store_that_nodes_do_not_see_goes_along(
     used = [
         cache / fingerprint for cache in nodes.caches if (cache / fingerprint / "prepared").is_dir()
     ]
-    # Workers of one trial lie on both nodes, trials of one worker where Ray puts them.
-    assert len(used) == 2 if workers > 1 else used
+    assert len(used) == 2
     for copy in used:
         FeatureStore.open(copy).verify()
         assert [one for one in copies(copy.parent) if len(one) != len(fingerprint)] == []

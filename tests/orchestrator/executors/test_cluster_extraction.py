@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from pyarrow.fs import FileSelector
 
 from orchestrator.base.errors import ClusterError, RayFailedError
 from orchestrator.cluster.capacity import Node
@@ -24,12 +25,14 @@ from orchestrator.executors.cluster_extraction import (
 )
 from prvr_model.extraction.decoding import Sampling
 from prvr_model.extraction.pipeline import VideoJob
+from prvr_model.files.folder import Folder
 from tests.orchestrator.cluster_process import SmallCluster, small_cluster
 from tests.orchestrator.command_line import TIMEOUT_S, command, environment
+from tests.prvr_model.files.test_folder_s3 import ENVIRONMENT, Server
 from tests.small_videos import real_videos, write_video
 from tests.tiny_encoder import write_tiny_clip
 
-VIDEOS = 24
+VIDEOS = 12
 # Without them, a node that is gone is missed after half a minute.
 HEALTH = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 
@@ -147,23 +150,43 @@ def busy_node(nodes: Sequence[psutil.Process], limit_s: float) -> psutil.Process
     raise AssertionError("no actor worked on a batch")
 
 
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An S3 server that the cluster's nodes, and this process, may use."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    running = Server()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def finished(storage: str) -> list[str]:
+    """Names of the videos' parts in all folders of a storage, empty ones left out."""
+    folder = Folder.open(storage)
+    found = folder.filesystem.get_file_info(
+        FileSelector(folder.path, recursive=True, allow_not_found=True)
+    )
+    return [info.path for info in found if info.path.endswith(".safetensors")]
+
+
 @pytest.mark.soak
 @pytest.mark.integration
-def test_a_lost_node_costs_its_running_batch(folder: Path) -> None:
+def test_a_lost_node_costs_its_running_batch(folder: Path, server: Server) -> None:
     nodes = ('{"num_cpus": 0}', '{"num_cpus": 1}', '{"num_cpus": 1}')
-    parts = folder / "storage/far.store.parts"
-    with small_cluster(*nodes, environment=HEALTH) as cluster:
-        running = start(folder, cluster, "--storage", str(folder / "storage"))
+    storage = server.uri("bucket/parts")
+    with small_cluster(*nodes, environment={**HEALTH, **ENVIRONMENT}) as cluster:
+        running = start(folder, cluster, "--storage", storage)
         victim = busy_node(raylets(), 120)
         end = time.monotonic() + 60
-        while len(list(parts.glob("*.safetensors"))) < 2 and time.monotonic() < end:
+        while len(finished(storage)) < 2 and time.monotonic() < end:
             time.sleep(0.1)
-        kept = {path: path.stat().st_mtime_ns for path in parts.glob("*.safetensors")}
-        assert 2 <= len(kept) < VIDEOS
+        assert 2 <= len(finished(storage)) < VIDEOS
         os.kill(victim.pid, signal.SIGKILL)
         out, err = running.communicate(timeout=TIMEOUT_S)
     assert running.returncode == 0, err
-    assert not parts.exists()
+    assert finished(storage) == []
     here = subprocess.run(
         command(*arguments("near.store")),
         cwd=folder,

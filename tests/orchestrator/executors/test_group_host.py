@@ -8,7 +8,12 @@ from orchestrator.base.machine import available_cpus
 from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from prvr_model.reporting import Decision, EpochReport
-from tests.orchestrator.executors.executor_contract import ExecutorContract, RecordingSource
+from tests.orchestrator.executors.executor_contract import (
+    LATER_NUMBER,
+    BrokenSource,
+    BrokenSourceError,
+    RecordingSource,
+)
 from tests.orchestrator.executors.fake_group_trials import LOSES_A_WORKER, RAISES, STOPPED, SUM_NAME
 from tests.orchestrator.executors.freed_executor import FreedExecutor
 
@@ -88,24 +93,24 @@ def test_workers_that_can_never_fit_are_refused_before_anything_starts() -> None
 
 @needs_two_cpus
 @pytest.mark.soak
-class TestGroupContract(ExecutorContract):
-    make = FreedExecutor
-    fakes = FAKES
-    exit_kind = "ActorDiedError"
-
-
-@needs_two_cpus
-@pytest.mark.soak
 class TestLongRuns:
-    def test_twenty_trials_with_early_stopping_return_every_resource(self) -> None:
-        source = StoppingSource(list(range(20)))
-        source.stopped = frozenset(range(0, 20, 2))
+    def test_trials_with_early_stopping_return_every_resource(self) -> None:
+        source = StoppingSource(list(range(4)), later=[LATER_NUMBER])
+        source.stopped = frozenset({0, 2})
         executor = run("rising", source)
-        assert [source.calls[number][-1] for number in range(20)] == ["end"] * 20
+        numbers = [*range(4), LATER_NUMBER]
+        assert [source.calls[number][-1] for number in numbers] == ["end"] * 5
         assert {len(source.reports[number]) for number in source.stopped} == {1}
-        assert executor.num_groups == 2 * 20
+        assert source.began_later == list(range(4))
+        assert executor.num_groups == 2 * 5
         assert executor.occupied == {}
         assert executor.groups == []
+
+    def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
+        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        with pytest.raises(BrokenSourceError, match="cannot be written"):
+            run("rising", BrokenSource([0]))
+        assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
     def test_workers_that_do_not_heed_a_stop_are_ended(self) -> None:
         before = {child.pid for child in psutil.Process().children(recursive=True)}

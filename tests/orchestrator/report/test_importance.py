@@ -74,7 +74,7 @@ def test_a_strong_parameter_is_named_and_nothing_else() -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize(("sampler", "rate"), [("random", 0.05), ("tpe", 0.11)])
 def test_few_studies_without_any_effect_name_a_parameter(sampler: str, rate: float) -> None:
-    studies = 50
+    studies = 25
     wrong = sum(bool(names) for names in named(sampler, 24, 0.0, studies))
     # The rate and three standard errors.
     assert wrong / studies <= rate + 3 * (rate * (1 - rate) / studies) ** 0.5

@@ -43,7 +43,8 @@ def test_gains_come_with_intervals_over_videos(outcomes: MomentOutcomes) -> None
 
 
 def test_what_the_study_keeps_is_read_again_and_older_scores_too(outcomes: MomentOutcomes) -> None:
-    score = test_scores.TestScore("key", 3, {"R1": 5.0}, "cpu", MomentScores.of(outcomes))
+    moments = MomentScores.of(outcomes)
+    score = test_scores.TestScore("key", 3, {"R1": 5.0}, "cpu", moments, {"R1": (4.0, 6.0)})
     assert test_scores.TestScore.parse(json.loads(json.dumps(asdict(score)))) == score
     older = {"key": "key", "epoch": 3, "metrics": {"R1": 5.0}, "device": "cpu"}
     assert test_scores.TestScore.parse(older).moments is None

@@ -44,7 +44,8 @@ def folder(home: Path, store: TrackingStore, tmp_path: Path) -> Path:
         "cbva", outbox.identity, "builtin", "0f0f", "val/SumR", "maximize", "validation"
     )
     export = export_sentence_model(tmp_path / "model")
-    register_champion(store, origin, [VersionCandidate(0, "key0", 100.0, 3, export, None)])
+    made = VersionCandidate(0, "key0", 100.0, 3, export, None, card="## Data")
+    register_champion(store, origin, [made])
     sentence_gallery(tmp_path, NAMES[:4])
     return tmp_path
 
@@ -59,7 +60,10 @@ def test_a_champion_with_a_gallery_answers_sentences(
     done = promote(store, MODEL, version)
     assert (done.version, done.replaced) == ("2", "1")
     assert done.description.endswith("; version 1 with the gallery my.gallery")
-    loaded = mlflow.pyfunc.load_model(connect(store).get_model_version(MODEL, "2").source)
+    there = connect(store).get_model_version(MODEL, "2")
+    assert there.description == f"{done.description}\n\n## Data"
+    loaded = mlflow.pyfunc.load_model(there.source)
+    assert len(loaded.predict(loaded.input_example)) == 4
     found = loaded.predict(pd.DataFrame({"query": [SENTENCE, "a cat"]}), params={"top": 3})
     assert list(found.columns) == ["question", "rank", "video", "score", "start_s", "end_s"]
     assert found["question"].tolist() == [0, 0, 0, 1, 1, 1]

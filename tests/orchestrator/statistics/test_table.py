@@ -18,7 +18,7 @@ from orchestrator.statistics.outcomes import (
 )
 from orchestrator.statistics.power import PairedVariance, power, what_is_needed
 from orchestrator.statistics.racing import Extension
-from orchestrator.statistics.table import ComparisonTable, holm, make_table
+from orchestrator.statistics.table import ComparisonTable, against_fixed, holm, make_table
 from orchestrator.statistics.wording import population_text, verdict_text
 
 COUNTS = np.ones(30)
@@ -41,6 +41,20 @@ def test_outcomes_are_summed_by_video() -> None:
     assert outcomes.tolist() == [400, 200, 0]
     found = variant_runs("full", {3: outcomes}, videos)
     assert (found.totals.tolist(), videos.counts.tolist()) == ([[200, 400]], [1, 2])
+
+
+def test_what_has_no_seeds_is_the_same_for_each_of_them() -> None:
+    fixed = {name: runs(name, shift, 1).totals[0] for name, shift in (("a", -9.0), ("b", 0.0))}
+    variants = [runs("few", 0, 2), runs("many", 0, 5)]
+    table = against_fixed(variants, fixed, COUNTS)
+    for comparison in table.comparisons:
+        own = next(each for each in variants if each.name == comparison.contrast.variant)
+        differences = own.totals - fixed[comparison.contrast.reference]
+        assert comparison.estimate == crossed_mean(differences, COUNTS)
+        assert comparison.criterion.comparisons == 4
+    verdicts = {each.contrast: each.verdict for each in table.comparisons}
+    assert verdicts[Contrast("many", "a")] is Verdict.REAL
+    assert verdicts[Contrast("many", "b")] is Verdict.NOT_SHOWN
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,20 @@ def test_what_was_scored_is_in_the_report_and_not_scored_again(
     assert list(scores) == [first["best_trial"]]
     page = (home / "tiny/report.html").read_text()
     assert "Test, scored once, for what was selected on validation" in page
-    (test,) = json.loads((home / "tiny/report.json").read_text())["test"].values()
+    numbers = json.loads((home / "tiny/report.json").read_text())
+    # Generated data has no space that text and video share.
+    assert (numbers["yardstick"], (home / "frozen").exists()) == (None, False)
+    (test,) = numbers["test"].values()
     assert test["metrics"] == first["test"]
     assert test["device"] == "cpu"
+    assert test["intervals"].keys() == {"R1", "R5", "R10", "R100", "SumR"}
+    client = connect(TrackingStore.of_home(home))
+    version = client.get_model_version("prvr-synthetic", "1")
+    for text in ("## Data\n\nsynthetic, fingerprint", "not recorded", "| validation SumR |",
+                 "| test SumR ", " to ", "## Limits"):  # fmt: skip
+        assert text in version.description
+    metrics = client.get_run(version.run_id).data.metrics
+    assert metrics["test/SumR"] == pytest.approx(first["test"]["SumR"])
 
     def again(*_: object) -> None:
         raise AssertionError("scored twice")
@@ -93,4 +104,4 @@ def test_a_driver_without_a_gpu_scores_on_its_cpus(
     monkeypatch.setattr(devices, "find_devices", lambda: Devices("2", "13", gpus, None))
     spec = small_spec("resources.gpus=1")
     assert spec.speed.device == "cuda"
-    assert scoring._speed_here(spec).device == ("cuda" if gpus else "cpu")
+    assert scoring.speed_here(spec).device == ("cuda" if gpus else "cpu")

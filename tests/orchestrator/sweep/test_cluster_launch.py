@@ -63,25 +63,6 @@ def test_a_sweep_runs_and_leaves_the_cluster_as_it_was(
     assert free(cluster) == "2.0 2 0"
 
 
-def test_workers_of_a_trial_need_no_driver_resource(
-    cluster: SmallCluster, space: Path, tmp_path: Path
-) -> None:
-    arguments = ["--set", "resources.workers=2", "--set", "search.sampler=random"]
-    done = cluster.run(
-        "launch",
-        space,
-        "--home",
-        tmp_path / "home",
-        *arguments,
-        "--set",
-        "search.trials=1",
-        "--json",
-    )
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["trials"]["complete"] == 1
-    assert free(cluster) == "2.0 2 0"
-
-
 def test_every_node_says_what_it_does_not_find(
     cluster: SmallCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

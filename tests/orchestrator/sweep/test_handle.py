@@ -1,5 +1,6 @@
 """The Python API, as a notebook uses it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,14 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from orchestrator import cli
 from orchestrator.base.errors import SweepExistsError, SweepNotFoundError
+from orchestrator.evaluation.matrix import Target, evaluate
+from orchestrator.evaluation.subjects import SubjectOptions, find_subjects
 from orchestrator.spec.loading import load_spec
+from orchestrator.study.outcomes import ranks_of
+from orchestrator.study.test_scores import kept_scores
+from orchestrator.tracking.store import TrackingStore
 from tests.locations import ROOT
 from tests.orchestrator.command_line import TINY_SPACE
 
@@ -49,6 +56,30 @@ def test_a_launched_sweep_has_a_winner_and_tables(sweep: orchestrator.Sweep) -> 
     values = epochs.to_pandas().groupby("trial")["val/SumR"].max()
     assert sweep.best.value == values.max()
     assert trials.column("value").to_pylist() == values.tolist()
+
+
+def test_an_evaluation_of_a_trial_gives_the_ranks_it_recorded(
+    sweep: orchestrator.Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also that of the version that it became; test has the metrics that the launch scored."""
+    assert sweep.best is not None
+    store = next((sweep.home / "stores").iterdir())
+    winner, champion = f"tiny/{sweep.best.number}", "models:/prvr-synthetic@champion"
+    options = SubjectOptions(sweep.home, TrackingStore.of_home(sweep.home), None, {}, {})
+    subjects = find_subjects([winner, champion], options)
+    found = evaluate(subjects, [Target.parse(f"{store}:val")])
+    for cell in found.cells:
+        assert cell.scores.ranks.tolist() == ranks_of(sweep.best).tolist()
+    assert [subject.source for subject in subjects] == [winner, "models:/prvr-synthetic/1"]
+    code = cli.run(["evaluate", winner, "--on", str(store), "--home", str(sweep.home), "--json"])
+    assert code == 0
+    [result] = json.loads(capsys.readouterr().out)["results"]
+    recorded = kept_scores(sweep.study)[sweep.best.number].metrics
+    assert {name: each["value"] for name, each in result["own"].items()} == pytest.approx(
+        {name: recorded[name] for name in result["own"]}, rel=1e-12
+    )
+    others = {name: value for name, value in recorded.items() if "/" in name}
+    assert result["others"] == others
 
 
 def test_an_opened_sweep_is_the_same(sweep: orchestrator.Sweep) -> None:

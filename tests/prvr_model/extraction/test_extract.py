@@ -20,7 +20,7 @@ from prvr_model.extraction.extract import (
     join_parts,
     plan_extraction,
 )
-from prvr_model.extraction.parts import Parts, parts_folder
+from prvr_model.extraction.parts import Parts, parts_folder, shared_parts
 from prvr_model.extraction.pipeline import VideoJob
 from prvr_model.files.folder import Folder
 from prvr_model.store.reader import FeatureStore
@@ -96,6 +96,29 @@ def test_a_store_holds_what_was_encoded_and_said(clip: FeatureEncoder, videos: P
     np.testing.assert_array_equal(split.tokens(0), tokens)
 
 
+def test_captions_of_an_annotation_file_make_a_store_with_its_moments(
+    clip: FeatureEncoder, videos: Path
+) -> None:
+    (videos / "b#1.mp4").rename(videos / "sta.mp4")
+    asked = request(videos, split=(0.5, 0.5, 0.0))
+    asked.captions.write_text("sta 0.3 0.5##One sits.\nsta 0 9##Two.\nv_c.v2 5.0 6##Three.\n")
+    report = run(clip, asked)
+    assert report.notes == (
+        f"{asked.captions} is read as Charades-STA: 3 captions",
+        "the videos were drawn into 1 train, 1 val, 0 test with seed 0",
+        "moments that end past their video and were cut there: 2 ('sta#1' (to 9 s of 1.2 s), "
+        "'v_c.v2#0' (to 6 s of 1.6 s))",
+        "moments that are empty within their video and were dropped: 1 ('v_c.v2#0')",
+    )
+    store = FeatureStore.open(asked.target)
+    known = {
+        name: moments
+        for split in map(store.split, store.manifest.splits)
+        for name, moments in zip(split.caption_ids, split.moments, strict=True)
+    }
+    assert known == {"sta#0": [[0.3, 0.5]], "sta#1": [[0.0, 1.2]], "v_c.v2#0": []}
+
+
 def test_a_killed_extraction_goes_on_and_its_store_is_bit_equal(
     clip: FeatureEncoder, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +166,20 @@ def test_parts_of_other_settings_or_other_files_are_made_again(
     assert [job.video for job in again if not parts_of(plan).has(job)] == ["d"]
     assert parts_of(plan).begin(clip.recipe(3.0), Sampling(3.0), "float32")
     assert not any(map(parts_of(plan).has, plan.jobs))
+
+
+def test_stores_and_settings_have_parts_of_their_own_on_a_shared_storage(
+    clip: FeatureEncoder, tmp_path: Path
+) -> None:
+    def place(target: Path, rate: float = 4.0) -> str:
+        storage = "s3://bucket/runs?scheme=http"
+        return shared_parts(storage, target, clip.recipe(rate), Sampling(rate), "float32")
+
+    mine = place(tmp_path / "my store")
+    assert mine.startswith("s3://bucket/runs/my%20store-")
+    assert mine.endswith(".parts?scheme=http")
+    assert place(tmp_path / "my store") == mine
+    assert len({mine, place(tmp_path / "b/my store"), place(tmp_path / "my store", 3.0)}) == 3
 
 
 def test_a_damaged_part_says_what_to_do(clip: FeatureEncoder, videos: Path) -> None:
@@ -208,9 +245,9 @@ def test_nothing_leads_out_of_the_folder(videos: Path, tmp_path: Path) -> None:
 
 def test_splits_are_drawn_by_video_and_by_seed(videos: Path) -> None:
     plan = plan_extraction(request(videos, split=(0.6, 0.2, 0.2)))
-    splits = {row.video: row.split for row in plan.rows}
+    splits = {row.video_id: row.split for row in plan.rows}
     assert sorted(splits.values()) == ["test", "train", "train", "train", "val"]
-    assert all(row.split == splits[row.video] for row in plan.rows)
+    assert all(row.split == splits[row.video_id] for row in plan.rows)
     assert plan.notes == ("the videos were drawn into 3 train, 1 val, 1 test with seed 0",)
     assert plan_extraction(request(videos, split=(0.6, 0.2, 0.2))).rows == plan.rows
     others = [
@@ -226,7 +263,9 @@ def test_contradictions_are_refused_before_anything_is_decoded(videos: Path) -> 
         plan_extraction(request(videos, [train], split=(0.8, 0.1, 0.1)))
     with pytest.raises(CorpusError, match=r"'d': train at captions\.jsonl:1, val at .*:2"):
         plan_extraction(request(videos, [train, train | {"split": "val"}]))
-    with pytest.raises(CorpusError, match=r"'d#1': captions\.jsonl:1 and captions\.jsonl:2"):
+    with pytest.raises(
+        CorpusError, match=r"caption 'd#1' at captions\.jsonl:1 and captions\.jsonl:2"
+    ):
         plan_extraction(request(videos, [train | {"id": "d#1"}, train]))
     with pytest.raises(
         CorpusError, match="1 of 1 videos cannot be used: none of them can be found"

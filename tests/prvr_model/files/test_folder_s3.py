@@ -19,6 +19,15 @@ from pyarrow import NativeFile, fs
 
 from orchestrator.base.addresses import user_location
 from prvr_model.errors import StoreError
+from prvr_model.extraction.decoding import Sampling
+from prvr_model.extraction.encoder import FeatureEncoder
+from prvr_model.extraction.extract import (
+    ExtractionRequest,
+    extract_parts,
+    join_parts,
+    plan_extraction,
+)
+from prvr_model.extraction.parts import Parts, shared_parts
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder, StorageError
 from prvr_model.network.model_file import export_model, load_best, load_exported
@@ -32,6 +41,8 @@ from prvr_model.training.checkpoint import BEST
 from prvr_model.training.train_loop import train
 from tests.prvr_model.tiny import tiny_settings
 from tests.prvr_model.training.test_train_loop import go_on, rows, stop_after
+from tests.small_videos import write_video
+from tests.tiny_encoder import write_tiny_clip
 
 Hook: TypeAlias = Callable[[], None]
 
@@ -187,6 +198,34 @@ def test_a_trial_trains_resumes_and_is_exported(
     found = evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings()).metrics
     best = result.reports[result.best_epoch - 1].metrics
     assert found == {name: best[f"val/{name}"] for name in found}
+
+
+def test_videos_that_nodes_extracted_are_joined_from_there(folder: Folder, tmp_path: Path) -> None:
+    clip = FeatureEncoder.load(str(write_tiny_clip(tmp_path / "tiny")))
+    rate = Sampling(4.0)
+    (tmp_path / "videos").mkdir()
+    for name in "ab":
+        write_video(tmp_path / f"videos/{name}.mp4", [0.0, 0.3, 0.6])
+    (tmp_path / "c.csv").write_text("video,caption,split\na,x,train\nb,y,val\n")
+    request = ExtractionRequest(tmp_path / "videos", tmp_path / "c.csv", tmp_path / "s", rate)
+    plan = plan_extraction(request)
+    uri = shared_parts(folder.uri, request.target, clip.recipe(4.0), rate, clip.precision)
+    assert uri.endswith(folder.uri.partition("?")[2])
+    for job in plan.jobs:  # each on a node of its own
+        node = Parts(Folder.open(uri))
+        node.begin(clip.recipe(4.0), rate, clip.precision)
+        assert extract_parts(clip, [job], rate, node, 1, lambda _: None) == []
+    parts = Parts(Folder.open(uri))
+    assert all(map(parts.has, plan.jobs))
+    far = join_parts(plan, clip, parts, [], lambda _: None)
+    parts.remove()
+    assert Folder.open(uri).names() == []
+    local = Parts(Folder.open(tmp_path / "parts"))
+    extract_parts(clip, plan.jobs, rate, local, 1, lambda _: None)
+    here = join_parts(
+        replace(plan, request=replace(request, overwrite=True)), clip, local, [], lambda _: None
+    )
+    assert far.manifest == here.manifest
 
 
 class Hooked:

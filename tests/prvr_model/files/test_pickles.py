@@ -17,13 +17,13 @@ from prvr_model.files.folder import Folder
 from prvr_model.inputs.prepared_cache import FrozenCache
 from prvr_model.inputs.prepared_split import prepare_split
 from prvr_model.network.model_file import export_model, load_best, load_exported
+from prvr_model.network.released_weights import read_released_file
 from prvr_model.retrieval.caption_embedder import CaptionEmbedder
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import write_synthetic
 from prvr_model.training.checkpoint import load_last, read_state, save_best
 from prvr_model.training.optimizer import BertAdam
 from tests.prvr_model.files.attack import Attack, attack
-from tests.prvr_model.released_checkpoint import read_released_file
 from tests.prvr_model.store.corpora import import_msc, tiny_corpus
 from tests.prvr_model.tiny import TINY_DATA, tiny_model, tiny_settings
 

@@ -1,6 +1,8 @@
-"""Frozen scores against one cosine at a time, and verdicts on planted stores."""
+"""Frozen scores against slow ones, and verdicts on planted stores."""
 
 import json
+import math
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -10,8 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prvr_model.retrieval import frozen
-from prvr_model.retrieval.frozen import frozen_ranks, frozen_scores, ranks_of_scores
+from prvr_model.retrieval import frozen, segments
+from prvr_model.retrieval.frozen import (
+    FORMS,
+    frozen_ranks,
+    frozen_scores,
+    ranks_of_scores,
+    segment_scores,
+)
 from prvr_model.retrieval.metrics import Relevance, best_ranks
 from prvr_model.retrieval.sanity import judge, near_chance_warning
 from prvr_model.store.reader import FeatureStore
@@ -29,18 +37,81 @@ def slow_score(sentence: np.ndarray, rows: np.ndarray) -> float:
     return max(cosine / norm for cosine, norm in zip(cosines, norms, strict=True))
 
 
+def joined(parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Segments after one round; each is its rows."""
+
+    def cost(left: np.ndarray, right: np.ndarray) -> float:
+        change = np.square(left.mean(axis=0) - right.mean(axis=0)).sum()
+        return float(change * len(left) * len(right) / (len(left) + len(right)))
+
+    costs = [math.inf, *(cost(left, right) for left, right in pairwise(parts)), math.inf]
+    found: list[np.ndarray] = []
+    is_joined = False
+    for k, part in enumerate(parts):
+        if is_joined:
+            found[-1] = np.concatenate([found[-1], part])
+        else:
+            found.append(part)
+        own, beside = costs[k + 1], (costs[k], costs[min(k + 2, len(costs) - 1)])
+        wins = [own < other or (own == other and k % 2 == 0) for other in beside]
+        is_joined = own < math.inf and all(wins)
+    return found
+
+
+def slow_segment_score(sentence: np.ndarray, rows: np.ndarray) -> float:
+    unit = np.array([row / (np.linalg.norm(row) or 1) for row in rows], np.float64)
+    parts, found = [row[None] for row in unit], [row[None] for row in unit]
+    while len(parts) > 1:
+        parts = joined(parts)
+        found += parts
+    mean = unit.mean(axis=0)
+    vectors = [
+        segments.SHARED * mean
+        + len(part) / (len(part) + segments.NOISE) * (part.mean(axis=0) - mean)
+        for part in found
+    ]
+    return max(float(vector @ sentence) for vector in vectors) / (np.linalg.norm(sentence) or 1)
+
+
 @pytest.mark.parametrize("products", [1, 40, 1 << 24])
-def test_scores_of_any_block_are_the_largest_cosines(
+def test_scores_of_any_block_are_those_of_the_slow_versions(
     products: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frozen, "_PRODUCTS", products)
     rng = np.random.default_rng(3)
-    videos = [rng.standard_normal((rows, 5)).astype(np.float16) for rows in (1, 7, 2, 3, 11)]
-    videos[1][2], videos[3][:] = 0, 0
+    videos = [rng.standard_normal((rows, 5)).astype(np.float16) for rows in (1, 7, 2, 3, 29)]
+    videos[1][2:5], videos[3][:] = 0, 0
+    videos[4][10:14] = videos[4][10]
     sentences = rng.standard_normal((6, 5)).astype(np.float32)
     sentences[4] = 0
-    wanted = [[slow_score(s, v.astype(np.float32)) for v in videos] for s in sentences]
-    np.testing.assert_allclose(frozen_scores(sentences, videos), wanted, atol=1e-6)
+    for fast, slow in ((frozen_scores, slow_score), (segment_scores, slow_segment_score)):
+        wanted = [[slow(s, v.astype(np.float32)) for v in videos] for s in sentences]
+        np.testing.assert_allclose(fast(sentences, videos), wanted, atol=1e-6)
+
+
+def test_a_segment_wins_over_a_row_that_its_neighbours_do_not_support() -> None:
+    sentence, other = np.eye(8, dtype="f")[:2]
+    supported, single = np.tile(other, (12, 1)), np.tile(other, (12, 1))
+    supported[4:9] = 0.6 * sentence + 0.8 * np.eye(8)[2]
+    single[6] = 0.7 * sentence + 0.71 * np.eye(8)[3]
+    videos = [supported, single]
+    assert np.argmax(frozen_scores(sentence[None], videos)) == 1
+    assert np.argmax(segment_scores(sentence[None], videos)) == 0
+
+
+def test_equal_rows_join_in_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds, cheapest = [], segments._cheapest
+
+    def counted(*parts: np.ndarray) -> np.ndarray:
+        rounds.append(len(parts[0]))
+        return cheapest(*parts)
+
+    monkeypatch.setattr(segments, "_cheapest", counted)
+    rows = np.tile(np.eye(3, dtype="f")[0], (1025, 1))
+    vectors, starts = segments.segments(rows, np.array([0, 1024]))
+    assert rounds == [1025 - 1024 + 1024 // 2**k for k in range(11)]
+    assert (len(vectors), starts.tolist()) == (2 * 1024 - 1 + 1, [0, 2 * 1024 - 1])
+    np.testing.assert_allclose(vectors, segments.SHARED * rows[:1].repeat(2048, 0), atol=1e-6)
 
 
 @given(
@@ -61,10 +132,11 @@ def test_ranks_of_a_split_are_in_caption_order_with_any_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     split = FeatureStore.open(planted(tmp_path / "s", mismatch=0.5)).split("val")
-    whole = frozen_ranks(split)
-    assert whole.min() == 1 < whole.max()
+    whole = {form: frozen_ranks(split, form=form) for form in FORMS}
+    assert all(ranks.min() == 1 < ranks.max() for ranks in whole.values())
+    assert (whole["maximum"] != whole["segments"]).any()
     monkeypatch.setattr(frozen, "_CAPTIONS", 7)
-    assert (frozen_ranks(split) == whole).all()
+    assert all((frozen_ranks(split, form=form) == whole[form]).all() for form in FORMS)
     # A caption that is right for every video is always found.
     every = np.tile(np.arange(40), (80, 1))
     assert (frozen_ranks(split, every) == 1).all()
@@ -157,7 +229,12 @@ def test_the_recalls_of_didemo_mini_are_the_known_ones() -> None:
     with h5py.File(folder / "TextData/didemo_mini_clip_L14.h5") as texts:
         sentences = np.array([texts[caption][-1] for caption in captions])
     with h5py.File(folder / "FeatureData/didemo_mini_clip_L14.h5") as videos:
-        scores = frozen_scores(sentences, [videos[name][()] for name in names])
-    ranks = ranks_of_scores(scores, np.array([[names.index(owner)] for owner in owners]))
-    known = [100 * float((ranks <= depth).mean()) for depth in (1, 5, 10, 100)]
-    assert known == pytest.approx([8.0, 21.3, 30.8, 89.7], abs=0.05)
+        rows = [videos[name][()] for name in names]
+    correct = np.array([[names.index(owner)] for owner in owners])
+    for scores, known in (
+        (frozen_scores(sentences, rows), [8.0, 21.3, 30.8, 89.7]),
+        (segment_scores(sentences, rows), [12.6, 28.0, 39.7, 90.7]),
+    ):
+        ranks = ranks_of_scores(scores, correct)
+        recalls = [100 * float((ranks <= depth).mean()) for depth in (1, 5, 10, 100)]
+        assert recalls == pytest.approx(known, abs=0.05)

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from prvr_model.retrieval.metrics import (
+    CorrectRanks,
     Relevance,
     best_ranks,
+    correct_ranks,
     recalls,
     relevance_of_same_text,
     single_relevance,
@@ -45,6 +47,40 @@ def test_ranks_equal_counting_and_ignore_the_order_of_videos(
     place = torch.argsort(torch.tensor(order))
     permuted = best_ranks(torch.from_numpy(scores[:, order]), Relevance(place[torch.tensor(rows)]))
     assert permuted.tolist() == wanted
+
+
+@given(
+    arrays.arrays(np.float32, (4, 6), elements=VALUES),
+    st.lists(st.sets(st.integers(0, 5), min_size=1), min_size=4, max_size=4),
+)
+def test_all_correct_videos_are_ranked_as_counting_does(
+    scores: np.ndarray, correct: list[set[int]]
+) -> None:
+    widest = max(map(len, correct))
+    rows = [sorted(videos) + [min(videos)] * (widest - len(videos)) for videos in correct]
+    found = correct_ranks(torch.from_numpy(scores), Relevance(torch.tensor(rows)))
+    for ranks, row, videos in zip(found.ranks.tolist(), scores.tolist(), correct, strict=True):
+        known = [-math.inf if math.isnan(row[video]) else row[video] for video in videos]
+        wanted = [
+            place + sum(not row[video] < score for video in range(6) if video not in videos)
+            for place, score in enumerate(sorted(known, reverse=True), start=1)
+        ]
+        assert ranks == wanted + [0] * (widest - len(videos))
+    best = best_ranks(torch.from_numpy(scores), Relevance(torch.tensor(rows)))
+    assert found.best.tolist() == best.tolist()
+
+
+def test_ndcg_and_average_precision_by_hand() -> None:
+    found = CorrectRanks(torch.tensor([[1, 0, 0], [2, 0, 0], [1, 3, 0], [2, 11, 20], [11, 12, 13]]))
+    # Mean of 1 / 1 and 2 / 3, of 1 / 2, 2 / 11 and 3 / 20, of 1 / 11, 2 / 12 and 3 / 13.
+    wanted = [1, 0.5, 5 / 6, (1 / 2 + 2 / 11 + 3 / 20) / 3, (1 / 11 + 2 / 12 + 3 / 13) / 3]
+    assert found.average_precisions().tolist() == pytest.approx(wanted)
+    second, third = 1 / math.log2(3), 1 / math.log2(4)
+    ideal = 1 + second + third
+    wanted = [1, second, (1 + third) / (1 + second), second / ideal, 0]
+    assert found.ndcg().tolist() == pytest.approx(wanted)
+    # Twelve correct videos: at most ten of them can be in the first ten.
+    assert CorrectRanks(torch.arange(1, 13)[None]).ndcg().tolist() == pytest.approx([1])
 
 
 def test_equal_scores_put_the_correct_video_last() -> None:

@@ -1,21 +1,19 @@
 """The layout for data of one's own: a table of captions, and a NumPy file per video and caption.
 
-    <root>/captions.csv (or .jsonl, .ndjson, .parquet)     columns: see `caption_table`
+    <root>/captions.csv (or .jsonl, .ndjson, .parquet)     see `annotation_files`
     <root>/video_features/<video>.npy (or .npz)            (T, D)
     <root>/text_features/<caption id>.npy (or .npz)        (L, D) or (D,)
 
 Caption ids are those of the column `id`, else `<video>#enc#<k>`, k from 0 within each video.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from prvr_model.errors import CorpusError, DataError
 from prvr_model.store.annotations import CaptionAnnotation
-from prvr_model.store.caption_table import CaptionRow, read_caption_table
 from prvr_model.store.format import SPLIT_NAMES
+from prvr_model.store.importers.annotation_files import read_captions
+from prvr_model.store.importers.annotation_forms import with_ids
 from prvr_model.store.importers.caption_files import CaptionLine, each_once
 from prvr_model.store.importers.features import FeatureSource
 from prvr_model.store.importers.found_files import Wanted, the_one
@@ -94,39 +92,15 @@ def _captions(
     table: Path | None, problems: Problems
 ) -> tuple[dict[str, list[CaptionLine]], dict[str, CaptionAnnotation]]:
     """Captions by split, and what else is known of each by its id."""
-    splits: dict[str, list[CaptionLine]] = {}
-    annotations: dict[str, CaptionAnnotation] = {}
-    rows = _rows(table, problems)
-    if not rows:
-        # That no split has captions is no problem of its own.
-        splits = {split: [] for split in SPLIT_NAMES}
-    for split, line, annotation in _lines(rows):
-        splits.setdefault(split, []).append(line)
-        annotations[line.caption_id] = annotation
-    return {name: list(each_once(lines, problems)) for name, lines in splits.items()}, annotations
-
-
-def _lines(
-    rows: Iterable[CaptionRow],
-) -> Iterator[tuple[str, CaptionLine, CaptionAnnotation]]:
-    numbers: Counter[str] = Counter()
-    for row in rows:
-        caption_id = row.caption_id or f"{row.video}#enc#{numbers[row.video]}"
-        numbers[row.video] += 1
-        line = CaptionLine(caption_id, row.video, row.caption, row.place)
+    read = read_captions(table, problems) if table else None
+    records = list(with_ids(read.records, "#enc#")) if read else []
+    # That no split has captions is no problem of its own.
+    splits: dict[str, list[CaptionLine]] = {} if records else {name: [] for name in SPLIT_NAMES}
+    for record in records:
         # Without splits all rows are train's, of which --val-from-train takes a part.
-        yield row.split or "train", line, row.annotation
-
-
-def _rows(table: Path | None, problems: Problems) -> list[CaptionRow]:
-    try:
-        return read_caption_table(table) if table else []
-    except CorpusError as error:
-        for line in error.problems:
-            problems.add("unusable row", line)
-    except DataError as error:
-        problems.add("unreadable captions", str(error))
-    return []
+        splits.setdefault(record.split or "train", []).append(record)
+    annotations = {record.caption_id: record.annotation for record in records}
+    return {name: list(each_once(lines, problems)) for name, lines in splits.items()}, annotations
 
 
 LAYOUT = Layout(_evidence, _read, frozenset({"captions"}))

@@ -210,9 +210,9 @@ REFUSED = {
     "": r"not an annotation file: .*moments: it is empty",
     "who, what\n1, 2\n": r"it has who,  what; --moments reads TVR and QVHighlights JSON lines",
     '{"query_id": "a", "gt_video_ids": []}\n': r"gt_video_ids; it is for --relevance; --moments",
-    '{"vid_name": "a", "desc": "x", "ts": [1]}\n': r"moment: moments:record 1, read as TVR",
+    '{"vid_name": "a", "desc": "x", "ts": [1]}\n': r"record: moments, record 1, read as TVR",
     '{"vid_name": "a", "desc": "x", "ts": [0, 1]}\n{"vid_name"\n': r"moments:2 is not JSON",
-    "video,caption,start,end\na,b,NaN,2\n": r"moments:2, read as table: it lasts from NaN to 2",
+    "video,caption,start,end\na,b,NaN,2\n": r"moments:2, read as table: start is 'NaN'",
     "video,caption,start,end\na,,1,2\n": r"names neither a caption_id nor a video and a caption",
     "zz 1 2##Somebody sits.\n": r"moments of another data set: .* in it; it names 'zz'",
     "a 1 2##Somebody sits.\n": r"it names the videos, but other captions",
@@ -252,8 +252,9 @@ def test_verified_labels_name_videos_of_their_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"query": 1}', r"malformed label: labels:record 1 has query; wanted are query_id"),
-        ("words\n", r"malformed record: labels:1 is not JSON"),
+        ('{"query": 1}', r"it has query; --relevance reads JSON lines with query_id"),
+        ('{"query_id": 1, "gt_video_ids": []}', r"record 1, read as verified labels: wanted are"),
+        ('{"query_id": "a#0", "gt_video_ids": []}\n{', r"malformed record: labels:2 is not JSON"),
         ('{"query_id": "zz#0", "gt_video_ids": []}', r"labels of another data set: .*'zz#0'"),
         ('{"query_id": "a#0", "gt_video_ids": ["d"]}', r"caption's split, e.g. for 'a#enc#0'"),
     ],

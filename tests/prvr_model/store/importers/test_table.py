@@ -105,15 +105,16 @@ def test_rows_that_cannot_be_used_are_all_told(root: Path) -> None:
     rows[0]["split"], rows[1]["video"] = "dev", ""
     rewrite(root, rows)
     assert refusal("table", root)[:2] == (
-        "unusable row: captions.jsonl:1: split is 'dev'; allowed: train, val, test",
-        "unusable row: captions.jsonl:2: video is ''; allowed: text",
+        "malformed record: captions.jsonl:1, read as table: split is 'dev'; allowed: train, val, "
+        "test",
+        "malformed record: captions.jsonl:2, read as table: it has no video",
     )
 
 
 def test_a_table_without_captions(root: Path) -> None:
-    (root / "captions.jsonl").write_text('{"video": "a", "sentence": "x"}\n')
+    (root / "captions.jsonl").write_text('{"video": "a", "words": "x"}\n')
     assert refusal("table", root)[0].startswith(
-        f"unreadable captions: {root}/captions.jsonl has no column 'caption'; it has video"
+        f"unknown annotation file: {root}/captions.jsonl: it has video, words; --captions reads"
     )
 
 
@@ -168,7 +169,7 @@ def test_names_never_lead_out_of_the_folder(root: Path) -> None:
     for name in ("../secret", str(root / "secret"), "x\0y", "x" * 300):
         rewrite(root, [{**row, "video": name} for row in table_rows(CORPUS)[:1]])
         assert any(
-            problem.startswith(("caption without video: ", "unusable row: "))
+            problem.startswith(("caption without video: ", "malformed record: "))
             for problem in refusal("table", root)
         ), name
 

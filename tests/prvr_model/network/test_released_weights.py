@@ -9,9 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from prvr_model.errors import CheckpointError
-from tests.prvr_model.released_checkpoint import load_released_state, our_name, read_released_file
-from tests.prvr_model.tiny import tiny_model, tiny_settings
+from prvr_model.errors import CheckpointError, SettingsError
+from prvr_model.network.released_weights import (
+    our_name,
+    read_released_file,
+    released_model,
+    renamed_weights,
+)
+from tests.prvr_model.tiny import TEXT_DIM, VIDEO_DIM, tiny_model, tiny_settings
 
 # Ours -> released, the inverse of the loader's renaming, part by part.
 _INVERSE = (
@@ -54,9 +59,9 @@ def released_state() -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_weights_arrive_under_our_names(released_state: dict[str, Tensor], prefix: str) -> None:
-    model = tiny_model(tiny_settings())
-    load_released_state(model, {prefix + k: v for k, v in released_state.items()}, "file")
-    for name, tensor in model.state_dict().items():
+    state = {prefix + k: v for k, v in released_state.items()}
+    found = renamed_weights(tiny_model(tiny_settings()), state, "file")
+    for name, tensor in found.items():
         assert torch.equal(tensor, released_state[released_name(name)]), name
 
 
@@ -71,22 +76,60 @@ def test_names_of_the_published_implementation() -> None:
     assert our_name("decoder.weight") is None
 
 
-def test_every_misfit_is_listed_and_the_model_left_alone(
-    released_state: dict[str, Tensor],
-) -> None:
-    model = tiny_model(tiny_settings())
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+def test_every_misfit_is_listed(released_state: dict[str, Tensor]) -> None:
     released_state["vproj_clip.weight"] = torch.zeros(3, 3)
     del released_state["weight_token"]
     released_state["decoder.weight"] = torch.zeros(1)
     with pytest.raises(CheckpointError) as caught:
-        load_released_state(model, released_state, "some.ckpt")
+        renamed_weights(tiny_model(tiny_settings()), released_state, "some.ckpt")
     message = str(caught.value)
     assert message.startswith("some.ckpt does not fit the model")
     assert "no weight for mixing_token" in message
     assert "decoder.weight is not part of the model" in message
     assert "alignment.weight has shape (3, 3), the settings say (16, 16)" in message
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+# What weights do not tell of `tiny_settings`.
+UNTOLD = {"model.num_heads": 4, "model.merge_ratio": 0.75, "model.mixing_temperature": 0.09}
+
+
+def test_a_model_is_built_from_its_weights_sizes(
+    tmp_path: Path, released_state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "a.ckpt"
+    # Averaged weights and the optimizer's state, bare or nested, are other tensors.
+    others = {"ema.weight_token": torch.zeros(2), "optimizer.step": torch.zeros(1)}
+    torch.save({"model": released_state | others, "optimizer": {"state": {0: torch.ones(1)}}}, path)
+    found = released_model(path, "tvr", UNTOLD)
+    wanted = tiny_settings().model
+    assert found.settings.model.hidden_size == wanted.hidden_size
+    assert found.settings.model.num_frames == wanted.num_frames
+    assert found.settings.model.num_clips == wanted.num_clips
+    assert found.settings.model.num_scales == wanted.num_scales
+    assert (found.video_dim, found.text_dim) == (VIDEO_DIM, TEXT_DIM)
+    model = found.build(torch.device("cpu"))
+    assert torch.equal(model.mixing_token, released_state["weight_token"])
+
+
+def test_sizes_that_are_set_must_be_those_of_the_weights(
+    tmp_path: Path, released_state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save(released_state, path)
+    with pytest.raises(CheckpointError) as caught:
+        released_model(path, None, {**UNTOLD, "model.num_scales": 8, "model.num_clips": 32})
+    assert "model.num_scales is 8 by the settings, the weights have 2" in str(caught.value)
+    assert "model.num_clips is 32 by the settings, the weights have 8" in str(caught.value)
+    # What the weights do not tell must fit their sizes.
+    with pytest.raises(SettingsError, match="set merge_ratio"):
+        released_model(path, None, {})
+    del released_state["vproj_clip.weight"]
+    released_state["frame_encoder_1.layer2.weight"] = torch.zeros(1)
+    torch.save(released_state, path)
+    with pytest.raises(CheckpointError) as caught:
+        released_model(path, None, UNTOLD)
+    assert "no weight for alignment.weight, which tells model.hidden_size" in str(caught.value)
+    assert "frame_branch.mixing.weights.weight has shape (1,), which is no" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [None, "state_dict", "model"])
@@ -114,8 +157,10 @@ def test_a_malicious_file_runs_nothing(tmp_path: Path, how: str) -> None:
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content, protocol=2))
-    with pytest.raises(CheckpointError, match=r"evil\.ckpt: cannot be read as tensors only"):
+    with pytest.raises(CheckpointError) as caught:
         read_released_file(path)
+    assert "evil.ckpt: cannot be read as tensors only: it holds an object of " in str(caught.value)
+    assert "weights_only" not in str(caught.value)
     assert not target.exists()
     # The attack itself works: without the loader's care it would have run.
     pickle.loads(pickle.dumps(_Attack(target)))
