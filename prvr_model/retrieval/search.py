@@ -29,8 +29,8 @@ _Item = TypeVar("_Item")
 
 # Queries screened in one pass over the gallery.
 _QUERIES = 64
-# Bytes of rows that are multiplied at once: calls cost little against that, and the products are
-# still in the processor's cache when the maximum is taken.
+# Bytes of rows that are multiplied at once, also after they are converted: calls cost little
+# against that, and the products are still in the processor's cache when the maximum is taken.
 _PIECE_BYTES = 1 << 23
 # A bfloat16 number has 8 significant bits: rounding changes it by 2^-8 of itself at most.
 _ROUNDING = 2.0**-8
@@ -158,7 +158,7 @@ def _bounds(
         torch.sub(middle, off, out=bounds[0, :, piece.columns])
         torch.add(middle, off, out=bounds[1, :, piece.columns])
 
-    _scan(gallery, score)
+    _scan(gallery, dtype, score)
     return bounds
 
 
@@ -183,25 +183,27 @@ class _Piece:
     frames: Tensor
 
 
-def _pieces(gallery: GalleryReader) -> Iterator[_Piece]:
+def _pieces(gallery: GalleryReader, dtype: torch.dtype) -> Iterator[_Piece]:
     start = 0
     for batch in gallery.batches:
-        video_bytes = batch.clips[0].nbytes + batch.frames[0].nbytes
-        size = max(1, _PIECE_BYTES // video_bytes)
+        values = batch.clips[0].numel() + batch.frames[0].numel()
+        size = max(1, _PIECE_BYTES // (values * max(batch.clips.itemsize, dtype.itemsize)))
         for clips, frames in zip(batch.clips.split(size), batch.frames.split(size), strict=True):
             yield _Piece(slice(start, start + len(clips)), clips, frames)
             start += len(clips)
 
 
-def _scan(gallery: GalleryReader, score: Callable[["_Piece", "_Memory"], None]) -> None:
-    """Call `score` with all pieces of a gallery."""
+def _scan(
+    gallery: GalleryReader, dtype: torch.dtype, score: Callable[["_Piece", "_Memory"], None]
+) -> None:
+    """Call `score` with all pieces of a gallery, which are multiplied in a type."""
 
     def work(pieces: Iterator[_Piece]) -> None:
         memory = _Memory()
         for piece in pieces:
             score(piece, memory)
 
-    _in_threads(list(_pieces(gallery)), work)
+    _in_threads(list(_pieces(gallery, dtype)), work)
 
 
 # One call at a time sets torch's threads; a second one would only wait for the memory.
