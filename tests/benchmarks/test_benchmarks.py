@@ -169,19 +169,6 @@ def test_queries_are_measured_at_every_size(
 
 
 @pytest.mark.soak
-@pytest.mark.integration
-def test_a_service_is_measured_in_turns(
-    in_this_process: Callable[[str], dict[str, Any]],
-) -> None:
-    found = in_this_process("serve")
-    for name in ("together", "one_client", "scan"):
-        assert found[name]["errors"] == 0
-        assert 0 < found[name]["p50_s"] <= found[name]["p99_s"]
-        assert found[name]["queries_per_s"] > 0
-    assert found["times_scan"] > 0
-
-
-@pytest.mark.soak
 def test_the_benchmark_of_busy_cores_runs_real_trials() -> None:
     busy(output_of("keeps_busy", [*BUSY, "--executor", "inline"]))
 

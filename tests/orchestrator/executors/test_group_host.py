@@ -14,7 +14,13 @@ from tests.orchestrator.executors.executor_contract import (
     BrokenSourceError,
     RecordingSource,
 )
-from tests.orchestrator.executors.fake_group_trials import LOSES_A_WORKER, RAISES, STOPPED, SUM_NAME
+from tests.orchestrator.executors.fake_group_trials import (
+    KEEPERS,
+    LOSES_A_WORKER,
+    RAISES,
+    STOPPED,
+    SUM_NAME,
+)
 from tests.orchestrator.executors.freed_executor import FreedExecutor
 
 FAKES = "tests.orchestrator.executors.fake_group_trials"
@@ -122,14 +128,10 @@ class TestLongRuns:
         assert executor.groups == []
         assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
-    @pytest.mark.parametrize("victim", ["TrainController", "ResourceTrainable"])
-    def test_killed_keeper_fails_the_trial_and_everything_is_freed(
-        self, victim: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("PRVR_TEST_VICTIM", victim)
-        source = RecordingSource([8])
+    def test_killed_keeper_fails_the_trial_and_everything_is_freed(self) -> None:
+        source = RecordingSource([*KEEPERS])
         executor = run("killing_its_keeper", source)
-        assert source.causes[8].kind == "ActorDiedError"
+        assert [source.causes[number].kind for number in KEEPERS] == ["ActorDiedError"] * 2
         assert executor.occupied == {}
         assert executor.groups == []
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGKILL in a sweep on Ray: no process is left, and a study that can go on."""
+"""Ctrl-C in a sweep on Ray: no process is left, and a study that can go on."""
 
 import os
 import signal
@@ -11,16 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator.commands.status_text import render_status
 from orchestrator.study.trial import TrialRequest, TrialState
 from orchestrator.sweep.status import read_status
 from tests.orchestrator.helpers import new_searcher, reopened_study, small_spec
 
 # Ray's start on a busy machine; only a sweep that never starts takes as long.
 _START_LIMIT_S = 120
-# The guard waits for processes to end by themselves, and looks through all of the machine's.
-_GUARD_LIMIT_S = 120
-# Issue 2: Ctrl-C ends within 10 s.
+# What users are promised of Ctrl-C.
 _END_LIMIT_S = 10
 
 
@@ -79,22 +76,3 @@ def test_interrupt_ends_all_soon_and_keeps_the_study(
     again = new_searcher(reopened_study(tmp_path / "home", spec), spec).next()
     assert isinstance(again, TrialRequest)
     assert again.number == running[0].number
-
-
-@pytest.mark.soak
-def test_a_killed_driver_leaves_no_process_and_its_sweep_can_go_on(
-    sweep: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
-    started = psutil.Process(sweep.pid).children(recursive=True)
-    assert started
-    sweep.kill()
-    sweep.wait()
-    _, alive = psutil.wait_procs(started, timeout=_GUARD_LIMIT_S)
-    assert not alive
-    status = read_status(tmp_path / "home", "small")
-    assert status.state == "lost"
-    assert "prvr-sweep resume small" in render_status(status)
-    spec = small_spec()
-    again = new_searcher(reopened_study(tmp_path / "home", spec), spec).next()
-    assert isinstance(again, TrialRequest)
-    assert again.number == 0

@@ -6,7 +6,6 @@ from tests.node_deaths import FAULTS, suffer
 
 # One of each kind; `python -m tests.node_deaths` tries all of `FAULTS`.
 KINDS = (
-    "trial actor killed",
     "node of a one-worker trial drained",
     "node of one of two workers killed",
     "GCS silent",

@@ -122,6 +122,9 @@ def test_a_killed_driver_leaves_nothing_although_logs_go_to_stderr(launch: Launc
     driver.kill()
     assert driver.wait() == -signal.SIGKILL
     launch.check_nothing_is_left(driver.pid)
+    shown = prvr("status", "tiny", "--home", launch.home, cwd=ROOT)
+    assert shown.code == 0
+    assert "prvr-sweep resume tiny" in shown.out
 
 
 def test_a_trial_that_ray_ends_for_memory_says_so(launch: Launch) -> None:
