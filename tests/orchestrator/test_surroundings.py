@@ -1,7 +1,7 @@
 """The same sweep in many surroundings: containers, shared boxes, odd paths, odd environments.
 
-In each, `launch`, `status` and `sync`, in odd homes `report` and `resume` too, give their result
-and exit code, show no traceback, leave no process behind, and write nothing outside of the home.
+In each, `launch`, `status`, `sync` and `report`, in odd homes `resume` too, give their result and
+exit code, show no traceback, leave no process behind, and write nothing outside of the home.
 What redirects Ray's processes themselves, uv's hook and proxies too, is in
 sweep/test_surroundings.py.
 """
@@ -229,9 +229,9 @@ def test_a_sweep_runs_and_can_be_looked_at(shell: Shell, new_home: Callable[[Pat
     done = [
         shell.run("status", "tiny", *home, is_warm=True),
         shell.run("sync", "tiny", *home, is_warm=not around.variables),
+        shell.run("report", "tiny", *home, is_warm=True),
     ]
     if around.is_warm:
-        done.append(shell.run("report", "tiny", *home))
         done.append(shell.run("resume", "tiny", "--executor", executor, *home))
     assert [each.code for each in done] == [0] * len(done), done
     assert not [each for each in (launched, *done) if "Traceback" in each.out + each.err]
