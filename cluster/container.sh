@@ -11,7 +11,7 @@
 #   RAY_AUTH_MODE, RAY_AUTH_TOKEN   Ray's token, the same in all containers
 #   PRVR_PORT                       port of the head (6379)
 #   PRVR_GRACE_S                    seconds in which trials save themselves on `docker stop` (60);
-#                                   give `docker stop --time` more than that
+#                                   give `docker stop --time` a minute more
 set -euo pipefail
 
 readonly port="${PRVR_PORT:-6379}" address_file="${TMPDIR:-/tmp}/prvr-ray-address"

@@ -15,6 +15,7 @@ from orchestrator.commands.options import (
     set_option,
     tracking_option,
 )
+from prvr_model.settings import PRESETS
 
 if TYPE_CHECKING:
     from orchestrator.evaluation.subjects import SubjectOptions
@@ -62,7 +63,7 @@ class EvaluateOptions:
 @click.option("--track", is_flag=True, help="Log a run for each model on each store to MLflow.")
 @click.option(
     "--preset",
-    type=click.Choice(["tvr", "activitynet", "charades", "qvhighlights"]),
+    type=click.Choice([*PRESETS]),
     help="Published settings of a released checkpoint; sizes are read from its weights.",
 )
 @set_option

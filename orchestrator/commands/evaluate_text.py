@@ -8,6 +8,7 @@ from orchestrator.evaluation.scores import MAP, NDCG, OWN, SUM, VERIFIED
 from orchestrator.report.formatting import interval_text, number, p_text, signed
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.finished_models import ModelDifference
+from prvr_model.retrieval.metrics import NDCG_DEPTH
 
 _RECALLS = ("R1", "R5", "R10", "R100")
 _IOUS = ("0.3", "0.5", "0.7")
@@ -49,7 +50,9 @@ def _store_blocks(matrix: Matrix, target: Target) -> Iterator[list[str]]:
 
 def _recalls(view: str, cells: Sequence[Cell]) -> list[str]:
     more = (NDCG, MAP) if view == VERIFIED else ()
-    heads = [*(f"R@{name[1:]}" for name in _RECALLS), "SumR", "95 % interval", *more]
+    shown = {NDCG: f"nDCG@{NDCG_DEPTH}"}
+    heads = [*(f"R@{name[1:]}" for name in _RECALLS), "SumR", "95 % interval"]
+    heads += [shown.get(name, name) for name in more]
     with_differences = any(cell.differences for cell in cells)
     rows = [[_CORRECT[view], *heads, *(["difference", "95 % interval"] * with_differences)]]
     verdicts = [""]

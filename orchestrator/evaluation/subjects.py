@@ -15,7 +15,7 @@ from orchestrator.tracking.store import TrackingStore
 from prvr_model.network.model_file import ModelFile, load_exported
 from prvr_model.network.released_weights import released_model
 from prvr_model.retrieval.evaluation import Evaluation, evaluate_frozen, evaluate_saved
-from prvr_model.retrieval.frozen import FORMS, Form
+from prvr_model.retrieval.frozen import FORMS, Form, why_no_shared_space
 from prvr_model.settings import EvaluationSettings, PresetName, SpeedSettings
 from prvr_model.store.recipe import FeatureRecipe, recipe_differences
 
@@ -163,11 +163,8 @@ class FrozenFeatures:
 
     def misfits(self, store: "FeatureStore", *, transfer: bool) -> list[str]:
         """See `Subject`."""
-        text, video = store.manifest.text_dim, store.manifest.video_dim
-        return [
-            f"text ({text}) and video ({video}) of {store.path} have different dimensions, so its "
-            "frozen features cannot be compared"
-        ] * (text != video)
+        why = why_no_shared_space(store.manifest)
+        return [f"{self.name} on {store.path}: {why}"] if why else []
 
     def notes(self, store: "FeatureStore", split: str) -> list[str]:
         """See `Subject`."""

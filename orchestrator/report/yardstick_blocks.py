@@ -44,9 +44,9 @@ def _sentence(comparison: Comparison, metric: str) -> str:
     if comparison.estimate.num_seeds < 2:
         interval = comparison.estimate.interval_of_videos(comparison.criterion.level)
         return (
-            f"Against the frozen features, by {form}, {who} has {metric} "
-            f"{signed(comparison.difference)} ({interval_text(interval)} for this one model on new "
-            "videos); whether training beats them takes two seeds."
+            f"One run of {who} differs from the frozen features, by {form}, by "
+            f"{signed(comparison.difference)} {metric} ({interval_text(interval)} for this one "
+            "model on new videos); whether training beats them takes two seeds."
         )
     evidence = f"({interval_text(comparison.interval)}; {p_text(comparison.corrected_p)})"
     size = number(abs(comparison.difference))

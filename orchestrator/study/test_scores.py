@@ -107,10 +107,11 @@ def _kept(trial: TrialSummary, there: Scores) -> TestScore | None:
 
 def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestScore:
     from prvr_model.files.folder import Folder
-    from prvr_model.retrieval.evaluation import evaluate_checkpoint
+    from prvr_model.network.model_file import load_best
+    from prvr_model.retrieval.evaluation import evaluate_saved
 
     speed = speed_here(spec)
-    found = evaluate_checkpoint(Folder.open(trial.folder), store, "test", speed)
+    found = evaluate_saved(load_best(Folder.open(trial.folder)), store, "test", speed)
     moments = MomentScores.of(found.moments) if found.moments else None
     videos = VideosOfQueries(np.asarray(store.split("test").caption_video))
     intervals = {

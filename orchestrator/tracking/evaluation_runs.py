@@ -31,23 +31,25 @@ class EvaluationRun:
 def log_evaluations(
     store: TrackingStore, runs: Sequence[EvaluationRun], timestamp_ms: int
 ) -> list[str]:
-    """Create a run for each evaluation; returns their ids.
+    """Create a run for each evaluation; returns their ids. A deleted experiment is restored.
 
     Raises:
         TrackingOutageError: MLflow cannot be reached.
     """
     with reachable(store):
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import LifecycleStage, Metric, RunTag
 
+        from orchestrator.tracking.found_runs import create_experiment
         from orchestrator.tracking.writer import connect, dataset_input
 
         client = connect(store)
         known = client.get_experiment_by_name(EXPERIMENT)
-        root = store.artifact_root
-        location = f"{root.rstrip('/')}/{EXPERIMENT}" if root else None
-        experiment = (
-            known.experiment_id if known else client.create_experiment(EXPERIMENT, location)
-        )
+        if known is None:
+            experiment = create_experiment(client, EXPERIMENT, store.artifact_root)
+        else:
+            experiment = known.experiment_id
+            if known.lifecycle_stage != LifecycleStage.ACTIVE:
+                client.restore_experiment(experiment)
         ids = []
         for run in runs:
             made = client.create_run(experiment, timestamp_ms, run_name=run.name).info.run_id

@@ -181,7 +181,9 @@ class SweepRuns:
 
     def _create(self, change: RunChange) -> str:
         if self._experiment_id is None:
-            self._experiment_id = self._create_experiment()
+            self._experiment_id = create_experiment(
+                self._client, self._experiment, self._artifact_root
+            )
         tags = {**_SOURCE_TAGS, **change.tags, SWEEP_ID_TAG: self._sweep_id}
         if change.run.trial is not None:
             tags[PARENT_TAG] = self._ids[None]
@@ -192,12 +194,11 @@ class SweepRuns:
         )
         return str(run.info.run_id)
 
-    def _create_experiment(self) -> str:
-        root = self._artifact_root
-        location = f"{root.rstrip('/')}/{self._experiment}" if root else None
-        return str(
-            self._client.create_experiment(self._experiment, location, dict(_EXPERIMENT_TAGS))
-        )
+
+def create_experiment(client: MlflowClient, name: str, artifact_root: str | None) -> str:
+    """Create an experiment, its files below the root, by default where the server puts them."""
+    location = f"{artifact_root.rstrip('/')}/{name}" if artifact_root else None
+    return str(client.create_experiment(name, location, dict(_EXPERIMENT_TAGS)))
 
 
 def _is_active(run: Run) -> bool:

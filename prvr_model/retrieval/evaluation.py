@@ -13,12 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from prvr_model.errors import StoreError
-from prvr_model.files.folder import Folder
 from prvr_model.inputs.batching import blocks_of, pad_tokens
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import EncodedVideos, MscModel
-from prvr_model.network.model_file import ModelFile, load_best
+from prvr_model.network.model_file import ModelFile
 from prvr_model.network.similarity import unit_rows
 from prvr_model.process_group import ALONE, Shards, Workers
 from prvr_model.retrieval.collapse import GroupSums, rank_correlation, similarity_metrics
@@ -171,14 +170,6 @@ class _Part:
     @property
     def own_captions(self) -> slice:
         return self.captions.rows(self.workers.rank)
-
-
-@torch.no_grad()
-def evaluate_checkpoint(
-    folder: Folder, store: FeatureStore, split: str, speed: SpeedSettings
-) -> Evaluation:
-    """Evaluate a trial's best epoch on any split of its store; see `evaluate_saved`."""
-    return evaluate_saved(load_best(folder), store, split, speed)
 
 
 @torch.no_grad()

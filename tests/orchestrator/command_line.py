@@ -4,12 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from orchestrator import cli
 from tests.locations import ROOT
 from tests.warm_process import run_warm
+
+Run: TypeAlias = Callable[..., tuple[str, str]]
+"""Runs a command line, which must end with an exit code; gives stdout and stderr."""
 
 # Far longer than any command of a test takes; a hanging one must not hang the tests.
 TIMEOUT_S = 600

@@ -1,17 +1,12 @@
 """`prvr-sweep evaluate`: tables on stdout, what is done on stderr, exit codes."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
-from orchestrator import cli
+from tests.orchestrator.command_line import Run
 from tests.orchestrator.evaluation.test_matrix import export, recipe, write
-
-Run: TypeAlias = Callable[..., tuple[str, str]]
-"""Runs a command line, which must end with an exit code; gives stdout and stderr."""
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +20,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(folder)
-
-    def running(line: str, code: int = 0) -> tuple[str, str]:
-        found = cli.run(line.split())
-        printed = capsys.readouterr()
-        assert found == code, printed.err
-        return printed.out, printed.err
-
-    return running
-
-
 def test_several_models_and_stores_give_a_matrix_and_tables(run: Run, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     out, err = run("evaluate frozen model --transfer --on a.store --on b.store:val")
@@ -47,7 +29,7 @@ def test_several_models_and_stores_give_a_matrix_and_tables(run: Run, folder: Pa
     assert lines[0].split() == ["SumR,", "own", "video", "a.store:test", "b.store:val"]
     assert [line.split()[0] for line in lines[1:3]] == ["frozen", "model"]
     assert "a.store:test: 10 videos, 20 captions" in lines
-    assert sum(line.startswith("any relevant video") and "nDCG10" in line for line in lines) == 2
+    assert sum(line.startswith("any relevant video") and "nDCG@10" in line for line in lines) == 2
     assert sum(line.startswith("moments, R@1") for line in lines) == 2
     assert "slices, SumR by own video" in out
     assert "moment-to-video ratio: 0 to 0.2" in out

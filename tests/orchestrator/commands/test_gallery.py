@@ -2,9 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -14,13 +12,11 @@ from orchestrator import cli
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import write_synthetic
 from tests.benchmarks.made_gallery import export_random, made_settings
+from tests.orchestrator.command_line import Run
 from tests.prvr_model.retrieval.galleries import export_tiny
 from tests.prvr_model.tiny import TINY_DATA
 from tests.small_videos import write_video
 from tests.tiny_encoder import CLIP_DIM, write_tiny_clip
-
-Run: TypeAlias = Callable[..., tuple[str, str]]
-"""Runs a command line, which must end with an exit code; gives stdout and stderr."""
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +29,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "one.npy", split.tokens(0))
     np.savez(folder / "two.npz", a=split.tokens(0), b=split.tokens(1))
     return folder
-
-
-@pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(folder)
-
-    def running(line: str, code: int = 0) -> tuple[str, str]:
-        found = cli.run(line.split())
-        printed = capsys.readouterr()
-        assert found == code, printed.err
-        return printed.out, printed.err
-
-    return running
 
 
 def test_a_gallery_is_built_asked_changed_and_inspected(run: Run, folder: Path) -> None:

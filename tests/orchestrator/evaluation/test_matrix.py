@@ -16,8 +16,8 @@ from orchestrator.tracking.store import TrackingStore
 from prvr_model.errors import StoreError
 from prvr_model.files.folder import Folder
 from prvr_model.network.model import MscModel
-from prvr_model.network.model_file import export_model
-from prvr_model.retrieval.evaluation import evaluate_checkpoint
+from prvr_model.network.model_file import export_model, load_best
+from prvr_model.retrieval.evaluation import evaluate_saved
 from prvr_model.retrieval.frozen import frozen_ranks
 from prvr_model.settings import SpeedSettings
 from prvr_model.store.annotations import CaptionAnnotation
@@ -101,7 +101,8 @@ def test_a_matrix_has_the_numbers_of_each_model_alone(folder: Path) -> None:
     assert [target.split for target in found.targets] == ["val", "test"]
     store = FeatureStore.open(folder / "a.store")
     [model, own, frozen] = found.on(found.targets[0])
-    alone = evaluate_checkpoint(Folder.open(folder / "model/trial"), store, "val", SpeedSettings())
+    saved = load_best(Folder.open(folder / "model/trial"))
+    alone = evaluate_saved(saved, store, "val", SpeedSettings())
     assert (model.scores.ranks == alone.ranks).all()
     assert model.scores.views[OWN].metrics["SumR"].value == pytest.approx(alone.metrics["SumR"])
     assert model.scores.others["clip/R5"] == alone.metrics["clip/R5"]

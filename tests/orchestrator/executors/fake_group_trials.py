@@ -18,7 +18,7 @@ SUM_NAME = "sum_of_ranks"
 # Classes whose processes `killing_its_keeper` kills, by number.
 KEEPERS = {8: "TrainController", 9: "ResourceTrainable"}
 # Trials of `various` by number.
-RETURNS, RAISES, LOSES_A_WORKER, STOPPED, HANGS, ONE_RAISES = range(6)
+RAISES, LOSES_A_WORKER, STOPPED, ONE_RAISES = range(4)
 
 
 def rising(request: TrialRequest, report: Report, workers: Workers) -> None:

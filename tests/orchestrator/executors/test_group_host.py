@@ -17,6 +17,7 @@ from tests.orchestrator.executors.executor_contract import (
 from tests.orchestrator.executors.fake_group_trials import (
     KEEPERS,
     LOSES_A_WORKER,
+    ONE_RAISES,
     RAISES,
     STOPPED,
     SUM_NAME,
@@ -54,7 +55,7 @@ class TestGroups:
     @pytest.fixture(scope="class")
     @classmethod
     def ran(cls, tmp_path_factory: pytest.TempPathFactory) -> tuple[RecordingSource, FreedExecutor]:
-        source = StoppingSource([STOPPED, RAISES, LOSES_A_WORKER])
+        source = StoppingSource([STOPPED, RAISES, LOSES_A_WORKER, ONE_RAISES])
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PRVR_TEST_MARKERS", str(tmp_path_factory.mktemp("markers")))
             return source, run("various", source)
@@ -78,7 +79,15 @@ class TestGroups:
         assert cause.message.startswith("train/total is not finite in epoch 1, step 1")
         assert "fake_group_trials.py" in cause.traceback
         # One of Tune and one of Train for each trial, and one more for the lost worker's trial.
-        assert executor.num_groups == 2 * 3 + 1
+        assert executor.num_groups == 2 * 4 + 1
+
+    def test_error_of_one_worker_that_cannot_be_pickled_is_the_cause(
+        self, ran: tuple[RecordingSource, FreedExecutor]
+    ) -> None:
+        cause = ran[0].causes[ONE_RAISES]
+        assert cause.kind == "UnpicklableError"
+        assert cause.message == f"tau of trial {ONE_RAISES} cannot be used"
+        assert "fake_group_trials.py" in cause.traceback
 
     def test_lost_worker_is_replaced_and_the_trial_completes(
         self, ran: tuple[RecordingSource, FreedExecutor]

@@ -66,7 +66,7 @@ def test_what_was_scored_is_in_the_report_and_not_scored_again(
     def again(*_: object) -> None:
         raise AssertionError("scored twice")
 
-    monkeypatch.setattr(evaluation, "evaluate_checkpoint", again)
+    monkeypatch.setattr(evaluation, "evaluate_saved", again)
     code, second, _ = launch("resume", "tiny")
     assert (code, second["test"], second["version"]) == (0, first["test"], first["version"])
 
@@ -81,7 +81,7 @@ def test_a_score_that_fails_loses_no_model(
         raise RuntimeError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "evaluate_checkpoint", broken)
+        patch.setattr(evaluation, "evaluate_saved", broken)
         code, found, err = launch("launch", f"{home}/tiny.yaml")
     assert (code, found["test"], found["alias"]) == (1, None, "champion")
     assert f"not scored on test: trial {found['best_trial']}: RuntimeError: no room" in err

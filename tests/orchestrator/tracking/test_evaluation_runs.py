@@ -28,3 +28,14 @@ def test_each_evaluation_is_a_finished_run_of_one_experiment(store: TrackingStor
     [listed] = own.inputs.dataset_inputs
     assert listed.dataset.name == "tvr"
     assert [(tag.key, tag.value) for tag in listed.tags] == [("mlflow.data.context", "evaluation")]
+
+
+def test_a_deleted_experiment_is_restored(store: TrackingStore) -> None:
+    run = EvaluationRun("frozen", {}, {"own/SumR": 1.0}, DataRecord("tvr", "f" * 64, "/data/tvr"))
+    first = log_evaluations(store, [run], 1000)
+    client = connect(store)
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    client.delete_experiment(experiment)
+    second = log_evaluations(store, [run], 2000)
+    found = client.search_runs([experiment])
+    assert {each.info.run_id for each in found} == {*first, *second}

@@ -31,7 +31,7 @@ from prvr_model.extraction.parts import Parts, shared_parts
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder, StorageError
 from prvr_model.network.model_file import export_model, load_best, load_exported
-from prvr_model.retrieval.evaluation import evaluate_checkpoint
+from prvr_model.retrieval.evaluation import evaluate_saved
 from prvr_model.settings import SpeedSettings
 from prvr_model.store.format import MANIFEST_NAME
 from prvr_model.store.reader import FeatureStore
@@ -195,7 +195,7 @@ def test_a_trial_trains_resumes_and_is_exported(
     there, here = load_best(folder), load_exported(tmp_path / "export")
     assert there.epoch == here.epoch == result.best_epoch
     assert all((here.weights[name] == value).all() for name, value in there.weights.items())
-    found = evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings()).metrics
+    found = evaluate_saved(load_best(folder), tiny_store, "val", SpeedSettings()).metrics
     best = result.reports[result.best_epoch - 1].metrics
     assert found == {name: best[f"val/{name}"] for name in found}
 

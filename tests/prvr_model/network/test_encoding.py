@@ -16,8 +16,9 @@ from prvr_model.files.folder import Folder
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
 from prvr_model.network import encoding
 from prvr_model.network.encoding import Encoders
+from prvr_model.network.model_file import load_best
 from prvr_model.reporting import Decision
-from prvr_model.retrieval.evaluation import evaluate_checkpoint
+from prvr_model.retrieval.evaluation import evaluate_saved
 from prvr_model.settings import SpeedSettings
 from prvr_model.store.reader import FeatureStore
 from prvr_model.training.train_loop import train
@@ -146,15 +147,15 @@ def test_evaluation_encodes_as_training_does(
     folder = Folder.open(tmp_path / "trial")
     result = train(SETTINGS, tiny_store, folder, lambda _: Decision.CONTINUE, BFLOAT16)
     best = result.reports[result.best_epoch - 1].metrics
-    found = evaluate_checkpoint(folder, tiny_store, "val", BFLOAT16).metrics
+    found = evaluate_saved(load_best(folder), tiny_store, "val", BFLOAT16).metrics
     assert found == {name: best[f"val/{name}"] for name in found}
-    single = evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings()).metrics
+    single = evaluate_saved(load_best(folder), tiny_store, "val", SpeedSettings()).metrics
     assert single["collapse/clip_total"] != found["collapse/clip_total"]
     assert single["collapse/clip_total"] == pytest.approx(found["collapse/clip_total"], rel=1e-2)
     # Once is too few to compile for, and the driver may have no compiler.
     monkeypatch.setenv("PATH", "")
     speed = BFLOAT16.model_copy(update={"compile": True})
-    assert evaluate_checkpoint(folder, tiny_store, "val", speed).metrics == found
+    assert evaluate_saved(load_best(folder), tiny_store, "val", speed).metrics == found
     # What no encoder touches is the same.
     assert single["collapse/teacher_clip_total"] == found["collapse/teacher_clip_total"]
 

@@ -13,8 +13,9 @@ from prvr_model.files.folder import Folder
 from prvr_model.inputs.prepared_split import prepare_split
 from prvr_model.inputs.resampling import resample
 from prvr_model.network.encoding import Encoders
+from prvr_model.network.model_file import load_best
 from prvr_model.retrieval import evaluation
-from prvr_model.retrieval.evaluation import evaluate_checkpoint
+from prvr_model.retrieval.evaluation import evaluate_saved
 from prvr_model.retrieval.moment_evaluation import window_overlaps
 from prvr_model.retrieval.moments import (
     FrameTimes,
@@ -149,8 +150,11 @@ def test_a_checkpoint_is_scored_on_known_moments(
     model, folder = tiny_model(settings).eval(), Folder.open(tmp_path)
     save_best(folder, model, settings, 1)
     store = annotated(tmp_path / "s", tiny_store, seconds_per_row=seconds_per_row)
-    found = evaluate_checkpoint(folder, store, "val", SpeedSettings())
-    assert found.metrics == evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings()).metrics
+    found = evaluate_saved(load_best(folder), store, "val", SpeedSettings())
+    assert (
+        found.metrics
+        == evaluate_saved(load_best(folder), tiny_store, "val", SpeedSettings()).metrics
+    )
     moments = found.moments
     split, prepared = store.split("val"), prepare_split(store, "val", settings)
     assert moments.captions.tolist() == list(range(1, prepared.num_captions))
@@ -197,4 +201,4 @@ def test_without_known_moments_or_lengths_nothing_is_scored(
     settings = tiny_settings()
     folder = Folder.open(tmp_path)
     save_best(folder, tiny_model(settings), settings, 1)
-    assert evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings()).moments is None
+    assert evaluate_saved(load_best(folder), tiny_store, "val", SpeedSettings()).moments is None

@@ -15,8 +15,9 @@ from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder
 from prvr_model.inputs.batching import make_batch
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
+from prvr_model.network.model_file import load_best
 from prvr_model.reporting import Decision, EpochReport
-from prvr_model.retrieval.evaluation import evaluate_checkpoint
+from prvr_model.retrieval.evaluation import evaluate_saved
 from prvr_model.retrieval.metrics import recalls
 from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.store.reader import FeatureStore
@@ -271,7 +272,7 @@ def test_killed_between_two_writes(
         monkeypatch.undo()
     result = train(tiny_settings(), tiny_store, folder, go_on)
     assert rows(result) == rows(uninterrupted)
-    found = evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings())
+    found = evaluate_saved(load_best(folder), tiny_store, "val", SpeedSettings())
     assert found.metrics["SumR"] == result.reports[result.best_epoch - 1].metrics["val/SumR"]
 
 
@@ -493,10 +494,10 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch(
     tiny_store: FeatureStore, folder: Folder
 ) -> None:
     result = train(tiny_settings(), tiny_store, folder, go_on)
-    found = evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings())
+    found = evaluate_saved(load_best(folder), tiny_store, "val", SpeedSettings())
     best = result.reports[result.best_epoch - 1].metrics
     assert found.metrics == {name: best[f"val/{name}"] for name in found.metrics}
-    blocks = evaluate_checkpoint(folder, tiny_store, "val", SpeedSettings(evaluation_block=3))
+    blocks = evaluate_saved(load_best(folder), tiny_store, "val", SpeedSettings(evaluation_block=3))
     assert (blocks.ranks == found.ranks).all()
 
 
