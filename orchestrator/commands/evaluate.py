@@ -15,7 +15,6 @@ from orchestrator.commands.options import (
     set_option,
     tracking_option,
 )
-from prvr_model.settings import PRESETS
 
 if TYPE_CHECKING:
     from orchestrator.evaluation.subjects import SubjectOptions
@@ -63,7 +62,7 @@ class EvaluateOptions:
 @click.option("--track", is_flag=True, help="Log a run for each model on each store to MLflow.")
 @click.option(
     "--preset",
-    type=click.Choice([*PRESETS]),
+    type=click.Choice(["tvr", "activitynet", "charades", "qvhighlights"]),
     help="Published settings of a released checkpoint; sizes are read from its weights.",
 )
 @set_option
