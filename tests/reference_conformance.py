@@ -5,6 +5,7 @@ relative error and exits with 1 on a miss. All sizes are read from the file.
 """
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,10 @@ OUTPUT_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-3
 # Gradient norms below this are zeros up to rounding.
 GRADIENT_FLOOR = 1e-6
+# A file's weights are initial ones, moved by N(0, 0.02) so that no bias or norm is without effect;
+# of a mixing token there are few. The released distributions differ from others by factors.
+SPREAD_TOLERANCE = math.log(2)
+CONSTANT_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
             "model.mixing_temperature": model["sft_factor"],
             "model.dropout": 0.0,
             "model.input_dropout": 0.0,
+            "model.initializer_std": model.get("initializer_range", 0.02),
             "losses.infonce_clip_weight": loss["loss_factor"][0],
             "losses.infonce_frame_weight": loss["loss_factor"][1],
             "losses.margin": loss["margin"],
@@ -193,10 +199,33 @@ def relative_error(ours: Any, wanted: Any, floor: float = 1e-12) -> float:  # no
 def check(path: Path) -> Iterator[GroupResult]:
     """Every group of a file, in the order of the computation."""
     reference = read_reference(path)
+    yield from check_initial_weights(reference)
     yield from check_preparation(reference)
     yield from check_forward(reference)
     yield from check_training(reference)
     yield check_metrics(reference)
+
+
+def check_initial_weights(reference: Reference) -> Iterator[GroupResult]:
+    """The distributions from which weights start: their spread, and the constants.
+
+    The file's weights are compared with those of a new model of the file's settings.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        new = MscModel(
+            reference.settings.model, reference.model.video_dim, reference.model.text_dim
+        )
+    spreads, constants = [0.0], [0.0]
+    wanted = renamed_weights(new, reference.state(), "the file")
+    for name, ours in new.state_dict().items():
+        theirs = wanted[name]
+        if ours.numel() > 1 and ours.std() > 0:
+            spreads.append(abs(math.log(float(theirs.std() / ours.std()))))
+        else:
+            constants.append(abs(float(theirs.mean() - ours.mean())))
+    yield GroupResult("initial/spread", max(spreads), SPREAD_TOLERANCE)
+    yield GroupResult("initial/constants", max(constants), CONSTANT_TOLERANCE)
 
 
 def check_preparation(reference: Reference) -> Iterator[GroupResult]:

@@ -40,6 +40,8 @@ WORKERS = "workers"
 """Attribute of a trial: how many workers trained its epochs; one number for each change."""
 CONTINUED = "continued_from_epochs"
 """Attribute of a trial that an extension gave more epochs: after how many it was complete."""
+# Trials name their version of the numbers since there is a second one.
+_UNNAMED_VERSION = 1
 _MOST_HOMES = 5
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
@@ -164,6 +166,7 @@ class StudyReader:
             taken_epochs=request.get("taken_epochs"),
             workers=tuple(frozen.user_attrs.get(WORKERS, ())),
             moves=frozen.user_attrs.get(MOVES, 0),
+            results_version=request.get("results_version", _UNNAMED_VERSION),
         )
 
     def recorded_folders(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from orchestrator.study.study import AskedTrial, SweepStudy, TrialDescription
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.files.location import uri_below
+from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.store.staging import CACHE_VARIABLE
 
 
@@ -112,7 +113,9 @@ class Searcher:
             settings = resolve(self._spec, parameters)
         except PrvrError as error:
             return self._refuse(asked.number, parameters, error)
-        key = key_in(self._spec, settings, self._data_fingerprint)
+        # A trial that was begun with other numbers is finished as one of those.
+        version = before.results_version if before and before.key else RESULTS_VERSION
+        key = key_in(self._spec, settings, self._data_fingerprint, version)
         folder = uri_below(self._storage, f"{self._spec.name}/trials/{asked.number:05d}")
         description = TrialDescription(
             parameters,
@@ -124,6 +127,7 @@ class Searcher:
             # Results that it had begun to copy; the driver checks whether it has them all.
             before.taken_from if before and before.key == key else None,
             before.taken_epochs if before and before.key == key else None,
+            version,
         )
         self._study.describe(asked.number, description)
         return TrialRequest(

@@ -42,6 +42,7 @@ from orchestrator.study.storage import (
 )
 from orchestrator.study.trial import FailureCause, TrialState
 from prvr_model.reporting import Decision
+from prvr_model.results_version import RESULTS_VERSION
 
 __all__ = ["RecordedEpoch", "StudyReader", "SweepStudy", "shown_url", "study_url"]
 
@@ -76,6 +77,7 @@ class TrialDescription:
         confirms: Trial that it runs again on another seed.
         taken_from: Trial (`SWEEP/NUMBER`) whose results it copies.
         taken_epochs: How many of that trial's epochs; None: all, that trial is complete.
+        results_version: Version of the numbers (`prvr_model.results_version`) that it began with.
     """
 
     parameters: Mapping[str, Any]
@@ -86,6 +88,7 @@ class TrialDescription:
     confirms: int | None = None
     taken_from: str | None = None
     taken_epochs: int | None = None
+    results_version: int = RESULTS_VERSION
 
     def to_json(self) -> dict[str, Any]:
         """The value of the attribute `REQUEST`."""
@@ -100,6 +103,7 @@ class TrialDescription:
             "key": self.key,
             "folder": self.folder,
             "seed": self.seed,
+            "results_version": self.results_version,
             **{name: value for name, value in special.items() if value is not None},
         }
 

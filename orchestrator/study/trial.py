@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from prvr_model.results_version import RESULTS_VERSION
 from prvr_model.settings import Settings, SpeedSettings
 
 
@@ -66,7 +67,8 @@ class TrialSummary:
     `taken_from` the trial (`SWEEP/NUMBER`) whose results it copied: those of its first
     `taken_epochs` epochs, or all of them if that is None. `workers` says how many workers trained
     its epochs, one number for each change; empty if one process trained it alone. `moves` counts
-    how often it was evicted, e.g. with its node, and continued elsewhere.
+    how often it was evicted, e.g. with its node, and continued elsewhere. `results_version` is the
+    version of the numbers that it began with.
     """
 
     number: int
@@ -88,6 +90,7 @@ class TrialSummary:
     taken_epochs: int | None = None
     workers: tuple[int, ...] = ()
     moves: int = 0
+    results_version: int = RESULTS_VERSION
 
     @property
     def is_taken(self) -> bool:

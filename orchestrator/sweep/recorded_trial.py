@@ -149,11 +149,10 @@ def recorded_settings(
     settings = resolve(spec, trial.parameters)
     horizon = settings.optimizer.schedule_epochs
     likely = [settings.training.epochs, trial.epochs, trial.continued_from_epochs]
-    for version in range(RESULTS_VERSION, 0, -1):
-        for epochs in dict.fromkeys(filter(None, [*likely, *range(1, horizon + 1)])):
-            found = with_epochs(settings, epochs)
-            if key_in(spec, found, data_fingerprint, version) == trial.key:
-                return found, version
+    for epochs in dict.fromkeys(filter(None, [*likely, *range(1, horizon + 1)])):
+        found = with_epochs(settings, epochs)
+        if key_in(spec, found, data_fingerprint, trial.results_version) == trial.key:
+            return found, trial.results_version
     return settings, None
 
 

@@ -64,13 +64,17 @@ class MscModel(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Weights from a normal distribution, biases at zero, LayerNorm at one."""
+        """Weights from a normal distribution, biases at zero, LayerNorm at one.
+
+        Source: MSC, training. As released, the mixing token is standard normal: it belongs to no
+        layer, so `initializer_std` does not reach it.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 module.weight.normal_(0.0, self.settings.initializer_std)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
-        self.mixing_token.normal_(0.0, self.settings.initializer_std)
+        self.mixing_token.normal_()
 
     def encode_videos(
         self,

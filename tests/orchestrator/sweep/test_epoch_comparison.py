@@ -18,6 +18,7 @@ from orchestrator.sweep.recorded_trial import (
     with_epochs,
 )
 from prvr_model.reporting import EpochReport
+from prvr_model.results_version import RESULTS_VERSION
 from tests.orchestrator.helpers import FINGERPRINT, run_sweep, small_spec
 
 FAKE = "tests.orchestrator.executors.fake_trials"
@@ -104,7 +105,7 @@ def test_the_key_tells_epochs_and_version_of_a_trial_whose_sweep_was_extended() 
     five = with_epochs(resolve(spec, {"losses.tau": 0.6}), 5)
     key = trial_key(five, FINGERPRINT, spec.speed)
     settings, version = recorded_settings(spec, summary_of(key), FINGERPRINT)
-    assert (settings, version) == (five, 1)
+    assert (settings, version) == (five, RESULTS_VERSION)
     assert recorded_settings(spec, summary_of("0" * 16), FINGERPRINT)[1] is None
 
 
@@ -130,7 +131,7 @@ def test_a_trial_is_read_with_what_the_study_has_of_it(home: Path) -> None:
     assert [one.epoch for one in found.rows] == [1, 2, 3]
     # Without a checkpoint and an outbox the objective is left.
     assert all(one.metrics.keys() == {"val/SumR"} for one in found.rows)
-    assert found.results_version == 1
+    assert found.results_version == RESULTS_VERSION
     assert found.settings.training.epochs == 3
     assert "torch" in found.packages
 

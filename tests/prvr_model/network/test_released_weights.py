@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from prvr_model.errors import CheckpointError, SettingsError
+from prvr_model.network.model import MscModel
 from prvr_model.network.released_weights import (
     our_name,
     read_released_file,
     released_model,
     renamed_weights,
 )
+from prvr_model.settings import ModelSettings
 from tests.prvr_model.tiny import TEXT_DIM, VIDEO_DIM, tiny_model, tiny_settings
 
 # Ours -> released, the inverse of the loader's renaming, part by part.
@@ -182,3 +184,13 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"a\.ckpt: cannot be read"):
         read_released_file(path)
+
+
+def test_weights_start_as_released() -> None:
+    # The mixing token belongs to no layer, so the layers' standard deviation does not reach it.
+    torch.manual_seed(0)
+    model = MscModel(ModelSettings(hidden_size=512), video_dim=16, text_dim=16)
+    spreads = {name: float(weight.detach().std()) for name, weight in model.named_parameters()}
+    assert spreads["mixing_token"] == pytest.approx(1, rel=0.15)
+    assert spreads["alignment.weight"] == pytest.approx(0.02, rel=0.05)
+    assert spreads["alignment.bias"] == 0
