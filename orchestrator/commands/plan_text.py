@@ -8,6 +8,7 @@ from orchestrator.preflight.epoch_band import Band
 from orchestrator.preflight.estimate import ROUGH_FACTOR
 from orchestrator.preflight.plan import Plan
 from orchestrator.spec.ablation import Ablation, Row
+from orchestrator.spec.conditions import condition_text
 from orchestrator.spec.parameters import CategoricalParameter, Parameter
 from orchestrator.spec.problems import shown
 from orchestrator.spec.search_space import num_points
@@ -230,7 +231,12 @@ def _span(band: Band, show: Callable[[float], str]) -> str:
 
 
 def parameter_text(parameter: Parameter) -> str:
-    """A parameter in a few words, e.g. `0.5 to 0.95 by 0.05`."""
+    """A parameter in a few words, e.g. `0.5 to 0.95 by 0.05, where model.clips is op_tome`."""
+    conditions = [f"{path} is {condition_text(one)}" for path, one in parameter.when.items()]
+    return _values_text(parameter) + (f", where {' and '.join(conditions)}" if conditions else "")
+
+
+def _values_text(parameter: Parameter) -> str:
     if isinstance(parameter, CategoricalParameter):
         return " | ".join("null" if value is None else str(value) for value in parameter.choices)
     span = f"{parameter.low:g} to {parameter.high:g}"

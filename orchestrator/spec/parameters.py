@@ -8,14 +8,27 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from orchestrator.spec.conditions import Conditional, Scalar
 from orchestrator.spec.problems import refuse, shown
-from prvr_model.settings import Section
-
-Scalar: TypeAlias = bool | int | float | str | None
 
 
-class _Parameter(Section):
+class _Parameter(Conditional):
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    def values(self) -> Sequence[Any]:
+        """All values of a countable parameter, in order."""
+        count = self.num_values
+        assert count is not None, "a continuous parameter has no list of values"
+        return [self.value_at(k) for k in range(count)]
+
+    @property
+    def num_values(self) -> int | None:
+        """Number of different values; None: uncountable."""
+        raise NotImplementedError
+
+    def value_at(self, index: int) -> Any:  # noqa: ANN401
+        """The value number `index`."""
+        raise NotImplementedError
 
 
 def _scalars(value: object) -> object:
@@ -209,10 +222,3 @@ def _bounds_problems(low: float, high: float, log: bool) -> list[tuple[tuple[str
 def _decimal(value: float) -> Decimal:
     # Through the shortest text, so that 0.05 is 5/100 and steps add up exactly.
     return Decimal(repr(value))
-
-
-def values_of(parameter: FloatParameter | IntParameter | CategoricalParameter) -> Sequence[Any]:
-    """All values of a countable parameter, in order."""
-    count = parameter.num_values
-    assert count is not None, "a continuous parameter has no list of values"
-    return [parameter.value_at(k) for k in range(count)]

@@ -4,15 +4,15 @@ import itertools
 import random
 import re
 from collections.abc import Iterator, Mapping
-from math import prod
 from typing import Any
 
+from orchestrator.spec.conditions import active_part, points
+from orchestrator.spec.conditions import num_points as _num_points
 from orchestrator.spec.parameters import (
     CategoricalParameter,
     FloatParameter,
     IntParameter,
     Parameter,
-    values_of,
 )
 from orchestrator.spec.problems import Problem, shown
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -60,21 +60,16 @@ def resolve(spec: SweepSpec, parameters: Mapping[str, Any]) -> Settings:
 
 
 def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
-    """Every combination of the parameters' values, the last parameter varying fastest.
+    """Every different point of the space, the last parameter varying fastest.
 
     All parameters must be countable, as loading ensures for a grid.
     """
-    space = spec.space
-    columns = [values_of(parameter) for parameter in space.values()]
-    return [dict(zip(space, values, strict=True)) for values in itertools.product(*columns)]
+    return list(points(spec.space))
 
 
 def num_points(spec: SweepSpec) -> int | None:
     """How many different points a search can draw; None: uncountable, or nothing is searched."""
-    counts = [parameter.num_values for parameter in spec.space.values()]
-    if not counts or None in counts:
-        return None
-    return prod(count for count in counts if count is not None)
+    return _num_points(spec.space)
 
 
 def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
@@ -143,16 +138,19 @@ def _trial_points(spec: SweepSpec) -> Iterator[dict[str, Any]]:
         num_corners *= len(parameter.ends)
     if num_corners <= MAX_CORNERS:
         ends = [parameter.ends for parameter in space.values()]
-        yield from (dict(zip(space, values, strict=True)) for values in itertools.product(*ends))
+        for values in itertools.product(*ends):
+            yield active_part(space, dict(zip(space, values, strict=True)))
     else:
         for _ in range(MAX_CORNERS):
-            yield {path: generator.choice(parameter.ends) for path, parameter in space.items()}
+            corner = {path: generator.choice(parameter.ends) for path, parameter in space.items()}
+            yield active_part(space, corner)
     for _ in range(_INNER_POINTS):
         yield _inner_point(spec, generator)
 
 
 def _inner_point(spec: SweepSpec, generator: random.Random) -> dict[str, Any]:
-    return {path: parameter.draw(generator) for path, parameter in spec.space.items()}
+    drawn = {path: parameter.draw(generator) for path, parameter in spec.space.items()}
+    return active_part(spec.space, drawn)
 
 
 def _failures(spec: SweepSpec, point: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """The sections of a sweep's YAML, each checked by itself."""
 
 from collections.abc import Mapping
-from math import prod
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -15,6 +14,7 @@ from pydantic import (
 )
 
 from orchestrator.base.text import nearest
+from orchestrator.spec.conditions import condition_problems, num_points
 from orchestrator.spec.parameters import CategoricalParameter, FloatParameter, Parameter
 from orchestrator.spec.problems import allowed_in, explain, refuse, unknown
 from orchestrator.spec.setting_schema import path_problem, setting_field, value_problem
@@ -105,6 +105,7 @@ def _parsed_parameters(value: object) -> object:
             problems.extend(((path, *problem.path), problem.message) for problem in found)
         else:
             problems.extend([] if missing else _parameter_problems(path, parsed[path]))
+    problems = problems or condition_problems(parsed)
     if problems:
         refuse(problems)
     return parsed
@@ -149,8 +150,9 @@ _MAX_GRID = 100_000
 class Search(SpecSection):
     """How trials are chosen."""
 
-    sampler: Literal["tpe", "random", "grid", "qmc"] = "tpe"
-    """tpe learns from earlier trials; random; grid runs every point; qmc spreads evenly."""
+    sampler: Literal["tpe", "random", "grid", "qmc", "gp", "cmaes"] = "tpe"
+    """tpe and gp (a Gaussian process) learn from earlier trials; cmaes, an evolution strategy,
+    does so where all parameters are numbers; random; grid runs every point; qmc spreads evenly."""
     seed: int = Field(1, ge=0, lt=2**31)
     """Seed of the sampler; the trials' own is the setting training.seed."""
     trials: int | None = Field(None, ge=1)
@@ -160,7 +162,7 @@ class Search(SpecSection):
 
     @model_validator(mode="after")
     def _sampler_fits(self) -> Self:
-        problems = [*self._trials_problems(), *self._grid_problems()]
+        problems = [*self._trials_problems(), *self._grid_problems(), *self._cmaes_problems()]
         if problems:
             refuse(problems)
         return self
@@ -172,6 +174,24 @@ class Search(SpecSection):
             return [(("trials",), f"missing; {self.sampler} needs a whole number >= 1")]
         return []
 
+    def _cmaes_problems(self) -> PathProblems:
+        """An evolution strategy moves in a space of numbers, all of them in every trial."""
+        if self.sampler != "cmaes":
+            return []
+        unfit = [
+            path
+            for path, parameter in self.parameters.items()
+            if parameter.type == "categorical" or parameter.when
+        ]
+        numbers = sum(parameter.num_values != 1 for parameter in self.parameters.values())
+        found = (
+            f"{', '.join(unfit)} (categorical or conditional)" if unfit else f"{numbers} numbers"
+        )
+        if not unfit and numbers > 1:
+            return []
+        message = f"found cmaes with {found}; allowed: with two numbers or more alone, or tpe, gp"
+        return [(("sampler",), message)]
+
     def _grid_problems(self) -> PathProblems:
         if self.sampler != "grid":
             return []
@@ -180,7 +200,7 @@ class Search(SpecSection):
             for path, parameter in self.parameters.items()
             if parameter.num_values is None
         ]
-        points = prod(parameter.num_values or 1 for parameter in self.parameters.values())
+        points = num_points(self.parameters) or 0
         if points > _MAX_GRID:
             message = (
                 f"the grid has {points} points; allowed: at most {_MAX_GRID}; use larger steps or "

@@ -6,12 +6,12 @@ fresh runs of a search's best.
 
 from collections.abc import Mapping
 from functools import cached_property
-from math import prod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrator.spec.ablation import EPOCHS, SEED, Ablation, Row, ablation_rows
+from orchestrator.spec.conditions import num_points
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.problems import refuse, shown
 from orchestrator.spec.sections import (
@@ -226,7 +226,7 @@ class SweepSpec(SpecSection):
             return len(self.rows) * self.ablation.num_seeds
         if self.search is not None and self.search.trials is not None:
             return self.search.trials
-        return prod(parameter.num_values or 1 for parameter in self.space.values())
+        return num_points(self.space) or 0
 
     def seeds(self, count: int | None = None) -> tuple[int, ...]:
         """The first seeds of the ablation's rows; None: as many as every row gets."""
@@ -243,7 +243,9 @@ class SweepSpec(SpecSection):
     def setting_values(self, path: str) -> tuple[Any, ...]:
         """The value of a setting, the ends of its range where it is searched, or each row's."""
         if path in self.space:
-            return self.space[path].ends
+            ends = self.space[path].ends
+            own = base_value(path, self.preset, self.settings)
+            return ends if not self.space[path].when or own in ends else (*ends, own)
         starts = [{**self.settings, **row.overrides} for row in self.rows] or [self.settings]
         values = [base_value(path, self.preset, start) for start in starts]
         return tuple(value for k, value in enumerate(values) if value not in values[:k])
@@ -254,6 +256,9 @@ class SweepSpec(SpecSection):
         for kind in ("search", "ablation", "confirm", "budget"):
             if values[kind] is None:
                 del values[kind]
+        for parameter in values.get("search", {}).get("parameters", {}).values():
+            if not parameter["when"]:
+                del parameter["when"]
         values["data"] = self.data.model_dump(mode="json", exclude_none=True)
         return dump_yaml(values)
 

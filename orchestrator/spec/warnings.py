@@ -111,7 +111,18 @@ def _idle_warnings(spec: SweepSpec) -> list[str]:
         if path in spec.space and not set(values) & set(needed):
             found = " or ".join(map(str, values))
             texts.append(f"search.parameters.{path} changes nothing under {switch}: {found}")
+        elif _lacks_condition(spec, path, switch) and (idle := set(values) - set(needed)):
+            texts.append(
+                f"search.parameters.{path} changes nothing where {switch} is "
+                f"{' or '.join(sorted(map(str, idle)))}; give it when: "
+                f"{{{switch}: {needed[0] if len(needed) == 1 else list(needed)}}}"
+            )
     return texts
+
+
+def _lacks_condition(spec: SweepSpec, path: str, switch: str) -> bool:
+    """Whether both are searched, the parameter in all trials."""
+    return path in spec.space and switch in spec.space and switch not in spec.space[path].when
 
 
 def _idle_rows(spec: SweepSpec) -> list[str]:

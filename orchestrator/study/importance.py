@@ -24,6 +24,8 @@ def ped_anova(
 ) -> dict[str, float]:
     """How well each parameter separates the best quarter from all trials; 0 if it does not.
 
+    Parameters that have no value in some of the trials are left out.
+
     Args:
         spec: The sweep.
         parameters: Parameters of each trial, by dotted path.
@@ -35,7 +37,11 @@ def ped_anova(
         study = optuna.create_study(direction="maximize")
         study.add_trials(
             [
-                optuna.create_trial(params=dict(point), distributions=space, value=float(value))
+                optuna.create_trial(
+                    params=dict(point),
+                    distributions={path: space[path] for path in point},
+                    value=float(value),
+                )
                 for point, value in zip(parameters, values, strict=True)
             ]
         )

@@ -1,6 +1,5 @@
 """Optuna's samplers, built from the spec so that each draw depends on the trial number alone."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,30 +12,36 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from orchestrator.spec.conditions import in_order
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.search_space import grid_points
 from orchestrator.spec.sections import Search
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.evolution import ReplayedCma
+from orchestrator.study.seeds import derived_seed
 
-# Random trials before TPE begins to learn: a third of the sweep, at least 4 (two points make no
-# density) and at most Optuna's default of 10.
+# Random trials before TPE or a Gaussian process begins to learn: a third of the sweep, at least 4
+# (two points make no density) and at most Optuna's default of 10.
 _STARTUP_SHARE = 3
 _STARTUP_RANGE = (4, 10)
 
 
 def sampler_arguments(search: Search) -> dict[str, Any]:
     """Arguments of the sampler, as recorded with the sweep."""
+    low, high = _STARTUP_RANGE
+    startup = max(low, min(high, (search.trials or 0) // _STARTUP_SHARE))
+    if search.sampler == "gp":
+        return {"n_startup_trials": startup, "deterministic_objective": False}
     if search.sampler == "tpe":
-        low, high = _STARTUP_RANGE
-        startup = max(low, min(high, (search.trials or 0) // _STARTUP_SHARE))
         return {
             "n_startup_trials": startup,
             "n_ei_candidates": 24,
             "multivariate": True,
-            "group": False,
+            # Trials in which other parameters have values are learned from apart.
+            "group": any(parameter.when for parameter in search.parameters.values()),
             # Trials that run at the same time repel each other; else they would be drawn alike.
             "constant_liar": True,
         }
@@ -66,17 +71,26 @@ def build_sampler(spec: SweepSpec) -> BaseSampler:
         return _Grid(grid_points(spec))
     if search.sampler == "qmc":
         return _NumberedQMC(distributions(spec), seed=search.seed, **arguments)
+    if search.sampler == "cmaes":
+        return ReplayedCma(distributions(spec), search.seed)
     if search.sampler == "tpe":
-        return _Numbered(
-            lambda seed: TPESampler(seed=seed, **arguments),
-            search.seed,
-        )
+        return _Numbered(lambda seed: _quietly(TPESampler, seed=seed, **arguments), search.seed)
+    if search.sampler == "gp":
+        arguments["warn_independent_sampling"] = False
+        return _Numbered(lambda seed: _quietly(GPSampler, seed=seed, **arguments), search.seed)
     return _Numbered(lambda seed: RandomSampler(seed=seed), search.seed)
 
 
+def _quietly(build: Callable[..., BaseSampler], **arguments: Any) -> BaseSampler:  # noqa: ANN401
+    with warnings.catch_warnings():
+        # Optuna warns that the interface may change; the version is pinned and tests use it.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return build(**arguments)
+
+
 def distributions(spec: SweepSpec) -> dict[str, BaseDistribution]:
-    """Optuna's form of the parameters, by dotted path."""
-    return {path: _distribution(parameter) for path, parameter in spec.space.items()}
+    """Optuna's form of the parameters by dotted path, each after those that it depends on."""
+    return {path: _distribution(spec.space[path]) for path in in_order(spec.space)}
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
@@ -88,18 +102,13 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     return FloatDistribution(parameter.low, high, parameter.log, parameter.step)
 
 
-def derived_seed(seed: int, number: int, parameter: str) -> int:
-    """Seed of one draw: of a whole trial (`parameter` is empty) or of one parameter."""
-    digest = hashlib.sha256(f"{seed}/{number}/{parameter}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
-
-
 class _Numbered(BaseSampler):
     """A fresh sampler for every draw, seeded by the trial's number and the parameter's name."""
 
     def __init__(self, build: Callable[[int], BaseSampler], seed: int) -> None:
         self._build = build
         self._seed = seed
+        self._relative = build(seed)
 
     def _for(self, trial: FrozenTrial, parameter: str) -> BaseSampler:
         return self._build(derived_seed(self._seed, trial.number, parameter))
@@ -107,12 +116,14 @@ class _Numbered(BaseSampler):
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self._for(trial, "").infer_relative_search_space(study, trial)
+        # Groups of parameters are found here and used when values are drawn.
+        self._relative = self._for(trial, "")
+        return self._relative.infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._for(trial, "").sample_relative(study, trial, search_space)
+        return self._relative.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,

@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-)
-
+from orchestrator.spec.conditions import is_active
 from orchestrator.spec.search_space import resolve, snapped
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.content_key import key_in
 from orchestrator.study.planned_trials import PLANNED, PlannedTrial, TrialPlan
 from orchestrator.study.samplers import distributions
-from orchestrator.study.study import AskedTrial, SweepStudy, TrialDescription
+from orchestrator.study.study import AskedTrial, Drawing, SweepStudy, TrialDescription
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.files.location import uri_below
@@ -56,7 +53,10 @@ class Searcher:
         self._store = store
         self._data_fingerprint = data_fingerprint
         self._storage = storage
-        self._distributions = distributions(spec)
+        self._drawing = Drawing(
+            distributions(spec),
+            lambda path, drawn: is_active(spec.space, path, snapped(spec, drawn)),
+        )
         self._unfinished = list(study.unfinished())
         self._plan = TrialPlan.of(study.attributes)
 
@@ -95,9 +95,9 @@ class Searcher:
             return None
         return self._request(self._study.ask(self._space(number)))
 
-    def _space(self, number: int) -> dict[str, BaseDistribution]:
+    def _space(self, number: int) -> Drawing:
         """Parameters that are drawn for a trial; none for a planned trial."""
-        return {} if number in self._plan.trials else self._distributions
+        return Drawing({}) if number in self._plan.trials else self._drawing
 
     def _draws_more(self, asked: int) -> bool:
         """Whether the search has trials left; planned trials do not count."""

@@ -6,7 +6,7 @@ before anything that follows from them: the driver after one that was killed in 
 the decision instead of deciding anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -62,6 +62,19 @@ class AskedTrial:
 
     number: int
     drawn: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn for a trial.
+
+    Args:
+        distributions: Optuna's form of the parameters, in the order in which they are drawn.
+        is_active: Whether a parameter has a value, given those drawn before it.
+    """
+
+    distributions: Mapping[str, BaseDistribution]
+    is_active: Callable[[str, Mapping[str, Any]], bool] = lambda path, drawn: True
 
 
 @dataclass(frozen=True)
@@ -209,15 +222,15 @@ class SweepStudy(StudyReader):
         described = {n: {REQUEST: {**known[n], "folder": folder}} for n, folder in folders.items()}
         mark_trials(url, self.name, described)
 
-    def ask(self, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
+    def ask(self, drawing: Drawing) -> AskedTrial:
         """Let the sampler draw a new trial."""
         trial = self._study.ask()
         self._trials[trial.number] = trial
-        return self._drawn(trial, distributions)
+        return self._drawn(trial, drawing)
 
-    def take_up(self, number: int, distributions: Mapping[str, BaseDistribution]) -> AskedTrial:
+    def take_up(self, number: int, drawing: Drawing) -> AskedTrial:
         """Take up an unfinished trial; values that were not drawn yet are drawn now."""
-        return self._drawn(self._trial(number), distributions)
+        return self._drawn(self._trial(number), drawing)
 
     def describe(self, number: int, description: TrialDescription) -> None:
         """Record what a trial is in one commit; a commit costs as much as an epoch's row."""
@@ -304,10 +317,11 @@ class SweepStudy(StudyReader):
             self._trials[number] = optuna.Trial(self._study, frozen._trial_id)
         return self._trials[number]
 
-    def _drawn(
-        self, trial: optuna.Trial, distributions: Mapping[str, BaseDistribution]
-    ) -> AskedTrial:
-        drawn = {path: trial._suggest(path, each) for path, each in distributions.items()}
+    def _drawn(self, trial: optuna.Trial, drawing: Drawing) -> AskedTrial:
+        drawn: dict[str, Any] = {}
+        for path, distribution in drawing.distributions.items():
+            if drawing.is_active(path, drawn):
+                drawn[path] = trial._suggest(path, distribution)
         return AskedTrial(trial.number, drawn)
 
     def _ask_pruner(

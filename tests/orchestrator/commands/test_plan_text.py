@@ -17,6 +17,7 @@ from tests.orchestrator.spec.spec_texts import spec_of
 
 OVERRIDES = (
     "search.parameters.losses.cross_branch={type: categorical, choices: [off, adaptive]}",
+    "search.parameters.losses.tau.when={losses.cross_branch: adaptive}",
     "search.parameters.model.num_scales={type: int, low: 1, high: 8, log: true}",
     "search.parameters.losses.margin={type: float, low: 0.1, high: 0.3, step: 0.1}",
     "preset=tvr",
@@ -40,7 +41,7 @@ sweep small: Which tau?
              losses.hard_negative_epoch = null
   objective  minimize val/SumR
   search     tpe, seed 1, over
-             losses.tau: 0.5 to 0.9
+             losses.tau: 0.5 to 0.9, where losses.cross_branch is adaptive
              losses.cross_branch: off | adaptive
              model.num_scales: 1 to 8, logarithmic
              losses.margin: 0.1 to 0.3 by 0.1

@@ -9,7 +9,7 @@ from scipy.stats import ttest_1samp
 from orchestrator.report.budgets import BudgetTrials, largest_budget, rungs, trials_at
 from orchestrator.report.slices import lines, slices
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.study import SweepStudy, TrialDescription
+from orchestrator.study.study import Drawing, SweepStudy, TrialDescription
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from tests.orchestrator.helpers import new_study, small_spec
 
@@ -17,7 +17,7 @@ ASHA = ("early_stopping={method: asha, first_rung: 1, reduction: 3, max_epochs: 
 
 
 def trial(study: SweepStudy, values: list[float], end: str) -> int:
-    number = study.ask({}).number
+    number = study.ask(Drawing({})).number
     study.describe(number, TrialDescription({"losses.tau": 0.5}, seed=1))
     for epoch, value in enumerate(values, start=1):
         study.record_epoch(number, epoch, value, 1000 + epoch, is_judged=False)

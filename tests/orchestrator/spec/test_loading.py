@@ -206,7 +206,8 @@ name: again
         "small.yaml:6: serach: unknown key 'serach'; allowed: name, question, data, preset, "
         "settings, objective, search, ablation, confirm, budget, early_stopping, resources, speed, "
         "concurrency, reuse, register, protocol; did you mean search?",
-        "small.yaml:8: search.sampler: found 'bayes'; allowed: one of tpe, random, grid, qmc",
+        "small.yaml:8: search.sampler: found 'bayes'; allowed: one of tpe, random, grid, "
+        "qmc, gp, cmaes; did you mean cmaes?",
         "small.yaml:9: search.trials: found 2.5; allowed: a whole number >= 1, or null",
         "small.yaml:11: search.parameters.tua: unknown setting 'tua'; did you mean losses.tau?",
         "small.yaml:12: search.parameters.model.merge_ratio.high: missing; allowed: a number",

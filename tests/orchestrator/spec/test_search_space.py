@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from orchestrator.spec.parameters import FloatParameter, IntParameter, Parameter, values_of
+from orchestrator.spec.parameters import FloatParameter, IntParameter, Parameter
 from orchestrator.spec.search_space import grid_points, resolve, snapped, space_problems
 from prvr_model.errors import SettingsError
 from prvr_model.settings import build_settings
@@ -107,8 +107,8 @@ def test_stepped_values_are_those_of_optuna(a: float, b: float, step: float) -> 
 @given(st.integers(-50, 50), st.integers(0, 100), st.integers(1, 30))
 def test_whole_values_are_those_of_range(low: int, width: int, step: int) -> None:
     parameter = IntParameter(type="int", low=low, high=low + width, step=step)
-    assert values_of(parameter) == list(range(low, low + width + 1, step))
-    assert parameter.ends[-1] == values_of(parameter)[-1]
+    assert parameter.values() == list(range(low, low + width + 1, step))
+    assert parameter.ends[-1] == parameter.values()[-1]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_draws_and_ends_are_values(raw: dict[str, object]) -> None:
     generator = random.Random(0)
     drawn = [parameter.draw(generator) for _ in range(50)]
     if parameter.num_values is not None:
-        assert {*drawn, *parameter.ends} <= set(values_of(parameter))
+        assert {*drawn, *parameter.ends} <= set(parameter.values())
     else:
         assert isinstance(parameter, FloatParameter)
         assert all(parameter.low <= float(str(value)) <= parameter.high for value in drawn)
@@ -168,7 +168,7 @@ class TestParametersAgainstTheirSettings:
             ("losses.margin", "{type: float, low: 0.1, high: .inf}", "high",
              "found Infinity; allowed: a number"),
             ("losses.margin", "{type: float, low: 0.1, hihg: 1, high: 1}", "hihg",
-             "unknown key 'hihg'; allowed: type, low, high, log, step; did you mean high?"),
+             "unknown key 'hihg'; allowed: when, type, low, high, log, step; did you mean high?"),
             ("model.num_clips", "{type: float, low: 16, high: 48}", "type",
              "found float, but model.num_clips takes whole numbers (allowed: a whole number >= 2); "
              "use type: int"),

@@ -224,10 +224,9 @@ class TestWarnings:
             (
                 (
                     "search.sampler=qmc",
-                    "search.parameters.losses.cross_branch={type: categorical, choices: [fixed, "
-                    "adaptive]}",
+                    "search.parameters.model.clips={type: categorical, choices: [uniform, op_tome]}",
                 ),
-                "qmc draws categorical parameters at random: losses.cross_branch",
+                "qmc draws categorical parameters at random: model.clips",
             ),
             (
                 ("early_stopping={method: median, first_rung: 3, reduction: 3, max_epochs: 9}",),
@@ -265,7 +264,13 @@ class TestWarnings:
 
     def test_a_parameter_that_matters_in_some_trials_is_not_idle(self) -> None:
         choices = "{type: categorical, choices: [off, adaptive]}"
-        assert spec_warnings(spec_of(f"search.parameters.losses.cross_branch={choices}")) == ()
+        searched = f"search.parameters.losses.cross_branch={choices}"
+        assert spec_warnings(spec_of(searched)) == (
+            "search.parameters.losses.tau changes nothing where losses.cross_branch is off; give "
+            "it when: {losses.cross_branch: adaptive}",
+        )
+        condition = "search.parameters.losses.tau.when={losses.cross_branch: adaptive}"
+        assert spec_warnings(spec_of(searched, condition)) == ()
 
     def test_the_rung_at_the_switch_has_seen_hard_negatives(self) -> None:
         # Two epochs with random negatives, the third with hard ones, then the rung.

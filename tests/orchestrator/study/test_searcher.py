@@ -10,7 +10,7 @@ from orchestrator.study import searcher as searcher_module
 from orchestrator.study.content_key import trial_key
 from orchestrator.study.samplers import sampler_arguments
 from orchestrator.study.searcher import RefusedTrial, Searcher
-from orchestrator.study.study import SweepStudy
+from orchestrator.study.study import Drawing, SweepStudy
 from orchestrator.study.trial import TrialRequest, TrialState
 from prvr_model.errors import SettingsError
 from prvr_model.settings import Settings
@@ -26,7 +26,24 @@ GRID = (
     "search={sampler: grid, seed: 3, parameters: {losses.tau: {type: float, low: 0.5, high: 0.9, "
     "step: 0.2}, losses.cross_branch: {type: categorical, choices: [fixed, adaptive]}}}"
 )
-SAMPLERS = ["random", "tpe", "qmc"]
+SAMPLERS = ["random", "tpe", "qmc", "gp", "cmaes"]
+NUMBERS = (
+    "search.parameters={losses.tau: {type: float, low: 0.5, high: 0.9}, model.num_scales: {type: "
+    "int, low: 1, high: 8}, losses.cbva_weight: {type: float, low: 0.01, high: 1, log: true}}"
+)
+
+CONDITIONAL = (
+    "search.parameters={losses.tau: {type: float, low: 0.5, high: 0.9, step: 0.2, when: "
+    "{losses.cross_branch: adaptive}}, losses.cross_branch: {type: categorical, choices: [fixed, "
+    "adaptive]}, losses.cbva_weight: {type: categorical, choices: [0.1, 0.2], when: "
+    "{losses.cross_branch: [fixed, off]}}}"
+)
+
+
+def spec_of(sampler: str, *overrides: str) -> SweepSpec:
+    """Enough trials for two generations of the evolution strategy, which takes numbers alone."""
+    only = [NUMBERS, "search.trials=16"] if sampler == "cmaes" else []
+    return small_spec(f"search.sampler={sampler}", *only, *overrides)
 
 
 def finish(study: SweepStudy, request: TrialRequest) -> None:
@@ -51,7 +68,7 @@ def drawn(home: Path, spec: SweepSpec, reopen_at: int | None = None) -> list[Tri
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_another_driver_goes_on_with_the_same_draws(tmp_path: Path, sampler: str) -> None:
-    spec = small_spec(f"search.sampler={sampler}")
+    spec = spec_of(sampler)
     whole = drawn(tmp_path / "whole", spec)
     parts = drawn(tmp_path / "parts", spec, reopen_at=5)
     assert [candidate.parameters for candidate in whole] == [part.parameters for part in parts]
@@ -60,7 +77,7 @@ def test_another_driver_goes_on_with_the_same_draws(tmp_path: Path, sampler: str
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_seed_changes_the_draws(tmp_path: Path, sampler: str) -> None:
-    spec = [small_spec(f"search.sampler={sampler}", f"search.seed={k}") for k in (3, 4)]
+    spec = [spec_of(sampler, f"search.seed={k}") for k in (3, 4)]
     first = [drawn(tmp_path / str(k), one)[0].parameters for k, one in enumerate(spec)]
     assert first[0] != first[1]
 
@@ -69,7 +86,7 @@ def test_seed_changes_the_draws(tmp_path: Path, sampler: str) -> None:
 def test_a_trial_half_drawn_gets_the_same_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
 ) -> None:
-    spec = small_spec(f"search.sampler={sampler}")
+    spec = spec_of(sampler)
     expected = drawn(tmp_path / "whole", spec)[:2]
     home = tmp_path / "half"
     study = new_study(home, spec)
@@ -77,10 +94,27 @@ def test_a_trial_half_drawn_gets_the_same_rest(
     assert isinstance(request, TrialRequest)
     finish(study, request)
     half = dict(list(searcher_module.distributions(spec).items())[:2])
-    study.ask(half)
+    study.ask(Drawing(half))
     again = new_searcher(reopened_study(home, spec), spec).next()
     assert isinstance(again, TrialRequest)
     assert again.parameters == expected[1].parameters
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc", "gp", "grid"])
+def test_a_conditional_parameter_has_a_value_where_its_condition_holds(
+    tmp_path: Path, sampler: str
+) -> None:
+    trials = "null" if sampler == "grid" else "12"
+    spec = small_spec(CONDITIONAL, f"search.sampler={sampler}", f"search.trials={trials}")
+    assert spec.num_trials == (2 + 3 if sampler == "grid" else 12)
+    whole = drawn(tmp_path / "whole", spec)
+    parts = drawn(tmp_path / "parts", spec, reopen_at=4)
+    assert [one.parameters for one in whole] == [one.parameters for one in parts]
+    for one in whole:
+        is_adaptive = one.parameters["losses.cross_branch"] == "adaptive"
+        assert ("losses.tau" in one.parameters) == is_adaptive
+        assert ("losses.cbva_weight" in one.parameters) == (not is_adaptive)
+    assert len({"losses.tau" in one.parameters for one in whole}) == 2
 
 
 def test_grid_runs_every_point_once(tmp_path: Path) -> None:
@@ -96,10 +130,11 @@ def test_qmc_is_spread_from_the_first_trial_on(tmp_path: Path) -> None:
     assert scales == list(range(1, 9))
 
 
-def test_tpe_learns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_a_sampler_learns(tmp_path: Path, sampler: str) -> None:
     """After the random start it draws the higher tau, which `finish` makes the better one."""
-    spec = small_spec("search.sampler=tpe", "search.trials=24")
-    startup = sampler_arguments(spec.search)["n_startup_trials"]
+    spec = spec_of(sampler, "search.trials=24")
+    startup = sampler_arguments(spec.search).get("n_startup_trials", 8)
     assert startup == 8
     taus = [trial.parameters["losses.tau"] for trial in drawn(tmp_path, spec)]
     random, learned = taus[:startup], taus[-8:]

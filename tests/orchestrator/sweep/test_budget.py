@@ -11,7 +11,7 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import OVER_BUDGET, StudyReader
 from orchestrator.study.samplers import build_sampler
-from orchestrator.study.study import SweepStudy, study_url
+from orchestrator.study.study import Drawing, SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.budget import BudgetGate, spent
 from orchestrator.sweep.context import SafeSink
@@ -126,7 +126,7 @@ def test_a_night_between_two_epochs_counts_as_one_epoch(tmp_path: Path) -> None:
     last = study.rows(1)[-1].timestamp_ms
     study.extend(url, {}, 2, 3)
     study = SweepStudy.reopen(url, "small", build_sampler(small_spec()), build_pruner(STOPPING))
-    study.take_up(1, {})
+    study.take_up(1, Drawing({}))
     study.record_epoch(1, 3, 1.0, last + 24 * 3_600_000, is_judged=False)
     after = spent(small_spec(), study)
     assert before.epoch_s == pytest.approx(3600, rel=1e-3)
