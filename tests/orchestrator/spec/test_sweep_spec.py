@@ -224,7 +224,8 @@ class TestWarnings:
             (
                 (
                     "search.sampler=qmc",
-                    "search.parameters.model.clips={type: categorical, choices: [uniform, op_tome]}",
+                    "search.parameters.model.clips={type: categorical, choices: [uniform, "
+                    "op_tome]}",
                 ),
                 "qmc draws categorical parameters at random: model.clips",
             ),
