@@ -166,13 +166,17 @@ def _trials(plan: Plan) -> str:
 
 
 def _points(spec: SweepSpec) -> list[str]:
-    """That a sampler will draw points twice, where there are few of them."""
+    """That a sampler will draw points twice, or all of them, where there are few."""
     points, trials = num_points(spec), spec.num_trials
     is_grid = spec.search is not None and spec.search.sampler == "grid"
     if points is None or is_grid or points >= 2 * trials:
         return []
-    repeat = "repeat" if points < trials else "may repeat"
-    return [f"{count(points, 'different point')}; {trials} trials {repeat} some"]
+    listed = count(points, "different point")
+    if points < trials:
+        return [
+            f"{listed}; trials that repeat one cost nothing, and the search ends after the last"
+        ]
+    return [f"{listed}; {trials} trials may repeat some"]
 
 
 def _known(plan: Plan) -> list[str]:

@@ -26,6 +26,8 @@ from prvr_model.reporting import Decision
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
+NUM_TRIALS = "num_trials"
+"""Attribute of a sweep: trials that it is to have, without rounds that are planned later."""
 OVER_BUDGET = "over_budget"
 """Attribute of a sweep: why its budget allows no further trial; absent or None if it does."""
 JUDGED_SEEDS = "judged_seeds"

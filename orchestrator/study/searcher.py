@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.spec.conditions import is_active
-from orchestrator.spec.search_space import resolve, snapped
+from orchestrator.spec.search_space import num_points, resolve, snapped
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.content_key import key_in
 from orchestrator.study.planned_trials import PLANNED, PlannedTrial, TrialPlan
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.samplers import distributions
 from orchestrator.study.study import AskedTrial, Drawing, SweepStudy, TrialDescription
-from orchestrator.study.trial import FailureCause, TrialRequest, TrialSummary
+from orchestrator.study.trial import FailureCause, TrialRequest, TrialState, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.files.location import uri_below
 from prvr_model.results_version import RESULTS_VERSION
@@ -76,8 +77,7 @@ class Searcher:
     @property
     def num_wanted(self) -> int:
         """Number of trials in all, without rounds that are not planned yet."""
-        searched = self._spec.num_trials if self._spec.search else 0
-        return searched + len(self._plan.trials)
+        return num_searched(self._spec, self._study, self._plan) + len(self._plan.trials)
 
     @property
     def has_unfinished(self) -> bool:
@@ -102,7 +102,7 @@ class Searcher:
     def _draws_more(self, asked: int) -> bool:
         """Whether the search has trials left; planned trials do not count."""
         planned = sum(number < asked for number in self._plan.trials)
-        return self._spec.search is not None and asked - planned < self._spec.num_trials
+        return asked - planned < num_searched(self._spec, self._study, self._plan)
 
     def _request(
         self, asked: AskedTrial, before: TrialSummary | None = None
@@ -149,3 +149,23 @@ class Searcher:
         self._study.describe(number, TrialDescription(parameters))
         self._study.tell_failed(number, cause)
         return RefusedTrial(number, parameters, cause)
+
+
+def num_searched(spec: SweepSpec, study: StudyReader, plan: TrialPlan) -> int:
+    """How many trials the search makes: all that are asked for, or until no new point is left.
+
+    A trial with the parameters of an earlier one would only copy its result; one that failed may
+    be tried again.
+    """
+    if spec.search is None:
+        return 0
+    points = num_points(spec) if spec.reuse else None
+    if points is None or points >= spec.num_trials or points > study.num_asked():
+        return spec.num_trials
+    drawn = [trial for trial in study.summaries() if trial.number not in plan.trials]
+    different = {
+        tuple(sorted(trial.parameters.items()))
+        for trial in drawn
+        if trial.state is not TrialState.FAILED
+    }
+    return spec.num_trials if len(different) < points else min(spec.num_trials, len(drawn))

@@ -12,7 +12,7 @@ from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.pruners import build_pruner, pruner_arguments
-from orchestrator.study.reader import JUDGED_SEEDS
+from orchestrator.study.reader import JUDGED_SEEDS, NUM_TRIALS
 from orchestrator.study.samplers import build_sampler, sampler_record
 from orchestrator.study.study import SweepStudy
 
@@ -134,7 +134,7 @@ def write_extension(url: str, before: SweepSpec, spec: SweepSpec, kept: dict[str
     stopping = spec.early_stopping
     changed = {
         "spec_yaml": spec.dump_yaml(),
-        "num_trials": spec.num_trials,
+        NUM_TRIALS: spec.num_trials,
         "sampler": sampler_record(spec),
         "pruner": {"kind": stopping.method, **pruner_arguments(stopping)},
         **_judged_seeds(before, spec, kept),

@@ -18,7 +18,7 @@ from orchestrator.spec.data import check_labels, mismatch_warnings, open_data
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
 from orchestrator.study.frozen_ranks import keep_frozen_ranks
-from orchestrator.study.reader import StudyReader
+from orchestrator.study.reader import NUM_TRIALS, StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import scored
 from orchestrator.sweep.context import ExecutorName, Hooks, SweepContext, TrialData
@@ -221,7 +221,7 @@ def _refuse_existing(spec: SweepSpec, home: Path) -> None:
     counts = ", ".join(f"{number} {state}" for state, number in study.counts().items() if number)
     # A sweep that ended before its first trial has nothing to lose: it is launched anew.
     if counts:
-        wanted = study.attributes.get("num_trials", spec.num_trials)
+        wanted = study.attributes.get(NUM_TRIALS, spec.num_trials)
         to_come = wanted - sum(study.counts().values())
         counts += f", {to_come} to come" if to_come > 0 else ""
         raise SweepExistsError(spec.name, f"{study.url} ({counts})", _advice(study, spec, home))

@@ -19,6 +19,7 @@ from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.samplers import build_sampler
+from orchestrator.study.searcher import num_searched
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.context import ExecutorName, SweepContext, TrialData
@@ -200,7 +201,7 @@ def _num_to_come(study: StudyReader, spec: SweepSpec) -> int:
     """Number of trials that are planned, or will be drawn, and have not begun."""
     plan = TrialPlan.of(study.attributes)
     planned = len(plan.trials) + len(missing_runs(spec, plan))
-    searched = spec.num_trials if spec.search else 0
+    searched = num_searched(spec, study, plan)
     return max(0, searched + planned - study.num_asked())
 
 

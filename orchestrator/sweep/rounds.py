@@ -8,6 +8,7 @@ kill plans nothing twice.
 from collections.abc import Sequence
 
 from orchestrator.base.text import count
+from orchestrator.spec.search_space import num_points
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
 from orchestrator.statistics.comparison import contrasts_of
 from orchestrator.statistics.outcomes import VideosOfQueries
@@ -16,8 +17,9 @@ from orchestrator.statistics.table import make_table, seeds_of_next_look
 from orchestrator.study.confirmation import confirmations
 from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.planned_trials import PlannedTrial, TrialPlan, runs_of
-from orchestrator.study.reader import StudyReader
-from orchestrator.study.searcher import Searcher
+from orchestrator.study.reader import NUM_TRIALS, StudyReader
+from orchestrator.study.searcher import Searcher, num_searched
+from orchestrator.study.study import SweepStudy
 from orchestrator.sweep.context import ReadVideos, SweepContext
 from orchestrator.sweep.progress import Progress
 
@@ -33,7 +35,7 @@ class Rounds:
     """
 
     def __init__(
-        self, context: SweepContext, study: StudyReader, searcher: Searcher, progress: Progress
+        self, context: SweepContext, study: SweepStudy, searcher: Searcher, progress: Progress
     ) -> None:
         self._context = context
         self._study = study
@@ -47,12 +49,25 @@ class Rounds:
     def plan_next(self) -> bool:
         """Plan the next round once every trial has ended; False if there is none."""
         spec, plan = self._context.spec, self._searcher.planned
+        self._note_exhausted(plan)
         trials = next_round(spec, self._study, plan, self._context.data.videos)
         if trials:
             self._searcher.plan(trials)
             self._progress.warn(_render_round(trials))
             self.show_size()
         return bool(trials)
+
+    def _note_exhausted(self, plan: TrialPlan) -> None:
+        """Say that a search ended early, as its space has no further point."""
+        searched = num_searched(self._context.spec, self._study, plan)
+        asked = self._study.attributes.get(NUM_TRIALS, searched)
+        if self._context.spec.search is not None and searched < asked:
+            self._study.set_attribute(NUM_TRIALS, searched)
+            points = count(num_points(self._context.spec) or 0, "different point")
+            self._progress.warn(
+                f"all {points} have been drawn: the search ends after {searched} of {asked} trials"
+            )
+            self.show_size()
 
     def show_size(self) -> None:
         """Show how many trials the sweep will have, without rounds that are not planned yet."""

@@ -18,7 +18,7 @@ from orchestrator.preflight.estimate import sweep_memory
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.study.pruners import build_pruner, pruner_arguments
-from orchestrator.study.reader import OVER_BUDGET, Direction
+from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction
 from orchestrator.study.reuse import KnownResults
 from orchestrator.study.samplers import build_sampler, sampler_record
 from orchestrator.study.searcher import Searcher
@@ -179,7 +179,7 @@ def _attributes(context: SweepContext) -> dict[str, Any]:
         "question": spec.question,
         "metric": spec.objective.metric,
         "protocol": spec.protocol,
-        "num_trials": spec.num_trials,
+        NUM_TRIALS: spec.num_trials,
         "data_name": context.data.name,
         "data_fingerprint": context.data.fingerprint,
         "user": user_name(),

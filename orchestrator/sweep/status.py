@@ -16,7 +16,7 @@ import psutil
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.study.failures import FailureGroup, grouped_failures
 from orchestrator.study.planned_trials import TrialPlan
-from orchestrator.study.reader import OVER_BUDGET, Direction, StudyReader
+from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.tracking.run_filters import variant_filters
@@ -151,7 +151,7 @@ def this_driver() -> dict[str, Any]:
 def _num_asked_for(attributes: Mapping[str, Any], there: int) -> int:
     """Trials that are to run as far as it is known; rounds to come are not."""
     plan = TrialPlan.of(attributes)
-    wanted: int = attributes.get("num_trials", there)
+    wanted: int = attributes.get(NUM_TRIALS, there)
     if plan.runs():
         return max(wanted, len(plan.trials))
     return wanted + len(plan.trials)

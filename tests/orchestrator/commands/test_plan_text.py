@@ -61,7 +61,7 @@ warning: objective.direction minimize: val/SumR is better when larger"""
 @pytest.mark.parametrize(
     ("search", "said"),
     [
-        ("trials: 24, sampler: random", "6 different points; 24 trials repeat some"),
+        ("trials: 24, sampler: random", "and the search ends after the last"),
         ("trials: 5, sampler: tpe", "6 different points; 5 trials may repeat some"),
         ("trials: 3, sampler: random", None),
         ("sampler: grid", None),

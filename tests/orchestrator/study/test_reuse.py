@@ -270,11 +270,12 @@ def test_a_storage_whose_path_has_a_question_mark(tmp_path: Path) -> None:
 
 def test_a_sampler_that_repeats_itself_pays_once_a_point_and_ends(tmp_path: Path) -> None:
     result = run(tmp_path, FEW_POINTS)
-    assert result.counts[TrialState.COMPLETE] == 12
+    # Of twelve trials six were drawn until all three points were known.
+    assert result.counts[TrialState.COMPLETE] == 6
     assert len(trained(tmp_path)) == 3
     study = study_of(tmp_path, "small")
     taken = [trial for trial in study.summaries() if trial.taken_from]
-    assert len(taken) == 9
+    assert len(taken) == 3
     by_number = {trial.number: trial for trial in study.summaries()}
     for trial in taken:
         original = by_number[int(str(trial.taken_from).rpartition("/")[2])]
@@ -285,7 +286,7 @@ def test_a_sampler_that_repeats_itself_pays_once_a_point_and_ends(tmp_path: Path
 def test_a_sweep_of_duplicates_alone_ends(tmp_path: Path) -> None:
     run(tmp_path, FEW_POINTS)
     result = run(tmp_path, FEW_POINTS, "name=again", "search.seed=8")
-    assert result.counts[TrialState.COMPLETE] == 12
+    assert result.counts[TrialState.COMPLETE] == 5
     assert len(trained(tmp_path)) == 3
 
 

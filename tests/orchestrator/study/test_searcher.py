@@ -105,7 +105,8 @@ def test_a_conditional_parameter_has_a_value_where_its_condition_holds(
     tmp_path: Path, sampler: str
 ) -> None:
     trials = "null" if sampler == "grid" else "12"
-    spec = small_spec(CONDITIONAL, f"search.sampler={sampler}", f"search.trials={trials}")
+    only = [CONDITIONAL, f"search.sampler={sampler}", f"search.trials={trials}", "reuse=false"]
+    spec = small_spec(*only)
     assert spec.num_trials == (2 + 3 if sampler == "grid" else 12)
     whole = drawn(tmp_path / "whole", spec)
     parts = drawn(tmp_path / "parts", spec, reopen_at=4)
