@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.addresses import home_folder, user_location, user_path
 from orchestrator.base.text import DEFAULT_HOME
-from orchestrator.spec.loading import load_spec
+from orchestrator.spec.loading import load_spec, read_spec
 from orchestrator.spec.quick_run import load_quick
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.report.publishing import Format
+    from orchestrator.study.tables import TableName
 
 
 class Sweep:
@@ -69,6 +70,34 @@ class Sweep:
         from orchestrator.study.tables import epochs_table
 
         return epochs_table(self.study)
+
+    def ranks(self) -> "pa.Table":
+        """One row per trial and validation query, see `orchestrator.study.tables.ranks_table`."""
+        from orchestrator.study.tables import ranks_table
+
+        return ranks_table(self.study)
+
+    def queries(self) -> "pa.Table":
+        """One row per validation query, see `orchestrator.study.tables.queries_table`.
+
+        Raises:
+            StoreError: The sweep's data is missing or damaged.
+        """
+        from orchestrator.spec.data import open_data
+        from orchestrator.study.tables import queries_table
+
+        spec = read_spec(self.study.attributes["spec_yaml"], source=f"sweep {self.name}")
+        return queries_table(open_data(spec.data, self.home, lambda _: None, generates=False))
+
+    def table(self, what: "TableName") -> "pa.Table":
+        """One of the tables by name."""
+        tables = {
+            "trials": self.trials,
+            "epochs": self.epochs,
+            "ranks": self.ranks,
+            "queries": self.queries,
+        }
+        return tables[what]()
 
     def report(self, wanted: "Format" = "md", *, compare: str | None = None) -> str:
         """The report as text.

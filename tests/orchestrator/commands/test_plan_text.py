@@ -75,7 +75,7 @@ def test_a_space_of_few_points_says_that_trials_repeat(search: str, said: str | 
     spec = spec_of(f"search={{seed: 7, parameters: {{{space}}}, {search}}}")
     plan = plan_of(spec, Node(2, 0, 8 * GIB))
     lines = [line.strip() for line in render_plan(plan).splitlines() if "points" in line]
-    assert lines == ([said] if said else [])
+    assert [line.endswith(said) for line in lines] == ([True] if said else [])
     assert plan.to_dict()["points"] == 6
 
 

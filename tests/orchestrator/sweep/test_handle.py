@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pandas
 import pytest
 
 import orchestrator
@@ -41,6 +43,57 @@ def test_importing_it_loads_nothing_heavy() -> None:
 def test_a_name_that_it_does_not_offer_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
         _ = orchestrator.lunch
+
+
+def test_its_ranks_and_queries_give_the_recall(sweep: orchestrator.Sweep) -> None:
+    assert sweep.best is not None
+    ranks, queries = sweep.ranks().to_pandas(), sweep.queries().to_pandas()
+    own = ranks[ranks.trial == sweep.best.number].merge(queries, on="query")
+    assert len(own) == len(queries) > 0
+    recalls = sum(100 * (own["rank"] <= depth).mean() for depth in (1, 5, 10, 100))
+    assert recalls == pytest.approx(sweep.best.value)
+    assert queries.video.nunique() < len(queries)
+    assert sweep.queries().schema.field("duration_s").metadata == {b"unit": b"s"}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "arrow"])
+def test_a_table_is_exported(sweep: orchestrator.Sweep, tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"epochs.{ending}"
+    arguments = ["export", sweep.name, str(file), "--what", "epochs", "--home", str(sweep.home)]
+    assert cli.run(arguments) == 0
+    reader = {"parquet": pandas.read_parquet, "csv": pandas.read_csv, "arrow": pandas.read_feather}
+    found = reader[ending](file)
+    is_typed = ending != "csv"
+    pandas.testing.assert_frame_equal(
+        found, sweep.epochs().to_pandas(), check_exact=is_typed, check_dtype=is_typed
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_an_exported_table_is_read_by_duckdb(sweep: orchestrator.Sweep, tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    file = tmp_path / "epochs.parquet"
+    assert cli.run(
+        ["export", sweep.name, str(file), "--what", "epochs", "--home", str(sweep.home)]
+    ) == 0  # fmt: skip
+    query = f"select max(\"val/SumR\") from '{file}' group by trial order by trial"
+    assert [value for (value,) in duckdb.sql(query).fetchall()] == [
+        trial.value for trial in sweep.study.summaries()
+    ]
+
+
+def test_a_table_of_another_kind_is_refused(
+    sweep: orchestrator.Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "trials.xlsx"
+    assert cli.run(["export", sweep.name, str(file), "--home", str(sweep.home)]) == 2
+    assert "found trials.xlsx; allowed: a name ending .parquet, .csv, .arrow" in (
+        capsys.readouterr().err
+    )
+    missing = tmp_path / "nowhere" / "trials.csv"
+    (tmp_path / "nowhere").write_text("a file")
+    assert cli.run(["export", sweep.name, str(missing), "--home", str(sweep.home)]) == 2
+    assert f"{missing}: cannot be written" in capsys.readouterr().err
 
 
 def test_a_launched_sweep_has_a_winner_and_tables(sweep: orchestrator.Sweep) -> None:
@@ -112,3 +165,16 @@ def test_a_launch_refuses_what_the_command_line_refuses(sweep: orchestrator.Swee
         orchestrator.launch(
             sweep.home.parent / "tiny.yaml", sweep.home, overrides=("name=new",), executors="inline"
         )
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(TINY_SPACE.replace("name: tiny", "name: cbva"))
+    orchestrator.launch("space.yaml", executor="inline")
+    cells = json.loads((ROOT / "search_spaces" / "results.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert set(names["best_epochs"]["trial"]) == {0, 1}
+    assert Path("trials.parquet").exists()
