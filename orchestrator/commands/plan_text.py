@@ -9,7 +9,7 @@ from orchestrator.preflight.estimate import ROUGH_FACTOR
 from orchestrator.preflight.plan import Plan
 from orchestrator.spec.ablation import Ablation, Row
 from orchestrator.spec.conditions import condition_text
-from orchestrator.spec.parameters import CategoricalParameter, Parameter
+from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.problems import shown
 from orchestrator.spec.search_space import num_points
 from orchestrator.spec.sections import Budget
@@ -59,9 +59,22 @@ def _kind(spec: SweepSpec) -> dict[str, list[str]]:
     if spec.search is not None:
         ranges = [f"{path}: {parameter_text(parameter)}" for path, parameter in spec.space.items()]
         search = [f"{spec.search.sampler}, seed {spec.search.seed}, over", *ranges]
-        return {"search": search, **_confirmation(spec)}
+        return {"search": search, **_start(spec), **_confirmation(spec)}
     assert spec.ablation is not None, "a spec has a search or an ablation"
     return {"ablation": _table(spec, spec.ablation)}
+
+
+def _start(spec: SweepSpec) -> dict[str, list[str]]:
+    """What the search begins with."""
+    if spec.start is None:
+        return {}
+    points = len(spec.start.points)
+    parts = [
+        *(["the published setting"] if spec.start.published else []),
+        *([count(points, "given point")] if points else []),
+        *([f"trials of {', '.join(spec.start.sweeps)} are known"] if spec.start.sweeps else []),
+    ]
+    return {"start": ["; ".join(parts) or "nothing given"]}
 
 
 def _confirmation(spec: SweepSpec) -> dict[str, list[str]]:
@@ -237,16 +250,7 @@ def _span(band: Band, show: Callable[[float], str]) -> str:
 def parameter_text(parameter: Parameter) -> str:
     """A parameter in a few words, e.g. `0.5 to 0.95 by 0.05, where model.clips is op_tome`."""
     conditions = [f"{path} is {condition_text(one)}" for path, one in parameter.when.items()]
-    return _values_text(parameter) + (f", where {' and '.join(conditions)}" if conditions else "")
-
-
-def _values_text(parameter: Parameter) -> str:
-    if isinstance(parameter, CategoricalParameter):
-        return " | ".join("null" if value is None else str(value) for value in parameter.choices)
-    span = f"{parameter.low:g} to {parameter.high:g}"
-    if parameter.log:
-        return f"{span}, logarithmic"
-    return f"{span} by {parameter.step:g}" if parameter.step else span
+    return parameter.range_text + (f", where {' and '.join(conditions)}" if conditions else "")
 
 
 def duration(seconds: float) -> str:

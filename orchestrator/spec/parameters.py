@@ -26,6 +26,15 @@ class _Parameter(Conditional):
         """Number of different values; None: uncountable."""
         raise NotImplementedError
 
+    def has(self, value: Any) -> bool:  # noqa: ANN401
+        """Whether a value can be drawn."""
+        raise NotImplementedError
+
+    @property
+    def range_text(self) -> str:
+        """Its values in a few words, e.g. `0.5 to 0.95 by 0.05`."""
+        raise NotImplementedError
+
     def value_at(self, index: int) -> Any:  # noqa: ANN401
         """The value number `index`."""
         raise NotImplementedError
@@ -93,6 +102,20 @@ class FloatParameter(_Parameter):
             return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         return generator.uniform(self.low, self.high)
 
+    def has(self, value: Any) -> bool:  # noqa: ANN401
+        """Whether a value can be drawn."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.ends[-1] and self.snap(value) == value
+
+    @property
+    def range_text(self) -> str:
+        """Its values in a few words, e.g. `0.5 to 0.95 by 0.05`."""
+        span = f"{self.low:g} to {self.high:g}"
+        if self.log:
+            return f"{span}, logarithmic"
+        return f"{span} by {self.step:g}" if self.step else span
+
     def snap(self, value: Any) -> Any:  # noqa: ANN401
         """A stepped value without the rounding noise of a sampler's arithmetic.
 
@@ -145,6 +168,18 @@ class IntParameter(_Parameter):
         """A value at random, to try whether settings can be built from it."""
         return self.value_at(generator.randrange(self.num_values))
 
+    def has(self, value: Any) -> bool:  # noqa: ANN401
+        """Whether a value can be drawn."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    @property
+    def range_text(self) -> str:
+        """Its values in a few words, e.g. `1 to 8 by 1`."""
+        span = f"{self.low} to {self.high}"
+        return f"{span}, logarithmic" if self.log else f"{span} by {self.step}"
+
     def snap(self, value: Any) -> Any:  # noqa: ANN401
         """The value itself: whole numbers carry no noise."""
         return value
@@ -186,6 +221,18 @@ class CategoricalParameter(_Parameter):
     def draw(self, generator: random.Random) -> Scalar:
         """A value at random, to try whether settings can be built from it."""
         return generator.choice(self.choices)
+
+    def has(self, value: Any) -> bool:  # noqa: ANN401
+        """Whether a value can be drawn."""
+        return any(
+            value == choice and isinstance(value, bool) == isinstance(choice, bool)
+            for choice in self.choices
+        )
+
+    @property
+    def range_text(self) -> str:
+        """Its values in a few words, e.g. `fixed | adaptive`."""
+        return " | ".join("null" if value is None else str(value) for value in self.choices)
 
     def snap(self, value: Any) -> Any:  # noqa: ANN401
         """The value itself."""

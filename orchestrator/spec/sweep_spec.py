@@ -29,6 +29,7 @@ from orchestrator.spec.sections import (
     elastic_problems,
 )
 from orchestrator.spec.setting_schema import base_value, checked_settings, flatten_settings
+from orchestrator.spec.start import Start, start_points, start_problems
 from orchestrator.spec.yaml_text import dump_yaml
 from orchestrator.statistics.outcomes import depths_of
 from orchestrator.statistics.racing import Race
@@ -75,6 +76,8 @@ class SweepSpec(SpecSection):
     """How trials are chosen; this, or `ablation`."""
     ablation: Ablation | None = None
     """A table of variants, each trained on the same seeds."""
+    start: Start | None = None
+    """Which points a search begins with, and whose trials its sampler knows."""
     confirm: Confirmation | None = None
     """Whether the best trials of a search run again on fresh seeds, which decide the winner."""
     budget: Budget | None = None
@@ -106,6 +109,7 @@ class SweepSpec(SpecSection):
         problems = [
             *self._kind_problems(),
             *self._direction_problems(),
+            *self._start_problems(),
             *self._confirm_problems(),
             *self._race_problems(),
             *self._twice_problems(),
@@ -148,6 +152,19 @@ class SweepSpec(SpecSection):
             "allowed: maximize"
         )
         return [(("objective", "direction"), message)]
+
+    def _start_problems(self) -> PathProblems:
+        if self.start is None:
+            return []
+        kind = "ablation" if self.search is None else self.search.sampler
+        if kind in ("ablation", "grid"):
+            message = f"found with {kind}, all of whose trials are known; allowed: with a search"
+            return [(("start",), message)]
+        points = len(self.start.points) + self.start.published
+        if points > self.num_trials:
+            message = f"found {points} points with search.trials {self.num_trials}; allowed: fewer"
+            return [(("start", "points"), message)]
+        return start_problems(self.start, self.space)
 
     def _confirm_problems(self) -> PathProblems:
         if self.confirm is None:
@@ -209,6 +226,11 @@ class SweepSpec(SpecSection):
         return self.search.parameters if self.search else {}
 
     @cached_property
+    def start_points(self) -> list[tuple[dict[str, Any], bool]]:
+        """The first points of a search, see `orchestrator.spec.start.start_points`."""
+        return start_points(self.start, self.space, self.preset)
+
+    @cached_property
     def rows(self) -> tuple[Row, ...]:
         """Rows of the ablation's table, the baseline first; none in a search."""
         if self.ablation is None:
@@ -253,7 +275,7 @@ class SweepSpec(SpecSection):
     def dump_yaml(self) -> str:
         """The resolved spec; loading it gives an equal spec."""
         values = self.model_dump(mode="json", by_alias=True)
-        for kind in ("search", "ablation", "confirm", "budget"):
+        for kind in ("search", "ablation", "start", "confirm", "budget"):
             if values[kind] is None:
                 del values[kind]
         for parameter in values.get("search", {}).get("parameters", {}).values():

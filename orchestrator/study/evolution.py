@@ -30,7 +30,7 @@ class ReplayedCma(RandomSampler):
     """Draws from the strategy that the known trials lead to.
 
     Source: Hansen, The CMA Evolution Strategy: A Tutorial, 2016. A generation is as many finished
-    trials as the strategy's population, in the order of their numbers; only their order by value
+    trials as the strategy's population, in the order in which they began; only their order by value
     counts: complete trials first, then pruned ones that got further.
 
     Args:
@@ -60,7 +60,6 @@ class ReplayedCma(RandomSampler):
         """A point of the generation that the known trials lead to."""
         known = study._get_trials(deepcopy=False, states=_FINISHED, use_cache=False)
         usable = [one for one in known if self._space.keys() <= one.params.keys() and one.values]
-        usable.sort(key=lambda one: one.number)
         seed = derived_seed(self._seed, trial.number, "")
         strategy = self._new(seed, 0)
         for generation, trials in enumerate(_parts(usable, strategy.population_size), 1):

@@ -21,6 +21,7 @@ from orchestrator.spec.search_space import grid_points
 from orchestrator.spec.sections import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.evolution import ReplayedCma
+from orchestrator.study.informed import InformedSampler
 from orchestrator.study.seeds import derived_seed
 
 # Random trials before TPE or a Gaussian process begins to learn: a third of the sweep, at least 4
@@ -60,12 +61,22 @@ def sampler_record(spec: SweepSpec) -> dict[str, Any]:
     return {"kind": spec.search.sampler, "seed": spec.search.seed, **arguments}
 
 
-def build_sampler(spec: SweepSpec) -> BaseSampler:
-    """Sampler of a spec's search."""
-    search = spec.search
-    if search is None:
+def build_sampler(spec: SweepSpec, earlier: Sequence[FrozenTrial] = ()) -> BaseSampler:
+    """Sampler of a spec's search.
+
+    Args:
+        spec: The sweep.
+        earlier: Trials of earlier sweeps that it knows.
+    """
+    if spec.search is None:
         # Never asked: the runs of an ablation are planned, not drawn.
         return RandomSampler(seed=0)
+    sampler = _sampler(spec, spec.search)
+    points = [values for values, _ in spec.start_points]
+    return InformedSampler(sampler, points, earlier) if points or earlier else sampler
+
+
+def _sampler(spec: SweepSpec, search: Search) -> BaseSampler:
     arguments = sampler_arguments(search)
     if search.sampler == "grid":
         return _Grid(grid_points(spec))

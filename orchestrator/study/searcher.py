@@ -58,6 +58,7 @@ class Searcher:
             distributions(spec),
             lambda path, drawn: is_active(spec.space, path, snapped(spec, drawn)),
         )
+        self._start = spec.start_points
         self._unfinished = list(study.unfinished())
         self._plan = TrialPlan.of(study.attributes)
 
@@ -97,7 +98,14 @@ class Searcher:
 
     def _space(self, number: int) -> Drawing:
         """Parameters that are drawn for a trial; none for a planned trial."""
-        return Drawing({}) if number in self._plan.trials else self._drawing
+        if number in self._plan.trials:
+            return Drawing({})
+        if number < len(self._start) and not self._start[number][1]:
+            # The published setting: what is not in its point keeps its own value.
+            given = self._start[number][0]
+            all_of_them = self._drawing.distributions
+            return Drawing({path: all_of_them[path] for path in all_of_them if path in given})
+        return self._drawing
 
     def _draws_more(self, asked: int) -> bool:
         """Whether the search has trials left; planned trials do not count."""

@@ -17,6 +17,7 @@ from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.data import check_labels, mismatch_warnings, open_data
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
+from orchestrator.study.earlier_trials import earlier_trials
 from orchestrator.study.frozen_ranks import keep_frozen_ranks
 from orchestrator.study.reader import NUM_TRIALS, StudyReader
 from orchestrator.study.study import study_url
@@ -93,6 +94,8 @@ def launch(
     with held_home(locations.home, spec.name):
         store = open_data(spec.data, locations.home, progress.warn)
         check_labels(spec, store)
+        # Read again for the study; here its problems come before any file is made.
+        earlier_trials(spec, store.manifest.fingerprint, locations.home)
         if spec.data.store is not None and is_uri(spec.data.store):
             # The plan saw the manifest alone.
             for warning in mismatch_warnings(store):

@@ -17,8 +17,14 @@ from orchestrator.executors.interruption import Interruption
 from orchestrator.preflight.estimate import sweep_memory
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
+from orchestrator.study.earlier_trials import (
+    EARLIER,
+    EarlierTrial,
+    earlier_trials,
+    frozen_trials,
+)
 from orchestrator.study.pruners import build_pruner, pruner_arguments
-from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction
+from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.reuse import KnownResults
 from orchestrator.study.samplers import build_sampler, sampler_record
 from orchestrator.study.searcher import Searcher
@@ -153,10 +159,17 @@ def tune_executor(
 def _open_study(context: SweepContext) -> SweepStudy:
     spec = context.spec
     attributes = {**_attributes(context), **context.attributes()}
-    sampler, pruner = build_sampler(spec), build_pruner(spec.early_stopping)
+    pruner = build_pruner(spec.early_stopping)
     if not context.is_resumed:
+        earlier = earlier_trials(spec, context.data.fingerprint, context.home)
+        if earlier:
+            attributes[EARLIER] = [trial.to_json() for trial in earlier]
+        sampler = build_sampler(spec, frozen_trials(spec, earlier))
         direction = spec.objective.direction
         return SweepStudy.create(context.url, spec.name, direction, sampler, pruner, attributes)
+    kept = StudyReader.open(context.url, spec.name).attributes.get(EARLIER, ())
+    earlier = tuple(map(EarlierTrial.of_json, kept))
+    sampler = build_sampler(spec, frozen_trials(spec, earlier))
     study = SweepStudy.reopen(context.url, spec.name, sampler, pruner)
     # These describe the driver that runs the sweep now; all others describe its launch and stay.
     for key in ("state", "driver", "places", "code_version", "packages", "hardware"):
