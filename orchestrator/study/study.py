@@ -18,6 +18,7 @@ from optuna.trial import TrialState as OptunaState
 
 from orchestrator.base.addresses import sqlite_file
 from orchestrator.base.errors import SweepExistsError
+from orchestrator.study.driver_storage import DriverStorage
 from orchestrator.study.epoch_log import EPOCHS_ATTRIBUTE, EpochLog, EpochRow
 from orchestrator.study.reader import (
     CAUSE,
@@ -150,22 +151,18 @@ class SweepStudy(StudyReader):
         storage = writing_storage(url)
         drop_empty(storage, name)
         try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction=direction,
-                sampler=sampler,
-                pruner=pruner,
-            )
+            optuna.create_study(storage=storage, study_name=name, direction=direction)
         except optuna.exceptions.DuplicatedStudyError as error:
             existing = cls(load_study(storage, url, name), url)
             counts = listed_counts(existing.counts())
             path = sqlite_file(url)
             home = path.parent if path else None
             raise SweepExistsError(name, f"{existing.url} ({counts})", home=home) from error
+        made = cls._of_driver(storage, name, url, sampler, pruner)
         for key, value in attributes.items():
-            study.set_user_attr(key, value)
-        return cls(study, url)
+            made._study.set_user_attr(key, value)
+        made._flush()
+        return made
 
     @classmethod
     def reopen(cls, url: str, name: str, sampler: BaseSampler, pruner: BasePruner) -> Self:
@@ -175,13 +172,33 @@ class SweepStudy(StudyReader):
             SweepNotFoundError: There is no study of this name.
         """
         quiet_optuna()
-        study = load_study(writing_storage(url), url, name)
-        study.sampler, study.pruner = sampler, pruner
-        return cls(study, url)
+        storage = writing_storage(url)
+        load_study(storage, url, name)
+        return cls._of_driver(storage, name, url, sampler, pruner)
+
+    @classmethod
+    def _of_driver(
+        cls,
+        storage: optuna.storages.RDBStorage,
+        name: str,
+        url: str,
+        sampler: BaseSampler,
+        pruner: BasePruner,
+    ) -> Self:
+        kept = DriverStorage(storage, name)
+        return cls(
+            optuna.load_study(study_name=name, storage=kept, sampler=sampler, pruner=pruner), url
+        )
+
+    def _flush(self) -> None:
+        storage = self._study._storage
+        assert isinstance(storage, DriverStorage), "a driver's study"
+        storage.flush()
 
     def set_attribute(self, key: str, value: Any) -> None:  # noqa: ANN401
         """Store something about the sweep as a whole."""
         self._study.set_user_attr(key, value)
+        self._flush()
 
     def unfinished(self) -> tuple[int, ...]:
         """Numbers of trials that were handed out and have no result."""
@@ -233,8 +250,9 @@ class SweepStudy(StudyReader):
         return self._drawn(self._trial(number), drawing)
 
     def describe(self, number: int, description: TrialDescription) -> None:
-        """Record what a trial is in one commit; a commit costs as much as an epoch's row."""
+        """Record what a trial is, and what was drawn for it; without this it never was."""
         self._trial(number).set_user_attr(REQUEST, description.to_json())
+        self._flush()
 
     def set_taken_from(self, number: int, origin: str | None, epochs: int | None = None) -> None:
         """Record whose results a described trial has, and how many epochs; None: it is trained."""
@@ -244,6 +262,7 @@ class SweepStudy(StudyReader):
             described.pop(key, None)
             described |= {} if value is None else {key: value}
         trial.set_user_attr(REQUEST, described)
+        self._flush()
 
     def record_epoch(
         self, number: int, epoch: int, objective: float, timestamp_ms: int, *, is_judged: bool
@@ -273,8 +292,10 @@ class SweepStudy(StudyReader):
             log = EpochLog((*log.rows, known), {**log.notes, **notes})
             trial.set_user_attr(EPOCHS_ATTRIBUTE, log.to_json())
             self._follow_up(trial, epoch, value, notes)
+            self._flush()
             return RecordedEpoch(decision, is_new=True)
         self._repeat(trial, log)
+        self._flush()
         return RecordedEpoch(known.decision, is_new=False)
 
     def note_workers(self, number: int, workers: int) -> None:
@@ -283,12 +304,14 @@ class SweepStudy(StudyReader):
         known = trial.user_attrs.get(WORKERS, [])
         if known[-1:] != [workers]:
             trial.set_user_attr(WORKERS, [*known, workers])
+            self._flush()
 
     def note_move(self, number: int) -> int:
         """Record an eviction of a trial; returns its number of evictions so far."""
         trial = self._trial(number)
         moves = int(trial.user_attrs.get(MOVES, 0)) + 1
         trial.set_user_attr(MOVES, moves)
+        self._flush()
         return moves
 
     def tell_complete(self, number: int) -> None:
@@ -309,6 +332,7 @@ class SweepStudy(StudyReader):
 
     def _tell(self, number: int, state: OptunaState, value: float | None = None) -> None:
         self._study.tell(number, value, state=state)
+        self._flush()
         del self._trials[number]
 
     def _trial(self, number: int) -> optuna.Trial:

@@ -1,12 +1,13 @@
 """The driver's outbox: an append-only file of events that a sender reads at its own pace.
 
-One JSON object per line. An appended event is on the disk; an unfinished line that a crash left is
+One JSON object per line. An appended event is in the file; an unfinished line that a crash left is
 cut off when the file is opened again. The module does not know its readers.
 """
 
 import json
 import os
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from prvr_model.files.durable import sync_folder
 
 _HEADER_KIND = "outbox"
 _FORMAT = 1
+_SYNC_EVERY_S = 1.0
 
 
 class EventSink(Protocol):
@@ -42,6 +44,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._unwritten: list[bytes] = []
         self._problem: str | None = None
+        self._synced_s = 0.0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b", buffering=0)
         self._size = _cut_torn_line(self._file)
@@ -58,9 +61,9 @@ class Outbox:
         return self._size
 
     def append(self, event: Mapping[str, Any]) -> None:
-        """Write an event durably.
+        """Write an event; it outlives this process, and after a second at most also a power cut.
 
-        A disk that is full or gone must not end the trials: the event waits in memory, `problem`
+        What a power cut takes, a resumed sweep tells again from its study. A disk that is full or gone must not end the trials: the event waits in memory, `problem`
         says why, and the next `append` or `settle` tries again.
         """
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -87,7 +90,7 @@ class Outbox:
         try:
             self._cut_leftover()
             _write_all(self._file, b"".join(self._unwritten))
-            os.fsync(self._file.fileno())
+            self._sync()
         except OSError as error:
             self._problem = f"{self.path}: {error.strerror or error}"
             self._undo()
@@ -95,6 +98,12 @@ class Outbox:
             self._size += sum(map(len, self._unwritten))
             self._unwritten.clear()
             self._problem = None
+
+    def _sync(self) -> None:
+        """Have the system write events to the disk, at most once in a while: it takes long."""
+        if time.monotonic() - self._synced_s >= _SYNC_EVERY_S:
+            os.fsync(self._file.fileno())
+            self._synced_s = time.monotonic()
 
     def _undo(self) -> None:
         # If even this fails, the next write tries it again.

@@ -200,7 +200,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     with storage._backend.engine.connect() as connection:
         # SQLite's own limit gives the error of a full disk.
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
-    for number in range(1, 4):
-        searcher.next()
+    searcher.next()
+    for _ in range(3):
         with pytest.raises(StudyDatabaseError, match=r"study\.db .* is full; free space"):
-            study.describe(number, TrialDescription({"x": "x" * 80_000}))
+            study.describe(1, TrialDescription({"x": "x" * 80_000}))
