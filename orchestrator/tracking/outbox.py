@@ -63,8 +63,9 @@ class Outbox:
     def append(self, event: Mapping[str, Any]) -> None:
         """Write an event; it outlives this process, and after a second at most also a power cut.
 
-        What a power cut takes, a resumed sweep tells again from its study. A disk that is full or gone must not end the trials: the event waits in memory, `problem`
-        says why, and the next `append` or `settle` tries again.
+        What a power cut takes, a resumed sweep tells again from its study. A disk that is full or
+        gone must not end the trials: the event waits in memory, `problem` says why, and the next
+        `append` or `settle` tries again.
         """
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         with self._lock:

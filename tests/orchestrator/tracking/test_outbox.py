@@ -111,6 +111,7 @@ def test_full_disk_keeps_events_in_memory_until_there_is_room(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
+        full.setattr("orchestrator.tracking.outbox._SYNC_EVERY_S", 0)
         full.setattr(os, "fsync", no_room)
         outbox.append({"kind": "b"})
         assert "No space left" in str(outbox.problem)
