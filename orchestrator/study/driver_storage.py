@@ -7,50 +7,35 @@ once, and commits every value by itself.
 
 import json
 from collections.abc import Callable, Sequence
-from copy import copy
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages import InMemoryStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
+from orchestrator.study.loaded_study import LoadedStudy
+
 _Write: TypeAlias = Callable[[Session], None]
 
 
-class DriverStorage(InMemoryStorage):
+class DriverStorage(LoadedStudy):
     """One study in memory, and what of it the database does not have yet.
 
     Args:
         backend: The database.
         name: Name of a study in it.
+
+    Raises:
+        KeyError: There is no such study.
     """
 
     def __init__(self, backend: RDBStorage, name: str) -> None:
-        super().__init__()
-        self._backend = backend
+        super().__init__(backend, name)
         self._unwritten: list[_Write] = []
-        self._rows: dict[int, int] = {}
-        kept = optuna.load_study(study_name=name, storage=backend)
-        self._study_row = kept._study_id
-        study = self.create_new_study(kept.directions, name)
-        self._studies[study].user_attrs = dict(kept.user_attrs)
-        self._studies[study].system_attrs = dict(backend.get_study_system_attrs(self._study_row))
-        for trial in kept.get_trials(deepcopy=False):
-            self._load(study, trial)
-
-    def _load(self, study: int, trial: FrozenTrial) -> None:
-        self._max_trial_id += 1
-        number = self._max_trial_id
-        self._rows[number] = trial._trial_id
-        trial._trial_id = number
-        self._trial_id_to_study_id_and_number[number] = (study, trial.number)
-        self._studies[study].trials.append(trial)
-        self._studies[study].param_distribution.update(trial.distributions)
-        self._update_cache(number, study)
+        self._read()
 
     def flush(self) -> None:
         """Write everything since the last time in one transaction.
@@ -64,10 +49,6 @@ class DriverStorage(InMemoryStorage):
             for write in self._unwritten:
                 write(session)
         self._unwritten.clear()
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        """A trial; changes of the object change nothing here."""
-        return copy(super().get_trial(trial_id))
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:  # noqa: ANN401
         """Set an attribute of the study."""

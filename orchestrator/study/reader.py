@@ -83,7 +83,8 @@ class StudyReader:
         path = sqlite_file(url)
         if path is not None and not path.exists():
             raise SweepNotFoundError(name, shown_url(url), [], _homes_near(path.parent))
-        study = cls(load_study(reading_storage(url), url, name), url)
+        loaded = load_study(reading_storage(url), url, name)
+        study = cls(optuna.load_study(study_name=name, storage=loaded), url)
         if path is not None and lacks_log(path) and study.num_asked() <= _last_trial(path, name):
             raise StudyDatabaseError(str(path), lost_log(name))
         return study

@@ -34,6 +34,7 @@ from orchestrator.base.sqlite_files import (
     what_is_torn,
 )
 from orchestrator.base.text import first_line
+from orchestrator.study.loaded_study import LoadedStudy
 
 # A reader locks SQLite for milliseconds; a copy or a backup of the file may lock it for longer.
 _SQLITE_BUSY_S = 60
@@ -143,8 +144,8 @@ def _relax(connection: sqlite3.Connection, record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def load_study(storage: optuna.storages.RDBStorage, url: str, name: str) -> optuna.Study:
-    """A study by name.
+def load_study(storage: optuna.storages.RDBStorage, url: str, name: str) -> LoadedStudy:
+    """A study by name, to be read.
 
     Raises:
         SweepNotFoundError: There is none; the message lists the existing ones.
@@ -152,7 +153,7 @@ def load_study(storage: optuna.storages.RDBStorage, url: str, name: str) -> optu
     names: list[str] = []
     with suppress(KeyError):
         names = optuna.get_all_study_names(storage)
-        return optuna.load_study(study_name=name, storage=storage)
+        return LoadedStudy(storage, name)
     path = sqlite_file(url)
     has_lost = path is not None and lacks_log(path) and (not names or _was_here(path, name))
     raise SweepNotFoundError(name, shown_url(url), names, lost_log(name) if has_lost else None)

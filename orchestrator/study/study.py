@@ -153,7 +153,7 @@ class SweepStudy(StudyReader):
         try:
             optuna.create_study(storage=storage, study_name=name, direction=direction)
         except optuna.exceptions.DuplicatedStudyError as error:
-            existing = cls(load_study(storage, url, name), url)
+            existing = StudyReader.open(url, name)
             counts = listed_counts(existing.counts())
             path = sqlite_file(url)
             home = path.parent if path else None
