@@ -16,7 +16,7 @@ import numpy as np
 from orchestrator.report.budgets import largest_budget
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.table import LEVEL
-from orchestrator.study.importance import ped_anova
+from orchestrator.study.importance import ped_anova, ped_anova_of_each
 from orchestrator.study.reader import StudyReader
 
 # The best tenth must hold at least five trials for PED-ANOVA to be stable, as Optuna says; with
@@ -24,6 +24,7 @@ from orchestrator.study.reader import StudyReader
 LEAST_TRIALS = 20
 # The 95 % quantile of 200 shuffles is the tenth largest.
 _NUM_SHUFFLES = 200
+_MOST_TRIALS = 1000
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,10 @@ def importances(spec: SweepSpec, study: StudyReader, seed: int = 0) -> Importanc
     if len(compared.trials) < LEAST_TRIALS or len(spec.space) < 2:
         return Importance({}, None, compared.statement)
     sign = 1.0 if study.direction == "maximize" else -1.0
-    values = sign * np.array(compared.values)
-    parameters = [trial.parameters for trial in compared.trials]
+    # Of very many trials a sample says the same, and shuffling it takes seconds.
+    chosen = np.random.default_rng(seed).permutation(len(compared.trials))[:_MOST_TRIALS]
+    values = sign * np.array(compared.values)[np.sort(chosen)]
+    parameters = [compared.trials[k].parameters for k in np.sort(chosen)]
     importance = ped_anova(spec, parameters, values)
     total = sum(importance.values()) or 1.0
     by_size = sorted(importance.items(), key=lambda item: -item[1])
@@ -85,8 +88,6 @@ def _of_chance(
 ) -> float:
     """What the largest importance exceeds in one of twenty shuffles of the values."""
     generator = np.random.default_rng(seed)
-    largest = [
-        max(ped_anova(spec, parameters, generator.permutation(values)).values())
-        for _ in range(_NUM_SHUFFLES)
-    ]
+    shuffled = (generator.permutation(values) for _ in range(_NUM_SHUFFLES))
+    largest = [max(found.values()) for found in ped_anova_of_each(spec, parameters, shuffled)]
     return float(np.quantile(largest, 1 - LEVEL))

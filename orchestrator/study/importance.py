@@ -1,7 +1,8 @@
 """Optuna's PED-ANOVA over chosen trials instead of a whole study."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import optuna
 from jaxtyping import Float
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial
 
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.samplers import distributions
@@ -24,26 +27,48 @@ def ped_anova(
 ) -> dict[str, float]:
     """How well each parameter separates the best quarter from all trials; 0 if it does not.
 
-    Parameters that have no value in some of the trials are left out.
+    A conditional parameter is judged by the trials in which it has a value.
 
     Args:
         spec: The sweep.
         parameters: Parameters of each trial, by dotted path.
         values: Value of each trial; larger is better.
     """
+    (found,) = ped_anova_of_each(spec, parameters, [values])
+    return found
+
+
+def ped_anova_of_each(
+    spec: SweepSpec,
+    parameters: Sequence[Mapping[str, Any]],
+    each: Iterable[Float[np.ndarray, "trials"]],
+) -> list[dict[str, float]]:
+    """The same for other values of the same trials, see `ped_anova`."""
     space = distributions(spec)
+    trials = [
+        optuna.create_trial(
+            params=dict(point), distributions={path: space[path] for path in point}, value=0.0
+        )
+        for point in parameters
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study = optuna.create_study(direction="maximize")
-        study.add_trials(
-            [
-                optuna.create_trial(
-                    params=dict(point),
-                    distributions={path: space[path] for path in point},
-                    value=float(value),
-                )
-                for point, value in zip(parameters, values, strict=True)
-            ]
-        )
         evaluator = PedAnovaImportanceEvaluator(target_quantile=_TARGET_QUANTILE)
-        return dict(get_param_importances(study, evaluator=evaluator, normalize=False))
+    return [
+        dict(get_param_importances(_study_of(trials, values), evaluator=evaluator, normalize=False))
+        for values in each
+    ]
+
+
+def _study_of(trials: Sequence[FrozenTrial], values: Float[np.ndarray, "trials"]) -> optuna.Study:
+    """A study of the trials with these values; `add_trial` would copy each of them deeply."""
+    storage = InMemoryStorage()
+    study = optuna.create_study(direction="maximize", storage=storage)
+    made = []
+    for number, (trial, value) in enumerate(zip(trials, values, strict=True)):
+        with_value = copy(trial)
+        with_value.number = with_value._trial_id = number
+        with_value.value = float(value)
+        made.append(with_value)
+    storage._studies[study._study_id].trials = made
+    return study

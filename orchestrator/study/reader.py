@@ -67,6 +67,7 @@ class StudyReader:
 
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
+        self._known: dict[int, tuple[FrozenTrial, TrialSummary]] = {}
         self._file = sqlite_file(url)
         self.url = shown_url(url)
         self.name = study.study_name
@@ -146,6 +147,13 @@ class StudyReader:
         return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study, number))
 
     def _summary(self, frozen: FrozenTrial) -> TrialSummary:
+        """A trial's summary; a trial that changes is another object in the study's memory."""
+        known = self._known.get(frozen.number)
+        if known is None or known[0] is not frozen:
+            known = self._known[frozen.number] = (frozen, self._made_summary(frozen))
+        return known[1]
+
+    def _made_summary(self, frozen: FrozenTrial) -> TrialSummary:
         request = frozen.user_attrs.get(REQUEST, {})
         best = self._best_row(EpochLog.of(frozen.user_attrs).rows)
         cause = frozen.user_attrs.get(CAUSE)
