@@ -7,6 +7,22 @@ from typing import TypeAlias
 
 RECALL_DEPTHS = (1, 5, 10, 100)
 """Depths of the reported recalls, whose sum is SumR."""
+NDCG_DEPTH = 10
+NDCG, MAP = f"nDCG{NDCG_DEPTH}", "mAP"
+"""Names of two metrics where several videos are correct."""
+OWN, VERIFIED = "own", "verified"
+"""What is correct: the caption's own video, or any video that verified labels name."""
+RANKS, CLIP, FRAME = "ranks", "clip", "frame"
+"""Names of what is kept of each caption: its fused rank, and those by each branch alone.
+
+With verified labels there are `VERIFIED`, the fused rank of the best video that they name, and
+below it nDCG and average precision in percent, see `beside_name`.
+"""
+
+
+def beside_name(metric: str) -> str:
+    """What a caption's own share of nDCG or mAP by verified labels is kept as."""
+    return f"{VERIFIED}_{metric}"
 
 
 class Decision(Enum):

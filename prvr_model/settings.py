@@ -23,6 +23,16 @@ FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list
 IntList: TypeAlias = Annotated[tuple[int, ...], FROM_LIST]
 WidthList: TypeAlias = Annotated[tuple[float | None, ...], FROM_LIST]
 PresetName: TypeAlias = Literal["tvr", "activitynet", "charades", "qvhighlights"]
+BestEpochMetric: TypeAlias = Literal[
+    "SumR",
+    "verified/R1",
+    "verified/R5",
+    "verified/R10",
+    "verified/R100",
+    "verified/SumR",
+    "verified/nDCG10",
+    "verified/mAP",
+]
 
 
 class Section(BaseModel):
@@ -108,6 +118,9 @@ class LossSettings(Section):
     # First epoch, counted from 0, that draws hard negatives; null: random ones throughout.
     hard_negative_epoch: int | None = Field(20, ge=0)
     hard_negative_pool: int = Field(20, ge=1)
+    # Leaves videos that verified labels of the train split name for a caption out of its negatives,
+    # and the caption out of theirs.
+    ignore_relevant: bool = False
     tcpl_distance_weight: float = Field(15.0, ge=0)
     tcpl_angle_weight: float = Field(30.0, ge=0)
     cross_branch: Literal["off", "fixed", "adaptive"] = "adaptive"
@@ -166,7 +179,7 @@ class TrainingSettings(Section):
 
     epochs: int = Field(100, ge=1)
     batch_videos: int = Field(128, ge=2)
-    # Epochs without a better validation SumR after which a trial is complete; null: never.
+    # Epochs without a better evaluation.best_epoch_by after which a trial is complete; null: never.
     patience_epochs: int | None = Field(11, ge=1)
     seed: int = Field(1, ge=0, lt=2**31)
 
@@ -178,6 +191,14 @@ class EvaluationSettings(Section):
     # same_text: every video of the split that has a caption of the same text;
     # verified: the videos that the store's verified labels name, for captions that have any.
     relevance: Literal["annotation", "same_text", "verified"] = "annotation"
+    # Validation metric whose best epoch gives the weights and by which patience counts. An
+    # objective by verified labels sets it.
+    best_epoch_by: BestEpochMetric = "SumR"
+
+
+# Settings that older versions did not have, whose default means what these did: at that value they
+# are no part of a trial's identity.
+ADDED_SETTINGS = ("losses.ignore_relevant", "evaluation.best_epoch_by")
 
 
 class Settings(Section):

@@ -119,7 +119,8 @@ class ImportOptions:
     multiple=True,
     metavar="FILE",
     help="Moments and lengths: TVR or QVHighlights JSON lines, ActivityNet JSON, Charades-STA "
-    "text, or a table (CSV, JSON lines, Parquet) with video, caption, start, end; may be repeated.",
+    "text, or a table (CSV, JSON lines, Parquet) with video, caption, start, end; types of queries "
+    "(TVR's type) are kept; may be repeated.",
 )
 @click.option(
     "--durations",

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.base.text import count, table_lines
 from orchestrator.evaluation.matrix import Cell, Matrix, Target
-from orchestrator.evaluation.scores import MAP, NDCG, OWN, SUM, VERIFIED
+from orchestrator.evaluation.scores import SUM
 from orchestrator.report.formatting import interval_text, number, p_text, signed
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.finished_models import ModelDifference
-from prvr_model.retrieval.metrics import NDCG_DEPTH
+from prvr_model.reporting import MAP, NDCG, NDCG_DEPTH, OWN, VERIFIED
 
 _RECALLS = ("R1", "R5", "R10", "R100")
 _IOUS = ("0.3", "0.5", "0.7")

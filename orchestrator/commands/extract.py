@@ -68,8 +68,8 @@ class ExtractOptions:
     type=USER_PATH,
     required=True,
     help="Table of captions, CSV, JSON lines or Parquet, with the columns video and caption; id, "
-    "start, end, split and relevant are optional. Or annotations of TVR, ActivityNet, Charades-STA "
-    "or QVHighlights.",
+    "start, end, type, split and relevant are optional. Or annotations of TVR, ActivityNet, "
+    "Charades-STA or QVHighlights.",
 )
 @click.option(
     "--encoder",

@@ -10,6 +10,8 @@ from orchestrator.base.text import command
 from prvr_model.files.location import local_path
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orchestrator.spec.sweep_spec import SweepSpec
     from orchestrator.study.trial import TrialSummary
     from orchestrator.sweep.launch import LaunchResult
@@ -96,8 +98,7 @@ def _winner(result: "LaunchResult", locations: "SweepLocations", metric: str) ->
 
         lines.append(f"  {PAPER_NOTE}")
     if result.test:
-        names = ("R1", "R5", "R10", "R100", "SumR")
-        lines.append("test: " + ", ".join(f"{name} {result.test[name]:.1f}" for name in names))
+        lines += _test_lines(result.test)
     for version in result.registered:
         alias = f" as {version.alias}" if version.alias else ""
         lines.append(f"registered: {version.model} version {version.version}{alias}")
@@ -111,6 +112,17 @@ def _winner(result: "LaunchResult", locations: "SweepLocations", metric: str) ->
     lines.append(f"look: {command('status', sweep.sweep, home=locations.home)}")
     lines.append(f"      {_ui_command(locations)}")
     return "\n".join(lines)
+
+
+def _test_lines(test: "Mapping[str, float]") -> list[str]:
+    """Recalls on test, and those of any relevant video where there are verified labels."""
+    groups = {"test": ["R1", "R5", "R10", "R100", "SumR"]}
+    if labelled := [name for name in test if name.startswith("verified/")]:
+        groups["test, any relevant video"] = labelled
+    return [
+        f"{what}: " + ", ".join(f"{name.rpartition('/')[2]} {test[name]:.1f}" for name in names)
+        for what, names in groups.items()
+    ]
 
 
 def _best_lines(best: "TrialSummary", metric: str) -> list[str]:

@@ -12,7 +12,6 @@ from orchestrator.base.addresses import user_path
 from orchestrator.base.errors import EvaluationError, QueryError
 from orchestrator.base.text import suggestion
 from orchestrator.evaluation.scores import (
-    OWN,
     SliceScore,
     SplitScores,
     split_scores,
@@ -25,6 +24,7 @@ from orchestrator.statistics.finished_models import (
     model_difference,
 )
 from orchestrator.statistics.outcomes import VideosOfQueries
+from prvr_model.reporting import OWN
 from prvr_model.retrieval.query_slices import QuerySlice, query_slices
 from prvr_model.store.format import SPLIT_NAMES, is_store
 from prvr_model.store.reader import FeatureStore
@@ -92,8 +92,8 @@ class Cell:
         subject: The subject.
         target: The target.
         scores: Its numbers.
-        differences: Of SumR from the baseline, by what is correct, see `scores.OWN`; corrected over
-            all of the matrix. None of the baseline.
+        differences: Of SumR from the baseline, by what is correct (`own`, `verified`); corrected
+            over all of the matrix. None of the baseline.
         slice_differences: Of SumR in each slice; corrected over the slices of this cell.
     """
 

@@ -10,17 +10,14 @@ from jaxtyping import Float, Int
 from orchestrator.statistics.finished_models import Measured, measured
 from orchestrator.statistics.outcomes import VideosOfQueries, recall_outcomes
 from orchestrator.study.moment_scores import MomentScores
-from prvr_model.reporting import RECALL_DEPTHS
-from prvr_model.retrieval.metrics import NDCG_DEPTH, CorrectRanks
+from prvr_model.reporting import MAP, NDCG, OWN, RECALL_DEPTHS, VERIFIED
+from prvr_model.retrieval.metrics import CorrectRanks
 from prvr_model.retrieval.query_slices import QuerySlice
 
 if TYPE_CHECKING:
     from prvr_model.retrieval.evaluation import Evaluation
 
 SUM = "SumR"
-NDCG, MAP = f"nDCG{NDCG_DEPTH}", "mAP"
-OWN, VERIFIED = "own", "verified"
-"""What is correct: the caption's own video, or any video that verified labels name."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +104,20 @@ def split_scores(
     return SplitScores(
         ranks=found.ranks,
         views=views,
-        others={name: value for name, value in found.metrics.items() if "/" in name},
+        others=_others(found.metrics),
         moments=MomentScores.of(found.moments) if found.moments else None,
         slices=tuple(_slice_score(each, own, videos) for each in slices),
     )
+
+
+def _others(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics that are in no view."""
+    below = (name.partition("/") for name in metrics)
+    return {
+        f"{group}/{name}": metrics[f"{group}/{name}"]
+        for group, _, name in below
+        if name and group not in (OWN, VERIFIED)
+    }
 
 
 def _view(ranks: Int[np.ndarray, "captions"], videos: VideosOfQueries) -> View:

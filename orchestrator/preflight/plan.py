@@ -15,7 +15,7 @@ from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
 from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_memory
 from orchestrator.preflight.plan_warnings import fit_warnings, sharing_warnings
 from orchestrator.preflight.probing import probe_here, probe_request
-from orchestrator.spec.data import DataSize, data_size, data_warnings
+from orchestrator.spec.data import DataSize, check_labels, data_size, data_warnings
 from orchestrator.spec.search_space import drawn_settings, num_points
 from orchestrator.spec.sweep_spec import SweepSpec, most_trials, race_of
 from orchestrator.spec.warnings import spec_warnings
@@ -229,6 +229,7 @@ def _plan(
     known: int = 0,
 ) -> Plan:
     size, drawn = data_size(spec.data), drawn_settings(spec, DRAWN_TRIALS)
+    check_labels(spec)
     memory = worker_memory(drawn, size, spec.speed, spec.resources)
     packing = pack_or_refuse(trial_needs(spec.resources, memory), nodes)
     time = rough_time(drawn, size, spec.speed, spec.resources.workers)

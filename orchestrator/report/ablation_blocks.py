@@ -21,7 +21,7 @@ def ablation_blocks(findings: Findings, ablation: AblationFinding) -> Iterator[B
     """Recalls, differences, cost, learning curves and collapse."""
     metric = findings.data.spec.objective.metric
     yield Heading("The table")
-    yield from recall_tables(ablation, metric, findings.yardstick)
+    yield from recall_tables(findings, ablation)
     if why := not_compared(metric):
         yield Paragraph(why)
     if ablation.table is not None and ablation.table.comparisons:

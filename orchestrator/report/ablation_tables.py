@@ -19,7 +19,13 @@ from orchestrator.report.formatting import (
     signed,
     with_spread,
 )
-from orchestrator.report.yardstick import FROZEN_NOTE, Yardstick
+from orchestrator.report.relevance_blocks import (
+    group_of,
+    group_tables,
+    metrics_of_rows,
+    what_is_right,
+)
+from orchestrator.report.yardstick import FROZEN_NOTE
 from orchestrator.statistics.comparison import EFFECT_SIZE, Comparison
 from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.table import ComparisonTable
@@ -30,32 +36,31 @@ _BRANCHES = ("clip", "frame")
 _HOW = "mean ± standard deviation between seeds, at each run's best epoch"
 
 
-def recall_tables(
-    ablation: AblationFinding, metric: str, yardstick: Yardstick | None = None
-) -> Iterator[Block]:
+def recall_tables(findings: Findings, ablation: AblationFinding) -> Iterator[Block]:
     """Recalls of the fused scores in the paper's layout, then of each branch that was evaluated.
 
-    Args:
-        ablation: The rows.
-        metric: The objective, whose interval is shown.
-        yardstick: Frozen features, which are the last rows; None if they are not known.
+    With verified labels there is a table for each notion of what is correct. The frozen features
+    are the last rows, where they are known.
     """
-    frozen = yardstick.rows if yardstick else ()
+    spec, yardstick = findings.data.spec, findings.yardstick
+    metric, frozen = spec.objective.metric, yardstick.rows if yardstick else ()
+    # The objective's interval stands beside the objective.
+    is_here = not group_of(metric)
     rows = [
-        [
-            row.name,
-            _seeds(row),
-            *_recalls(row, ""),
-            interval_text(row.summary.interval if row.summary else None),
-        ]
+        [row.name, _seeds(row), *_recalls(row, "")]
+        + [interval_text(row.summary.interval if row.summary else None)] * is_here
         for row in ablation.rows
     ]
     rows += [
-        [row.name, NO_NUMBER, *row.recall_cells(), interval_text(row.interval)] for row in frozen
+        [row.name, NO_NUMBER, *row.recall_cells()] + [interval_text(row.interval)] * is_here
+        for row in frozen
     ]
-    heads = ("row", "seeds", *RECALL_HEADS, f"95 % interval of {display_name(metric)}")
+    heads = ["row", "seeds", *RECALL_HEADS]
+    heads += [f"95 % interval of {display_name(metric)}"] * is_here
     notes = [*_single_seed_notes(ablation), *[FROZEN_NOTE] * bool(frozen)]
-    yield Table(f"Recalls on validation: {_HOW}", heads, rows, notes=notes)
+    right = what_is_right(spec, metrics_of_rows(ablation.rows))
+    yield Table(f"Recalls on validation{right}: {_HOW}", heads, rows, notes=notes)
+    yield from group_tables(ablation, metric, yardstick, _HOW)
     yield from _recalls_by_branch(ablation)
 
 

@@ -11,6 +11,7 @@ from orchestrator.report.document import Block, Document, Heading, Listing, Para
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import NO_NUMBER, labelled, protocol_label
 from orchestrator.report.search_blocks import search_blocks
+from orchestrator.report.slice_blocks import slice_blocks
 from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.study.failures import FailureGroup
 from orchestrator.study.trial import TrialState
@@ -47,6 +48,8 @@ def _blocks(findings: Findings) -> Iterator[Block]:
         yield from comparison_blocks(findings.against)
     if findings.winner is not None:
         yield from winner_blocks(findings, findings.winner)
+    if findings.slices is not None:
+        yield from slice_blocks(findings.slices)
     if findings.failures:
         yield Heading("Failed trials")
         for group in findings.failures:

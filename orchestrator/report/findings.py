@@ -6,11 +6,12 @@ from statistics import fmean, stdev
 
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
+from orchestrator.report.slice_findings import SliceFinding, find_slices
 from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
 from orchestrator.report.yardstick import Yardstick, yardstick
 from orchestrator.spec.sweep_spec import race_of
 from orchestrator.statistics.comparison import contrasts_of
-from orchestrator.statistics.outcomes import VariantRuns, depths_of
+from orchestrator.statistics.outcomes import VariantRuns, kept_outcome
 from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import ComparisonTable, Summary, make_table
@@ -95,6 +96,7 @@ class Findings:
         test: Scores on test of the trials that were selected.
         against: The comparison with another sweep; None if none was named.
         yardstick: What frozen features retrieve, and how training compares; None if not known.
+        slices: Where the winner gains and loses; None where nothing can be compared.
     """
 
     data: SweepData
@@ -106,6 +108,7 @@ class Findings:
     test: Scores
     against: ComparedSweeps | None = None
     yardstick: Yardstick | None = None
+    slices: SliceFinding | None = None
 
 
 def find(data: SweepData, other: SweepData | None = None) -> Findings:
@@ -123,6 +126,7 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         test=kept_scores(data.study),
         against=None if other is None else compare_sweeps(data, other),
         yardstick=yardstick(data, runs, ablation.table if ablation else None),
+        slices=find_slices(data, _look_share(ablation)),
     )
 
 
@@ -131,6 +135,13 @@ def spread(values: Sequence[float]) -> tuple[float, float | None] | None:
     if not values:
         return None
     return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def _look_share(ablation: AblationFinding | None) -> float:
+    """The smallest share of the level that a comparison of the table has."""
+    table = ablation.table if ablation else None
+    shares = [each.criterion.look_share for each in table.comparisons] if table else []
+    return min(shares, default=1.0)
 
 
 def _ablation(data: SweepData, runs: Sequence[VariantRuns]) -> AblationFinding:
@@ -145,7 +156,7 @@ def _runs_of_rows(data: SweepData) -> tuple[VariantRuns, ...]:
     videos = data.videos
     if data.spec.ablation is None or videos is None:
         return ()
-    if depths_of(data.spec.objective.metric) is None:
+    if kept_outcome(data.spec.objective.metric) is None:
         return ()
     runs = ablation_runs(
         data.spec, data.study, videos, lambda error: data.problems.append(str(error))
@@ -185,7 +196,7 @@ def _selection(data: SweepData) -> Selection | None:
     """The best value among all epochs of all complete trials; fresh runs are no candidates."""
     runs = [run for run in data.complete() if run.trial.confirms is None]
     are_too_many = sum(len(run.epochs) for run in runs) > _MOST_CANDIDATES
-    has_ranks = depths_of(data.spec.objective.metric) is not None
+    has_ranks = kept_outcome(data.spec.objective.metric) is not None
     if data.videos is None or not has_ranks or are_too_many or data.study.direction != "maximize":
         return None
     totals = outcomes_of_epochs(data, runs)

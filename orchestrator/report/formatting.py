@@ -9,7 +9,8 @@ from unicodedata import category
 from orchestrator.report.document import Block, Table
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.crossed import Interval
-from orchestrator.statistics.outcomes import depths_of
+from orchestrator.statistics.outcomes import kept_outcome
+from prvr_model.reporting import NDCG, NDCG_DEPTH
 
 RECALLS = ("R1", "R5", "R10", "R100", "SumR")
 """Columns of a table of recalls."""
@@ -22,6 +23,7 @@ NO_NUMBER = "–"  # noqa: RUF001
 # Unlike a hyphen, as wide as a plus.
 _MINUS = "−"  # noqa: RUF001
 _SMALLEST_P = 0.001
+_SHOWN = {NDCG: f"nDCG@{NDCG_DEPTH}"}
 _SMALLEST_HOURS = 0.001
 # Escape sequences for colours and cursor moves, which tools write to a terminal.
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -109,7 +111,8 @@ def display_name(metric: str) -> str:
     """A metric as tables call it: `val/R5` as `R@5`, `val/clip/SumR` as `clip SumR`."""
     *branch, name = metric.split("/")[1:]
     is_recall = name.startswith("R") and name[1:].isdigit()
-    return " ".join([*branch, f"R@{name[1:]}" if is_recall else name])
+    shown = f"R@{name[1:]}" if is_recall else _SHOWN.get(name, name)
+    return " ".join([*branch, shown])
 
 
 RECALL_HEADS = tuple(display_name(f"val/{name}") for name in RECALLS)
@@ -118,10 +121,10 @@ RECALL_HEADS = tuple(display_name(f"val/{name}") for name in RECALLS)
 
 def not_compared(metric: str) -> str:
     """Why differences of a metric are in no table; empty if they can be compared."""
-    if depths_of(metric) is not None:
+    if kept_outcome(metric) is not None:
         return ""
     return (
-        "Differences are computed for metrics of the fused scores only, whose ranks are kept: "
+        "Differences are computed for metrics of the fused scores only: "
         f"{display_name(metric)} has means here, without intervals and verdicts."
     )
 

@@ -11,6 +11,7 @@ from orchestrator.report.moment_blocks import moment_blocks
 from orchestrator.statistics.crossed import Interval
 from orchestrator.study.test_scores import TestScore
 from orchestrator.study.trial import TrialSummary
+from prvr_model.reporting import VERIFIED
 
 if TYPE_CHECKING:
     from prvr_model.settings import ModelSettings
@@ -85,7 +86,8 @@ def _numbers(facts: CardFacts) -> Table:
     rows = [_row("validation", facts.metric, facts.trial.value, facts.interval)]
     if facts.score is not None:
         found, intervals = facts.score.metrics, facts.score.intervals
-        for name in RECALLS:
+        labelled = [name for name in found if name.startswith(f"{VERIFIED}/")]
+        for name in (*RECALLS, *labelled):
             interval = Interval(*intervals[name]) if name in intervals else None
             rows.append(_row("test", f"test/{name}", found.get(name), interval))
     return Table(

@@ -8,6 +8,8 @@ from typing import Any
 from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_answer
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, SearchFinding
+from orchestrator.report.slice_blocks import slice_answer
+from orchestrator.report.slice_findings import SliceFinding
 from orchestrator.report.sweep_comparison import ComparedSweeps
 from orchestrator.report.yardstick_blocks import yardstick_answer
 from orchestrator.statistics.comparison import Comparison
@@ -29,6 +31,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "ablation": _ablation(findings.ablation) if findings.ablation else None,
         "search": _search(findings.search) if findings.search else None,
         "yardstick": _yardstick(findings),
+        "slices": _slices(findings.slices) if findings.slices else None,
         "winner": _trial(findings.winner) if findings.winner else None,
         "selection": _finite_values(asdict(findings.selection)) if findings.selection else None,
         "test": {str(trial): asdict(score) for trial, score in findings.test.items()},
@@ -116,6 +119,21 @@ def _yardstick(findings: Findings) -> dict[str, Any] | None:
         if found.table
         else None,
     }
+
+
+def _slices(finding: SliceFinding) -> dict[str, Any]:
+    """Every slice; those without a verdict have too few videos to be judged."""
+    parts = [
+        {
+            **asdict(gain),
+            "difference": gain.difference,
+            "interval": _interval(gain.interval),
+            "verdict": str(gain.verdict) if gain.is_judged else None,
+        }
+        for gain in (finding.overall, *finding.gains)
+    ]
+    fields = {name: value for name, value in asdict(finding).items() if name != "without_branches"}
+    return {**fields, "answer": slice_answer(finding), "overall": parts[0], "gains": parts[1:]}
 
 
 def _search(search: SearchFinding) -> dict[str, Any]:

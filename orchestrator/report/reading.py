@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,15 +12,19 @@ from orchestrator.base.errors import OutcomesError
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.statistics.outcomes import VideosOfQueries, depths_of, recall_outcomes
+from orchestrator.statistics.outcomes import VideosOfQueries, kept_outcome
 from orchestrator.study.frozen_ranks import FrozenRanks, kept_frozen_ranks
 from orchestrator.study.history import read_history
-from orchestrator.study.outcomes import epoch_ranks, validation_videos
+from orchestrator.study.outcomes import VALIDATION, epoch_outcomes, validation_videos
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.errors import PrvrError
 from prvr_model.reporting import EpochReport
+from prvr_model.retrieval.query_slices import QuerySlice, query_slices
+
+if TYPE_CHECKING:
+    from prvr_model.store.reader import FeatureStore
 
 # Seconds of an epoch, its evaluation included.
 _EPOCH_SECONDS = "time/epoch_s"
@@ -72,6 +76,7 @@ class SweepData:
         problems: What could not be read, a sentence each.
         home: Its home, absolute; None: the default.
         frozen: Ranks by the frozen features of its data; None if the home has none.
+        slices: Parts of the validation queries; empty like `videos`.
     """
 
     spec: SweepSpec
@@ -82,6 +87,7 @@ class SweepData:
     problems: list[str] = field(default_factory=list)
     home: Path | None = None
     frozen: FrozenRanks | None = None
+    slices: tuple[QuerySlice, ...] = ()
 
     def complete(self) -> list[Run]:
         """Runs that ran to their end."""
@@ -100,9 +106,18 @@ def read_sweep(home: Path, sweep: str) -> SweepData:
     spec = read_spec(attributes["spec_yaml"], source=f"sweep {sweep}")
     problems: list[str] = []
     runs = tuple(_run(study, trial, problems) for trial in study.summaries())
-    videos = _videos(spec, home, attributes, problems)
-    frozen = _frozen(spec, home, attributes, problems)
-    return SweepData(spec, study, attributes, runs, videos, problems, home.resolve(), frozen)
+    store = _store(spec, home, attributes, problems)
+    return SweepData(
+        spec,
+        study,
+        attributes,
+        runs,
+        validation_videos(store) if store else None,
+        problems,
+        home.resolve(),
+        _frozen(spec, home, attributes, problems),
+        _slices(store) if store else (),
+    )
 
 
 def _frozen(
@@ -126,19 +141,25 @@ def _run(study: StudyReader, trial: TrialSummary, problems: list[str]) -> Run:
     return Run(trial, history.rows, history.parameters)
 
 
-def _videos(
+def _store(
     spec: SweepSpec, home: Path, attributes: Mapping[str, Any], problems: list[str]
-) -> VideosOfQueries | None:
+) -> "FeatureStore | None":
+    """The sweep's data; None if it cannot be opened or changed."""
     wanted = attributes.get("data_fingerprint", "")
     try:
         store = open_data(spec.data, home, lambda _: None, wanted, generates=False)
         if store.manifest.fingerprint != wanted:
             problems.append(f"{store.path} is no longer the sweep's data: no intervals over videos")
             return None
-        return validation_videos(store)
+        store.split(VALIDATION)
+        return store
     except PrvrError as error:
         problems.append(f"no intervals over videos, the data cannot be opened: {error}")
         return None
+
+
+def _slices(store: "FeatureStore") -> tuple[QuerySlice, ...]:
+    return query_slices(store.split(VALIDATION), store.manifest.seconds_per_row)
 
 
 def outcomes_of_epochs(
@@ -150,12 +171,12 @@ def outcomes_of_epochs(
         A row for each epoch; epochs whose ranks are missing are left out.
     """
     assert data.videos is not None, "without videos nothing can be summed over them"
-    depths = depths_of(data.spec.objective.metric)
-    assert depths is not None, "ranks are kept of the fused score alone"
-    ranks_of_epochs = (epoch_ranks(run.trial, epoch.epoch) for run in runs for epoch in run.epochs)
+    outcome = kept_outcome(data.spec.objective.metric)
+    assert outcome is not None, "of a branch nothing is compared"
+    of_epochs = (
+        epoch_outcomes(run.trial, epoch.epoch, outcome) for run in runs for epoch in run.epochs
+    )
     outcomes = [
-        recall_outcomes(ranks, depths)
-        for ranks in ranks_of_epochs
-        if ranks is not None and len(ranks) == data.videos.num_queries
+        found for found in of_epochs if found is not None and len(found) == data.videos.num_queries
     ]
     return data.videos.totals(np.array(outcomes).reshape(-1, data.videos.num_queries))

@@ -23,8 +23,15 @@ from orchestrator.report.drawing import (
 )
 from orchestrator.report.formatting import last_part, short_number, shortened
 from orchestrator.report.importance import LEAST_TRIALS, Importance
+from orchestrator.report.parameter_slices import (
+    ParameterSlice,
+    Part,
+    ends,
+    is_log,
+    lines,
+    parameter_slices,
+)
 from orchestrator.report.reading import Run, SweepData
-from orchestrator.report.slices import Part, Slice, ends, is_log, lines, slices
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.sweep_spec import SweepSpec
 
@@ -87,7 +94,7 @@ def _best_so_far(runs: Sequence[Run], metric: str, sign: int) -> str:
 
 def _slices(spec: SweepSpec, compared: BudgetTrials, metric: str) -> str:
     """A grid of axes, one for each parameter, with one scale for the objective."""
-    parameters = slices(spec, compared)
+    parameters = parameter_slices(spec, compared)
     num_rows = -(-len(parameters) // _COLUMNS)
     canvas = new_canvas(0.4 + _SLICE_IN * num_rows)
     first = None
@@ -101,7 +108,7 @@ def _slices(spec: SweepSpec, compared: BudgetTrials, metric: str) -> str:
 
 
 def _draw_slice(
-    axes: Axes, parameter: Parameter, parameter_slice: Slice, compared: BudgetTrials
+    axes: Axes, parameter: Parameter, parameter_slice: ParameterSlice, compared: BudgetTrials
 ) -> None:
     path, names = parameter_slice.path, _category_names(parameter)
     pairs = zip(compared.trials, compared.values, strict=True)

@@ -19,9 +19,9 @@ from orchestrator.spec.ablation import SEED
 from orchestrator.spec.setting_schema import base_value
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.crossed import Interval
-from orchestrator.statistics.outcomes import depths_of, recall_outcomes, variant_runs
+from orchestrator.statistics.outcomes import kept_outcome, variant_runs
 from orchestrator.statistics.table import LEVEL, holm, verdict_of
-from orchestrator.study.outcomes import ranks_of
+from orchestrator.study.outcomes import outcomes_of
 
 _NOT_SAID = (None, "")
 # Attributes of a sweep, beside its spec, that its numbers depend on.
@@ -209,23 +209,23 @@ def ranked_runs(
     videos = data.videos
     if videos is None and is_same_data(asking, data):
         videos = asking.videos
-    depths = depths_of(asking.spec.objective.metric)
-    if videos is None or depths is None:
+    outcome = kept_outcome(asking.spec.objective.metric)
+    if videos is None or outcome is None:
         return None
     outcomes = {}
     for trial in configuration.trials:
         try:
-            ranks = ranks_of(trial)
+            found = outcomes_of(trial, outcome)
         except OutcomesError as error:
             problems.append(f"{data.spec.name}: {error}")
             continue
-        if len(ranks) != videos.num_queries:
+        if len(found) != videos.num_queries:
             problems.append(
-                f"{data.spec.name}: trial {trial.number} ranked {len(ranks)} queries, the split "
+                f"{data.spec.name}: trial {trial.number} ranked {len(found)} queries, the split "
                 f"has {videos.num_queries}: the trial is left out"
             )
         elif trial.seed is not None:
-            outcomes[trial.seed] = recall_outcomes(ranks, depths)
+            outcomes[trial.seed] = found
     if not outcomes:
         return None
     return RankedRuns(variant_runs(configuration.name, outcomes, videos), videos)

@@ -8,6 +8,7 @@ from orchestrator.report.document import Block, Heading, Listing, Paragraph, Tab
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import NO_NUMBER, RECALLS, display_name, number
 from orchestrator.report.moment_blocks import moment_blocks
+from orchestrator.report.relevance_blocks import scored_tables, what_is_right, winner_table
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.study.trial import TrialSummary
 
@@ -25,8 +26,10 @@ def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
     if winner.parameters:
         values = [[path, str(value)] for path, value in winner.parameters.items()]
         yield Table("Its parameters", ("setting", "value"), values, align=("left", "left"))
+    yield from winner_table(findings, winner)
     if findings.test:
         yield _test(findings)
+        yield from scored_tables(findings)
     score = findings.test.get(winner.number)
     if score is not None and score.moments is not None:
         yield from moment_blocks(winner.number, score.moments)
@@ -96,8 +99,10 @@ def _test(findings: Findings) -> Table:
     ]
     frozen = findings.yardstick.rows if findings.yardstick else ()
     rows += [[row.name, NO_NUMBER, *row.recall_cells("test"), NO_NUMBER] for row in frozen]
+    scored = next(iter(findings.test.values()))
+    right = what_is_right(findings.data.spec, scored.metrics)
     return Table(
-        "Test, scored once, for what was selected on validation",
+        f"Test, scored once, for what was selected on validation{right}",
         ("trial", "epoch", *(display_name(f"test/{name}") for name in RECALLS), "on"),
         rows,
     )

@@ -12,7 +12,7 @@ from orchestrator.report.reading import SweepData
 from orchestrator.report.sweep_comparison import ranked_runs
 from orchestrator.statistics.comparison import Comparison
 from orchestrator.statistics.crossed import CrossedMean, Interval, crossed_mean
-from orchestrator.statistics.outcomes import VariantRuns, depths_of, recall_outcomes
+from orchestrator.statistics.outcomes import VariantRuns, kept_outcome
 from orchestrator.statistics.table import LEVEL, ComparisonTable, against_fixed
 from orchestrator.study.frozen_ranks import FrozenRanks
 
@@ -30,7 +30,7 @@ class FrozenRow:
 
     Args:
         name: `FROZEN` and the form, see `retrieval.frozen`.
-        recalls: Recalls on validation in percent, by `R1` to `SumR`.
+        recalls: Recalls on validation in percent, by `R1` to `SumR`; see `FrozenRanks.recalls`.
         test: The same on test; None without such a split.
         estimate: Mean of the objective and its variance; None if the data cannot be opened, or the
             objective has no ranks.
@@ -48,8 +48,13 @@ class FrozenRow:
 
     def recall_cells(self, split: str = "val") -> list[str]:
         """Recalls as cells of a table."""
-        recalls = (self.test or {}) if split == "test" else self.recalls
-        return [number(recalls.get(name)) for name in RECALLS]
+        return self.cells(split, "", RECALLS)
+
+    def cells(self, split: str, group: str, names: Sequence[str]) -> list[str]:
+        """Metrics of a group, e.g. `verified`, as cells of a table; of no group if it is empty."""
+        found = (self.test or {}) if split == "test" else self.recalls
+        prefix = f"{group}/" if group else ""
+        return [number(found.get(f"{prefix}{name}")) for name in names]
 
 
 @dataclass(frozen=True)
@@ -97,14 +102,14 @@ def _name(form: str) -> str:
 
 def _totals(data: SweepData, frozen: FrozenRanks) -> dict[str, Float[np.ndarray, "videos"]]:
     """Sum of the objective's outcomes over each video, by row; empty if they are not known."""
-    depths, videos = depths_of(data.spec.objective.metric), data.videos
-    if depths is None or videos is None:
+    outcome, videos = kept_outcome(data.spec.objective.metric), data.videos
+    if outcome is None or videos is None:
         return {}
-    ranks = {form: frozen.ranks[f"val/{form}"] for form in frozen.forms}
+    found = {form: outcome.of(frozen.kept("val", form)) for form in frozen.forms}
     return {
-        _name(form): videos.totals(recall_outcomes(of_form[None], depths))[0]
-        for form, of_form in ranks.items()
-        if len(of_form) == videos.num_queries
+        _name(form): videos.totals(of_form[None])[0]
+        for form, of_form in found.items()
+        if of_form is not None and len(of_form) == videos.num_queries
     }
 
 

@@ -1,17 +1,18 @@
 """The feature store that a spec's `data` names; generated data is made once and kept."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.spec.sections import DataSource
+from orchestrator.spec.sections import LABELLED, DataSource
 from prvr_model.files.location import is_uri
 from prvr_model.store.synthetic import SyntheticSettings
 
 if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
     from prvr_model.store.format import Manifest
+    from prvr_model.store.label_needs import LabelNeed
     from prvr_model.store.reader import FeatureStore
 
 _GENERATED_NAME = "synthetic"
@@ -189,20 +190,49 @@ def mismatch_warnings(store: "FeatureStore") -> list[str]:
     return [f"data: {warning}"] if warning else []
 
 
-def check_labels(spec: "SweepSpec", store: "FeatureStore") -> None:
+def check_labels(spec: "SweepSpec", store: "FeatureStore | None" = None) -> None:
     """Refuse a sweep that asks for verified labels on data without them.
 
-    Raises:
-        StoreError: A split that is evaluated has none.
-    """
-    values = [spec.settings, *(row.overrides for row in spec.rows)]
-    if not any(settings.get("evaluation.relevance") == "verified" for settings in values):
-        return
-    from prvr_model.retrieval.evaluation import verified_relevance
+    Args:
+        spec: The sweep.
+        store: Its data; None: what is on this machine already. Of a store at a URI that is
+            nothing: it is checked when it was copied.
 
-    for name in ("val", "test"):
-        if store.has_split(name):
-            verified_relevance(store.split(name))
+    Raises:
+        StoreError: A split that must have labels has none.
+    """
+    needs = list(_label_needs(spec))
+    if not needs:
+        return
+    from prvr_model.errors import StoreError
+    from prvr_model.store.label_needs import require_labels
+    from prvr_model.store.reader import FeatureStore
+
+    if store is None:
+        if spec.data.store is None:
+            raise StoreError(
+                f"{needs[0].asked}, but generated data has no verified labels; import data with "
+                f"--relevance FILE, or {needs[0].instead}"
+            )
+        if is_uri(spec.data.store):
+            return
+        store = FeatureStore.open(Path(spec.data.store))
+    for need in needs:
+        if store.has_split(need.split):
+            require_labels(store.split(need.split), need)
+
+
+def _label_needs(spec: "SweepSpec") -> "Iterator[LabelNeed]":
+    from prvr_model.store.label_needs import NEGATIVES, RELEVANCE, LabelNeed
+
+    if spec.objective.metric in LABELLED:
+        asked = f"objective.metric is {spec.objective.metric}"
+        yield LabelNeed("val", asked, "choose a metric without verified, e.g. val/SumR")
+    if "verified" in spec.setting_values("evaluation.relevance"):
+        yield RELEVANCE
+        yield replace(RELEVANCE, split="test")
+    if True in spec.setting_values("losses.ignore_relevant"):
+        yield NEGATIVES
 
 
 def _generated_size(made: SyntheticSettings) -> DataSize:

@@ -18,16 +18,19 @@ from orchestrator.spec.conditions import condition_problems, num_points
 from orchestrator.spec.parameters import CategoricalParameter, FloatParameter, Parameter
 from orchestrator.spec.problems import allowed_in, explain, refuse, unknown
 from orchestrator.spec.setting_schema import path_problem, setting_field, value_problem
+from prvr_model.reporting import MAP, NDCG, VERIFIED
 from prvr_model.settings import Section
 from prvr_model.store.synthetic import SyntheticSettings
 
 PathProblems: TypeAlias = list[tuple[tuple[str, ...], str]]
 """Problems inside a section: where, and what is wrong."""
 
-OBJECTIVES: tuple[str, ...] = tuple(
-    f"val/{branch}{name}"
-    for branch in ("", "clip/", "frame/")
-    for name in ("SumR", "R1", "R5", "R10", "R100")
+_RECALLS = ("SumR", "R1", "R5", "R10", "R100")
+LABELLED: tuple[str, ...] = tuple(f"val/{VERIFIED}/{name}" for name in (*_RECALLS, NDCG, MAP))
+"""Validation metrics where any video of verified labels is correct."""
+OBJECTIVES: tuple[str, ...] = (
+    *(f"val/{branch}{name}" for branch in ("", "clip/", "frame/") for name in _RECALLS),
+    *LABELLED,
 )
 """Metrics that training reports on validation, the only ones that may select."""
 

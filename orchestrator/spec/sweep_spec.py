@@ -15,6 +15,7 @@ from orchestrator.spec.conditions import num_points
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.problems import refuse, shown
 from orchestrator.spec.sections import (
+    LABELLED,
     Budget,
     Confirmation,
     DataSource,
@@ -31,13 +32,15 @@ from orchestrator.spec.sections import (
 from orchestrator.spec.setting_schema import base_value, checked_settings, flatten_settings
 from orchestrator.spec.start import Start, start_points, start_problems
 from orchestrator.spec.yaml_text import dump_yaml
-from orchestrator.statistics.outcomes import depths_of
+from orchestrator.statistics.outcomes import kept_outcome
 from orchestrator.statistics.racing import Race
 from prvr_model.settings import PRESETS, PresetName, SpeedSettings
 
 BATCH_VIDEOS = "training.batch_videos"
 HARD_NEGATIVE_EPOCH = "losses.hard_negative_epoch"
 SCHEDULE_EPOCHS = "optimizer.schedule_epochs"
+BEST_EPOCH_BY = "evaluation.best_epoch_by"
+SUM = "SumR"
 
 # A worker with one video has no negatives of its own; splitting further only costs time.
 _LEAST_VIDEOS = 2
@@ -113,6 +116,7 @@ class SweepSpec(SpecSection):
             *self._confirm_problems(),
             *self._race_problems(),
             *self._twice_problems(),
+            *self._best_epoch_problems(),
         ]
         epochs = self.settings[EPOCHS]
         if epochs != self.max_epochs:
@@ -183,7 +187,7 @@ class SweepSpec(SpecSection):
     def _race_problems(self) -> PathProblems:
         if self.ablation is None or self.ablation.race is None:
             return []
-        if depths_of(self.objective.metric) is not None:
+        if kept_outcome(self.objective.metric) is not None:
             return []
         found = self.objective.metric
         message = f"found with objective {found}; allowed: a metric of the fused score"
@@ -219,6 +223,19 @@ class SweepSpec(SpecSection):
                 message = f"searched, but settings.{path} fixes it to {fixed}; remove one of them"
                 problems.append((key_path, message))
         return problems
+
+    def _best_epoch_problems(self) -> PathProblems:
+        """By verified labels a trial's value, its weights and its patience are of one metric."""
+        metric = self.objective.metric
+        found = self.setting_values(BEST_EPOCH_BY)
+        wanted = _best_epoch_by(metric) or SUM
+        if all(value == wanted for value in found) and BEST_EPOCH_BY not in self.space:
+            return []
+        message = (
+            f"found {', '.join(map(str, found))} with objective {metric}; leave it out: it follows "
+            "the objective"
+        )
+        return [(("settings", BEST_EPOCH_BY), message)]
 
     @property
     def space(self) -> dict[str, Parameter]:
@@ -299,11 +316,23 @@ def resolve_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
         if not twice:
             values["settings"] = {EPOCHS: stopping["max_epochs"]} | flat
         values["early_stopping"] = stopping
+        if not twice and (best := _best_epoch_by(values.get("objective"))):
+            values["settings"] = {BEST_EPOCH_BY: best} | values["settings"]
     speed, resources = values.get("speed", {}), values.get("resources", {})
     if isinstance(speed, Mapping):
         known = resources if isinstance(resources, Mapping) else {}
         values["speed"] = _speed_defaults(known) | dict(speed)
     return values
+
+
+def _best_epoch_by(objective: object) -> str | None:
+    """The metric that chooses a trial's weights, if it is not the usual one.
+
+    Args:
+        objective: A metric, or the section `objective` as it is written.
+    """
+    metric = objective.get("metric") if isinstance(objective, Mapping) else objective
+    return str(metric).removeprefix("val/") if metric in LABELLED else None
 
 
 def _with_budget(

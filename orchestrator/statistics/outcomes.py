@@ -4,27 +4,60 @@ Outcomes are summed by video at once: queries of one video succeed and fail toge
 is the unit of sampling, and its sums are all that the statistics need.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from orchestrator.base.errors import StatisticsError
-from prvr_model.reporting import RECALL_DEPTHS
+from prvr_model.reporting import MAP, NDCG, RANKS, RECALL_DEPTHS, VERIFIED, beside_name
 
 
-def depths_of(metric: str) -> tuple[int, ...] | None:
-    """Depths of the recalls that a metric sums; None if it is not a recall of the fused scores.
-
-    Ranks are kept of the fused scores alone.
+@dataclass(frozen=True)
+class KeptOutcome:
+    """How what is kept of each query gives the outcomes whose mean is a metric.
 
     Args:
-        metric: Its name with the split, e.g. `val/SumR` or `val/R5`.
+        name: Name of what is kept.
+        depths: Depths of the recalls that are summed, of kept ranks; None: the outcomes themselves
+            are kept, in percent.
     """
-    by_name = {f"R{depth}": (depth,) for depth in RECALL_DEPTHS} | {"SumR": RECALL_DEPTHS}
-    return by_name.get(metric.partition("/")[2])
+
+    name: str
+    depths: tuple[int, ...] | None
+
+    def of(self, kept: Mapping[str, np.ndarray]) -> Float[np.ndarray, "queries"] | None:
+        """The outcome of each query; None if it is not among what was kept."""
+        values = kept.get(self.name)
+        if values is None or self.depths is None:
+            return None if values is None else values.astype(np.float64)
+        return recall_outcomes(values, self.depths)
+
+
+def kept_outcome(metric: str) -> KeptOutcome | None:
+    """How outcomes of a metric are kept; None for metrics of a branch and diagnostics.
+
+    Args:
+        metric: Its name with the split, e.g. `val/SumR`, `val/R5` or `val/verified/nDCG10`.
+    """
+    *below, name = metric.split("/")[1:]
+    if below == [VERIFIED] and name in (NDCG, MAP):
+        return KeptOutcome(beside_name(name), None)
+    depths = _DEPTHS.get(name)
+    if depths is None or below not in ([], [VERIFIED]):
+        return None
+    return KeptOutcome(VERIFIED if below else RANKS, depths)
+
+
+def branch_outcome(metric: str, branch: str) -> KeptOutcome | None:
+    """The same recall of one branch alone; None for metrics that branches do not have."""
+    found = kept_outcome(metric)
+    return replace(found, name=branch) if found and found.name == RANKS else None
+
+
+_DEPTHS = {f"R{depth}": (depth,) for depth in RECALL_DEPTHS} | {"SumR": RECALL_DEPTHS}
 
 
 def recall_outcomes(

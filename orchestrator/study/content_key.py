@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.spec.sweep_spec import SweepSpec
 from prvr_model.results_version import RESULTS_VERSION
-from prvr_model.settings import Settings, SpeedSettings, flat_settings
+from prvr_model.settings import ADDED_SETTINGS, Settings, SpeedSettings, flat_settings
 
 # 64 bits: among a million trials two share a key with a chance of 3 in 100 million.
 _KEY_DIGITS = 16
@@ -40,7 +40,7 @@ def trial_key(
     """
     content = {
         "results_version": results_version or RESULTS_VERSION,
-        "settings": flat_settings(settings),
+        "settings": _identifying(settings),
         "data": data_fingerprint,
         "device": speed.device.partition(":")[0],
         "threads": speed.threads,
@@ -49,6 +49,16 @@ def trial_key(
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def _identifying(settings: Settings) -> dict[str, Any]:
+    """All settings, less those that older versions lack where they change nothing."""
+    default = flat_settings(Settings())
+    return {
+        path: value
+        for path, value in flat_settings(settings).items()
+        if path not in ADDED_SETTINGS or value != default[path]
+    }
 
 
 def _unlike_default(speed: SpeedSettings, *names: str) -> dict[str, Any]:

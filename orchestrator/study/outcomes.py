@@ -1,10 +1,10 @@
 """Reads the ranks of queries from trials' folders, as runs for the statistics."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -12,16 +12,17 @@ from orchestrator.base.errors import OutcomesError
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.crossed import Interval, one_model_mean
 from orchestrator.statistics.outcomes import (
+    KeptOutcome,
     VariantRuns,
     VideosOfQueries,
-    depths_of,
-    recall_outcomes,
+    kept_outcome,
     variant_runs,
 )
 from orchestrator.statistics.table import LEVEL
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 from prvr_model.files.folder import Folder, StorageError
+from prvr_model.reporting import RANKS
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
@@ -41,8 +42,18 @@ def ranks_of(trial: TrialSummary) -> Int[np.ndarray, "queries"]:
     Raises:
         OutcomesError: The folder has no such file, or it cannot be read.
     """
+    ranks: Int[np.ndarray, queries] = kept_of(trial)[RANKS]
+    return ranks
+
+
+def kept_of(trial: TrialSummary) -> Mapping[str, np.ndarray]:
+    """What is kept of each validation query at the trial's best epoch, by name.
+
+    Raises:
+        OutcomesError: The folder has no such file, or it cannot be read.
+    """
     try:
-        return _read_ranks(trial.folder, trial.best_epoch or 0)
+        return _read_kept(trial.folder, trial.best_epoch or 0)
     except _UNREADABLE as error:
         raise OutcomesError(
             f"trial {trial.number}: the ranks of its best epoch cannot be read, without which it "
@@ -50,44 +61,62 @@ def ranks_of(trial: TrialSummary) -> Int[np.ndarray, "queries"]:
         ) from error
 
 
-def recall_interval(
-    ranks: Int[np.ndarray, "queries"], metric: str, videos: VideosOfQueries
+def outcomes_of(trial: TrialSummary, outcome: KeptOutcome) -> Float[np.ndarray, "queries"]:
+    """Outcome of each validation query at the trial's best epoch.
+
+    Raises:
+        OutcomesError: It was not kept, or it cannot be read.
+    """
+    found = outcome.of(kept_of(trial))
+    if found is None:
+        raise OutcomesError(
+            f"trial {trial.number}: its ranks were kept without {outcome.name}, so it cannot be "
+            "compared by that"
+        )
+    return found
+
+
+def mean_interval(
+    kept: Mapping[str, np.ndarray], metric: str, videos: VideosOfQueries
 ) -> Interval | None:
-    """Interval of a recall for this model on new videos.
+    """Interval of a metric for this model on new videos.
 
     Args:
-        ranks: Fused ranks of the split's queries, from 1.
-        metric: The recall, e.g. `test/SumR`.
+        kept: What is kept of each query of the split.
+        metric: The metric, e.g. `test/SumR`.
         videos: The video of each query.
 
     Returns:
-        None for another metric, and for a single video.
+        None for a metric of which nothing is kept, and for a single video.
     """
-    depths = depths_of(metric)
-    if depths is None:
+    outcome = kept_outcome(metric)
+    outcomes = outcome.of(kept) if outcome else None
+    if outcomes is None:
         return None
-    return one_model_mean(recall_outcomes(ranks, depths), videos).interval_of_videos(LEVEL)
+    return one_model_mean(outcomes, videos).interval_of_videos(LEVEL)
 
 
-def epoch_ranks(trial: TrialSummary, epoch: int) -> Int[np.ndarray, "queries"] | None:
-    """Ranks at an epoch of a trial; None where they cannot be read."""
+def epoch_outcomes(
+    trial: TrialSummary, epoch: int, outcome: KeptOutcome
+) -> Float[np.ndarray, "queries"] | None:
+    """Outcomes at an epoch of a trial; None where they cannot be read."""
     try:
-        return _read_ranks(trial.folder, epoch)
+        return outcome.of(_read_kept(trial.folder, epoch))
     except _UNREADABLE:
         return None
 
 
-def _read_ranks(folder: str, epoch: int) -> Int[np.ndarray, "queries"]:
+def _read_kept(folder: str, epoch: int) -> Mapping[str, np.ndarray]:
     content = Folder.open(folder).child("ranks").read_bytes(f"epoch-{epoch:04d}.safetensors")
-    ranks: Int[np.ndarray, queries] = load(content)["ranks"].astype(np.int64)
-    return ranks
+    kept: dict[str, np.ndarray] = load(content)
+    return kept | {RANKS: kept[RANKS].astype(np.int64)}
 
 
 def row_runs(
     name: str,
     trials: Iterable[TrialSummary],
     videos: VideosOfQueries,
-    depths: Sequence[int],
+    outcome: KeptOutcome,
     on_missing: Callable[[OutcomesError], None] | None = None,
 ) -> VariantRuns:
     """Runs of an ablation's row from its trials; failed trials count as runs that failed.
@@ -96,7 +125,7 @@ def row_runs(
         name: The row.
         trials: Trials of the row, unfinished ones left out.
         videos: The video of each validation query.
-        depths: Depths of the recalls that are summed.
+        outcome: What is compared.
         on_missing: Takes the error of a run whose ranks cannot be read; the run is left out.
             None: the error is raised.
 
@@ -112,7 +141,7 @@ def row_runs(
             failed.append(trial.seed)
             continue
         try:
-            outcomes[trial.seed] = recall_outcomes(ranks_of(trial), depths)
+            outcomes[trial.seed] = outcomes_of(trial, outcome)
         except OutcomesError as error:
             if on_missing is None:
                 raise
@@ -137,7 +166,7 @@ def ablation_runs(
     Raises:
         OutcomesError: The ranks of a complete trial cannot be read.
     """
-    depths = depths_of(spec.objective.metric)
-    assert depths is not None, "a race needs an objective whose ranks are kept"
+    outcome = kept_outcome(spec.objective.metric)
+    assert outcome is not None, "a race needs an objective whose ranks are kept"
     trials = study.summaries()
-    return tuple(row_runs(row.name, trials, videos, depths, on_missing) for row in spec.rows)
+    return tuple(row_runs(row.name, trials, videos, outcome, on_missing) for row in spec.rows)

@@ -11,7 +11,7 @@ from orchestrator.base.machine import available_cpus
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.outcomes import VideosOfQueries
 from orchestrator.study.moment_scores import MomentScores
-from orchestrator.study.outcomes import recall_interval
+from orchestrator.study.outcomes import mean_interval
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import TEST_SCORES, StudyReader
 from orchestrator.study.samplers import build_sampler
@@ -33,7 +33,8 @@ class TestScore:
         metrics: Value by name.
         device: Device that computed them, e.g. `cpu` on a driver without GPU.
         moments: How windows meet the moments of test; None where none are known.
-        intervals: Of recalls by name, for this model on new videos; of none for a single video.
+        intervals: Of recalls, and of nDCG and mAP, by name, for this model on new videos; of none
+            for a single video.
     """
 
     key: str
@@ -117,7 +118,7 @@ def _score(trial: TrialSummary, spec: SweepSpec, store: "FeatureStore") -> TestS
     intervals = {
         name: (interval.low, interval.high)
         for name in found.metrics
-        if (interval := recall_interval(found.ranks, f"test/{name}", videos))
+        if (interval := mean_interval(found.kept, f"test/{name}", videos))
     }
     epoch, metrics = trial.best_epoch or 0, dict(found.metrics)
     return TestScore(trial.key, epoch, metrics, speed.device, moments, intervals)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Literal, TypeAlias
 
-from prvr_model.reporting import EpochReport
+from prvr_model.reporting import MAP, NDCG, OWN, VERIFIED, EpochReport
 
 Expectation: TypeAlias = Literal["equal", "close"]
 """Bit for bit, or within the tolerance."""
@@ -12,7 +12,9 @@ Expectation: TypeAlias = Literal["equal", "close"]
 # Clocks and memory differ from run to run, and these three say how a trial was run; everything
 # else is a function of the trial.
 _UNREPEATABLE = ("time/", "memory/", "workers", "micro_batch_videos", "train/exchanged_mb_per_step")
-_RECALLS = ("R1", "R5", "R10", "R100", "SumR")
+_RECALLS = ("R1", "R5", "R10", "R100", "SumR", NDCG, MAP)
+# Groups of metrics that older versions did not report.
+_ADDED = (f"val/{VERIFIED}/", f"val/{OWN}/")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Tolerance:
     Args:
         relative: Of losses and the like, as a share of the larger value; collapse figures, which
             are ratios of small differences, may move by three times that.
-        recall_points: Of a recall, in points of 100; SumR, a sum of four, may move by twice that.
+        recall_points: Of a recall, nDCG or mAP, in points of 100; SumR, a sum of four, may move by
+            twice that.
         first_epoch: Share of both that is allowed in the first epoch.
     """
 
@@ -87,16 +90,22 @@ def compare_epoch(then: EpochReport, now: EpochReport, expectation: Expectation)
     """
     is_whole = len(then.metrics) > 1
     names = dict.fromkeys([*then.metrics, *(now.metrics if is_whole else ())])
+    left_out = [*_UNREPEATABLE, *_unknown_then(then)]
     pairs = [
         EpochDifference(name, then.metrics.get(name), now.metrics.get(name))
         for name in names
-        if not name.startswith(_UNREPEATABLE)
+        if not name.startswith(tuple(left_out))
     ]
     unequal = tuple(pair for pair in pairs if not _is_same(pair.then, pair.now))
     too_far = tuple(
         pair for pair in unequal if expectation == "equal" or not _is_close(then.epoch, pair)
     )
     return EpochComparison(then.epoch, len(pairs), unequal, too_far)
+
+
+def _unknown_then(then: EpochReport) -> list[str]:
+    """Groups of metrics that the version which recorded an epoch did not report."""
+    return [group for group in _ADDED if not any(name.startswith(group) for name in then.metrics)]
 
 
 def _is_same(then: float | None, now: float | None) -> bool:

@@ -10,7 +10,7 @@ from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.base.text import error_line
 from orchestrator.report.model_card import CardFacts, model_card
 from orchestrator.statistics.crossed import Interval
-from orchestrator.study.outcomes import ranks_of, recall_interval
+from orchestrator.study.outcomes import kept_of, mean_interval
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import set_study_attributes
 from orchestrator.study.test_scores import (
@@ -156,7 +156,7 @@ def _validation_interval(context: SweepContext, trial: TrialSummary) -> Interval
         return None
     try:
         videos = context.data.videos()
-        return recall_interval(ranks_of(trial), context.spec.objective.metric, videos)
+        return mean_interval(kept_of(trial), context.spec.objective.metric, videos)
     except (PrvrError, ValueError):
         return None
 

@@ -21,7 +21,6 @@ from prvr_model.extraction.parts import Parts, parts_folder
 from prvr_model.extraction.pipeline import BrokenVideo, VideoJob, encode_videos
 from prvr_model.extraction.videos import find_videos
 from prvr_model.files.file_lock import exclusive
-from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.format import SPLIT_NAMES, Manifest, zero_row_warnings
 from prvr_model.store.importers.annotation_files import all_captions
 from prvr_model.store.importers.annotation_forms import CaptionRecord, ClippedMoments
@@ -281,7 +280,7 @@ def _write_captions(
         # A relevant video counts where it can be found: in the caption's own split.
         relevant = [video for video in row.relevant if splits.get(video) == row.split]
         lost += len(row.relevant) - len(relevant)
-        known = CaptionAnnotation(moments.spans(row, row.moments), relevant)
+        known = replace(row.annotation, moments=moments.spans(row, row.moments), relevant=relevant)
         writer.add_caption(row.split or "", row.caption_id, row.video_id, row.text, tokens, known)
         done(len(tokens))
     notes = [f"{lost} relevant videos are not in their caption's split"] if lost else []

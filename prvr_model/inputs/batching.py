@@ -36,6 +36,8 @@ class Batch:
         teacher: The foundation model's sentence vector of every caption of all workers: its last
             valid token.
         video_of_caption: Row of each caption's video, both counted over all workers.
+        ignored: Pairs of a caption and another video that it is known to be right for, which are no
+            negatives, both counted over all workers; None: pairs of all others are negatives.
         given_spread: How the global batch is spread over workers; None if this is all of it.
     """
 
@@ -48,6 +50,7 @@ class Batch:
     tokens_valid: Bool[Tensor, "captions length"]
     teacher: Float[Tensor, "all_captions text_dim"]
     video_of_caption: Int[Tensor, "all_captions"]
+    ignored: Bool[Tensor, "all_captions all_videos"] | None = None
     given_spread: BatchShards | None = None
 
     @property
@@ -160,6 +163,8 @@ def make_batch(
     rows["tokens_valid"] = gathering.copy("tokens_valid", valid)
     owners = np.repeat(np.arange(len(videos)), counts)
     rows["video_of_caption"] = gathering.copy("video_of_caption", owners)
+    if split.relevant is not None:
+        rows["ignored"] = gathering.copy("ignored", split.relevant.others(captions, videos, owners))
     tensors = {name: _tensor(values, device) for name, values in rows.items()}
     return Batch(**tensors, given_spread=spread)
 

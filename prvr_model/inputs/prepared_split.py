@@ -8,13 +8,58 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from prvr_model.inputs.preparation import Preparation
 from prvr_model.inputs.prepared_cache import Arrays, FrozenCache
 from prvr_model.inputs.token_merging import choose_levels
 from prvr_model.settings import Settings
-from prvr_model.store.reader import FeatureStore
+from prvr_model.store.reader import FeatureStore, StoreSplit
+
+
+@dataclass(frozen=True)
+class RelevantVideos:
+    """Videos that each caption is verified to be right for, as ragged rows.
+
+    Args:
+        offsets: First video of each caption in `videos`, and the end.
+        videos: Rows of videos in the split.
+    """
+
+    offsets: Int[np.ndarray, "captions_plus_one"]
+    videos: Int[np.ndarray, "pairs"]
+
+    @classmethod
+    def of(cls, split: StoreSplit) -> "RelevantVideos":
+        """The verified labels of a split."""
+        counts = [len(videos) for videos in split.relevant]
+        pairs = [video for videos in split.relevant for video in videos]
+        return cls(np.concatenate([[0], np.cumsum(counts)]), np.array(pairs, np.int64))
+
+    def others(
+        self,
+        captions: Int[np.ndarray, "captions"],
+        videos: Int[np.ndarray, "batch"],
+        owners: Int[np.ndarray, "captions"],
+    ) -> Bool[np.ndarray, "captions batch"]:
+        """Whether each caption is right for each video that is not its own.
+
+        Args:
+            captions: Rows of captions in the split.
+            videos: Rows of videos in the split, each once.
+            owners: Place of each caption's own video in `videos`.
+        """
+        found = np.zeros((len(captions), len(videos)), np.bool_)
+        starts, counts = self.offsets[captions], np.diff(self.offsets)[captions]
+        rows = np.repeat(np.arange(len(captions)), counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        named = self.videos[np.repeat(starts, counts) + within]
+        order = np.argsort(videos)
+        places = order[np.searchsorted(videos, named, sorter=order).clip(max=len(videos) - 1)]
+        is_here = videos[places] == named
+        found[rows[is_here], places[is_here]] = True
+        found[np.arange(len(captions)), owners] = False
+        return found
 
 
 @dataclass(frozen=True)
@@ -33,6 +78,7 @@ class PreparedSplit:
         caption_video: Video of each caption.
         caption_order: Captions sorted by video.
         caption_starts: First caption of each video in `caption_order`, and the end.
+        relevant: Videos that are no negatives of a caption; None: all but its own are.
     """
 
     frames: Float[np.ndarray, "videos frames dim"]
@@ -45,6 +91,7 @@ class PreparedSplit:
     caption_video: Int[np.ndarray, "captions"]
     caption_order: Int[np.ndarray, "captions"]
     caption_starts: Int[np.ndarray, "videos_plus_one"]
+    relevant: RelevantVideos | None = None
 
     @property
     def num_videos(self) -> int:

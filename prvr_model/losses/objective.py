@@ -125,10 +125,10 @@ def _retrieval(
         workers.gather_columns(score, batch.spread.videos)
         for score in (scores.cosine, scores.product)
     )
-    owners = batch.video_of_caption
+    owners, ignored = batch.video_of_caption, batch.ignored
     return (
-        infonce(product, owners),
-        triplet(cosine, owners, settings.margin, draws, hard_pool),
+        infonce(product, owners, ignored),
+        triplet(cosine, owners, settings.margin, draws, hard_pool, ignored),
     )
 
 

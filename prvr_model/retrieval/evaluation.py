@@ -4,7 +4,7 @@ Source: the MSC paper, scores and the task.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from prvr_model.errors import StoreError
 from prvr_model.inputs.batching import blocks_of, pad_tokens
 from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
 from prvr_model.network.encoding import Encoders
@@ -20,6 +19,7 @@ from prvr_model.network.model import EncodedVideos, MscModel
 from prvr_model.network.model_file import ModelFile
 from prvr_model.network.similarity import unit_rows
 from prvr_model.process_group import ALONE, Shards, Workers
+from prvr_model.reporting import CLIP, FRAME, MAP, NDCG, OWN, RANKS, VERIFIED, beside_name
 from prvr_model.retrieval.collapse import GroupSums, rank_correlation, similarity_metrics
 from prvr_model.retrieval.frozen import Form, ranks_of_scores, score_blocks
 from prvr_model.retrieval.metrics import (
@@ -28,13 +28,12 @@ from prvr_model.retrieval.metrics import (
     best_ranks,
     best_ranks_of_workers,
     correct_ranks,
-    listed_relevance,
     recalls,
-    relevance_of_same_text,
     single_relevance,
 )
 from prvr_model.retrieval.moment_evaluation import MomentOutcomes, moment_outcomes
-from prvr_model.settings import EvaluationSettings, ModelSettings, SpeedSettings
+from prvr_model.retrieval.relevance import build_relevance, verified_relevance
+from prvr_model.settings import ModelSettings, SpeedSettings
 from prvr_model.store.reader import FeatureStore, StoreSplit
 
 ENCODING_BLOCK = 64
@@ -51,48 +50,31 @@ class Evaluation:
 
     Args:
         metrics: `R1`, `R5`, `R10`, `R100`, `SumR` of the fused scores, and the same below
-            `clip/` and `frame/`, percent; below `collapse/` the diagnostics of
-            `collapse_metrics`.
+            `clip/` and `frame/`, percent; where the split has verified labels also below
+            `verified/`, with `nDCG10` and `mAP`, and below `own/` where the first are not those of
+            own videos; below `collapse/` the diagnostics of `collapse_metrics`.
         ranks: Fused rank of each caption's best correct video, from 1.
         moments: How windows meet known moments; None where none are known, or nobody asked.
-        verified: Fused ranks of all videos that verified labels name; None likewise.
+        verified: Fused ranks of all videos that verified labels name; None where there are none.
+        branches: Rank of each caption's best correct video by `clip` and `frame` alone.
     """
 
     metrics: dict[str, float]
     ranks: Int[np.ndarray, "captions"]
     moments: MomentOutcomes | None = None
     verified: CorrectRanks | None = None
+    branches: Mapping[str, Int[np.ndarray, "captions"]] = field(default_factory=dict)
 
-
-def build_relevance(split: StoreSplit, settings: EvaluationSettings) -> Relevance:
-    """Correct videos of each caption of a split.
-
-    Raises:
-        StoreError: Verified labels are asked for, and the split has none.
-    """
-    owners = torch.from_numpy(np.array(split.caption_video))
-    if settings.relevance == "annotation":
-        return single_relevance(owners)
-    if settings.relevance == "verified":
-        return verified_relevance(split)
-    _, text_ids = np.unique(np.asarray(split.caption_texts), return_inverse=True)
-    return relevance_of_same_text(owners, torch.from_numpy(text_ids.astype(np.int64)))
-
-
-def verified_relevance(split: StoreSplit) -> Relevance:
-    """The videos of the store's verified labels; a caption's own video where it has no label.
-
-    Raises:
-        StoreError: No caption of the split has a label.
-    """
-    if not any(split.relevant):
-        raise StoreError(
-            f"evaluation.relevance is verified, but no caption of split {split.name} has verified "
-            "videos; import the data with --relevance FILE, or set evaluation.relevance to "
-            "annotation"
-        )
-    pairs = zip(split.relevant, split.caption_video.tolist(), strict=True)
-    return listed_relevance([videos or [own] for videos, own in pairs])
+    @property
+    def kept(self) -> dict[str, np.ndarray]:
+        """What is kept of each caption, int32 ranks and float32 percentages, by name."""
+        found = {RANKS: self.ranks, **self.branches}
+        if self.verified is not None:
+            found[VERIFIED] = self.verified.best.numpy().astype(np.int32)
+            shares = {NDCG: self.verified.ndcg(), MAP: self.verified.average_precisions()}
+            for name, share in shares.items():
+                found[beside_name(name)] = (100 * share).numpy().astype(np.float32)
+        return found
 
 
 @torch.no_grad()
@@ -135,6 +117,9 @@ def _encode(
     return part.workers.all_rows(own, part.captions), gallery
 
 
+_BRANCHES = (CLIP, FRAME)
+
+
 # Six, and all of them are needed: what is scored, against what, how, and by whom.
 def _evaluation(
     encoded: tuple[Float[Tensor, "captions hidden"], EncodedVideos],
@@ -146,8 +131,11 @@ def _evaluation(
 ) -> Evaluation:
     queries, gallery = encoded
     ranks = rank_gallery(queries, gallery, relevance, settings, block, part.workers, part.videos)
+    verified = CorrectRanks(ranks[VERIFIED]) if VERIFIED in ranks else None
     metrics = {**rank_metrics(ranks), **collapse_metrics(split, queries, gallery, part)}
-    return Evaluation(metrics, ranks["fused"].numpy().astype(np.int32))
+    fused, *branches = (ranks[name].numpy().astype(np.int32) for name in ("fused", *_BRANCHES))
+    by_branch = dict(zip(_BRANCHES, branches, strict=True))
+    return Evaluation(metrics, fused, verified=verified, branches=by_branch)
 
 
 @dataclass(frozen=True)
@@ -202,11 +190,6 @@ def evaluate_saved(
     encoded = _encode(Encoders(model, speed), prepared, part, block)
     relevance = build_relevance(own_split, saved.settings.evaluation)
     evaluation = _evaluation(encoded, prepared, relevance, model.settings, block, part)
-    if any(own_split.relevant):
-        labels = verified_relevance(own_split)
-        evaluation = replace(
-            evaluation, verified=rank_correct(*encoded, labels, model.settings, block)
-        )
     if not any(own_split.moments):
         return evaluation
     # Moments are known of a caption's own video alone.
@@ -222,7 +205,7 @@ def evaluate_frozen(split: StoreSplit, form: Form) -> Evaluation:
     Relevance is the annotation's; all videos of verified labels are ranked, where there are any.
     """
     owners = np.asarray(split.caption_video)[:, None]
-    labels = verified_relevance(split) if any(split.relevant) else None
+    labels = verified_relevance(split) if split.has_labels else None
     ranks, verified = [], []
     for rows, scores in score_blocks(split, form):
         ranks.append(ranks_of_scores(scores, owners[rows]))
@@ -230,9 +213,10 @@ def evaluate_frozen(split: StoreSplit, form: Form) -> Evaluation:
             verified.append(correct_ranks(torch.from_numpy(scores), labels.block(rows)).ranks)
     found = np.concatenate(ranks).astype(np.int32)
     metrics = recalls(torch.from_numpy(found))
-    return Evaluation(
-        metrics, found, verified=CorrectRanks(torch.cat(verified)) if verified else None
-    )
+    correct = CorrectRanks(torch.cat(verified)) if verified else None
+    if correct is not None:
+        metrics |= _below(VERIFIED, correct.metrics())
+    return Evaluation(metrics, found, verified=correct)
 
 
 def _encode_gallery(encoders: Encoders, split: PreparedSplit, videos: slice) -> EncodedVideos:
@@ -282,6 +266,9 @@ def rank_gallery(
 ) -> dict[str, Int[Tensor, "captions"]]:
     """Rank of each caption's best correct video by clip, frame and fused scores, on the host.
 
+    Beside them, by its name, the fused ranks of all videos of each other relevance, see
+    `CorrectRanks`.
+
     Args:
         unit_queries: Query vectors, rows of norm 1.
         gallery: Encoded videos, rows of norm 1.
@@ -291,44 +278,42 @@ def rank_gallery(
         workers: The processes that rank together, each with its own part of the gallery.
         videos: How the gallery is spread over them; None if `gallery` is all of it.
     """
-    ranks: dict[str, list[Tensor]] = {"clip": [], "frame": [], "fused": []}
+    names = (*_BRANCHES, "fused", *relevance.beside)
+    ranks: dict[str, list[Tensor]] = {name: [] for name in names}
     for start in range(0, len(unit_queries), block):
         rows = slice(start, start + block)
-        correct = Relevance(relevance.block(rows).videos.to(unit_queries.device))
-        for name, scores in gallery_scores(unit_queries[rows], gallery, settings).items():
+        correct = relevance.block(rows).to(unit_queries.device)
+        scores_of_all = gallery_scores(unit_queries[rows], gallery, settings)
+        for name, scores in scores_of_all.items():
             found = (
                 best_ranks(scores, correct)
                 if videos is None or workers.size == 1
                 else best_ranks_of_workers(scores, correct, workers, videos)
             )
             ranks[name].append(found)
+        for name, other in correct.beside.items():
+            every = correct_ranks(scores_of_all["fused"], other, workers, videos)
+            ranks[name].append(every.ranks)
     return {name: torch.cat(parts).cpu() for name, parts in ranks.items()}
 
 
-def rank_correct(
-    unit_queries: Float[Tensor, "captions hidden"],
-    gallery: EncodedVideos,
-    relevance: Relevance,
-    settings: ModelSettings,
-    block: int,
-) -> CorrectRanks:
-    """Rank of every correct video of each caption by the fused score; see `rank_gallery`."""
-    parts = []
-    for start in range(0, len(unit_queries), block):
-        rows = slice(start, start + block)
-        correct = Relevance(relevance.block(rows).videos.to(unit_queries.device))
-        scores = gallery_scores(unit_queries[rows], gallery, settings)["fused"]
-        parts.append(correct_ranks(scores, correct).ranks)
-    return CorrectRanks(torch.cat(parts))
+def rank_metrics(ranks: Mapping[str, Int[Tensor, "captions ..."]]) -> dict[str, float]:
+    """Recalls of the ranks of `rank_gallery`: of `fused` without a prefix, others below a name.
 
-
-def rank_metrics(ranks: Mapping[str, Int[Tensor, "captions"]]) -> dict[str, float]:
-    """Recalls by branch: those of `fused` without a prefix, the others below the branch's name."""
+    Below `verified` there are nDCG and mAP as well.
+    """
     metrics = recalls(ranks["fused"])
-    for branch in ("clip", "frame"):
-        found = recalls(ranks[branch])
-        metrics.update({f"{branch}/{name}": value for name, value in found.items()})
+    for branch in _BRANCHES:
+        metrics |= _below(branch, recalls(ranks[branch]))
+    if OWN in ranks:
+        metrics |= _below(OWN, recalls(CorrectRanks(ranks[OWN]).best))
+    if VERIFIED in ranks:
+        metrics |= _below(VERIFIED, CorrectRanks(ranks[VERIFIED]).metrics())
     return metrics
+
+
+def _below(name: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {f"{name}/{metric}": value for metric, value in metrics.items()}
 
 
 def gallery_scores(

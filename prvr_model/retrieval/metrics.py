@@ -3,15 +3,15 @@
 Source: the MSC paper, the task; nDCG with gains of 0 and 1: Jarvelin and Kekalainen 2002.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from prvr_model.process_group import Shards, Workers
-from prvr_model.reporting import RECALL_DEPTHS
+from prvr_model.process_group import ALONE, Shards, Workers
+from prvr_model.reporting import MAP, NDCG, NDCG_DEPTH, RECALL_DEPTHS
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,21 @@ class Relevance:
 
     Args:
         videos: Correct columns, padded by repeating the row's first.
+        beside: Other notions of what is correct by name, of which all videos are ranked as well.
     """
 
     videos: Int[Tensor, "captions most_correct"]
+    beside: Mapping[str, "Relevance"] = field(default_factory=dict)
 
     def block(self, rows: slice) -> "Relevance":
         """Relevance of some captions."""
-        return Relevance(self.videos[rows])
+        beside = {name: other.block(rows) for name, other in self.beside.items()}
+        return Relevance(self.videos[rows], beside)
+
+    def to(self, device: torch.device) -> "Relevance":
+        """The same on another device."""
+        beside = {name: other.to(device) for name, other in self.beside.items()}
+        return Relevance(self.videos.to(device), beside)
 
 
 def single_relevance(video_of_caption: Int[Tensor, "captions"]) -> Relevance:
@@ -70,15 +78,21 @@ def best_ranks_of_workers(
         workers: The processes that rank together.
         videos: How the videos are spread over them.
     """
-    own = videos.rows(workers.rank)
-    is_own = (relevance.videos >= own.start) & (relevance.videos < own.stop)
-    captions, places = is_own.nonzero(as_tuple=True)
-    columns = relevance.videos[captions, places] - own.start
+    captions, _, columns = _own_columns(relevance, videos.rows(workers.rank))
     best = scores.new_full((len(scores),), -torch.inf)
     best.scatter_reduce_(0, captions, _usable(scores[captions, columns]), "amax")
     before = ~(scores < workers.largest(best)[:, None])
     before[captions, columns] = False
     return workers.sum(before.sum(dim=1)) + 1
+
+
+def _own_columns(
+    relevance: Relevance, own: slice
+) -> tuple[Int[Tensor, "own"], Int[Tensor, "own"], Int[Tensor, "own"]]:
+    """Caption, place and own column of each correct video among a worker's own."""
+    is_own = (relevance.videos >= own.start) & (relevance.videos < own.stop)
+    captions, places = is_own.nonzero(as_tuple=True)
+    return captions, places, relevance.videos[captions, places] - own.start
 
 
 def _usable(scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -96,9 +110,6 @@ def recalls(ranks: Int[Tensor, "captions"]) -> dict[str, float]:
         raise ValueError("recalls of no captions are undefined")
     found = {f"R{depth}": float((ranks <= depth).double().mean() * 100) for depth in RECALL_DEPTHS}
     return {**found, "SumR": sum(found.values())}
-
-
-NDCG_DEPTH = 10
 
 
 @dataclass(frozen=True)
@@ -129,29 +140,58 @@ class CorrectRanks:
         ideal = (found & (self._places() <= depth)) / torch.log2(self._places() + 1)
         return gains.sum(dim=1) / ideal.sum(dim=1)
 
+    def metrics(self) -> dict[str, float]:
+        """Recalls of the best correct video, nDCG and mAP, in percent."""
+        more = {NDCG: self.ndcg(), MAP: self.average_precisions()}
+        return recalls(self.best) | {name: float(100 * of.mean()) for name, of in more.items()}
+
     def _places(self) -> Float[Tensor, "most_correct"]:
         """Number of each column, from 1: its rank if no wrong video came before."""
         return torch.arange(1, self.ranks.shape[1] + 1, dtype=torch.float64)
 
 
-def correct_ranks(scores: Float[Tensor, "captions videos"], relevance: Relevance) -> CorrectRanks:
-    """Rank of every correct video of each caption, on the host."""
-    columns = relevance.videos
-    is_more = torch.ones_like(columns, dtype=torch.bool)
-    is_more[:, 1:] = columns[:, 1:] != columns[:, :1]
+def correct_ranks(
+    scores: Float[Tensor, "captions own_videos"],
+    relevance: Relevance,
+    workers: Workers = ALONE,
+    videos: Shards | None = None,
+) -> CorrectRanks:
+    """Rank of every correct video of each caption, on the host.
+
+    Args:
+        scores: Scores of all captions against this worker's videos, of which there may be none.
+        relevance: Correct videos, counted over all workers.
+        workers: The processes that rank together.
+        videos: How the videos are spread over them; None if `scores` is of all videos.
+    """
+    shards = videos or Shards((scores.shape[1],))
+    captions, places, columns = _own_columns(relevance, shards.rows(workers.rank))
+    found = scores.new_full(relevance.videos.shape, -torch.inf)
+    found[captions, places] = _usable(scores[captions, columns])
+    is_more = torch.ones_like(relevance.videos, dtype=torch.bool)
+    is_more[:, 1:] = relevance.videos[:, 1:] != relevance.videos[:, :1]
     # Repeats of the first column are no more videos; they sort behind all others.
-    own = _usable(scores.gather(1, columns)).masked_fill(~is_more, -torch.inf)
-    order = own.sort(dim=1, descending=True, stable=True)
-    is_video = is_more.gather(1, order.indices)
-    is_wrong = torch.ones_like(scores, dtype=torch.bool).scatter_(1, columns, value=False)
+    known = workers.largest(found).masked_fill(~is_more, -torch.inf)
+    order = known.sort(dim=1, descending=True, stable=True)
+    is_wrong = torch.ones_like(scores, dtype=torch.bool)
+    is_wrong[captions, columns] = False
+    before = workers.sum(_wrong_before(scores, is_wrong, order.values))
+    ranks = before + torch.arange(1, before.shape[1] + 1, device=scores.device)
+    return CorrectRanks(torch.where(is_more.gather(1, order.indices), ranks, 0).cpu())
+
+
+def _wrong_before(
+    scores: Float[Tensor, "captions videos"],
+    is_wrong: Bool[Tensor, "captions videos"],
+    values: Float[Tensor, "captions most_correct"],
+) -> Int[Tensor, "captions most_correct"]:
+    """Number of wrong videos that score at least each of some values."""
     # NaN of a wrong video counts as ranked before everything.
     wrong = scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
     ascending = wrong.masked_fill(~is_wrong, -torch.inf).sort(dim=1).values
-    before = scores.shape[1] - torch.searchsorted(ascending, order.values)
+    before = scores.shape[1] - torch.searchsorted(ascending, values)
     # Correct videos stand at the lower end of the sorted ones and are counted only there.
-    before = torch.minimum(before, is_wrong.sum(dim=1, keepdim=True))
-    places = torch.arange(1, columns.shape[1] + 1, device=scores.device)
-    return CorrectRanks(torch.where(is_video, before + places, 0).cpu())
+    return torch.minimum(before, is_wrong.sum(dim=1, keepdim=True))
 
 
 def relevance_of_same_text(

@@ -23,6 +23,7 @@ from prvr_model.retrieval.moments import (
     plain_clips,
     window_arrays,
 )
+from prvr_model.retrieval.query_slices import video_lengths_s
 from prvr_model.store.reader import StoreSplit
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -74,16 +75,6 @@ class MomentOutcomes:
                 for t in THRESHOLDS
             }
         return found
-
-
-def video_lengths_s(
-    split: StoreSplit, seconds_per_row: float | None
-) -> Float[np.ndarray, "videos"]:
-    """Length of each video: as annotated, else its rows' time; NaN where neither is known."""
-    lengths = np.array(split.durations_s, np.float64)
-    if seconds_per_row is None:
-        return lengths
-    return np.where(np.isnan(lengths), split.num_frames * seconds_per_row, lengths)
 
 
 def moment_outcomes(

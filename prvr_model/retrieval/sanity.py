@@ -7,7 +7,8 @@ must be more alike than random ones.
 Source: METHOD, from videos and captions to features.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,6 +99,7 @@ class StoreVerdict:
         row_rate: Rows a second; None if no length is known.
         moments: Captions with moments, over all splits.
         verified: Captions with verified videos.
+        query_types: Captions of each type of query, the most frequent first.
         shared_text_percent: Share of captions whose text another video has too, by split.
         frozen: What the frozen features retrieve; None if they cannot be compared.
         not_compared: Why not; None if they are.
@@ -109,6 +111,7 @@ class StoreVerdict:
     row_rate: RowRate | None
     moments: int
     verified: int
+    query_types: dict[str, int]
     shared_text_percent: dict[str, float]
     frozen: FrozenSample | None
     not_compared: str | None
@@ -135,6 +138,7 @@ def judge(store: FeatureStore) -> StoreVerdict:
         row_rate=rate,
         moments=sum(sum(map(bool, split.moments)) for split in splits.values()),
         verified=sum(sum(map(bool, split.relevant)) for split in splits.values()),
+        query_types=_query_types(splits.values()),
         shared_text_percent={
             name: 100 * captions_of_shared_text(split) / len(split.caption_ids)
             for name, split in splits.items()
@@ -253,6 +257,7 @@ def _row_rate(store: FeatureStore, splits: Sequence[StoreSplit]) -> RowRate | No
 
 # Rounding of lengths and a last row that is partly filled move the rate of short videos so much.
 _RATE_TOLERANCE = 1.25
+_MOST_TYPES = 8
 
 
 def _rate_warnings(rate: RowRate | None) -> list[str]:
@@ -291,6 +296,12 @@ def _counts(split: StoreSplit) -> dict[str, float | None]:
     }
 
 
+def _query_types(splits: Iterable[StoreSplit]) -> dict[str, int]:
+    """Captions of each named type."""
+    counts = Counter(name for split in splits for name in split.query_types if name)
+    return dict(counts.most_common(_MOST_TYPES))
+
+
 def _lines(verdict: StoreVerdict) -> list[str]:
     lines = [f"recipe: {verdict.recipe}"]
     for name, counts in verdict.splits.items():
@@ -304,6 +315,9 @@ def _lines(verdict: StoreVerdict) -> list[str]:
     lines.append(
         f"captions with moments: {verdict.moments}, with verified videos: {verdict.verified}"
     )
+    if verdict.query_types:
+        named = ", ".join(f"{name} {count}" for name, count in verdict.query_types.items())
+        lines.append(f"types of queries: {named}")
     if (rate := verdict.row_rate) is not None:
         stated = f", stated {rate.stated:.2f}" if rate.stated else ""
         lines.append(

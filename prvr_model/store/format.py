@@ -5,10 +5,11 @@ A store is a folder:
     manifest.json                  Manifest
     <split>.videos.arrow           id, duration_s (NaN: unknown), features: a list of frame rows
     <split>.captions.arrow         id, video (row in the split's videos), text, moments (start and
-                                   end in seconds of each), relevant (rows of videos), features:
-                                   token rows
+                                   end in seconds of each), relevant (rows of videos),
+                                   query_type (empty: unknown), features: token rows
 
-Format version 1 has no duration_s, moments, relevant, recipe and seconds_per_row.
+Format version 1 has no duration_s, moments, relevant, recipe and seconds_per_row, version 2 no
+query_type.
 
 The reader and the writer both follow this module, so that neither has to import the other.
 """
@@ -33,8 +34,8 @@ from prvr_model.store.recipe import FeatureRecipe
 
 FORMAT = "prvr-sweep feature store"
 # Raised whenever a reader of the earlier version would misread the files.
-STORE_VERSION = 2
-READABLE_VERSIONS = (1, STORE_VERSION)
+STORE_VERSION = 3
+READABLE_VERSIONS = (1, 2, STORE_VERSION)
 MANIFEST_NAME = "manifest.json"
 SPLIT_NAMES = ("train", "val", "test")
 
@@ -148,6 +149,8 @@ def schema(kind: Kind, dim: int, dtype: DTypeName, version: int = STORE_VERSION)
             if kind == "videos"
             else [("moments", MOMENTS_TYPE), ("relevant", RELEVANT_TYPE)]
         )
+    if version > 2 and kind == "captions":
+        known.append(("query_type", pa.string()))
     return pa.schema([("id", pa.string()), *known, ("features", rows)])
 
 
@@ -221,7 +224,7 @@ def _checked(values: object, store: str, file: str) -> Manifest:
     if version not in READABLE_VERSIONS:
         raise StoreError(
             f"{store} has format version {version!r}, this prvr-sweep reads versions "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}; import the data again or use the "
+            f"{', '.join(map(str, READABLE_VERSIONS))}; import the data again or use the "
             "prvr-sweep that wrote it"
         )
     try:

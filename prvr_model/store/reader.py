@@ -142,6 +142,18 @@ class StoreSplit:
         """Rows of the videos that each caption is verified to be right for; none if unknown."""
         return self._annotated("relevant")
 
+    @cached_property
+    def query_types(self) -> Sequence[str]:
+        """What each caption is about, as its annotation names it; empty where that is unknown."""
+        if "query_type" not in self._captions[0].schema.names:
+            return ("",) * len(self.caption_ids)
+        return _strings(self._captions, "query_type")
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any caption has verified videos."""
+        return any(map(len, self.relevant))
+
     def _annotated(self, column: str) -> Sequence[Sequence[Any]]:
         if column not in self._captions[0].schema.names:
             return ((),) * len(self.caption_ids)
@@ -166,7 +178,7 @@ class StoreSplit:
         else:
             videos = (self.video_ids[row] for row in self.caption_video)
             texts = zip(self.caption_ids, videos, self.caption_texts, strict=True)
-            known = map(caption_bytes, self.moments, self.relevant)
+            known = map(caption_bytes, self.moments, self.relevant, self.query_types)
             for row, (caption, annotation) in enumerate(zip(texts, known, strict=True)):
                 digest.add(caption, self.tokens(row), annotation)
         return digest.hexdigest()

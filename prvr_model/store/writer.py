@@ -192,11 +192,11 @@ class StoreWriter:
             "text": text,
             "moments": moments,
             "relevant": relevant,
+            "query_type": annotation.query_type,
         }
         texts = (caption_id, video_id, text)
-        self._append(
-            split, "captions", _Item(values, texts, tokens, caption_bytes(moments, relevant))
-        )
+        known = caption_bytes(moments, relevant, annotation.query_type)
+        self._append(split, "captions", _Item(values, texts, tokens, known))
         ids.add(caption_id)
         self._captioned.setdefault(split, set()).add(video_id)
 

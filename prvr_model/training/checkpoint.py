@@ -28,7 +28,7 @@ from prvr_model.network.model_file import (
     write_tensors,
 )
 from prvr_model.reporting import EpochReport
-from prvr_model.settings import Settings
+from prvr_model.settings import ADDED_SETTINGS, Settings, flat_settings
 from prvr_model.store.recipe import TrainedOn
 from prvr_model.training.optimizer import BertAdam
 
@@ -67,8 +67,8 @@ class TrainingState:
 
     Args:
         epoch: Epochs completed.
-        best_epoch: Epoch of the best validation SumR, from 1; 0 before the first.
-        best_value: That SumR.
+        best_epoch: Epoch of the best `evaluation.best_epoch_by`, from 1; 0 before the first.
+        best_value: Its value there.
         reports: Every epoch's row, in order.
         part: What is done of the next epoch; None if it has not begun.
     """
@@ -189,9 +189,15 @@ def _read_epochs(folder: Folder) -> TrainingState:
         raise CheckpointError(f"{folder.locate(EPOCHS_FILE)}: is damaged: {error!r}") from error
 
 
-def save_ranks(folder: Folder, epoch: int, ranks: np.ndarray) -> None:
-    """Keep the rank of every validation query of an epoch, int32, as a safetensors file."""
-    content = save({"ranks": torch.from_numpy(ranks.astype(np.int32))})
+def save_ranks(folder: Folder, epoch: int, kept: Mapping[str, np.ndarray]) -> None:
+    """Keep what every validation query got in an epoch, as a safetensors file.
+
+    Args:
+        folder: The trial's folder.
+        epoch: The epoch.
+        kept: Ranks and shares of metrics by name, see `Evaluation.kept`.
+    """
+    content = save({name: torch.from_numpy(values) for name, values in kept.items()})
     folder.child(_RANKS).write_bytes(f"epoch-{epoch:04d}.safetensors", content)
 
 
@@ -207,7 +213,7 @@ def _check_same(
             f"{header['store_fingerprint'][:12]}, this one has {store_fingerprint[:12]}; {_LEFT}"
         )
     ours = _resumable(settings.model_dump(mode="json"))
-    theirs = _resumable(header["settings"])
+    theirs = _with_added(_resumable(header["settings"]))
     different = [
         f"{section}.{key} is {theirs.get(section, {}).get(key)!r}, wanted {value!r}"
         for section, values in ours.items()
@@ -224,6 +230,15 @@ def _resumable(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings less the number of epochs: a longer budget continues exactly from a shorter one."""
     training = {key: value for key, value in settings["training"].items() if key != "epochs"}
     return {**settings, "training": training}
+
+
+def _with_added(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file, those that its version did not have at their default."""
+    default = flat_settings(Settings())
+    for path in ADDED_SETTINGS:
+        section, _, key = path.partition(".")
+        settings[section] = {key: default[path], **settings.get(section, {})}
+    return settings
 
 
 def _state_json(state: TrainingState) -> dict[str, Any]:

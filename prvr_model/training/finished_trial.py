@@ -126,7 +126,7 @@ def _is_at_end(reports: Sequence[EpochReport], settings: Settings) -> bool:
         return False
     if count >= training.epochs or training.patience_epochs is None:
         return count == training.epochs
-    return count - _best_epoch(reports) >= training.patience_epochs
+    return count - _best_epoch(reports, settings) >= training.patience_epochs
 
 
 def _is_in_order(reports: Sequence[EpochReport]) -> bool:
@@ -135,11 +135,12 @@ def _is_in_order(reports: Sequence[EpochReport]) -> bool:
     return bool(epochs) and epochs == list(range(1, len(epochs) + 1))
 
 
-def _best_epoch(reports: Sequence[EpochReport]) -> int:
-    """Epoch of the best validation SumR, the first of equal ones, as training counts it."""
+def _best_epoch(reports: Sequence[EpochReport], settings: Settings) -> int:
+    """Epoch of the best metric that chooses it, the first of equal ones, as training counts it."""
+    metric = f"val/{settings.evaluation.best_epoch_by}"
     best, best_epoch = -inf, 0
     for report in reports:
-        value = report.metrics.get("val/SumR", -inf)
+        value = report.metrics.get(metric, -inf)
         if value > best:
             best, best_epoch = value, report.epoch
     return best_epoch

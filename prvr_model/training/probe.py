@@ -19,6 +19,8 @@ import torch
 from prvr_model.files.folder import Folder
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import Settings, SpeedSettings
+from prvr_model.store.annotations import CaptionAnnotation
+from prvr_model.store.label_needs import needed_labels
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.writer import StoreWriter
 from prvr_model.training.probe_messages import ProbeRequest, ProbeResult, ProbeStage
@@ -172,13 +174,17 @@ def _write_split(
 ) -> int:
     shape = (request.settings.model.num_frames, request.video_dim)
     # A caption for each video at least; the rest spread evenly.
+    has_labels = any(needed_labels(request.settings))
     bounds = np.round(np.arange(videos + 1) * max(1.0, request.captions_per_video)).astype(int)
     for video in range(videos):
         name = f"{split}-{video}"
+        known = CaptionAnnotation(relevant=[name] if has_labels else [])
         writer.add_video(split, name, generator.standard_normal(shape, np.float32))
         for caption in range(bounds[video], bounds[video + 1]):
             tokens = generator.standard_normal((_length(request, generator), request.text_dim))
-            writer.add_caption(split, f"{name}#{caption}", name, "", tokens.astype(np.float32))
+            writer.add_caption(
+                split, f"{name}#{caption}", name, "", tokens.astype(np.float32), known
+            )
     return int(bounds[-1])
 
 

@@ -29,16 +29,18 @@ from prvr_model.inputs.batching import (
     weights_seed,
 )
 from prvr_model.inputs.prefetch import BatchMemory, prefetched
-from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
+from prvr_model.inputs.prepared_split import PreparedSplit, RelevantVideos, prepare_split
 from prvr_model.losses.objective import BranchDraws, compute_losses, loss_term_names
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
 from prvr_model.process_group import ALONE, Workers
 from prvr_model.reporting import Decision, EpochReport, Leave, Report, stay
-from prvr_model.retrieval.evaluation import Evaluation, build_relevance, evaluate
+from prvr_model.retrieval.evaluation import Evaluation, evaluate
 from prvr_model.retrieval.metrics import Relevance
+from prvr_model.retrieval.relevance import build_relevance
 from prvr_model.settings import Settings, SpeedSettings
+from prvr_model.store.label_needs import needed_labels, require_labels
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.recipe import TrainedOn
 from prvr_model.training import checkpoint, random_states
@@ -55,7 +57,7 @@ class TrainResult:
 
     Args:
         reports: Every epoch's row, those before an interruption included.
-        best_epoch: Epoch of the best validation SumR, from 1.
+        best_epoch: Epoch of the best `evaluation.best_epoch_by`, from 1.
         stop_reason: All epochs run, patience at its end, stopped by the host, or left on the
             host's wish to continue elsewhere.
     """
@@ -92,7 +94,8 @@ def train(
             epoch is written and all workers return; several workers train one more step first.
 
     Raises:
-        StoreError: A split is missing or has fewer than two videos to train on.
+        StoreError: A split is missing, has fewer than two videos to train on, or lacks verified
+            labels that the settings need.
         CheckpointError: The folder's checkpoint is damaged or of other settings.
         NonFiniteError: A loss or gradient is not finite; nothing of that step was applied.
     """
@@ -130,6 +133,8 @@ class _Run:
         self.speed = speed
         self.device = torch.device(speed.device)
         self.fingerprint = store.manifest.fingerprint
+        for need in needed_labels(settings):
+            require_labels(store.split(need.split), need)
         self.train_split = _training_split(store, settings)
         self.val_split = prepare_split(store, "val", settings)
         self.relevance: Relevance = build_relevance(store.split("val"), settings.evaluation)
@@ -205,7 +210,7 @@ class _Run:
         epoch = self.state.epoch + 1
         row = EpochReport(epoch, metrics, time.time_ns() // 1_000_000)
         self.state = replace(self.state, epoch=epoch, reports=(*self.state.reports, row), part=None)
-        value = metrics["val/SumR"]
+        value = metrics[f"val/{self.settings.evaluation.best_epoch_by}"]
         is_better = value > self.state.best_value
         if is_better:
             self.state = replace(self.state, best_epoch=epoch, best_value=value)
@@ -216,7 +221,7 @@ class _Run:
         epoch = self.state.epoch
         if is_better:
             checkpoint.save_best(self.folder, self.model, self.settings, epoch, self.trained_on)
-        checkpoint.save_ranks(self.folder, epoch, evaluation.ranks)
+        checkpoint.save_ranks(self.folder, epoch, evaluation.kept)
         if epoch % self.speed.checkpoint_every_epochs == 0 or self._stop_reason():
             self._save_last()
 
@@ -358,4 +363,6 @@ def _training_split(store: FeatureStore, settings: Settings) -> PreparedSplit:
     split = prepare_split(store, "train", settings)
     if split.num_videos < 2:
         raise StoreError(f"{store.path}: split train needs two videos or more")
+    if settings.losses.ignore_relevant:
+        return replace(split, relevant=RelevantVideos.of(store.split("train")))
     return split

@@ -1,5 +1,6 @@
 """Several workers against one process: losses, gradients, evaluation, uneven and empty shards."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from tests.prvr_model.tiny import (
     TEXT_DIM,
     TINY_DATA,
     VIDEO_DIM,
+    ignored_pairs,
     random_batch,
     tiny_model,
     tiny_settings,
+    write_labelled,
 )
 
 SETTINGS = tiny_settings(model__dropout=0.0, model__input_dropout=0.0)
@@ -65,10 +68,11 @@ def losses_and_gradients(batch: Batch, workers: Workers, hard: bool) -> list[Ten
 
 
 def largest_errors(captions: list[int], counts: tuple[int, ...]) -> list[float]:
-    batch = random_batch(SETTINGS, captions, dtype=torch.float64)
+    plain = random_batch(SETTINGS, captions, dtype=torch.float64)
     workers = GroupWorkers()
     errors = []
-    for hard in (False, True):
+    for hard, ignored in ((False, None), (True, None), (True, ignored_pairs(plain))):
+        batch = replace(plain, ignored=ignored)
         wanted = losses_and_gradients(batch, ALONE, hard)
         part = own_part(batch, Shards(counts), workers.rank)
         found = losses_and_gradients(part, workers, hard)
@@ -112,7 +116,8 @@ def evaluations(num_videos: int) -> list[Any]:
     torch.manual_seed(3)
     model = MscModel(SETTINGS.model, VIDEO_DIM, TEXT_DIM)
     other = (split.caption_video + 1) % num_videos
-    relevance = Relevance(torch.from_numpy(np.stack([split.caption_video, other], axis=1)))
+    both = torch.from_numpy(np.stack([split.caption_video, other], axis=1))
+    relevance = Relevance(both, {"verified": Relevance(both), "own": Relevance(both[:, :1])})
     speed = SpeedSettings(evaluation_block=7)
     found = evaluate(model, split, relevance, speed, workers=GroupWorkers())
     wanted = evaluate(model, split, relevance, speed)
@@ -127,12 +132,13 @@ def trained(store: Path, folder: Path, workers: Workers, stop_after: int = 99) -
         calls.append(row.epoch)
         return Decision.STOP if row.epoch >= stop_after else Decision.CONTINUE
 
-    settings = SETTINGS.model_copy(
-        update={"training": SETTINGS.training.model_copy(update={"epochs": 3})}
-    )
+    training = SETTINGS.training.model_copy(update={"epochs": 3})
+    losses = SETTINGS.losses.model_copy(update={"ignore_relevant": True})
+    settings = SETTINGS.model_copy(update={"training": training, "losses": losses})
     opened = FeatureStore.open(store)
     result = train(settings, opened, Folder.open(folder), report, workers=workers)
     kept = ("train/total", "train/cbva", "train/mean_segments", "val/SumR", "val/clip/R10")
+    kept = (*kept, "val/verified/nDCG10", "val/verified/mAP")
     rows = [[row.metrics[name] for name in kept] for row in result.reports]
     return [rows, result.stop_reason, calls]
 
@@ -155,8 +161,8 @@ def everything(
 def test_workers_do_as_one_process(
     cases: list[tuple[list[int], tuple[int, ...]]], tmp_path: Path
 ) -> None:
-    store = tmp_path / "tiny.store"
-    write_synthetic(store, TINY_DATA)
+    write_synthetic(tmp_path / "tiny.store", TINY_DATA)
+    store = write_labelled(FeatureStore.open(tmp_path / "tiny.store"), tmp_path / "labelled.store")
     wanted_rows, *_ = trained(store, tmp_path / "alone", ALONE)
     found = run_in_group(len(cases[0][1]), everything, cases, store, tmp_path / "together")
     for rank, (errors, evaluated, stopped, resumed) in enumerate(found):
@@ -164,6 +170,7 @@ def test_workers_do_as_one_process(
         for metrics, wanted, ranks, wanted_ranks in evaluated:
             assert ranks == wanted_ranks
             assert metrics == pytest.approx(wanted, rel=1e-6)
+            assert {"verified/nDCG10", "verified/mAP", "own/SumR"} <= wanted.keys()
             recalls = [name for name in wanted if "R" in name]
             assert [metrics[name] for name in recalls] == [wanted[name] for name in recalls]
         # Only the first worker reports, and its decision is everyone's.

@@ -1,5 +1,6 @@
 """Sizes at which a trial takes a moment, and batches of random numbers."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from prvr_model.losses.objective import BranchDraws
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.model import MscModel
 from prvr_model.settings import Settings, build_settings
+from prvr_model.store.annotations import CaptionAnnotation
+from prvr_model.store.reader import FeatureStore
 from prvr_model.store.synthetic import SyntheticSettings
+from prvr_model.store.writer import StoreWriter
 from tests.prvr_model.clip_segments import segment_plans
 
 TINY_DATA = SyntheticSettings(
@@ -92,6 +96,33 @@ def random_draws(batch: Batch, seed: int = 0) -> BranchDraws:
         for _ in range(2)
     ]
     return BranchDraws(*draws)
+
+
+def write_labelled(source: FeatureStore, path: Path) -> Path:
+    """A copy of a store where the first caption of each video is right for the next one as well."""
+    dims = {"video_dim": source.manifest.video_dim, "text_dim": source.manifest.text_dim}
+    with StoreWriter(path, name="labelled", **dims) as writer:
+        for name in source.manifest.splits:
+            split = source.split(name)
+            for row, video in enumerate(split.video_ids):
+                writer.add_video(name, video, split.frames(row), 10.0 + row)
+            firsts = set(np.unique(split.caption_video, return_index=True)[1].tolist())
+            for row, owner in enumerate(split.caption_video.tolist()):
+                own, other = (split.video_ids[(owner + k) % len(split.video_ids)] for k in range(2))
+                known = CaptionAnnotation(relevant=[own, other] if row in firsts else [own])
+                texts = split.caption_ids[row], own, split.caption_texts[row]
+                writer.add_caption(name, *texts, split.tokens(row), known)
+    return path
+
+
+def ignored_pairs(batch: Batch) -> torch.Tensor:
+    """Every second caption is ignored by the next video, the last one by all videos."""
+    owners, videos = batch.video_of_caption, batch.spread.videos.total
+    pairs = torch.zeros(len(owners), videos, dtype=torch.bool)
+    pairs[torch.arange(0, len(owners), 2), (owners[::2] + 1) % videos] = True
+    pairs[-1] = True
+    pairs[torch.arange(len(owners)), owners] = False
+    return pairs
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prvr_model.store.annotations import NOTHING_KNOWN, CaptionAnnotation
@@ -85,7 +85,7 @@ def annotate(
     moments = find_moments(read, splits, durations, problems, notes)
     relevant = find_relevant(files.relevance, splits, problems, notes)
     captions = {
-        place: CaptionAnnotation(moments.get(place, ()), relevant.get(place, ()))
+        place: replace(moments.get(place, NOTHING_KNOWN), relevant=relevant.get(place, ()))
         for place in {**moments, **relevant}
     }
     return Annotations(durations, captions, _source(files, read))

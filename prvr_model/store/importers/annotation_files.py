@@ -103,9 +103,9 @@ def read_captions(path: Path, problems: Problems) -> AnnotationContent | None:
 
     Args:
         path: A table with `video` and `caption`; optional `start` and `end` (seconds of the moment
-            that the caption describes), `split` (train, val or test), `relevant` (every video that
-            shows what it says: a list, in CSV as JSON) and `id` (of the caption); or a file of
-            another form.
+            that the caption describes), `type` (of the query), `split` (train, val or test),
+            `relevant` (every video that shows what it says: a list, in CSV as JSON) and `id` (of
+            the caption); or a file of another form.
         problems: Takes rows that cannot be used.
 
     Returns:

@@ -2,7 +2,7 @@
 
 | form | content |
 |---|---|
-| TVR | JSON lines: vid_name, desc, ts [start, end], duration |
+| TVR | JSON lines: vid_name, desc, ts [start, end], duration, perhaps type |
 | QVHighlights | JSON lines: vid, query, relevant_windows, duration |
 | ActivityNet | one JSON object: video -> duration, timestamps (or moments), perhaps sentences |
 | Charades-STA | lines `<video> <start> <end>##<sentence>`; a CSV file has id and length |
@@ -27,11 +27,14 @@ from prvr_model.store.importers.caption_files import CaptionLine
 
 # Timestamps are rounded: a moment that ends so much after its video's end ends with it.
 _ROUNDING_S = 0.1
+# Names of types are short; what is longer is a text about something else.
+_LONGEST_TYPE = 40
 TABLE, LABELS = "table", "verified labels"
 
 VIDEO = ("video", "video_id", "vid", "vid_name")
 CAPTION_ID = ("caption_id", "query_id", "id")
 TEXT = ("caption", "text", "sentence", "query", "desc")
+TYPE = ("query_type", "type")
 START, END = ("start", "start_s", "start_time"), ("end", "end_s", "end_time")
 """What tables may call their columns."""
 
@@ -48,17 +51,19 @@ class CaptionRecord(CaptionLine):
         number: Place among the records of its video; captions without text are found by it.
         split: train, val or test; None if the file does not say.
         relevant: Ids of all videos that are verified to show it; empty if nobody verified.
+        query_type: See `CaptionAnnotation`.
     """
 
     moments: tuple[tuple[float, float], ...] = ()
     number: int = 0
     split: str | None = None
     relevant: tuple[str, ...] = ()
+    query_type: str = ""
 
     @property
     def annotation(self) -> CaptionAnnotation:
         """What a store keeps of it besides its text."""
-        return CaptionAnnotation(self.moments, self.relevant)
+        return CaptionAnnotation(self.moments, self.relevant, self.query_type)
 
 
 def with_ids(records: Iterable[CaptionRecord], mark: str) -> Iterator[CaptionRecord]:
@@ -159,7 +164,8 @@ def _names(found: object) -> tuple[str, ...]:
 
 
 def _tvr_records(place: str, row: Mapping[str, Any]) -> Iterator[CaptionRecord]:
-    yield _record(place, row["vid_name"], row["desc"], (_span(*row["ts"]),))
+    made = _record(place, row["vid_name"], row["desc"], (_span(*row["ts"]),))
+    yield replace(made, query_type=_query_type(row))
 
 
 def _qvhighlights_records(place: str, row: Mapping[str, Any]) -> Iterator[CaptionRecord]:
@@ -189,12 +195,16 @@ def _label_records(place: str, row: Mapping[str, Any]) -> Iterator[CaptionRecord
 
 
 def _table_records(place: str, row: Mapping[str, Any]) -> Iterator[CaptionRecord]:
-    """The caption of a row with `video` or `caption_id`, `caption`, perhaps `start` and `end`."""
+    """The caption of a row with `video` or `caption_id`, `caption`, perhaps a moment and a type.
+
+    The moment is `start` and `end`.
+    """
     video, caption_id, text = (_text(row, names) for names in (VIDEO, CAPTION_ID, TEXT))
     if not caption_id and not (video and text):
         raise ValueError("it names neither a caption_id nor a video and a caption")
     own = video or caption_id.partition("#")[0]
-    yield CaptionRecord(caption_id, own, text, place, _table_moments(row))
+    moments, kind = _table_moments(row), _query_type(row)
+    yield CaptionRecord(caption_id, own, text, place, moments, query_type=kind)
 
 
 def _text(row: Mapping[str, Any], names: Iterable[str]) -> str:
@@ -203,6 +213,13 @@ def _text(row: Mapping[str, Any], names: Iterable[str]) -> str:
     if found is not None and (not isinstance(found, str | int) or "\0" in str(found)):
         raise ValueError(f"{name} is {found!r}; allowed: text")
     return "" if found is None else str(found).strip()
+
+
+def _query_type(row: Mapping[str, Any]) -> str:
+    """The type of a row's caption; empty where the column holds something else."""
+    found = row.get(first_of(row, TYPE))
+    named = str(found).strip() if isinstance(found, str | int) else ""
+    return named if len(named) <= _LONGEST_TYPE and "\0" not in named else ""
 
 
 def _table_moments(row: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:

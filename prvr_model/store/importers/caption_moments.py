@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.importers.annotation_files import AnnotationContent
 from prvr_model.store.importers.annotation_forms import CaptionRecord, ClippedMoments
 from prvr_model.store.importers.annotation_names import VideoNames, first_names, letters, tell
@@ -32,8 +33,8 @@ def find_moments(
     durations: Mapping[str, float],
     problems: Problems,
     notes: list[str],
-) -> dict[tuple[str, str], tuple[tuple[float, float], ...]]:
-    """Moments of each caption that has any; mismatches are noted."""
+) -> dict[tuple[str, str], CaptionAnnotation]:
+    """Moments, and the type, of each caption that has moments; mismatches are noted."""
     if not read:
         return {}
     names = VideoNames(line.video_id for lines in splits.values() for line in lines)
@@ -42,9 +43,10 @@ def find_moments(
     clipped = ClippedMoments(durations)
     found, without = {}, []
     for split, lines in splits.items():
-        for line, spans in finder.each(lines):
-            if kept := clipped.spans(line, spans):
-                found[split, line.caption_id] = kept
+        for line, own in finder.each(lines):
+            if kept := clipped.spans(line, _spans(own)):
+                kind = next((record.query_type for record in own if record.query_type), "")
+                found[split, line.caption_id] = CaptionAnnotation(kept, query_type=kind)
             else:
                 without.append(repr(line.caption_id))
     _tell_recognised(read, notes)
@@ -93,21 +95,21 @@ class _Finder:
 
     def each(
         self, lines: Iterable[CaptionLine]
-    ) -> Iterable[tuple[CaptionLine, list[tuple[float, float]]]]:
-        """Each caption and its moments; none where no record is its."""
+    ) -> Iterable[tuple[CaptionLine, Sequence[CaptionRecord]]]:
+        """Each caption and its records; none where no record is its."""
         lines = list(lines)
         texts = _grouped(lines, lambda line: (line.video_id, letters(line.text)))
         videos = _grouped(lines, lambda line: line.video_id)
         for line in lines:
             if records := self._by_id.get(line.caption_id):
-                yield line, _spans(records)
+                yield line, records
                 continue
             key = line.video_id, letters(line.text)
             if records := self._by_text.get(key):
-                yield line, _spans(_own_of(records, texts[key], line) or records)
+                yield line, _own_of(records, texts[key], line) or records
                 continue
             records = self._in_order.get(line.video_id, [])
-            yield line, _spans(_own_of(records, videos[line.video_id], line))
+            yield line, _own_of(records, videos[line.video_id], line)
 
 
 def _grouped(

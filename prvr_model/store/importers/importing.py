@@ -111,7 +111,9 @@ def _annotations(
             relevant = other.relevant or own.relevant
             strangers += [video for video in relevant if video not in videos]
             kept = tuple(video for video in relevant if video in videos)
-            found[split, line.caption_id] = CaptionAnnotation(other.moments or own.moments, kept)
+            found[split, line.caption_id] = CaptionAnnotation(
+                other.moments or own.moments, kept, other.query_type or own.query_type
+            )
     if strangers:
         notes.append(
             f"{len(strangers)} relevant videos are not in the split of their caption and were left "

@@ -63,7 +63,7 @@ def test_a_launch_that_asks_for_labels_which_are_not_there_is_refused(
     code = cli.run(["launch", f"{tmp_path}/space.yaml", *changes, "--home", f"{tmp_path}/home"])
     assert code == 3
     error = capsys.readouterr().err
-    assert "evaluation.relevance is verified, but no caption of split val has verified" in error
+    assert "evaluation.relevance is verified, but generated data has no verified labels" in error
 
 
 def test_a_launch_asks_the_copy_of_a_store_that_is_elsewhere(

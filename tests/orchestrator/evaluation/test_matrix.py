@@ -10,13 +10,13 @@ import torch
 from orchestrator.base.errors import EvaluationError, QueryError
 from orchestrator.evaluation.matrix import Matrix, Target, evaluate
 from orchestrator.evaluation.runs import evaluation_runs
-from orchestrator.evaluation.scores import OWN, VERIFIED
 from orchestrator.evaluation.subjects import SubjectOptions, find_subjects
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.errors import StoreError
 from prvr_model.files.folder import Folder
 from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import export_model, load_best
+from prvr_model.reporting import OWN, VERIFIED
 from prvr_model.retrieval.evaluation import evaluate_saved
 from prvr_model.retrieval.frozen import frozen_ranks
 from prvr_model.settings import SpeedSettings

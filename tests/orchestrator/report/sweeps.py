@@ -16,6 +16,9 @@ from orchestrator.study.outcomes import validation_videos
 from orchestrator.study.trial import TrialRequest
 from orchestrator.sweep.run import SweepResult
 from prvr_model.reporting import EpochReport, Report
+from prvr_model.store.annotations import CaptionAnnotation
+from prvr_model.store.reader import FeatureStore, StoreSplit
+from prvr_model.store.writer import StoreWriter
 from tests.orchestrator.helpers import run_sweep
 
 LADDER = """\
@@ -67,6 +70,30 @@ search:
 """
 
 
+def typed_store(path: Path) -> Path:
+    """Videos of 10 or of 50 s with three captions each, of two types, in one space with them.
+
+    Captions of the first six videos are of type `t`, of the others those of every third `vt` and of
+    the rest `v`; every first caption is right for the next video as well.
+    """
+    rng = np.random.default_rng(3)
+    with StoreWriter(path, name="typed", video_dim=4, text_dim=4) as writer:
+        for split, count in (("train", 2), ("val", 40), ("test", 2)):
+            for number in range(count):
+                rows = rng.standard_normal((5, 4))
+                writer.add_video(split, f"{split}{number}", rows, 10.0 if number % 2 else 50.0)
+            for caption in range(3 * count):
+                number, own = caption // 3, f"{split}{caption // 3}"
+                other = f"{split}{(number + 1) % count}"
+                kind = "t" if number < 6 and split == "val" else ("vt", "v", "v")[number % 3]
+                relevant = [own, other] if caption % 3 == 0 else [own]
+                known = CaptionAnnotation([(1.0, 4.0 + caption % 3)], relevant, kind)
+                text = "word " * (1 + caption % 4)
+                tokens = rng.standard_normal((2, 4))
+                writer.add_caption(split, f"{own}#{caption}", own, text, tokens, known)
+    return path
+
+
 class TrialDiedError(RuntimeError):
     """What a failing trial raises."""
 
@@ -76,18 +103,44 @@ def trained(request: TrialRequest, report: Report) -> None:
 
     A margin of 0.3 ranks far better; whatever else is set makes no difference but noise.
     """
+    queries = len(_val(request).caption_ids)
+    gain = 0.4 * (request.settings.losses.margin >= 0.3)
+    _train(request, report, np.full(queries, 0.3 + gain))
+
+
+def of_types(request: TrialRequest, report: Report) -> None:
+    """As `trained`, but a margin of 0.3 gains for queries of type `v` and loses for type `vt`."""
+    gains = {"v": 0.4, "vt": -0.35, "t": 0.0}
+    gain = np.array([gains[name] for name in _val(request).query_types])
+    _train(request, report, 0.5 + gain * (request.settings.losses.margin >= 0.3))
+
+
+def _train(request: TrialRequest, report: Report, shares: np.ndarray) -> None:
+    """Ranks a query first with a probability of its own, which the last epoch has in full."""
     settings = request.settings
     folder = Path(request.folder.removeprefix("file://"))
     (folder / "ranks").mkdir(parents=True, exist_ok=True)
-    queries = len(_queries(request.store))
-    share = 0.7 if settings.losses.margin >= 0.3 else 0.3
+    is_labelled = _val(request).has_labels
     noise = np.random.default_rng([settings.training.seed, request.number])
     rows: list[EpochReport] = []
     for epoch in range(1, settings.training.epochs + 1):
-        hits = noise.random(queries) < share * epoch / settings.training.epochs
+        hits = noise.random(len(shares)) < shares * epoch / settings.training.epochs
         ranks = np.where(hits, 1, 50).astype(np.int32)
-        save_array({"ranks": ranks}, folder / "ranks" / f"epoch-{epoch:04d}.safetensors")
-        rows.append(EpochReport(epoch, _metrics(ranks), 1000 + epoch))
+        kept = {"ranks": ranks, "clip": ranks, "frame": np.roll(ranks, 1)}
+        metrics = _metrics(ranks)
+        if is_labelled:
+            # One of two right videos is in the place of the own one, the other right behind it.
+            kept |= {"verified": ranks, "verified_mAP": np.where(hits, 100.0, 3.0).astype("f4")}
+            kept["verified_nDCG10"] = np.where(hits, 100.0, 0.0).astype("f4")
+            metrics |= {
+                name.replace("val/", "val/verified/"): value
+                for name, value in metrics.items()
+                if name.count("/") == 1 and name.startswith("val/")
+            }
+            for name in ("mAP", "nDCG10"):
+                metrics[f"val/verified/{name}"] = float(kept[f"verified_{name}"].mean())
+        save_array(kept, folder / "ranks" / f"epoch-{epoch:04d}.safetensors")
+        rows.append(EpochReport(epoch, metrics, 1000 + epoch))
         _save(folder, rows)
         report(rows[-1])
 
@@ -104,10 +157,8 @@ def dying(request: TrialRequest, report: Report) -> None:
     raise TrialDiedError(f"no room for {request.number} tensors")
 
 
-def _queries(store: str) -> np.ndarray:
-    from prvr_model.store.reader import FeatureStore
-
-    return np.asarray(FeatureStore.open(Path(store)).split("val").caption_video)
+def _val(request: TrialRequest) -> StoreSplit:
+    return FeatureStore.open(Path(request.store)).split("val")
 
 
 def _metrics(ranks: np.ndarray) -> dict[str, float]:

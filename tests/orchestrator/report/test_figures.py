@@ -68,7 +68,11 @@ def test_cost_and_collapse_are_drawn_for_every_sweep(
 
 
 def test_each_row_is_in_the_legend_of_both(ladder: Findings) -> None:
-    both = [figure.svg for figure in figures_of(ladder) if "against" in figure.caption]
+    both = [
+        figure.svg
+        for figure in figures_of(ladder)
+        if "against what" in figure.caption or "against collapse" in figure.caption
+    ]
     assert [svg.count(">better<") for svg in both] == [1, 1]
 
 
@@ -119,7 +123,7 @@ def test_no_figure_shows_the_source_of_a_formula(
     eight: tuple[list[Figure], list[Canvas]], ladder: Findings
 ) -> None:
     figures = eight[0] + figures_of(ladder)
-    assert len(figures) == 10
+    assert len(figures) == 12
     assert [figure.caption for figure in figures if re.search(r"\\math|\$", figure.svg)] == []
     (slices,) = (figure.svg for figure in figures if figure.caption.startswith("Each parameter"))
     for label in ("1e-5", "0.0001", "0.01", "0.05", "0.1", "10", "50", "adaptive"):
@@ -131,7 +135,7 @@ def test_no_figure_shows_the_source_of_a_formula(
 
 def test_the_texts_of_a_figure_do_not_overlap(eight: tuple[list[Figure], list[Canvas]]) -> None:
     figures, canvases = eight
-    assert len(figures) == len(canvases) == 6
+    assert len(figures) == len(canvases) == 7
     for figure, canvas in zip(figures, canvases, strict=True):
         shown = outlines(canvas)
         assert len(shown) > 8

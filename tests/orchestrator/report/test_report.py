@@ -106,7 +106,7 @@ def test_the_page_needs_nothing_else(ladder: Findings) -> None:
     page = render(ladder, "html")
     assert page.startswith("<!doctype html>")
     assert not re.findall(r"<script|<link|<img|src=|@import|url\((?!#)", page)
-    assert page.count("<figure>") == 4
+    assert page.count("<figure>") == 5
     assert "same &amp; &lt;b&gt;" in page
     assert "<b>" not in page
 
@@ -183,7 +183,7 @@ def test_a_search_tells_winner_optimism_and_importance(search: Findings) -> None
     assert search.search.importance.named == ("losses.margin",)
     assert "these stand out from chance: losses.margin" in text
     page = render(search, "html")
-    assert page.count("<figure>") == 6
+    assert page.count("<figure>") == 7
 
 
 def test_a_small_search_says_that_it_is_too_small(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_the_objective_of_a_branch_has_no_differences_and_says_why(tmp_path: Pat
     run(tmp_path, LADDER, "objective.metric=val/clip/SumR", "ablation.seeds=2")
     text = render(report(tmp_path, "small"), "md")
     assert (
-        "Differences are computed for metrics of the fused scores only, whose ranks are kept: "
-        "clip SumR has means here, without intervals and verdicts."
+        "Differences are computed for metrics of the fused scores only: clip SumR "
+        "has means here, without intervals and verdicts."
     ) in text
     assert "95 % interval of clip SumR" in text
 

@@ -224,7 +224,7 @@ class TestParametersAgainstTheirSettings:
         text = SPEC.replace("losses.tau:", "evaluation:")
         assert problem_of(text=text) == (
             "small.yaml:12: search.parameters.evaluation: a section of settings, not one setting; "
-            "allowed: evaluation.relevance"
+            "allowed: evaluation.relevance, evaluation.best_epoch_by"
         )
 
     def test_whole_numbers_suit_a_setting_that_takes_any(self) -> None:

@@ -2,14 +2,20 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from orchestrator.spec.data import check_labels
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sections import TrialResources, elastic_problems
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.spec.warnings import spec_warnings
+from prvr_model.errors import StoreError
+from prvr_model.store.annotations import CaptionAnnotation
+from prvr_model.store.writer import StoreWriter
 from tests.orchestrator.spec.spec_texts import SPEC, problem_of, spec_of
 
 GRID = SPEC.replace("  trials: 12\n", "").replace("tpe", "grid").replace("0.9}", "0.9, step: 0.1}")
@@ -164,6 +170,45 @@ def test_workers_choose_their_gpus_themselves() -> None:
 
 def test_selection_on_test_is_refused() -> None:
     assert problem_of("objective.metric=test/SumR").endswith("(selecting on test would spoil it)")
+
+
+def test_an_objective_by_labels_chooses_the_epoch_as_well() -> None:
+    spec = spec_of("objective.metric=val/verified/mAP")
+    assert spec.settings["evaluation.best_epoch_by"] == "verified/mAP"
+    assert read_spec(spec.dump_yaml()) == spec
+    # Of others nothing is said: specs and keys stay what they were.
+    assert "evaluation.best_epoch_by" not in spec_of("objective.metric=val/R5").settings
+    other = problem_of("objective.metric=val/R5", "settings.evaluation.best_epoch_by=verified/R5")
+    assert "found verified/R5 with objective val/R5; leave it out: it follows the" in other
+
+
+@pytest.mark.parametrize(
+    ("override", "split"),
+    [
+        ("objective.metric=val/verified/SumR", "val"),
+        ("settings.evaluation.relevance=verified", "val"),
+        ("settings.losses.ignore_relevant=true", "train"),
+        (
+            "search.parameters.losses.ignore_relevant={type: categorical, choices: [false, true]}",
+            "train",
+        ),
+    ],
+)
+def test_what_needs_labels_is_refused_on_data_without(
+    override: str, split: str, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreError, match="but generated data has no verified labels; import data"):
+        check_labels(spec_of(override))
+    with StoreWriter(tmp_path / "s", name="s", video_dim=1, text_dim=1) as writer:
+        for name in ("train", "val"):
+            labels = ["v"] if name != split else []
+            writer.add_video(name, "v", np.ones((1, 1)))
+            known = CaptionAnnotation(relevant=labels)
+            writer.add_caption(name, "v#0", "v", "text", np.ones((1, 1)), known)
+    spec = spec_of(override, f"data={tmp_path}/s")
+    with pytest.raises(StoreError, match=f"no caption of split {split} has verified videos; impo"):
+        check_labels(spec)
+    check_labels(spec_of(f"data={tmp_path}/s"))
 
 
 def test_a_budget_that_is_said_twice_must_agree() -> None:

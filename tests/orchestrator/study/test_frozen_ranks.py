@@ -10,6 +10,7 @@ from orchestrator import cli
 from orchestrator.base.errors import OutcomesError
 from orchestrator.study.frozen_ranks import keep_frozen_ranks, kept_frozen_ranks
 from prvr_model.retrieval import frozen
+from prvr_model.retrieval.evaluation import evaluate_frozen
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.writer import StoreWriter
 from tests.orchestrator.command_line import TINY_SPACE
@@ -36,6 +37,10 @@ def test_they_are_computed_once_for_a_home(tmp_path: Path, monkeypatch: pytest.M
         assert recalls is not None
         assert recalls["R5"] == pytest.approx(100 * (ranks <= 5).mean())
         assert recalls["SumR"] == pytest.approx(sum(recalls[f"R{k}"] for k in (1, 5, 10, 100)))
+        by_labels = evaluate_frozen(store.split("val"), form).metrics
+        assert recalls["verified/mAP"] == pytest.approx(by_labels["verified/mAP"])
+        assert recalls["verified/SumR"] == pytest.approx(by_labels["verified/SumR"])
+        assert recalls["own/SumR"] == recalls["SumR"]
     assert kept.recalls("test", "maximum") is None
     monkeypatch.setattr(frozen, "frozen_ranks", unexpected)
     keep_frozen_ranks(spec, store, tmp_path, pytest.fail)
@@ -65,7 +70,7 @@ def test_two_spaces_or_two_relevances_have_none(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     store = FeatureStore.open(planted(tmp_path / "s"))
     keep_frozen_ranks(small_spec(), store, tmp_path, print)
-    (file,) = (tmp_path / "frozen").iterdir()
+    file, _ = sorted((tmp_path / "frozen").iterdir())
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(OutcomesError, match=f"{file.name} cannot be read"):
         kept_frozen_ranks(small_spec(), store.manifest.fingerprint, tmp_path)

@@ -50,6 +50,10 @@ def test_a_metric_that_only_one_run_has_differs_unless_the_row_was_lost() -> Non
     assert (found.metric, found.then, found.now) == ("train/new", None, 2.0)
     assert compare_epoch(now, then, "close").too_far[0].now is None
     assert compare_epoch(row(val__SumR=1.0), now, "equal").too_far == ()
+    # Older versions did not measure by verified labels.
+    now = row(val__SumR=1.0, a=1.0, val__verified__mAP=2.0)
+    assert compare_epoch(then, now, "equal").unequal == ()
+    assert len(compare_epoch(now, then, "equal").too_far) == 1
 
 
 def test_a_collapse_that_is_no_number_in_both_runs_is_the_same() -> None:

@@ -1,5 +1,6 @@
 """Order of videos, draws, and what a batch holds, against the store's own rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,13 @@ from prvr_model.inputs.batching import (
     weights_seed,
 )
 from prvr_model.inputs.buffers import ReusedMemory
-from prvr_model.inputs.prepared_split import PreparedSplit, prepare_split
+from prvr_model.inputs.prepared_split import PreparedSplit, RelevantVideos, prepare_split
 from prvr_model.inputs.resampling import normalise_rows
 from prvr_model.store.reader import FeatureStore
 from prvr_model.store.writer import StoreWriter
 from tests.prvr_model.inputs.test_resampling import slow_resample
 from tests.prvr_model.inputs.test_token_merging import slow_op_tome, slow_plan, token_map
-from tests.prvr_model.tiny import tiny_settings
+from tests.prvr_model.tiny import tiny_settings, write_labelled
 
 CPU = torch.device("cpu")
 
@@ -69,6 +70,27 @@ def test_draws_are_uniform() -> None:
 @pytest.fixture
 def split(tiny_store: FeatureStore) -> PreparedSplit:
     return prepare_split(tiny_store, "train", tiny_settings())
+
+
+def test_relevant_videos_of_a_batch_are_ignored_pairs(
+    tiny_store: FeatureStore, tmp_path: Path
+) -> None:
+    store = FeatureStore.open(write_labelled(tiny_store, tmp_path / "labelled"))
+    raw = store.split("train")
+    split = prepare_split(store, "train", tiny_settings())
+    assert make_batch(split, np.array([1, 0]), CPU).ignored is None
+    split = replace(split, relevant=RelevantVideos.of(raw))
+    for videos in ([7, 3, 8], [11, 0], [5, 2]):
+        batch = make_batch(split, np.array(videos), CPU)
+        captions = split.captions_of(np.array(videos)).tolist()
+        wanted = [
+            [video in raw.relevant[row] and raw.caption_video[row] != video for video in videos]
+            for row in captions
+        ]
+        assert batch.ignored is not None
+        assert batch.ignored.tolist() == wanted
+        # Of 7 and 8, and of 11 and 0, the second follows the first in the split.
+        assert batch.ignored.sum() == (videos != [5, 2])
 
 
 def test_a_batch_is_what_the_store_holds(tiny_store: FeatureStore, split: PreparedSplit) -> None:

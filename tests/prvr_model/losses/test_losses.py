@@ -146,6 +146,70 @@ def test_triplet_of_one_video_is_zero(hard_pool: int | None) -> None:
     assert (scores.grad == 0).all()
 
 
+# Caption 0 is right for video 3 too, caption 3 for all; of video 3's others caption 6 is its own.
+IGNORED = torch.zeros(7, 4, dtype=torch.bool)
+IGNORED[0, 3] = IGNORED[3, 0] = IGNORED[3, 1] = IGNORED[3, 3] = IGNORED[6, 1] = True
+
+
+def slow_infonce_without(scores: Tensor, ignored: Tensor) -> Tensor:
+    by_caption = [
+        torch.log(sum(torch.exp(scores[i, j]) for j in range(4) if not ignored[i, j]))
+        - scores[i, OWNERS[i]]
+        for i in range(7)
+    ]
+    by_video = [
+        torch.log(sum(torch.exp(scores[i, j]) for i in range(7) if not ignored[i, j]))
+        - torch.log(sum(torch.exp(scores[i, j]) for i in range(7) if OWNERS[i] == j))
+        for j in range(4)
+    ]
+    return sum(by_caption) / 7 + sum(by_video) / 4
+
+
+def slow_triplet_without(
+    scores: Tensor, ignored: Tensor, draw: float, hard_pool: int | None
+) -> Tensor:
+    """The negative at place floor(draw * n) of those in order, or of the hardest."""
+    total, known = torch.zeros((), dtype=scores.dtype), scores.detach()
+    for i in range(7):
+        others = [j for j in range(4) if OWNERS[i] != j and not ignored[i, j]]
+        if hard_pool is not None:
+            others = sorted(others, key=lambda j: -known[i, j])[:hard_pool]
+        if others:
+            hinge = 0.2 + scores[i, others[int(draw * len(others))]] - scores[i, OWNERS[i]]
+            total = total + hinge.relu() / 7
+    for j in range(4):
+        others = [i for i in range(7) if OWNERS[i] != j and not ignored[i, j]]
+        if others:
+            hardest = max(others, key=lambda i: known[i, j])
+            chosen = others[int(draw * len(others))] if hard_pool is None else hardest
+            hinge = 0.2 + scores[chosen, j] - scores[j == OWNERS, j].mean()
+            total = total + hinge.relu() / 4
+    return total
+
+
+@pytest.mark.parametrize("column_of_own_alone", [False, True])
+def test_relevant_videos_are_no_negatives(column_of_own_alone: bool) -> None:
+    ignored = IGNORED.clone()
+    # A video all of whose other captions are right for it has no negative either.
+    ignored[:, 2] |= column_of_own_alone & (OWNERS != 2)
+    scores = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    pairs = [(infonce(scores, OWNERS, ignored), slow_infonce_without(scores, ignored))]
+    for draw in (0.0, 0.45, 1 - 2**-24):
+        for hard_pool in (None, 1, 2, 20):
+            draws = constant_draws(7, 4, draw)
+            found = triplet(scores, OWNERS, 0.2, draws, hard_pool, ignored)
+            pairs.append((found, slow_triplet_without(scores, ignored, draw, hard_pool)))
+    for found, wanted in pairs:
+        torch.testing.assert_close(found, wanted)
+        gradients = [torch.autograd.grad(loss, scores)[0] for loss in (found, wanted)]
+        torch.testing.assert_close(*gradients)
+        assert found.requires_grad
+        # Nothing pulls or pushes an ignored pair.
+        assert (gradients[0][ignored] == 0).all()
+    nothing = torch.zeros_like(ignored)
+    assert infonce(scores, OWNERS, nothing) == infonce(scores, OWNERS)
+
+
 def slow_cbva(
     frames: Tensor, clips: Tensor, sizes: Tensor, segment: Tensor, frame_to_clip: Tensor
 ) -> Tensor:

@@ -176,6 +176,7 @@ class _Captions(StoreSplit):
     def __init__(self) -> None:
         self.caption_video = np.array([0, 0, 1, 2, 2])
         self.caption_texts = ("a dog", "a cat", "a dog", "a bird", "a cat")
+        self.relevant = ((),) * 5
         self.name = "val"
 
 

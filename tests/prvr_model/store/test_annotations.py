@@ -1,10 +1,12 @@
-"""Format version 2: durations, moments, relevant videos, the recipe; version 1 stays readable."""
+"""What is known besides features: moments, labels, types; earlier versions stay readable."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from prvr_model.errors import DataError
@@ -14,7 +16,7 @@ from prvr_model.store.recipe import FeatureRecipe
 from prvr_model.store.writer import StoreWriter
 
 VERSION_1 = Path(__file__).parent / "version_1.store"
-KNOWN = CaptionAnnotation(moments=[(0.5, 2), (3, 4.25)], relevant=["v1", "v0"])
+KNOWN = CaptionAnnotation([(0.5, 2), (3, 4.25)], ["v1", "v0"], "vt")
 RECIPE = FeatureRecipe(
     encoder="tiny",
     architecture="CLIPModel",
@@ -49,7 +51,24 @@ def test_version_1_is_read_and_nothing_more_is_known_of_it() -> None:
     assert (store.manifest.recipe, store.manifest.seconds_per_row) == (None, None)
     assert np.isnan(split.durations_s).all()
     assert list(split.moments) == list(split.relevant) == [(), ()]
+    assert list(split.query_types) == ["", ""]
     assert split.frames(1).tolist() == [[2, 2, 2]] * 3
+
+
+def test_version_2_is_read_without_types_of_queries(tmp_path: Path) -> None:
+    store = write(tmp_path / "s", replace(KNOWN, query_type=""))
+    file = store.path / "train.captions.arrow"
+    table = pa.ipc.open_file(file.read_bytes()).read_all().drop_columns("query_type")
+    with pa.OSFile(str(file), "wb") as out, pa.ipc.new_file(out, table.schema) as arrow:
+        arrow.write_table(table)
+    about = json.loads((store.path / "manifest.json").read_text())
+    about["format_version"] = 2
+    about["files"][file.name]["size_bytes"] = file.stat().st_size
+    (store.path / "manifest.json").write_text(json.dumps(about))
+    old = FeatureStore.open(store.path)
+    old.verify()
+    assert list(old.split("train").query_types) == ["", ""]
+    assert old.split("train").moments[1] == [[0.5, 2], [3, 4.25]]
 
 
 def test_what_is_known_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -59,6 +78,7 @@ def test_what_is_known_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert split.durations_s.tolist() == [5.5, 5.5]
     assert split.moments[1] == [[0.5, 2], [3, 4.25]]
     assert split.relevant[1] == [0, 1]
+    assert split.query_types == ("vt", "vt")
     assert store.manifest.recipe == RECIPE
     assert store.manifest.seconds_per_row == 0.5
 
@@ -70,8 +90,10 @@ def test_the_fingerprint_is_that_of_version_1_until_something_is_known(tmp_path:
         write(tmp_path / "b", duration_s=5.5),
         write(tmp_path / "c", replace(KNOWN, relevant=())),
         write(tmp_path / "d", replace(KNOWN, moments=())),
+        write(tmp_path / "e", replace(KNOWN, query_type="")),
+        write(tmp_path / "f", CaptionAnnotation(query_type="vt")),
     ]
-    assert len({store.manifest.fingerprint for store in others} | {old}) == 4
+    assert len({store.manifest.fingerprint for store in others} | {old}) == 6
 
 
 @pytest.mark.parametrize("moment", [(-1, 2), (2, 2), (3, 2), (0, math.inf), (math.nan, 1)])

@@ -170,8 +170,8 @@ def test_a_store_whose_name_no_folder_can_have(tmp_path: Path) -> None:
 
 
 def test_unknown_format_version(store: FeatureStore) -> None:
-    change_manifest(store, format_version=3)
-    with pytest.raises(StoreError, match="version 3, this prvr-sweep reads versions 1 and 2"):
+    change_manifest(store, format_version=4)
+    with pytest.raises(StoreError, match="version 4, this prvr-sweep reads versions 1, 2, 3"):
         FeatureStore.open(store.path)
 
 

@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from prvr_model.errors import CheckpointError, PrvrError
 from prvr_model.files.checkpoint_header import LAST
 from prvr_model.files.folder import Folder
 from prvr_model.network.model_file import export_model, load_best, load_exported
 from prvr_model.reporting import Decision
+from prvr_model.settings import ADDED_SETTINGS, Settings
 from prvr_model.store.reader import FeatureStore
-from prvr_model.training.checkpoint import BEST, read_state
-from prvr_model.training.train_loop import train
-from tests.prvr_model.tiny import tiny_settings
+from prvr_model.training.checkpoint import BEST, load_last, read_state
+from prvr_model.training.train_loop import build_optimizer, train
+from tests.prvr_model.tiny import tiny_model, tiny_settings
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,28 @@ def test_a_later_format_is_refused(folder: Folder) -> None:
     folder.write_bytes(LAST, content)
     with pytest.raises(CheckpointError, match="has format version 2, this program reads 1"):
         read_state(folder)
+
+
+def test_a_checkpoint_from_before_a_setting_continues_where_the_default_means_the_same(
+    folder: Folder, tiny_store: FeatureStore
+) -> None:
+    content = folder.read_bytes(LAST)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    about = json.loads(header["prvr_sweep"])
+    for path in ADDED_SETTINGS:
+        section, _, key = path.partition(".")
+        del about["settings"][section][key]
+    folder.write_bytes(LAST, save(load(content), metadata={"prvr_sweep": json.dumps(about)}))
+    with pytest.raises(CheckpointError, match=r"losses\.ignore_relevant is False, wanted True"):
+        load_with(folder, tiny_settings(losses__ignore_relevant=True), tiny_store)
+    assert load_with(folder, tiny_settings(), tiny_store) == 1
+
+
+def load_with(folder: Folder, settings: Settings, store: FeatureStore) -> int:
+    """The epoch from which training with some settings would continue."""
+    model = tiny_model(settings)
+    optimizer = build_optimizer(model, settings, 12)
+    return load_last(folder, model, optimizer, settings, store.manifest.fingerprint).epoch
 
 
 def test_no_checkpoint_is_the_beginning_for_training_and_an_error_for_evaluation(

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from prvr_model.training.step_numbers import StepNumbers, reader_for
 from prvr_model.training.train_loop import TrainResult, step_number_names, train
 from tests.cases import rest_in_soak
 from tests.prvr_model.files.slow_reader import DeafReader, SlowReader
-from tests.prvr_model.tiny import TINY_DATA, tiny_settings
+from tests.prvr_model.tiny import TINY_DATA, tiny_settings, write_labelled
 from tests.prvr_model.training.steps import first_order, train_steps
 from tests.prvr_model.training.sync_detector import META, SyncDetector
 
@@ -77,6 +78,48 @@ def uninterrupted(tiny_store_path: Path, tmp_path_factory: pytest.TempPathFactor
     """The tiny trial in one piece."""
     folder = Folder.open(tmp_path_factory.mktemp("whole"))
     return train(tiny_settings(), FeatureStore.open(tiny_store_path), folder, go_on)
+
+
+def test_verified_labels_are_measured_choose_the_epoch_and_spare_negatives(
+    tiny_store: FeatureStore, tmp_path: Path
+) -> None:
+    store = FeatureStore.open(write_labelled(tiny_store, tmp_path / "labelled"))
+    found: dict[bool, TrainResult] = {}
+    for ignoring in (False, True):
+        settings = tiny_settings(
+            losses__ignore_relevant=ignoring, evaluation__best_epoch_by="verified/mAP"
+        )
+        folder = Folder.open(tmp_path / f"trial{ignoring}")
+        found[ignoring] = train(settings, store, folder, go_on)
+        curve = [row.metrics["val/verified/mAP"] for row in found[ignoring].reports]
+        assert found[ignoring].best_epoch == 1 + int(np.argmax(curve))
+        best = found[ignoring].reports[found[ignoring].best_epoch - 1].metrics
+        again = evaluate_saved(load_best(folder), store, "val", SpeedSettings())
+        measured = {name for name in best if name.startswith("val/verified/")}
+        assert measured == {
+            f"val/verified/{name}" for name in ("R1", "R5", "R10", "R100", "SumR", "nDCG10", "mAP")
+        }
+        assert again.metrics["verified/mAP"] == best["val/verified/mAP"]
+        # Whatever else is correct, the own video is.
+        assert best["val/verified/R1"] >= best["val/R1"]
+        content = folder.child("ranks").read_bytes(f"epoch-{len(curve):04d}.safetensors")
+        kept = load_numpy(content)
+        assert kept.keys() == {"ranks", "clip", "frame", "verified", "verified_nDCG10",
+                               "verified_mAP"}  # fmt: skip
+        assert kept["verified_mAP"].mean() == pytest.approx(curve[-1])
+    plain, ignoring_relevant = (found[value].reports[0].metrics for value in (False, True))
+    # Fewer negatives are easier, and CBVA has none.
+    assert ignoring_relevant["train/clip_infonce"] < plain["train/clip_infonce"]
+
+
+@pytest.mark.parametrize("path", ["losses__ignore_relevant", "evaluation__best_epoch_by"])
+def test_settings_that_need_labels_are_refused_without(
+    path: str, tiny_store: FeatureStore, folder: Folder
+) -> None:
+    value: Any = True if "ignore" in path else "verified/SumR"
+    split = "train" if "ignore" in path else "val"
+    with pytest.raises(StoreError, match=rf"{path.replace('__', '.')} is .* split {split} has"):
+        train(tiny_settings(**{path: value}), tiny_store, folder, go_on)
 
 
 def test_a_run_reports_every_epoch_with_every_metric(

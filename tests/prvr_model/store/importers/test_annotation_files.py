@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from prvr_model.errors import CorpusError
+from prvr_model.retrieval.sanity import judge
 from prvr_model.store.importers.annotating import AnnotationFiles
 from prvr_model.store.importers.corpus import ImportChoices, ImportReport
 from prvr_model.store.reader import FeatureStore
@@ -135,6 +136,22 @@ def test_every_form_gives_the_same_moments_and_lengths(form: str, tmp_path: Path
     assert f"holds moments in the form of {kind}: 8 records, lengths of" in " ".join(report.notes)
     assert "8 of 8 captions have moments" in report.notes
     assert report.manifest.source["annotations"]["moments"] == [{"file": "moments", "kind": kind}]
+
+
+@pytest.mark.parametrize("form", ["tvr", "csv"])
+def test_types_of_queries_are_kept_where_they_are_named(form: str, tmp_path: Path) -> None:
+    values = rows(*(("vid_name", "desc", "ts", "duration") if form == "tvr" else TABLE))
+    kinds = ["v", "vt", "t", "", "v", "v", "vt", "t"]
+    column = "type" if form == "tvr" else "query_type"
+    typed = [{**row, column: kind} for row, kind in zip(values, kinds, strict=True)]
+    (write_lines if form == "tvr" else write_csv)(tmp_path / "moments", typed)
+    store = FeatureStore.open(imported(tmp_path, AnnotationFiles([tmp_path / "moments"])).store)
+    splits = [store.split(name) for name in store.manifest.splits]
+    found = [kind for split in splits for kind in split.query_types]
+    assert sorted(found) == sorted(kinds)
+    named = {n: k for split in splits for n, k in zip(split.caption_ids, split.query_types)}  # noqa: B905
+    assert named == dict(zip(MOMENTS, kinds, strict=True))
+    assert judge(store).query_types == {"v": 3, "vt": 2, "t": 2}
 
 
 def test_a_table_may_name_a_caption_twice_and_a_text_two_captions(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from orchestrator.report.budgets import BudgetTrials, largest_budget, rungs, trials_at
-from orchestrator.report.slices import lines, slices
+from orchestrator.report.parameter_slices import lines, parameter_slices
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.study import Drawing, SweepStudy, TrialDescription
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
@@ -102,7 +102,7 @@ def drawn(spec: SweepSpec, count: int) -> BudgetTrials:
 def test_parts_hold_every_trial_once_and_keep_equal_values_together() -> None:
     spec = small_spec()
     found = drawn(spec, 41)
-    for parameter in slices(spec, found):
+    for parameter in parameter_slices(spec, found):
         assert sum(part.trials for part in parameter.parts) == 41
         for part in parameter.parts:
             own = [
@@ -116,7 +116,7 @@ def test_parts_hold_every_trial_once_and_keep_equal_values_together() -> None:
             ]
             assert part.trials == len(own)
             assert part.mean == pytest.approx(np.mean(own))
-    assert [len(parameter.parts) for parameter in slices(spec, found)] == [4, 4, 4, 2]
+    assert [len(parameter.parts) for parameter in parameter_slices(spec, found)] == [4, 4, 4, 2]
 
 
 def _within(low: float, value: float, high: float) -> bool:
@@ -127,7 +127,9 @@ def test_intervals_are_students() -> None:
     spec = small_spec()
     found = drawn(spec, 41)
     category = next(
-        parameter for parameter in slices(spec, found) if parameter.path == "losses.cross_branch"
+        parameter
+        for parameter in parameter_slices(spec, found)
+        if parameter.path == "losses.cross_branch"
     )
     for part in category.parts:
         own = [
@@ -142,9 +144,11 @@ def test_intervals_are_students() -> None:
 
 def test_few_trials_have_no_interval() -> None:
     spec = small_spec()
-    parts = [part for parameter in slices(spec, drawn(spec, 5)) for part in parameter.parts]
+    parts = [
+        part for parameter in parameter_slices(spec, drawn(spec, 5)) for part in parameter.parts
+    ]
     assert all(part.interval is None for part in parts if part.trials < 4)
-    assert slices(spec, drawn(spec, 0)) == ()
+    assert parameter_slices(spec, drawn(spec, 0)) == ()
 
 
 def test_lines_run_from_the_low_to_the_high_end_of_what_is_searched() -> None:

@@ -42,7 +42,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Slice:
+class ParameterSlice:
     """A parameter, in parts from low to high, categories as they are written.
 
     Its intervals assume that trials are independent draws. But a sampler that learns draws more
@@ -64,10 +64,11 @@ class Line:
     is_best: bool
 
 
-def slices(spec: SweepSpec, compared: BudgetTrials) -> tuple[Slice, ...]:
+def parameter_slices(spec: SweepSpec, compared: BudgetTrials) -> tuple[ParameterSlice, ...]:
     """Each parameter that has a value in some trial, in the order of the spec."""
     every = (
-        Slice(path, _parts(path, parameter, compared)) for path, parameter in spec.space.items()
+        ParameterSlice(path, _parts(path, parameter, compared))
+        for path, parameter in spec.space.items()
     )
     return tuple(parameter_slice for parameter_slice in every if parameter_slice.parts)
 
