@@ -96,6 +96,14 @@ def mean_interval(
     return one_model_mean(outcomes, videos).interval_of_videos(LEVEL)
 
 
+def epoch_ranks(trial: TrialSummary, epoch: int) -> Int[np.ndarray, "queries"] | None:
+    """Ranks at an epoch of a trial; None where they cannot be read."""
+    try:
+        return _read_kept(trial.folder, epoch)[RANKS]
+    except _UNREADABLE:
+        return None
+
+
 def epoch_outcomes(
     trial: TrialSummary, epoch: int, outcome: KeptOutcome
 ) -> Float[np.ndarray, "queries"] | None:

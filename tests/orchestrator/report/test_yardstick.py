@@ -42,8 +42,9 @@ def test_training_above_the_frozen_features_is_said_everywhere(tmp_path: Path) -
     for wanted in ("md", "tex", "html"):
         text = render(found, wanted)  # type: ignore[arg-type]
         assert sentence in text
-        # Recalls, then differences of two rows; nothing was scored on test here.
-        assert text.count("frozen:maximum") == 1 + 2
+        # Recalls by own and by relevant videos, of rows and beside the winner, then differences of
+        # two rows; nothing was scored on test here.
+        assert text.count("frozen:maximum") == 2 + 2 + 2
         assert f"{segments.recalls['SumR']:.1f}" in text
         assert "Differences of SumR from the frozen features, paired by video" in text
     numbers = json.loads(render(found, "json"))["yardstick"]
