@@ -96,6 +96,8 @@ def space_problems(spec: SweepSpec) -> list[Problem]:
     if spec.rows:
         return row_problems(spec)
     problems: dict[str, Problem] = {}
+    if published := _published_problem(spec):
+        return [published]
     for point in _trial_points(spec):
         if len(problems) == _MAX_SHOWN:
             break
@@ -105,6 +107,24 @@ def space_problems(spec: SweepSpec) -> list[Problem]:
             if kind not in problems:
                 problems[kind] = _blamed(spec, point, path, message)
     return list(problems.values())
+
+
+def _published_problem(spec: SweepSpec) -> Problem | None:
+    """Why the published setting, with which a search is to begin, cannot be trained here."""
+    if spec.start is None or not spec.start.published:
+        return None
+    point, _ = spec.start_points[0]
+    failures = _failures(spec, point)
+    if not failures:
+        return None
+    given = ", ".join(f"{path}: {shown(value)}" for path, value in point.items())
+    lacking = ", ".join(path for path in spec.space if path not in point)
+    without = f" and a value of {lacking}" if lacking else ""
+    return Problem(
+        ("start", "published"),
+        f"cannot be trained with these settings: {failures[0][1]}; allowed: points: "
+        f"[{{{given}}}]{without}",
+    )
 
 
 def _seed(spec: SweepSpec) -> int:
