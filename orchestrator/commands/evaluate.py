@@ -15,8 +15,10 @@ from orchestrator.commands.options import (
     set_option,
     tracking_option,
 )
+from orchestrator.commands.written import format_option, output_option, write_out
 
 if TYPE_CHECKING:
+    from orchestrator.evaluation.matrix import Matrix
     from orchestrator.evaluation.subjects import SubjectOptions
     from orchestrator.tracking.store import TrackingStore
 
@@ -36,6 +38,8 @@ class EvaluateOptions:
     threads: int | None
     home: Path
     tracking_uri: str | None
+    wanted: Any
+    output: Path | None
     as_json: bool
 
 
@@ -76,6 +80,8 @@ class EvaluateOptions:
 )
 @home_option
 @tracking_option
+@format_option
+@output_option
 @json_option
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @given_as(EvaluateOptions)
@@ -88,7 +94,6 @@ def evaluate(options: EvaluateOptions) -> None:
     but what --track asks for. Exit code 2: there is no such model; 3: a model and a store do not
     fit, or a file is damaged.
     """
-    from orchestrator.commands.evaluate_text import render_matrix
     from orchestrator.evaluation.matrix import Target
     from orchestrator.evaluation.matrix import evaluate as run
     from orchestrator.evaluation.subjects import find_subjects
@@ -103,13 +108,22 @@ def evaluate(options: EvaluateOptions) -> None:
         transfer=options.transfer,
         say=lambda line: click.echo(line, err=True),
     )
-    click.echo(json.dumps(matrix.to_dict()) if options.as_json else render_matrix(matrix))
+    write_out(_text(matrix, "json" if options.as_json else options.wanted), options.output)
     if options.track:
         from orchestrator.evaluation.runs import evaluation_runs
         from orchestrator.tracking.evaluation_runs import EXPERIMENT, log_evaluations
 
         logged = log_evaluations(tracking, evaluation_runs(matrix), time.time_ns() // 1_000_000)
         click.echo(f"MLflow: {len(logged)} runs in the experiment {EXPERIMENT}", err=True)
+
+
+def _text(matrix: "Matrix", wanted: Any) -> str:  # noqa: ANN401  (click has checked it)
+    from orchestrator.evaluation.document import matrix_document
+    from orchestrator.report.formats import render_document
+
+    if wanted == "json":
+        return json.dumps(matrix.to_dict()) + "\n"
+    return render_document(matrix_document(matrix), wanted)
 
 
 def _subject_options(options: EvaluateOptions, tracking: "TrackingStore") -> "SubjectOptions":

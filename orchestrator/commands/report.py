@@ -5,25 +5,14 @@ from typing import Any
 
 import click
 
-from orchestrator.base.errors import LocationError
-from orchestrator.commands.options import USER_PATH, home_option
+from orchestrator.commands.options import home_option
+from orchestrator.commands.written import format_option, output_option, write_out
 
 
 @click.command()
 @home_option
-@click.option(
-    "--format",
-    "wanted",
-    type=click.Choice(["md", "tex", "html", "json"]),
-    default="md",
-    show_default=True,
-    help="md is readable in a terminal; tex needs booktabs; html is one file with plots.",
-)
-@click.option(
-    "--output",
-    type=USER_PATH,
-    help="Write the report to this file instead of stdout.",
-)
+@format_option
+@output_option
 @click.option(
     "--compare",
     "other",
@@ -45,12 +34,4 @@ def report(
     from orchestrator.report.publishing import render
     from orchestrator.report.publishing import report as read
 
-    text = render(read(home, sweep, other), wanted)
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise LocationError(f"--output {output}: cannot be written: {error.strerror}") from error
-    click.echo(str(output), err=True)
+    write_out(render(read(home, sweep, other), wanted), output)

@@ -1,7 +1,7 @@
 """The report of a sweep: the question, the answer, the evidence and its origin.
 
 `reading` reads a sweep, `findings` says what it found, `build` makes a document of blocks from
-that, and `html`, `latex`, `markdown` and `numbers` write it. `publishing` offers `report(home,
-sweep)`, `render(findings, format)` and `publish(...)`; `model_card` describes a registered model,
-`formatting` has numbers as text.
+that (`document`), and `html`, `latex`, `markdown` and `numbers` write it; `formats` writes any
+document. `publishing` offers `report(home, sweep)`, `render(findings, format)` and `publish(...)`;
+`model_card` describes a registered model, `formatting` has numbers as text.
 """

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 
 from orchestrator.report.document import Block, Figure
 from orchestrator.report.drawing import (
@@ -19,6 +20,7 @@ from orchestrator.report.drawing import (
     whole_number_ticks,
 )
 from orchestrator.report.findings import RowFinding
+from orchestrator.report.marks import mark, row_key, run_key
 
 # A standard deviation needs two curves.
 _FEWEST_FOR_A_BAND = 2
@@ -34,14 +36,7 @@ def rows_with_intervals(rows: Sequence[RowFinding], metric: str) -> Iterator[Blo
         canvas = new_canvas(0.9 + 0.5 * len(rows))
         axes = canvas.add_subplot()
         for k, row in enumerate(rows):
-            colour = COLOURS[0] if k else SOFT
-            values = row.values(metric)
-            axes.plot(values, [k] * len(values), "o", color=colour, alpha=0.35, markersize=5)
-            if row.summary is None or row.summary.interval is None:
-                continue
-            interval = row.summary.interval
-            axes.plot([interval.low, interval.high], [k, k], color=colour, linewidth=2)
-            axes.plot([row.summary.mean], [k], "D", color=colour, markersize=7)
+            _draw_row(axes, k, row, metric)
         if rows[0].summary is not None:
             axes.axvline(rows[0].summary.mean, color=SOFT, linewidth=1, linestyle=":")
         name_rows(axes, [row.name for row in rows])
@@ -53,6 +48,21 @@ def rows_with_intervals(rows: Sequence[RowFinding], metric: str) -> Iterator[Blo
         "difference that is real: the table above decides.",
         svg,
     )
+
+
+def _draw_row(axes: Axes, k: int, row: RowFinding, metric: str) -> None:
+    """Points of a row's runs, and its mean with the interval if that is known."""
+    colour = COLOURS[0] if k else SOFT
+    known = [run for run in row.runs if run.at_best(metric) is not None]
+    values = [run.at_best(metric) or 0.0 for run in known]
+    points = axes.plot(values, [k] * len(values), "o", color=colour, alpha=0.35, markersize=5)
+    mark(points, *(run_key(row.name, run.trial.number) for run in known))
+    if row.summary is None or row.summary.interval is None:
+        return
+    interval = row.summary.interval
+    line = axes.plot([interval.low, interval.high], [k, k], color=colour, linewidth=2)
+    mean = axes.plot([row.summary.mean], [k], "D", color=colour, markersize=7)
+    mark([*line, *mean], row_key(row.name))
 
 
 @dataclass(frozen=True)
@@ -88,12 +98,15 @@ def learning_figures(rows: Sequence[RowFinding], metric: str) -> Iterator[Block]
         axes = canvas.add_subplot()
         for k, curves in enumerate(curves_of_rows):
             epochs, mean = np.arange(1, curves.values.shape[1] + 1), curves.values.mean(axis=0)
-            axes.plot(epochs, mean, label=curves.name, markersize=5,
-                      markevery=max(1, len(epochs) // _MARKS_OF_A_CURVE), **look(k))  # fmt: skip
+            curve = axes.plot(epochs, mean, label=curves.name, markersize=5,
+                              markevery=max(1, len(epochs) // _MARKS_OF_A_CURVE),
+                              **look(k))  # fmt: skip
+            mark(curve, row_key(curves.name))
             if len(curves.values) >= _FEWEST_FOR_A_BAND:
                 deviation = curves.values.std(axis=0, ddof=1)
-                axes.fill_between(epochs, mean - deviation, mean + deviation, alpha=0.12,
-                                  linewidth=0, color=look(k)["color"])  # fmt: skip
+                band = axes.fill_between(epochs, mean - deviation, mean + deviation, alpha=0.12,
+                                         linewidth=0, color=look(k)["color"])  # fmt: skip
+                mark([band], row_key(curves.name))
         axes.set(xlabel="epoch", ylabel=metric)
         whole_number_ticks(axes)
         add_legend(canvas, axes, names)

@@ -19,6 +19,7 @@ from orchestrator.report.formatting import (
     signed,
     with_spread,
 )
+from orchestrator.report.marks import row_key
 from orchestrator.report.relevance_blocks import (
     group_of,
     group_tables,
@@ -59,7 +60,8 @@ def recall_tables(findings: Findings, ablation: AblationFinding) -> Iterator[Blo
     heads += [f"95 % interval of {display_name(metric)}"] * is_here
     notes = [*_single_seed_notes(ablation), *[FROZEN_NOTE] * bool(frozen)]
     right = what_is_right(spec, metrics_of_rows(ablation.rows))
-    yield Table(f"Recalls on validation{right}: {_HOW}", heads, rows, notes=notes)
+    keys = [row_key(row[0]) for row in rows]
+    yield Table(f"Recalls on validation{right}: {_HOW}", heads, rows, notes=notes, keys=keys)
     yield from group_tables(ablation, metric, yardstick, _HOW)
     yield from _recalls_by_branch(ablation)
 
@@ -91,7 +93,8 @@ def _recalls_by_branch(ablation: AblationFinding) -> Iterator[Block]:
     if rows:
         heads = ("row", "branch", *RECALL_HEADS)
         numbers: list[Align] = ["right"] * len(RECALL_HEADS)
-        yield Table(f"Recalls by branch: {_HOW}", heads, rows, align=("left", "left", *numbers))
+        yield Table(f"Recalls by branch: {_HOW}", heads, rows, align=("left", "left", *numbers),
+                    keys=[row_key(row[0]) for row in rows])  # fmt: skip
 
 
 def difference_table(table: ComparisonTable, caption: str, notes: Sequence[str] = ()) -> Table:
@@ -123,6 +126,7 @@ def difference_table(table: ComparisonTable, caption: str, notes: Sequence[str] 
         rows,
         align=("left", "left", "right", "right", "right", "right", "right", "left"),
         notes=[*_difference_notes(table), *notes],
+        keys=[row_key(comparison.contrast.variant) for comparison in table.comparisons],
     )
 
 
@@ -178,6 +182,7 @@ def cost_table(findings: Findings, ablation: AblationFinding) -> Table:
             *_incomplete(ablation),
             *_taken_over(findings),
         ],
+        keys=[row_key(row.name) for row in ablation.rows],
     )
 
 
@@ -238,6 +243,7 @@ def collapse_table(ablation: AblationFinding) -> Table:
         "Collapse diagnostics at the best epoch",
         ("row", "query difference", "query Spearman", "clip difference"),
         rows,
+        keys=[row_key(row.name) for row in ablation.rows],
         notes=[
             "Difference: (intra - total) / (intra + total) of mean similarities within videos and "
             "over all; lower is less collapsed. Spearman: rank correlation of query similarities "

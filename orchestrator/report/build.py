@@ -7,8 +7,11 @@ from orchestrator.base.text import first_line
 from orchestrator.report.ablation_blocks import ablation_blocks
 from orchestrator.report.answer import answer
 from orchestrator.report.comparison_blocks import comparison_blocks
+from orchestrator.report.details import details
 from orchestrator.report.document import Block, Document, Heading, Listing, Paragraph, Table
+from orchestrator.report.example_blocks import example_blocks
 from orchestrator.report.findings import Findings
+from orchestrator.report.formats import Format
 from orchestrator.report.formatting import NO_NUMBER, labelled, protocol_label
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.slice_blocks import slice_blocks
@@ -20,11 +23,11 @@ from orchestrator.study.trial import TrialState
 _SHOWN_LINES = 12
 
 
-def build(findings: Findings) -> Document:
-    """The document that every format shows."""
+def build(findings: Findings, wanted: Format = "html") -> Document:
+    """The document that a format shows; the page has all trials and queries, others a few."""
     spec = findings.data.spec
-    blocks = labelled(_blocks(findings), protocol_label(spec))
-    return Document(spec.question, _subtitle(findings), tuple(blocks))
+    blocks = labelled(_blocks(findings, wanted), protocol_label(spec))
+    return Document(spec.question, _subtitle(findings), tuple(blocks), details(findings))
 
 
 def _subtitle(findings: Findings) -> str:
@@ -37,19 +40,21 @@ def _subtitle(findings: Findings) -> str:
     return f"Sweep {data.spec.name}, {day}{listed}{protocol}"
 
 
-def _blocks(findings: Findings) -> Iterator[Block]:
+def _blocks(findings: Findings, wanted: Format) -> Iterator[Block]:
     yield Paragraph(answer(findings), is_lead=True)
     yield from _warnings(findings)
     if findings.ablation is not None:
         yield from ablation_blocks(findings, findings.ablation)
     elif findings.search is not None:
-        yield from search_blocks(findings, findings.search)
+        yield from search_blocks(findings, findings.search, in_full=wanted == "html")
     if findings.against is not None:
         yield from comparison_blocks(findings.against)
     if findings.winner is not None:
         yield from winner_blocks(findings, findings.winner)
     if findings.slices is not None:
         yield from slice_blocks(findings.slices)
+    if findings.examples is not None and wanted != "tex":
+        yield from example_blocks(findings.examples, in_full=wanted == "html")
     if findings.failures:
         yield Heading("Failed trials")
         for group in findings.failures:

@@ -1,7 +1,7 @@
 """A report as blocks of text, tables and figures, and how each format writes them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -44,6 +44,7 @@ class Table:
         rows: Cells, a row each.
         align: Alignment of each column; by default the first left, the others right.
         notes: Sentences below the table.
+        keys: What each row is about, see `marks`; empty for none. By it the page finds its marks.
     """
 
     caption: str
@@ -51,6 +52,7 @@ class Table:
     rows: Sequence[Sequence[str]]
     align: Sequence[Align] = ()
     notes: Sequence[str] = ()
+    keys: Sequence[str] = ()
 
     @property
     def alignment(self) -> tuple[Align, ...]:
@@ -71,7 +73,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot, as SVG, and what it shows in words."""
+    """A plot, as SVG whose marks have keys (see `marks`), and what it shows in words."""
 
     caption: str
     svg: str
@@ -82,11 +84,19 @@ Block: TypeAlias = Heading | Paragraph | Listing | Table | Figure
 
 @dataclass(frozen=True)
 class Document:
-    """A report in reading order."""
+    """A report in reading order.
+
+    Args:
+        title: Its title.
+        subtitle: What stands below that.
+        blocks: Its parts.
+        details: A few lines of text about each key of tables and figures; the first is its name.
+    """
 
     title: str
     subtitle: str
-    blocks: tuple[Block, ...] = field(default=())
+    blocks: tuple[Block, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 class Writer(ABC):

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from orchestrator.report.formatting import short_number, shortened
+from orchestrator.report.marks import key_of, mark, marked
 
 # Paul Tol's bright scheme: colour-blind readers can tell the colours apart, also in grey.
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
@@ -35,6 +37,9 @@ _STYLE: dict[str, Any] = {
     # Names come from users: a dollar sign in them is no formula. So nothing here may rely on
     # mathtext, as matplotlib's own labels of logarithmic axes do.
     "text.parse_math": False,
+    # The page is behind it, which may be dark.
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
 }
 # The report's text is 1.2 times as wide on a laptop, and 0.73 times on A4: letters of 10 points are
 # then 16 pixels high, as the text, or 7 points.
@@ -79,7 +84,7 @@ def drawn(canvas: Canvas) -> str:
     backend: Any = FigureCanvasSVG(canvas)
     backend.print_svg(out, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    return text[text.index("<svg") :].strip()
+    return marked(text[text.index("<svg") :].strip())
 
 
 def look(row: int) -> dict[str, Any]:
@@ -95,11 +100,12 @@ def add_legend(canvas: Canvas, axes: Axes, names: Sequence[str]) -> None:
     """The legend: on the axes if it is short, else below them."""
     handles, labels = axes.get_legend_handles_labels()
     shown = [shortened(label, _LONGEST_LABEL) for label in labels]
-    if len(names) <= _MOST_INSIDE:
-        axes.legend(handles, shown)
-        return
     outside: Any = {"loc": "outside lower center", "ncols": _LEGEND_COLUMNS}
-    canvas.legend(handles, shown, **outside)
+    is_long = len(names) > _MOST_INSIDE
+    legend = canvas.legend(handles, shown, **outside) if is_long else axes.legend(handles, shown)
+    for handle, line, text in zip(handles, legend.get_lines(), legend.get_texts(), strict=True):
+        if isinstance(handle, Artist) and (key := key_of(handle)) is not None:
+            mark([line, text], key)
 
 
 def whole_number_ticks(axes: Axes) -> None:

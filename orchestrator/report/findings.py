@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from orchestrator.report.examples import Examples, find_examples
 from orchestrator.report.importance import Importance, importances
 from orchestrator.report.reading import Run, SweepData, outcomes_of_epochs
 from orchestrator.report.slice_findings import SliceFinding, find_slices
@@ -97,6 +98,7 @@ class Findings:
         against: The comparison with another sweep; None if none was named.
         yardstick: What frozen features retrieve, and how training compares; None if not known.
         slices: Where the winner gains and loses; None where nothing can be compared.
+        examples: Single queries; None without ranks or data.
     """
 
     data: SweepData
@@ -109,6 +111,7 @@ class Findings:
     against: ComparedSweeps | None = None
     yardstick: Yardstick | None = None
     slices: SliceFinding | None = None
+    examples: Examples | None = None
 
 
 def find(data: SweepData, other: SweepData | None = None) -> Findings:
@@ -127,6 +130,7 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         against=None if other is None else compare_sweeps(data, other),
         yardstick=yardstick(data, runs, ablation.table if ablation else None),
         slices=find_slices(data, _look_share(ablation)),
+        examples=find_examples(data),
     )
 
 

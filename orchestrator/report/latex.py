@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from orchestrator.report.document import Document, Figure, Paragraph, Table, Writer
 from orchestrator.report.formatting import visible
+from orchestrator.report.latex_columns import fitted
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -29,14 +30,8 @@ _SPECIAL = {
 }
 # The last letter that pdflatex has without more packages.
 _LAST_LETTER = 0xFF
-# Mean width of a letter of \footnotesize, and how many of them fit across the page of the preamble.
-_LETTER_MM = 1.6
-_PAGE_LETTERS = 163
 # Rows of a table that is kept on one page.
 _MOST_TOGETHER = 20
-# Gap between two columns, and least width of a column of long texts, in letters.
-_GAP = 2
-_NARROWEST = 25
 
 _PREAMBLE = r"""\documentclass[10pt]{article}
 \usepackage[T1]{fontenc}
@@ -80,6 +75,7 @@ class _LatexWriter(Writer):
         return r"{\small\ttfamily\raggedright " + "\\\\\n".join(lines) + r"\par}"
 
     def table(self, table: Table) -> str:
+        fit = fitted(table)
         rows = "\n".join(_row(row) for row in table.rows)
         notes = "\n\n".join(rf"{{\footnotesize {escape(note)}\par}}" for note in table.notes)
         is_long = len(table.rows) > _MOST_TOGETHER
@@ -88,8 +84,8 @@ class _LatexWriter(Writer):
         )
         return (
             rf"\textbf{{{escape(table.caption)}}}\par\nopagebreak"
-            "\n{\\footnotesize\n"
-            rf"\begin{{{kind}}}{side}{{@{{}}{_column_types(table)}@{{}}}}"
+            f"\n{{\\{fit.size}\n"
+            rf"\begin{{{kind}}}{side}{{@{{}}{fit.columns}@{{}}}}"
             "\n\\toprule\n"
             f"{_row(table.columns)}"
             f"\n\\midrule{head_end}\n"
@@ -113,23 +109,3 @@ def _breakable(text: str) -> str:
 def _row(cells: Sequence[str]) -> str:
     """A row; the braces keep a first cell such as `[a]` or `*` from being an argument."""
     return "{}" + " & ".join(_breakable(cell) for cell in cells) + r" \\"
-
-
-def _column_types(table: Table) -> str:
-    """LaTeX's type of each column: its side, or a width in which long texts wrap."""
-    sides = {"left": "l", "right": "r"}
-    wrapped = rf">{{\raggedright\arraybackslash}}p{{{_width_mm(table)}mm}}"
-    pairs = zip(table.alignment, table.wraps, strict=True)
-    return "".join(wrapped if is_long else sides[side] for side, is_long in pairs)
-
-
-def _width_mm(table: Table) -> int:
-    """Width of a column of long texts: its share of the page width that the others leave."""
-    cells = zip(table.columns, *table.rows, strict=True)
-    lengths = [
-        (max(map(len, column)), is_long) for column, is_long in zip(cells, table.wraps, strict=True)
-    ]
-    longest = [length for length, is_long in lengths if is_long] or [0]
-    others = sum(length + _GAP for length, is_long in lengths if not is_long)
-    share = (_PAGE_LETTERS - others) // len(longest) - _GAP
-    return round(_LETTER_MM * min(max(longest), max(_NARROWEST, share)))

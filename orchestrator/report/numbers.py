@@ -37,6 +37,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "test": {str(trial): asdict(score) for trial, score in findings.test.items()},
         "failures": [asdict(group) for group in findings.failures],
         "against": comparison_numbers(findings.against) if findings.against else None,
+        "examples": _finite_values(asdict(findings.examples)) if findings.examples else None,
         "problems": list(dict.fromkeys(data.problems)),
         "provenance": {
             key: data.attributes.get(key)

@@ -3,23 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 
 from orchestrator.base.text import command
 from orchestrator.report.answer import answer
 from orchestrator.report.build import build
 from orchestrator.report.findings import Findings, find
-from orchestrator.report.html import render_html
-from orchestrator.report.latex import render_latex
-from orchestrator.report.markdown import render_markdown
+from orchestrator.report.formats import FORMATS, Format, render_document
 from orchestrator.report.numbers import report_numbers
 from orchestrator.report.reading import read_sweep
 from orchestrator.tracking.events import REPORT_FILES, report_event
 from orchestrator.tracking.outbox import EventSink
 from prvr_model.files.folder import Folder
-
-Format: TypeAlias = Literal["md", "tex", "html", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def publish(
@@ -72,7 +66,4 @@ def render(findings: Findings, wanted: Format) -> str:
     """The report as text in one of the formats."""
     if wanted == "json":
         return json.dumps(report_numbers(findings), allow_nan=False) + "\n"
-    document = build(findings)
-    if wanted == "html":
-        return render_html(document)
-    return render_latex(document) if wanted == "tex" else render_markdown(document)
+    return render_document(build(findings, wanted), wanted)

@@ -77,6 +77,7 @@ class SweepData:
         home: Its home, absolute; None: the default.
         frozen: Ranks by the frozen features of its data; None if the home has none.
         slices: Parts of the validation queries; empty like `videos`.
+        store: Its data; None like `videos`.
     """
 
     spec: SweepSpec
@@ -88,6 +89,7 @@ class SweepData:
     home: Path | None = None
     frozen: FrozenRanks | None = None
     slices: tuple[QuerySlice, ...] = ()
+    store: "FeatureStore | None" = None
 
     def complete(self) -> list[Run]:
         """Runs that ran to their end."""
@@ -117,6 +119,7 @@ def read_sweep(home: Path, sweep: str) -> SweepData:
         home.resolve(),
         _frozen(spec, home, attributes, problems),
         _slices(store) if store else (),
+        store,
     )
 
 

@@ -13,6 +13,7 @@ from orchestrator.report.formatting import (
     number,
     with_spread,
 )
+from orchestrator.report.marks import row_key
 from orchestrator.report.yardstick import FROZEN_NOTE, Yardstick
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.statistics.crossed import Interval
@@ -97,7 +98,12 @@ def group_tables(
         heads = ["row", *map(_head, names)]
         heads += [f"95 % interval of {_head(metric)}"] * is_objective
         notes = [*[_LABEL_NOTE] * (group == VERIFIED), *[FROZEN_NOTE] * bool(frozen)]
-        yield Table(f"Recalls on validation, {_WORDS[group]}: {how}", heads, rows, notes=notes)
+        caption, keys = f"Recalls on validation, {_WORDS[group]}: {how}", [*map(_key, rows)]
+        yield Table(caption, heads, rows, notes=notes, keys=keys)
+
+
+def _key(row: Sequence[str]) -> str:
+    return row_key(row[0])
 
 
 def _head(metric: str) -> str:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from orchestrator.report.document import Block, Figure
 from orchestrator.report.drawing import add_legend, drawn, look, new_canvas, styled
 from orchestrator.report.formatting import COLLAPSE_METRICS
+from orchestrator.report.marks import mark, run_key
 from orchestrator.report.reading import Run, SweepData
 from orchestrator.study.trial import TrialState
 
@@ -83,7 +84,9 @@ def _scatter(
     """Points of runs, by row for an ablation."""
     for k, row in enumerate(rows or [None]):
         own = [run for run in runs if row is None or run.trial.variant == row]
-        points = [(across(run), up(run)) for run in own]
-        known = [(x, y) for x, y in points if x is not None and y is not None]
+        points = [(across(run), up(run), run_key(row, run.trial.number)) for run in own]
+        known = [(x, y, key) for x, y, key in points if x is not None and y is not None]
         if known:
-            axes.plot(*zip(*known, strict=True), linestyle="", alpha=0.8, label=row, **look(k))
+            places, heights, keys = zip(*known, strict=True)
+            drawn_points = axes.plot(places, heights, linestyle="", alpha=0.8, label=row, **look(k))
+            mark(drawn_points, *keys)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from orchestrator.report.document import Block, Figure, Heading, Paragraph, Table
 from orchestrator.report.findings import Findings, SearchFinding
 from orchestrator.report.formatting import last_part, number, short_number, signed
+from orchestrator.report.marks import trial_key
 from orchestrator.report.run_figures import collapse_figures, cost_figures
 from orchestrator.report.search_figures import importance_bars, search_figures
 from orchestrator.report.yardstick_blocks import yardstick_blocks
@@ -12,13 +13,13 @@ from orchestrator.report.yardstick_blocks import yardstick_blocks
 _SHOWN_TRIALS = 10
 
 
-def search_blocks(findings: Findings, search: SearchFinding) -> Iterator[Block]:
-    """All blocks, in reading order."""
+def search_blocks(findings: Findings, search: SearchFinding, *, in_full: bool) -> Iterator[Block]:
+    """All blocks, in reading order; in full with every complete trial."""
     if search.confirmed:
         yield Heading("The best on fresh seeds")
         yield _confirmed(search)
     yield Heading("The best trials of the search")
-    yield _best(findings, search)
+    yield _best(findings, search, None if in_full else _SHOWN_TRIALS)
     yield from search_figures(findings.data)
     yield from cost_figures(findings.data)
     yield from collapse_figures(findings.data)
@@ -52,13 +53,14 @@ def _confirmed(search: SearchFinding) -> Table:
         "The best of the search, run again on seeds that did not choose them",
         ("configuration", "searched", "fresh mean", "sd", "fresh seeds", "change"),
         rows,
+        keys=[trial_key(confirmed.searched.number) for confirmed in search.confirmed],
         notes=[
             "The searched value is too high, as the trial was chosen by it; the fresh mean decides."
         ],
     )
 
 
-def _best(findings: Findings, search: SearchFinding) -> Table:
+def _best(findings: Findings, search: SearchFinding, most: int | None) -> Table:
     paths = list(findings.data.spec.space)
     rows = [
         [
@@ -68,12 +70,18 @@ def _best(findings: Findings, search: SearchFinding) -> Table:
             str(trial.epochs),
             *(short_number(trial.parameters.get(path)) for path in paths),
         ]
-        for trial in search.best[:_SHOWN_TRIALS]
+        for trial in search.best[:most]
     ]
     heads = ("trial", findings.data.spec.objective.metric, "at epoch", "of")
-    more = len(search.best) - _SHOWN_TRIALS
-    notes = [f"And {more} more complete trials."] if more > 0 else []
-    return Table("Complete trials, best first", (*heads, *map(last_part, paths)), rows, notes=notes)
+    more = len(search.best) - len(rows)
+    notes = [f"And {more} more complete trials."] if more else []
+    return Table(
+        "Complete trials, best first",
+        (*heads, *map(last_part, paths)),
+        rows,
+        notes=notes,
+        keys=[trial_key(trial.number) for trial in search.best[:most]],
+    )
 
 
 def _caveat(findings: Findings) -> Iterator[Block]:

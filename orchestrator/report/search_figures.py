@@ -23,6 +23,7 @@ from orchestrator.report.drawing import (
 )
 from orchestrator.report.formatting import last_part, short_number, shortened
 from orchestrator.report.importance import LEAST_TRIALS, Importance
+from orchestrator.report.marks import mark, trial_key
 from orchestrator.report.parameter_slices import (
     ParameterSlice,
     Part,
@@ -81,9 +82,10 @@ def _best_so_far(runs: Sequence[Run], metric: str, sign: int) -> str:
     axes = canvas.add_subplot()
     for is_complete, fill in ((True, COLOURS[0]), (False, "none")):
         drawn_runs = [run for run in runs if run.is_complete is is_complete]
-        axes.plot([run.trial.number for run in drawn_runs],
-                  [run.trial.value or 0.0 for run in drawn_runs], "o", color=COLOURS[0],
-                  markerfacecolor=fill)  # fmt: skip
+        points = axes.plot([run.trial.number for run in drawn_runs],
+                           [run.trial.value or 0.0 for run in drawn_runs], "o", color=COLOURS[0],
+                           markerfacecolor=fill)  # fmt: skip
+        mark(points, *(trial_key(run.trial.number) for run in drawn_runs))
     values = np.array([run.trial.value or 0.0 for run in runs])
     best = sign * np.maximum.accumulate(sign * values)
     axes.step([run.trial.number for run in runs], best, where="post", color=COLOURS[1])
@@ -111,15 +113,20 @@ def _draw_slice(
     axes: Axes, parameter: Parameter, parameter_slice: ParameterSlice, compared: BudgetTrials
 ) -> None:
     path, names = parameter_slice.path, _category_names(parameter)
-    pairs = zip(compared.trials, compared.values, strict=True)
-    points = [(trial.parameters[path], value) for trial, value in pairs if path in trial.parameters]
+    pairs = [
+        (trial, value)
+        for trial, value in zip(compared.trials, compared.values, strict=True)
+        if path in trial.parameters
+    ]
     if names:
         name_ticks(axes, names, (WIDTH_IN - _MARGINS_IN) / _COLUMNS)
         axes.set_xlim(-0.5, len(names) - 0.5)
     else:
         _number_range(axes, parameter)
-    axes.plot(_positions([x for x, _ in points], names), [y for _, y in points], "o",
-              color=COLOURS[0], alpha=0.7, markersize=4)  # fmt: skip
+    places = _positions([trial.parameters[path] for trial, _ in pairs], names)
+    points = axes.plot(places, [value for _, value in pairs], "o", color=COLOURS[0], alpha=0.7,
+                       markersize=4)  # fmt: skip
+    mark(points, *(trial_key(trial.number) for trial, _ in pairs))
     for part in parameter_slice.parts:
         _draw_part(axes, parameter, part, names)
     axes.set_xlabel(last_part(path))
@@ -178,9 +185,11 @@ def _parallel(spec: SweepSpec, compared: BudgetTrials, direction: str) -> str:
     axes = canvas.add_subplot()
     for line in sorted(lines(spec, compared, direction), key=lambda line: line.is_best):
         heights = [np.nan if height is None else height for height in line.heights]
-        axes.plot(range(len(heights)), heights, color=COLOURS[0] if line.is_best else PALE,
-                  alpha=0.9 if line.is_best else 0.6,
-                  linewidth=1.6 if line.is_best else 1)  # fmt: skip
+        drawn_line = axes.plot(range(len(heights)), heights,
+                               color=COLOURS[0] if line.is_best else PALE,
+                               alpha=0.9 if line.is_best else 0.6,
+                               linewidth=1.6 if line.is_best else 1)  # fmt: skip
+        mark(drawn_line, trial_key(line.number))
     for k, parameter in enumerate(spec.space.values()):
         low, high = ends(parameter)
         for height, end, side in ((-0.03, low, "top"), (1.03, high, "bottom")):

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from orchestrator.base.errors import OutcomesError
 from orchestrator.report.reading import SweepData
-from orchestrator.report.winner_baseline import Opponents, opponents
+from orchestrator.report.winner_baseline import USUAL, Opponents, opponents, strongest_form
 from orchestrator.report.yardstick import FROZEN
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.crossed import Interval, crossed_mean
@@ -40,7 +40,6 @@ from prvr_model.retrieval.query_slices import QuerySlice
 FEWEST_VIDEOS = 10
 """A slice of fewer videos is not judged: the error of its mean is not known well enough."""
 BRANCH = "branch"
-USUAL = "val/SumR"
 
 _Both: TypeAlias = tuple[Float[np.ndarray, "seeds queries"], Float[np.ndarray, "seeds queries"]]
 """Outcomes of the winner and of its baseline, seed by seed."""
@@ -164,14 +163,8 @@ class _Pairs:
 
     @cached_property
     def _form(self) -> str | None:
-        """The form of frozen features with the best mean by the objective; None without any."""
-        frozen = self.data.frozen
-        outcome = kept_outcome(self.data.spec.objective.metric) or kept_outcome(USUAL)
-        if frozen is None or outcome is None:
-            return None
-        known = {form: outcome.of(frozen.kept("val", form)) for form in frozen.forms}
-        means = {form: float(found.mean()) for form, found in known.items() if found is not None}
-        return max(means, key=lambda form: means[form], default=None)
+        """The form of frozen features that it is held against; None without any."""
+        return strongest_form(self.data)
 
     def of(self, outcome: KeptOutcome | None, problems: list[str]) -> _Both | None:
         """Outcomes of the pairs of which both sides were kept; None if there is none.

@@ -8,8 +8,11 @@ from orchestrator.report.reading import SweepData
 from orchestrator.spec.ablation import SEED
 from orchestrator.spec.setting_schema import base_value
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.statistics.outcomes import kept_outcome
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
 from orchestrator.study.trial import TrialSummary
+
+USUAL = "val/SumR"
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,20 @@ def opponents(data: SweepData) -> Opponents | None:
     if data.study.direction != "maximize" or not data.complete():
         return None
     return _of_ablation(data) if data.spec.rows else _of_search(data)
+
+
+def strongest_form(data: SweepData) -> str | None:
+    """The form of frozen features with the best mean by the objective; None without any.
+
+    Where the objective is not kept of them it is the one with the best sum of recalls.
+    """
+    frozen = data.frozen
+    outcome = kept_outcome(data.spec.objective.metric) or kept_outcome(USUAL)
+    if frozen is None or outcome is None:
+        return None
+    known = {form: outcome.of(frozen.kept("val", form)) for form in frozen.forms}
+    means = {form: float(found.mean()) for form, found in known.items() if found is not None}
+    return max(means, key=lambda form: means[form], default=None)
 
 
 def _of_ablation(data: SweepData) -> Opponents | None:

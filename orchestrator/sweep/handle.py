@@ -22,7 +22,7 @@ from orchestrator.tracking.store import TrackingStore
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from orchestrator.report.publishing import Format
+    from orchestrator.report.formats import Format
     from orchestrator.study.tables import TableName
 
 

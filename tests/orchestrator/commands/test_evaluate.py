@@ -1,12 +1,14 @@
 """`prvr-sweep evaluate`: tables on stdout, what is done on stderr, exit codes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.orchestrator.command_line import Run
 from tests.orchestrator.evaluation.test_matrix import export, recipe, write
+from tests.orchestrator.report.latex_compiler import compiled
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +28,34 @@ def test_several_models_and_stores_give_a_matrix_and_tables(run: Run, folder: Pa
     assert sorted(folder.rglob("*")) == before
     assert err.splitlines()[-1] == "model on b.store:val"
     lines = out.splitlines()
-    assert lines[0].split() == ["SumR,", "own", "video", "a.store:test", "b.store:val"]
-    assert [line.split()[0] for line in lines[1:3]] == ["frozen", "model"]
-    assert "a.store:test: 10 videos, 20 captions" in lines
-    assert sum(line.startswith("any relevant video") and "nDCG@10" in line for line in lines) == 2
-    assert sum(line.startswith("moments, R@1") for line in lines) == 2
-    assert "slices, SumR by own video" in out
-    assert "moment-to-video ratio: 0 to 0.2" in out
+    assert lines[0] == "# Evaluation"
+    overview = lines[lines.index("SumR by own video, with 95 % interval") + 2 :]
+    assert overview[0].split() == ["|", "model", "|", "a.store:test", "|", "b.store:val", "|"]
+    assert [line.split()[1] for line in overview[2:4]] == ["frozen", "model"]
+    assert lines[lines.index("## a.store:test") + 2] == "10 videos, 20 captions."
+    assert lines.count("Recalls in percent, by any relevant video") == 2
+    assert sum(line.startswith("| model") and "nDCG@10" in line for line in lines) == 2
+    assert sum(line.startswith("Moments: R@1") for line in lines) == 2
+    assert lines.count("SumR by own video in slices: model against frozen") == 2
+    assert "| moment-to-video ratio: 0 to 0.2" in out
     assert "Differences are from frozen, in SumR, paired by query." in out
     assert "over 4 differences" in out
+    assert "| baseline" in out
     assert "not shown (p = " in out or "worse (p" in out
+
+
+def test_a_long_matrix_is_latex_that_fits_the_page(run: Run, folder: Path) -> None:
+    export(folder / "exports/2026-11-30/a-model-with-a-long-name")
+    shutil.copytree(folder / "a.store", folder / "stores/the_other_one_that_is_for_transfer.store")
+    models = "frozen frozen:segments exports/2026-11-30/a-model-with-a-long-name model"
+    stores = "--on a.store:test --on stores/the_other_one_that_is_for_transfer.store:test"
+    out, err = run(
+        f"evaluate {models} --transfer {stores} --on a.store:val --format tex --output m"
+    )
+    assert not out
+    assert err.splitlines()[-1] == "m"
+    said = compiled((folder / "m").read_text(), folder)
+    assert "Overfull \\hbox" not in said
 
 
 def test_json_is_one_object(run: Run) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from orchestrator.report.sweep_comparison import ComparedSweeps, compare_sweeps
 from orchestrator.report.sweep_pairing import Pairing, shared_seeds
 from orchestrator.statistics.comparison import Verdict
 from tests.orchestrator.helpers import new_study, small_spec
-from tests.orchestrator.report.sweeps import LADDER, SEARCH, run
+from tests.orchestrator.report.latex_compiler import compiled
+from tests.orchestrator.report.sweeps import LADDER, SEARCH, run, spec_of
 
 BETTER = "ablation.baseline.set={losses.margin: 0.3}"
 ALONE = "ablation.variants={}"
@@ -76,6 +78,13 @@ def test_rows_of_one_name_are_paired_by_seed_and_video(swept: Read) -> None:
     assert "Only in seeds9: better, same & &lt;b>." in text
     assert "same &amp; &lt;b&gt;" in page
     assert r"same \& \textless{}b\textgreater{}" in latex
+
+
+def test_sweeps_with_long_names_are_latex_that_fits_the_page(swept: Read, tmp_path: Path) -> None:
+    long = "name=a_sweep_with_a_name_of_more_than_forty_letters"
+    here = swept("more", LADDER, BETTER, "ablation.variants={more: {losses.tau: 0.7}}")
+    there = replace(swept("rows", LADDER), spec=spec_of(LADDER, long))
+    assert "Overfull \\hbox" not in compiled(texts(compare_sweeps(here, there))[2], tmp_path)
 
 
 def test_the_other_way_round_it_is_worse_by_as_much(swept: Read) -> None:

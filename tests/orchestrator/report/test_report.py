@@ -105,10 +105,10 @@ def test_the_json_has_the_numbers_of_the_table(ladder: Findings) -> None:
 def test_the_page_needs_nothing_else(ladder: Findings) -> None:
     page = render(ladder, "html")
     assert page.startswith("<!doctype html>")
-    assert not re.findall(r"<script|<link|<img|src=|@import|url\((?!#)", page)
+    assert not re.findall(r"<link|<img|src=|@import|url\((?!#)", page)
     assert page.count("<figure>") == 5
     assert "same &amp; &lt;b&gt;" in page
-    assert "<b>" not in page
+    assert "<b>" not in page.partition("<script")[0]
 
 
 def test_a_single_seed_shows_nothing(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_row_with_failed_runs_is_behind_and_that_is_said(tmp_path: Path) -> No
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     run(tmp_path, LADDER, f"question='{HOSTILE}'")
     found = report(tmp_path, "small")
-    assert "<script" not in render(found, "html")
+    assert render(found, "html").count("<script") == 2
     assert "\\end{document} |" not in render(found, "tex").rpartition("\\end{document}")[0]
     assert json.loads(render(found, "json"))["question"] == HOSTILE
     compiled(render(found, "tex"), tmp_path)

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,6 @@ from tests.orchestrator.serving.served_galleries import (
 
 pytestmark = pytest.mark.soak
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SENTENCE = "somebody opens the fridge"
 LIGHT, DARK, PHONE = (1100, 900, "light"), (1100, 900, "dark"), (390, 844, "light")
 
@@ -95,35 +92,6 @@ def test_a_new_version_is_swapped_in_under_load(served: ServeProcess, folder: Pa
         wait_until(lambda: "added" in asking.videos or bool(asking.problems))
     assert asking.problems == []
     assert httpx.get(f"{served.address}/healthz", timeout=120).json()["revision"] == before + 1
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("there is no chromium with its chromedriver on this machine")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    with tempfile.TemporaryDirectory(prefix="prvr-chromium-") as profile:
-        options = webdriver.ChromeOptions()
-        options.binary_location = CHROMIUM
-        for argument in (
-            "headless",
-            "no-sandbox",
-            "disable-gpu",
-            "disable-quic",
-            "no-first-run",
-            "disable-background-networking",
-            "disable-component-update",
-            "disable-sync",
-            f"user-data-dir={profile}",
-        ):
-            options.add_argument(f"--{argument}")
-        driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-        try:
-            yield driver
-        finally:
-            driver.quit()
 
 
 @pytest.mark.parametrize(("width", "height", "scheme"), [LIGHT, DARK, PHONE])
