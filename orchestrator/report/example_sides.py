@@ -53,7 +53,8 @@ def sides(data: SweepData) -> Sides | None:
     if frozen is None or len(frozen) != data.videos.num_queries:
         return alone
     name = f"{FROZEN}{form}"
-    return replace(alone, other=name, why=found.why, other_ranks=frozen.astype(np.float64))
+    why = f"{name} is what the features themselves retrieve, untrained."
+    return replace(alone, other=name, why=why, other_ranks=frozen.astype(np.float64))
 
 
 def _against_runs(data: SweepData, found: Opponents) -> Sides | None:
