@@ -12,9 +12,9 @@ Its squared error is the sum of those of the data sets, each with its own spread
 videos, over the squared number of data sets. The seeds of all data sets are one part of it and the
 videos of all are the other, each with Satterthwaite's degrees of freedom (1946), which take uneven
 data sets into account; `two_part_law` joins both parts. Satterthwaite's t law for the whole sum is
-too bold (5.7 % of null tables of two data sets, and 7.5 % where one has three seeds that dominate);
-a law that mixes over every part by itself is right too, and finds less (1.3 % and 0 %). Runs on
-different data count as independent even if their seeds have the same numbers.
+too bold (5.7 to 7.5 % of null tables, in `tests.calibration`); a law that mixes over every part by
+itself keeps its level too, and finds less (0 to 2 %). Runs on different data count as independent
+even if their seeds have the same numbers.
 """
 
 from collections.abc import Mapping, Sequence
