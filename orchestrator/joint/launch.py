@@ -11,17 +11,17 @@ from pathlib import Path
 from orchestrator.base.errors import ResumeError, SpecError, SweepExistsError
 from orchestrator.base.text import command
 from orchestrator.joint.budget import budget_of, is_spent
+from orchestrator.joint.extension import extended
 from orchestrator.joint.sweep import JointSweep
 from orchestrator.joint.transfer import score_transfer
 from orchestrator.report.joint_publishing import publish_joint
 from orchestrator.spec.data import check_labels, open_data
 from orchestrator.spec.joint import JointSpec
-from orchestrator.spec.loading import read_joint, read_spec
+from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.joint_record import JointRecord, joint_record, joint_with_part
 from orchestrator.study.reader import OVER_BUDGET, StudyReader, begun_study
 from orchestrator.sweep.context import ExecutorName
-from orchestrator.sweep.extension import extended_spec
 from orchestrator.sweep.launch import LaunchResult, launch
 from orchestrator.sweep.locations import SweepLocations, held_home
 from orchestrator.sweep.progress import Progress
@@ -128,7 +128,7 @@ def resume_joint(request: ResumeRequest, hooks: JointHooks) -> JointResult:
         ResumeError: A part cannot be extended in this way.
         PrvrError: As `resume` of a part.
     """
-    joint = _extended(JointSweep.open(request.home, request.sweep), request)
+    joint = extended(JointSweep.open(request.home, request.sweep), request)
     kept = joint.record.places
     locations = SweepLocations.recalled(kept, request.home, request.storage, request.tracking_uri)
     executor = request.executor or kept["executor"]
@@ -179,44 +179,6 @@ def _check_data(spec: JointSpec, home: Path, say: Callable[[str], None]) -> None
         known[fingerprint] = data
 
 
-def _extended(joint: JointSweep, request: ResumeRequest) -> JointSweep:
-    """The sweep with what the request adds, after every part that has begun was asked.
-
-    Raises:
-        ResumeError: A part cannot be extended in this way.
-    """
-    _refuse_for_search(joint, request)
-    overrides = [f"budget.{change.strip()}" for change in request.budget]
-    asked = replace(request.extension, budget=())
-    for data in joint.begun:
-        study = joint.study(data)
-        assert study is not None, "a part that has begun has a study"
-        kept = study.attributes
-        if asked != replace(asked, trials=None, epochs=None, seeds=None):
-            before = read_spec(kept["spec_yaml"], source=f"sweep {study.name}")
-            extended_spec(before, asked, kept)
-    first = joint.spec.first
-    if request.seeds is not None and first.ablation is not None:
-        listed = isinstance(first.ablation.seeds, tuple)
-        seeds = list(first.seeds(request.seeds)) if listed else request.seeds
-        overrides.append(f"ablation.seeds={seeds}")
-    if request.epochs is not None:
-        overrides.append(f"early_stopping.max_epochs={request.epochs}")
-    spec = read_joint(joint.record.spec_yaml, overrides, f"sweep {joint.name}")
-    return replace(joint, spec=spec)
-
-
-def _refuse_for_search(joint: JointSweep, request: ResumeRequest) -> None:
-    options = ("trials", "epochs", "seeds") if joint.spec.is_search else ()
-    given = [name for name in options if getattr(request, name) is not None]
-    if given:
-        raise ResumeError(
-            f"--{given[0]}: sweep {joint.name!r} is a search over several data sets, whose other "
-            "data sets run what it confirmed; a longer one is launched under another name "
-            "(--set name=...)"
-        )
-
-
 def _run(
     joint: JointSweep, request: ResumeRequest | None, places: _Places, hooks: JointHooks
 ) -> JointResult:
@@ -242,11 +204,15 @@ def _run(
             parts[data] = PartResult(spec, places.locations, result)
         if parts[data].result.sweep.interrupted:
             return JointResult(joint, parts, left, interrupted=True)
+    return JointResult(joint, parts, left, _conclude(joint, places, hooks))
+
+
+def _conclude(joint: JointSweep, places: _Places, hooks: JointHooks) -> str | None:
+    """Score the winners on the other data sets and write the joint report; gives its place."""
     with held_home(joint.home, joint.name):
         score_transfer(joint, hooks.say)
         storage = places.locations.storage or str(joint.home.resolve())
-        report = publish_joint(joint.home, joint.spec, storage, hooks.say)
-    return JointResult(joint, parts, left, report)
+        return publish_joint(joint.home, joint.spec, storage, hooks.say)
 
 
 def _why_left(joint: JointSweep, data: str, wanted: SweepSpec | None) -> str | None:

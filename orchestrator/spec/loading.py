@@ -184,7 +184,7 @@ class _Draft:
         """
         if self.data_sets:
             found = f"found several data sets ({', '.join(self.data_sets)}); allowed here: one"
-            advice = "`prvr-sweep launch` and `plan` take several"
+            advice = "the commands launch and plan take several"
             raise SpecError([self._placed(Problem(("data",), f"{found}; {advice}"))[1]])
 
     def joint(
