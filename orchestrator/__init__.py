@@ -9,11 +9,12 @@ neither torch nor Ray nor MLflow:
 * `open_sweep(name)` opens one: `.trials()` and `.epochs()` are `pyarrow.Table`, `.report()` is the
   report as text, `.best` the winner.
 
-The rooms below, from top to bottom: `commands` (one command of the command line a file),
-`serving` (galleries and queries), `sweep` (runs a sweep), `report` (what came out), `preflight`
-(will it run, what will it cost), `executors` (run trials), `tracking` (MLflow), `cluster` (which
-machines there are), `study` (Optuna), `spec` (the YAML file), `statistics` (which differences are
-real), `base` (errors, words, this machine).
+The rooms below, from top to bottom: `commands` (one command of the command line a file), `joint` (a
+sweep for each of several data sets), `evaluation` (models on stores), `serving` (galleries and
+queries), `sweep` (runs a sweep), `report` (what came out), `preflight` (will it run, what will it
+cost), `executors` (run trials), `tracking` (MLflow), `cluster` (which machines there are), `study`
+(Optuna), `spec` (the YAML file), `statistics` (which differences are real), `base` (errors, words,
+this machine).
 """
 
 from importlib import import_module

@@ -4,12 +4,16 @@ Run `python -m tests.calibration --json [--tables N] [--seed S]`. Null tables ar
 most 10 seeds and judged as a report would, over all comparisons; the scenario that fares worst
 counts. Tables that get more seeds after they were judged, twice, are counted apart. Planted effects
 are as large as the stated power, 0.8, asks for.
+
+Tables over several data sets, which differ in noise, in size and in level, are counted in `joint`:
+how often a mean over data sets is called real, and how often data sets are said to differ.
 """
 
 import argparse
 import json
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -19,6 +23,7 @@ from orchestrator.statistics.comparison import Verdict, contrasts_of
 from orchestrator.statistics.crossed import crossed_mean
 from orchestrator.statistics.power import STATED_POWER, PairedVariance, power
 from orchestrator.statistics.racing import Extension, Race
+from orchestrator.statistics.several_data import JointTable, make_joint_table
 from orchestrator.statistics.table import (
     LEVEL,
     ComparisonTable,
@@ -61,6 +66,29 @@ SCENARIOS = {
     "few videos": Scenario(replace(EVEN, videos=15)),
     "3 seeds": Scenario(replace(EVEN, variant_seed=0.1), 3, 3),
     "5 seeds": Scenario(replace(EVEN, variant_seed=0.1), 5, 5),
+}
+
+
+@dataclass(frozen=True)
+class JointScenario:
+    """A world for each data set, and the seeds that every row has on each."""
+
+    worlds: tuple[World, ...]
+    seeds: int = 5
+
+
+_SEEDY = replace(EVEN, variant_seed=0.2, variant_video=0.02, run_video=0.02, queries=6)
+JOINT = {
+    "equal": JointScenario((replace(EVEN, variant_seed=0.1),) * 2),
+    "noise differs": JointScenario((_SEEDY, replace(EVEN, variant_video=0.7, queries=6))),
+    "seeds of one dominate": JointScenario((_SEEDY, EVEN, EVEN), 3),
+    "levels differ": JointScenario((replace(_SEEDY, level=-1.5), replace(_SEEDY, level=2.0))),
+    "sizes differ": JointScenario(
+        (replace(_SEEDY, videos=15), replace(EVEN, variant_seed=0.1, videos=240))
+    ),
+    "four, 3 seeds": JointScenario(
+        (_SEEDY, EVEN, replace(EVEN, level=2.0), replace(EVEN, variant_seed=0.1, videos=40)), 3
+    ),
 }
 
 
@@ -153,6 +181,87 @@ def found_rate(
     return fmean(is_found() for _ in range(tables)), effect
 
 
+def joint_table(
+    scenario: JointScenario, effects: Mapping[int, float], generator: np.random.Generator
+) -> JointTable:
+    """A table over data sets; the last variant gains the effect, in SumR, named for each of them.
+
+    Args:
+        scenario: The data sets.
+        effects: Points of SumR by place of the data set; none for one that is not named.
+        generator: Draws the runs.
+    """
+    runs, counts = {}, {}
+    for place, world in enumerate(scenario.worlds):
+        shift = shift_of(effects.get(place, 0.0), world.level)
+        shifts = [0.0] * (NUM_VARIANTS - 1) + [shift]
+        planted = planted_runs(world, shifts, scenario.seeds, generator)
+        runs[str(place)], counts[str(place)] = planted.runs, planted.videos.counts
+    names = [variant.name for variant in runs["0"]]
+    return make_joint_table(runs, counts, contrasts_of(names, with_steps=True))
+
+
+def joint_false_rates(
+    scenario: JointScenario, tables: int, generator: np.random.Generator
+) -> tuple[float, float]:
+    """Shares of null tables that call a mean real, and that say data sets differ."""
+    found = [joint_table(scenario, {}, generator).comparisons for _ in range(tables)]
+    means = fmean(any(each.verdict is not Verdict.NOT_SHOWN for each in table) for table in found)
+    return means, fmean(
+        any(each.between is not None and each.between.is_shown for each in table) for table in found
+    )
+
+
+def joint_found_rates(
+    scenario: JointScenario, tables: int, generator: np.random.Generator
+) -> dict[str, float]:
+    """Power over data sets of an effect on all of them, and of a difference between them.
+
+    The effect on all is as large as the stated power asks for if all seeds were those of one data
+    set; that on the first alone, which shows that data sets differ, is twice that on two of them.
+    """
+    comparisons, count = len(contrasts_of(["any"] * NUM_VARIANTS, True)), len(scenario.worlds)
+    spreads = [true_spread(world, scenario.seeds, generator) for world in scenario.worlds]
+    spread = PairedVariance(
+        sum(each.seed_variance for each in spreads) / count**2,
+        sum(each.video_variance for each in spreads) / count**2,
+        min(each.num_videos for each in spreads),
+    )
+    effect = effect_of_power(spread, scenario.seeds, LEVEL / comparisons)
+    last, places = f"v{NUM_VARIANTS - 1}", range(count)
+    real, alone, falsely, between = 0, 0, 0, 0
+    for _ in range(tables):
+        table = joint_table(scenario, dict.fromkeys(places, effect), generator)
+        asked = next(each for each in table.comparisons if each.contrast.variant == last)
+        real += asked.verdict is Verdict.REAL
+        alone += table.of_data["0"].of(last, "v0").verdict is Verdict.REAL
+        falsely += any(each.between and each.between.is_shown for each in table.comparisons)
+        uneven = joint_table(scenario, {0: count * effect}, generator).comparisons
+        asked = next(each for each in uneven if each.contrast.variant == last)
+        between += asked.between is not None and asked.between.is_shown
+    return {
+        "effect": round(effect, 2),
+        "power": real / tables,
+        "power_of_first_alone": alone / tables,
+        "differ_rate_of_equal_effects": falsely / tables,
+        "differ_power": between / tables,
+    }
+
+
+def calibrate_joint(tables: int, generator: np.random.Generator) -> dict[str, object]:
+    """Rates over several data sets: the worst of the scenarios first, and what is found."""
+    rates = {name: joint_false_rates(each, tables, generator) for name, each in JOINT.items()}
+    worst, differ = (max(rates, key=lambda name: rates[name][k]) for k in range(2))
+    return {
+        "false_real_rate": rates[worst][0],
+        "worst": worst,
+        "false_differ_rate": rates[differ][1],
+        "worst_differ": differ,
+        "false_rates": rates,
+        **joint_found_rates(JOINT["levels differ"], tables, generator),
+    }
+
+
 def calibrate(tables: int, seed: int) -> dict[str, object]:
     """Rates of all scenarios, the worst of them first, with Monte-Carlo errors."""
     generator = np.random.default_rng(seed)
@@ -175,6 +284,7 @@ def calibrate(tables: int, seed: int) -> dict[str, object]:
         "limit_extended": Extension(EXTENDED[:-1]).chance(LEVEL),
         "worst": worst,
         "false_real_rates": rates,
+        "joint": calibrate_joint(tables, np.random.default_rng([seed, 1])),
         "seed": seed,
     }
 

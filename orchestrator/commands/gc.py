@@ -37,16 +37,24 @@ def gc(
     trials, and the metrics and ranks of every trial. Extending a freed trial trains it from the
     start. Exit code 1: some files could not be freed.
     """
+    from orchestrator.study.reader import begun_parts
     from orchestrator.sweep.free_checkpoints import free_checkpoints
 
-    found = free_checkpoints(sweep, home, tracking_uri, keep, dry_run=dry_run)
+    names = begun_parts(home, sweep)
+    every = {
+        name: free_checkpoints(name, home, tracking_uri, keep, dry_run=dry_run) for name in names
+    }
+    fields = [_fields(name, found, dry_run) for name, found in every.items()]
     if as_json:
-        click.echo(json.dumps(_fields(sweep, found, dry_run)))
+        whole = {"sweep": sweep, "dry_run": dry_run, "parts": fields}
+        click.echo(json.dumps(fields[0] if names == (sweep,) else whole))
     else:
-        click.echo("\n".join(_lines(sweep, home, found, dry_run)))
-    for problem in found.problems:
+        texts = ("\n".join(_lines(name, home, found, dry_run)) for name, found in every.items())
+        click.echo("\n".join(texts))
+    problems = [problem for found in every.values() for problem in found.problems]
+    for problem in problems:
         click.echo(f"not freed: {problem}", err=True)
-    return _NOT_ALL if found.problems else 0
+    return _NOT_ALL if problems else 0
 
 
 def _fields(sweep: str, found: "Freed", dry_run: bool) -> dict[str, object]:

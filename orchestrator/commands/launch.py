@@ -25,7 +25,9 @@ from orchestrator.commands.outcome import show
 from orchestrator.commands.space import space_spec
 
 if TYPE_CHECKING:
+    from orchestrator.spec.joint import JointSpec
     from orchestrator.sweep.context import ExecutorName
+    from orchestrator.sweep.locations import SweepLocations
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class LaunchOptions:
 def launch(options: LaunchOptions) -> int:
     """Run the sweep of SPACE (a YAML file) and register its best model.
 
+    Over several data sets (data: {NAME: STORE, ...}) it is a sweep for each, one after the other.
+
     The plan and the progress go to stderr, the winner to stdout. Exit code 2: no node can run a
     trial, or the cluster cannot be used; 4: finished, but trials failed.
     """
@@ -90,6 +94,7 @@ def _launch(options: LaunchOptions) -> int:
     from orchestrator.commands.plan_text import render_plan
     from orchestrator.preflight.already_trained import known_runs
     from orchestrator.preflight.plan import plan_here, plan_on
+    from orchestrator.spec.joint import JointSpec
     from orchestrator.sweep.launch import launch as run
     from orchestrator.sweep.locations import SweepLocations
     from orchestrator.sweep.progress import progress_on
@@ -100,6 +105,8 @@ def _launch(options: LaunchOptions) -> int:
     spec = space_spec(options.space, options.overrides, quick=options.quick)
     tracking = TrackingStore.of(options.tracking_uri, home)
     locations = SweepLocations(home, storage, tracking)
+    if isinstance(spec, JointSpec):
+        return _launch_joint(spec, locations, options)
     known = known_runs(spec, home, storage)
     if options.address is None:
         planned = plan_here(spec, known=known)
@@ -110,6 +117,20 @@ def _launch(options: LaunchOptions) -> int:
     progress = progress_on(sys.stderr)
     result = run(spec, locations, progress, options.executor, options.address)
     return show(result, locations, spec, as_json=options.as_json)
+
+
+def _launch_joint(spec: "JointSpec", locations: "SweepLocations", options: LaunchOptions) -> int:
+    from orchestrator.commands.joint_text import render_joint_plan, show_joint, user_hooks
+    from orchestrator.joint.launch import launch_joint
+    from orchestrator.joint.plan import joint_plan
+
+    home, storage = locations.home, locations.storage
+    planned = joint_plan(spec, home, storage, options.address, probe=False)
+    click.echo(render_joint_plan(planned), err=True)
+    click.echo(err=True)
+    hooks = user_hooks()
+    result = launch_joint(spec, locations, hooks, options.executor, options.address)
+    return show_joint(result, as_json=options.as_json)
 
 
 def _submit(url: str, options: LaunchOptions) -> int:

@@ -28,16 +28,22 @@ def show(
     rows = [row.name for row in spec.rows]
     if as_json:
         filters = variant_filters(spec.name, rows)
-        click.echo(json.dumps({**_summary(result, locations), "filters": filters}))
+        click.echo(json.dumps({**result_summary(result, locations), "filters": filters}))
     else:
-        lines = [_winner(result, locations, spec.objective.metric), *filter_lines(spec.name, rows)]
+        won = winner_lines(result, locations, spec.objective.metric)
+        lines = [won, *filter_lines(spec.name, rows)]
         click.echo("\n".join(lines))
+    warn_of_problem(result, locations, spec)
+    return exit_code(result)
+
+
+def warn_of_problem(result: "LaunchResult", locations: "SweepLocations", spec: "SweepSpec") -> None:
+    """Say on stderr what MLflow lacks, if anything."""
     if result.problem:
         remedy = _remedy(result, locations, spec)
         click.echo(
             f"warning: MLflow does not have everything: {result.problem}; {remedy}", err=True
         )
-    return _exit_code(result)
 
 
 def _remedy(result: "LaunchResult", locations: "SweepLocations", spec: "SweepSpec") -> str:
@@ -52,7 +58,8 @@ def _remedy(result: "LaunchResult", locations: "SweepLocations", spec: "SweepSpe
     return f"once that is fixed, `{rest}` sends the rest{models}"
 
 
-def _summary(result: "LaunchResult", locations: "SweepLocations") -> dict[str, Any]:
+def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[str, Any]:
+    """The result for JSON."""
     sweep, best = result.sweep, result.sweep.best
     version = result.registered[0] if result.registered else None
     return {
@@ -85,7 +92,8 @@ def _summary(result: "LaunchResult", locations: "SweepLocations") -> dict[str, A
     }
 
 
-def _winner(result: "LaunchResult", locations: "SweepLocations", metric: str) -> str:
+def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: str) -> str:
+    """The winner and where to look, as lines."""
     from orchestrator.commands.status_text import confirmation_lines
 
     sweep = result.sweep
@@ -148,7 +156,8 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _exit_code(result: "LaunchResult") -> int:
+def exit_code(result: "LaunchResult") -> int:
+    """Exit code of a command that ran a sweep."""
     if result.sweep.interrupted:
         return INTERRUPTED
     if result.sweep.counts.get("failed", 0):  # type: ignore[call-overload]

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from orchestrator.commands.options import (
     storage_option,
 )
 from orchestrator.commands.space import space_spec
+
+if TYPE_CHECKING:
+    from orchestrator.spec.joint import JointSpec
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,13 @@ def plan(options: PlanOptions) -> None:
     from orchestrator.commands.plan_text import render_plan
     from orchestrator.preflight.already_trained import known_runs
     from orchestrator.preflight.plan import plan_here, plan_on
+    from orchestrator.spec.joint import JointSpec
 
     spec = space_spec(options.space, options.overrides, quick=options.quick)
     tell = partial(click.echo, err=True)
+    if isinstance(spec, JointSpec):
+        _plan_joint(spec, options)
+        return
     known = known_runs(spec, options.home, options.storage)
     if options.address is None:
         planned = plan_here(spec, probe=bool(options.probe), tell=tell, known=known)
@@ -77,5 +85,25 @@ def plan(options: PlanOptions) -> None:
         click.echo(json.dumps(planned.to_dict()))
         return
     click.echo(render_plan(planned))
+    click.echo()
+    click.echo(spec.dump_yaml(), nl=False)
+
+
+def _plan_joint(spec: "JointSpec", options: PlanOptions) -> None:
+    from orchestrator.commands.joint_text import render_joint_plan
+    from orchestrator.joint.plan import joint_plan
+
+    planned = joint_plan(
+        spec,
+        options.home,
+        options.storage,
+        options.address,
+        probe=options.probe,
+        tell=partial(click.echo, err=True),
+    )
+    if options.as_json:
+        click.echo(json.dumps(planned.to_dict()))
+        return
+    click.echo(render_joint_plan(planned))
     click.echo()
     click.echo(spec.dump_yaml(), nl=False)

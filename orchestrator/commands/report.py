@@ -31,7 +31,17 @@ def report(
 
     Works while the sweep runs, and changes nothing.
     """
+    from orchestrator.report.joint_findings import find_joint
+    from orchestrator.report.joint_publishing import render_joint
     from orchestrator.report.publishing import render
     from orchestrator.report.publishing import report as read
+    from orchestrator.study.joint_record import joint_record, parts_note
 
-    write_out(render(read(home, sweep, other), wanted), output)
+    if joint_record(home, sweep) is None:
+        text = render(read(home, sweep, other), wanted)
+    elif other is None:
+        text = render_joint(find_joint(home, sweep), wanted)
+    else:
+        note = parts_note(home, sweep)
+        raise click.UsageError(f"--compare takes two sweeps of one data set: {note}")
+    write_out(text, output)

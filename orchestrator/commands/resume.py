@@ -83,10 +83,21 @@ def resume(options: ResumeOptions) -> int:
     sweep had not ended. --trials, --epochs and --seeds extend a finished sweep. Exit codes are
     those of launch.
     """
+    from orchestrator.study.joint_record import joint_record
     from orchestrator.sweep.progress import progress_on
     from orchestrator.sweep.resume import resume as run
+
+    if joint_record(options.home, options.sweep) is not None:
+        return _resume_joint(options)
 
     resumed = run(
         options.request(), progress_on(sys.stderr), lambda line: click.echo(line, err=True)
     )
     return show(resumed.result, resumed.locations, resumed.spec, as_json=options.as_json)
+
+
+def _resume_joint(options: ResumeOptions) -> int:
+    from orchestrator.commands.joint_text import show_joint, user_hooks
+    from orchestrator.joint.launch import resume_joint
+
+    return show_joint(resume_joint(options.request(), user_hooks()), as_json=options.as_json)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from orchestrator.spec.joint import JointSpec
     from orchestrator.spec.sweep_spec import SweepSpec
 
 
 def space_spec(
     space: Path, overrides: Sequence[str], *, quick: bool, runs_elsewhere: bool = False
-) -> "SweepSpec":
+) -> "SweepSpec | JointSpec":
     """The spec of a file; with `quick`, a line on stderr says what was cut.
 
     Args:
@@ -24,11 +25,12 @@ def space_spec(
     Raises:
         SpecError: Everything that is wrong.
     """
-    from orchestrator.spec.loading import load_spec
-    from orchestrator.spec.quick_run import load_quick, quick_line
+    from orchestrator.spec.joint import JointSpec
+    from orchestrator.spec.loading import load_any
+    from orchestrator.spec.quick_run import load_any_quick, quick_line
 
     if not quick:
-        return load_spec(space, overrides, runs_elsewhere=runs_elsewhere)
-    spec = load_quick(space, overrides, runs_elsewhere=runs_elsewhere)
-    click.echo(quick_line(spec), err=True)
+        return load_any(space, overrides, runs_elsewhere=runs_elsewhere)
+    spec = load_any_quick(space, overrides, runs_elsewhere=runs_elsewhere)
+    click.echo(quick_line(spec.first if isinstance(spec, JointSpec) else spec), err=True)
     return spec

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from orchestrator.commands.options import (
     json_option,
     launched_tracking_option,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.sweep.sync import SyncResult
 
 
 @click.command()
@@ -33,13 +37,26 @@ def sync(sweep: str, home: Path, tracking_uri: str | None, limit_s: float, as_js
 
     Exit code 1: MLflow does not have everything; the rest is kept for the next sync.
     """
+    from orchestrator.study.reader import begun_parts
     from orchestrator.sweep.sync import sync as send
 
-    result = send(sweep, home, tracking_uri, limit_s, lambda line: click.echo(line, err=True))
+    names = begun_parts(home, sweep)
+    results = {
+        name: send(name, home, tracking_uri, limit_s, lambda line: click.echo(line, err=True))
+        for name in names
+    }
     if as_json:
-        click.echo(json.dumps(asdict(result)))
-    elif result.done and not result.problem:
-        click.echo(f"{result.uri} has everything of {sweep}")
+        fields = {name: asdict(result) for name, result in results.items()}
+        whole = {"sweep": sweep, "parts": fields}
+        click.echo(json.dumps(fields[sweep] if names == (sweep,) else whole))
     else:
-        click.echo(f"{result.uri} does not have everything: {result.problem or 'time is up'}")
-    return 0 if result.done and not result.problem else NOT_TRACKED
+        click.echo("\n".join(_line(name, result) for name, result in results.items()))
+    whole_done = all(result.done and not result.problem for result in results.values())
+    return 0 if whole_done else NOT_TRACKED
+
+
+def _line(name: str, result: "SyncResult") -> str:
+    if result.done and not result.problem:
+        return f"{result.uri} has everything of {name}"
+    lacks = result.problem or "time is up"
+    return f"{result.uri} does not have everything of {name}: {lacks}"

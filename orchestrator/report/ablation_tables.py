@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from statistics import fmean
+from typing import Protocol
 
 from orchestrator.report.document import Align, Block, Table
 from orchestrator.report.findings import AblationFinding, Findings, RowFinding, spread
@@ -20,13 +21,14 @@ from orchestrator.report.formatting import (
     with_spread,
 )
 from orchestrator.report.marks import row_key
+from orchestrator.report.reading import SweepData
 from orchestrator.report.relevance_blocks import (
     group_of,
     group_tables,
     metrics_of_rows,
     what_is_right,
 )
-from orchestrator.report.yardstick import FROZEN_NOTE
+from orchestrator.report.yardstick import FROZEN_NOTE, Yardstick
 from orchestrator.statistics.comparison import EFFECT_SIZE, Comparison
 from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.table import ComparisonTable
@@ -37,8 +39,26 @@ _BRANCHES = ("clip", "frame")
 _HOW = "mean ± standard deviation between seeds, at each run's best epoch"
 
 
-def recall_tables(findings: Findings, ablation: AblationFinding) -> Iterator[Block]:
-    """Recalls of the fused scores in the paper's layout, then of each branch that was evaluated.
+class Measured(Protocol):
+    """A sweep, or a part of one, with the yardstick of its data."""
+
+    @property
+    def data(self) -> SweepData:
+        """The sweep as it was read."""
+
+    @property
+    def yardstick(self) -> Yardstick | None:
+        """What frozen features retrieve; None if not known."""
+
+
+def recall_tables(findings: Measured, ablation: AblationFinding) -> Iterator[Block]:
+    """Recalls of the fused scores, then of each branch that was evaluated."""
+    yield from fused_tables(findings, ablation)
+    yield from _recalls_by_branch(ablation)
+
+
+def fused_tables(findings: Measured, ablation: AblationFinding) -> Iterator[Block]:
+    """Recalls of the fused scores in the paper's layout.
 
     With verified labels there is a table for each notion of what is correct. The frozen features
     are the last rows, where they are known.
@@ -63,7 +83,6 @@ def recall_tables(findings: Findings, ablation: AblationFinding) -> Iterator[Blo
     keys = [row_key(row[0]) for row in rows]
     yield Table(f"Recalls on validation{right}: {_HOW}", heads, rows, notes=notes, keys=keys)
     yield from group_tables(ablation, metric, yardstick, _HOW)
-    yield from _recalls_by_branch(ablation)
 
 
 def _recalls(row: RowFinding, branch: str) -> list[str]:

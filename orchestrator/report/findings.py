@@ -151,7 +151,10 @@ def _look_share(ablation: AblationFinding | None) -> float:
 def _ablation(data: SweepData, runs: Sequence[VariantRuns]) -> AblationFinding:
     table = _table(data, runs)
     summaries = {summary.name: summary for summary in table.summaries} if table else {}
-    rows = [_row(data, row.name, summaries.get(row.name)) for row in data.spec.rows]
+    seeds = data.spec.ablation.num_seeds if data.spec.ablation else 0
+    rows = [
+        row_finding(data.runs, row.name, seeds, summaries.get(row.name)) for row in data.spec.rows
+    ]
     return AblationFinding(tuple(rows), table)
 
 
@@ -178,13 +181,22 @@ def _table(data: SweepData, runs: Sequence[VariantRuns]) -> ComparisonTable | No
     return make_table(runs, videos.counts, contrasts, race=race_of(data.spec), extension=extension)
 
 
-def _row(data: SweepData, name: str, summary: Summary | None) -> RowFinding:
-    own = [run for run in data.runs if run.trial.variant == name]
+def row_finding(
+    runs: Sequence[Run], name: str, num_seeds: int, summary: Summary | None
+) -> RowFinding:
+    """A row of a table.
+
+    Args:
+        runs: Runs of all rows.
+        name: The row.
+        num_seeds: Seeds that it is to have at least.
+        summary: Mean and intervals; None if they are not known.
+    """
+    own = [run for run in runs if run.trial.variant == name]
     complete = sorted((run for run in own if run.is_complete), key=lambda run: run.trial.seed or 0)
     others = tuple(run for run in own if not run.is_complete)
     num_failed = sum(run.trial.state is TrialState.FAILED for run in others)
-    num_planned = max(len(own), data.spec.ablation.num_seeds if data.spec.ablation else 0)
-    unfinished = num_planned - num_failed - len(complete)
+    unfinished = max(len(own), num_seeds) - num_failed - len(complete)
     return RowFinding(name, tuple(complete), num_failed, unfinished, summary, others)
 
 

@@ -28,7 +28,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "metric": data.spec.objective.metric,
         "protocol": data.spec.protocol,
         "trials": {str(state): count for state, count in data.study.counts().items()},
-        "ablation": _ablation(findings.ablation) if findings.ablation else None,
+        "ablation": ablation_numbers(findings.ablation) if findings.ablation else None,
         "search": _search(findings.search) if findings.search else None,
         "yardstick": _yardstick(findings),
         "slices": _slices(findings.slices) if findings.slices else None,
@@ -47,7 +47,8 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ablation(ablation: AblationFinding) -> dict[str, Any]:
+def ablation_numbers(ablation: AblationFinding) -> dict[str, Any]:
+    """Rows and their comparisons as JSON values."""
     table = ablation.table
     return {
         "rows": [_row(row) for row in ablation.rows],
@@ -65,9 +66,9 @@ def _row(row: RowFinding) -> dict[str, Any]:
         "name": row.name,
         "failed": row.failed,
         "unfinished": row.unfinished,
-        "mean": _finite(summary.mean) if summary else None,
-        "standard_deviation": _finite(summary.standard_deviation) if summary else None,
-        "interval": _interval(summary.interval) if summary else None,
+        "mean": finite(summary.mean) if summary else None,
+        "standard_deviation": finite(summary.standard_deviation) if summary else None,
+        "interval": interval_numbers(summary.interval) if summary else None,
         "runs": [
             {
                 **_trial(run.trial),
@@ -88,9 +89,9 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "reference": comparison.contrast.reference,
         "seeds": list(comparison.seeds),
         "left_out": list(comparison.left_out),
-        "difference": _finite(comparison.difference),
-        "interval": _interval(comparison.interval),
-        "joint_interval": _interval(comparison.joint_interval),
+        "difference": finite(comparison.difference),
+        "interval": interval_numbers(comparison.interval),
+        "joint_interval": interval_numbers(comparison.joint_interval),
         "p_value": comparison.p_value,
         "corrected_p": comparison.corrected_p,
         "effect_size": comparison.effect_size,
@@ -112,7 +113,7 @@ def _yardstick(findings: Findings) -> dict[str, Any] | None:
                 "name": row.name,
                 "recalls": dict(row.recalls),
                 "test": dict(row.test) if row.test else None,
-                "interval": _interval(row.interval),
+                "interval": interval_numbers(row.interval),
             }
             for row in found.rows
         ],
@@ -128,7 +129,7 @@ def _slices(finding: SliceFinding) -> dict[str, Any]:
         {
             **asdict(gain),
             "difference": gain.difference,
-            "interval": _interval(gain.interval),
+            "interval": interval_numbers(gain.interval),
             "verdict": str(gain.verdict) if gain.is_judged else None,
         }
         for gain in (finding.overall, *finding.gains)
@@ -165,11 +166,11 @@ def comparison_numbers(compared: ComparedSweeps) -> dict[str, Any]:
     values["answer"] = comparison_answer(compared)
     for fields, pair in zip(values["comparisons"], compared.comparisons, strict=True):
         fields |= {
-            "means": [_finite(mean) for mean in pair.means],
-            "difference": _finite(pair.difference),
+            "means": [finite(mean) for mean in pair.means],
+            "difference": finite(pair.difference),
             "verdict": str(pair.verdict),
             "pairing": str(pair.pairing),
-            "interval": _interval(pair.interval),
+            "interval": interval_numbers(pair.interval),
         }
     return values
 
@@ -180,17 +181,17 @@ def _trial(trial: TrialSummary) -> dict[str, Any]:
     return {**fields, "state": str(trial.state)}
 
 
-def _interval(interval: Interval | None) -> list[float] | None:
+def interval_numbers(interval: Interval | None) -> list[float] | None:
+    """Both ends; None without an interval."""
     return None if interval is None else [interval.low, interval.high]
 
 
 def _finite_values(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: _finite(value) if isinstance(value, float) else value
-        for name, value in fields.items()
+        name: finite(value) if isinstance(value, float) else value for name, value in fields.items()
     }
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
     """JSON has no NaN."""
     return value if isfinite(value) else None

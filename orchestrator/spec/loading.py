@@ -1,15 +1,24 @@
 """A sweep's YAML file, read strictly: every mistake at once, each with its file and line."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from orchestrator.base.addresses import user_location
 from orchestrator.base.errors import LocationError, SpecError
 from orchestrator.base.text import suggestion
+from orchestrator.spec.joint import (
+    HOW,
+    TRANSFER,
+    JointSpec,
+    data_sets,
+    joint_problems,
+    raw_problems,
+)
 from orchestrator.spec.overrides import apply_override, budget_twin, remove
 from orchestrator.spec.problems import Problem, explain, shown
 from orchestrator.spec.search_space import space_problems
@@ -41,7 +50,26 @@ def load_spec(
             `FILE:LINE: path: what was found; what is allowed; did you mean X?`.
     """
     draft = _draft(_file_text(path), overrides, str(path))
+    draft.refuse_several()
     return draft.checked(path.resolve().parent, is_given=True, runs_elsewhere=runs_elsewhere)
+
+
+def load_any(
+    path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
+) -> SweepSpec | JointSpec:
+    """As `load_spec`, of a file that names one data set or several."""
+    draft = _draft(_file_text(path), overrides, str(path))
+    load = draft.joint if draft.data_sets else draft.checked
+    return load(path.resolve().parent, is_given=True, runs_elsewhere=runs_elsewhere)
+
+
+def read_joint(text: str, overrides: Sequence[str] = (), source: str = "spec") -> JointSpec:
+    """The spec of several data sets from text, as `JointSpec.dump_yaml` writes it.
+
+    Raises:
+        SpecError: Everything that is wrong.
+    """
+    return _draft(text, overrides, source).joint(Path.cwd())
 
 
 def read_spec(
@@ -86,6 +114,8 @@ class _Draft:
 
     def __init__(self, source: str, text: str) -> None:
         self._source = source
+        # Of a part of several data sets the name of its own.
+        self._data_name: tuple[str, ...] = ()
         document = self._parsed(text)
         self._lines = document.lines
         self._sets: dict[KeyPath, str] = {}
@@ -141,6 +171,55 @@ class _Draft:
         self._lines = {p: line for p, line in self._lines.items() if p[:depth] != path}
         self._sets = {p: text for p, text in self._sets.items() if p[:depth] != path}
 
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        """Names of the data sets; none for one data set."""
+        return data_sets(self._raw.get("data"))
+
+    def refuse_several(self) -> None:
+        """Refuse several data sets where a single sweep is needed.
+
+        Raises:
+            SpecError: `data` names several.
+        """
+        if self.data_sets:
+            found = f"found several data sets ({', '.join(self.data_sets)}); allowed here: one"
+            advice = "the commands launch and plan take several"
+            raise SpecError([self._placed(Problem(("data",), f"{found}; {advice}"))[1]])
+
+    def joint(
+        self, folder: Path, *, is_given: bool = False, runs_elsewhere: bool = False
+    ) -> JointSpec:
+        """The finished spec of several data sets; see `checked`."""
+        self._found += [self._placed(problem) for problem in raw_problems(self._raw)]
+        parts: dict[str, SweepSpec] = {}
+        wrong: list[str] = []
+        for name in self.data_sets:
+            try:
+                part = self._of_data(name)
+                parts[name] = part.checked(folder, is_given=is_given, runs_elsewhere=runs_elsewhere)
+            except SpecError as error:
+                wrong += error.problems
+        if wrong:
+            raise SpecError(list(dict.fromkeys(wrong)))
+        joint = JointSpec(self._raw["name"], parts, self._raw.get(TRANSFER, False))
+        if problems := joint_problems(joint):
+            raise SpecError([self._placed(problem)[1] for problem in problems])
+        return joint
+
+    def _of_data(self, name: str) -> "_Draft":
+        """The draft of one data set's sweep; its lines are those of the whole file."""
+        part = copy(self)
+        part._raw = {**self._raw, "data": self._raw["data"][name]}
+        part._raw.pop(TRANSFER, None)
+        if isinstance(self._raw.get("name"), str):
+            part._raw["name"] = f"{self._raw['name']}-{name}"
+        part._lines = _of_part(self._lines, name)
+        part._sets = _of_part(self._sets, name)
+        part._found = list(self._found)
+        part._data_name = (name,)
+        return part
+
     def checked(
         self, folder: Path, *, is_given: bool = False, runs_elsewhere: bool = False
     ) -> SweepSpec:
@@ -155,6 +234,9 @@ class _Draft:
             SpecError: There are problems.
         """
         spec: SweepSpec | None = None
+        if self._raw.pop(TRANSFER, False):
+            message = f"found with one data set; allowed: with several, {HOW}"
+            self._found.append(self._placed(Problem((TRANSFER,), message)))
         try:
             spec = SweepSpec.model_validate(self._raw)
             problems = [*space_problems(spec), *(_foreign_problems(spec) if runs_elsewhere else ())]
@@ -186,11 +268,18 @@ class _Draft:
         """A problem's line, for sorting, and its text, which begins with the line or override."""
         known = self._nearest_known(problem)
         text = self._sets.get(known)
+        named = self._as_in_the_file(problem)
         if text is not None:
             same = known == problem.path
-            return _AFTER_THE_FILE, f"--set {text}: {problem.message if same else problem}"
+            return _AFTER_THE_FILE, f"--set {text}: {problem.message if same else named}"
         line = self._lines[known]
-        return line, f"{self._source}:{line}: {problem}"
+        return line, f"{self._source}:{line}: {named}"
+
+    def _as_in_the_file(self, problem: Problem) -> Problem:
+        """The problem with the name of the data set in its path, where there are several."""
+        if problem.path[:1] != ("data",):
+            return problem
+        return Problem(("data", *self._data_name, *problem.path[1:]), problem.message)
 
     def _nearest_known(self, problem: Problem) -> KeyPath:
         """Path of the value that a problem is about, or of the section that should hold it."""
@@ -204,6 +293,20 @@ class _Draft:
         # Overrides first: they are newer, so more likely the cause.
         below = (known for known in (*self._sets, *self._lines) if known and known[:-1] == path)
         return next((known for known in below if _named(known[-1], words)), path)
+
+
+_T = TypeVar("_T")
+
+
+def _of_part(places: Mapping[KeyPath, _T], name: str) -> dict[KeyPath, _T]:
+    """What is known of key paths, as one data set's sweep has them: `data.NAME` is its `data`."""
+    others = {
+        path: value for path, value in places.items() if path[:1] != ("data",) or not path[1:]
+    }
+    own = {
+        ("data", *path[2:]): value for path, value in places.items() if path[:2] == ("data", name)
+    }
+    return others | own
 
 
 def _foreign_problems(spec: SweepSpec) -> list[Problem]:

@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.base.errors import SpecError
 from orchestrator.base.text import suggestion
 from orchestrator.spec.ablation import EPOCHS
+from orchestrator.spec.joint import TRANSFER
 from orchestrator.spec.problems import Problem, models_in, shown
 from orchestrator.spec.sections import data_mapping
 from orchestrator.spec.setting_schema import path_problem, sections
@@ -96,9 +97,9 @@ def remove(raw: dict[str, Any], path: KeyPath) -> None:
 def _unknown_path(name: str) -> str | None:
     first = name.partition(".")[0]
     names = [field.alias or key for key, field in SweepSpec.model_fields.items()]
-    if first in names or first in sections():
+    if first in names or first in sections() or first == TRANSFER:
         return None
-    every = [*names, *_dotted_fields(), *setting_paths()]
+    every = [*names, TRANSFER, *_dotted_fields(), *setting_paths()]
     allowed = f"; allowed: {', '.join([*names, *sections()])}"
     return f"unknown path {name!r}{suggestion(name, every) or allowed}"
 

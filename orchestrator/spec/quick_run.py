@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.spec.ablation import EPOCHS
-from orchestrator.spec.loading import load_spec
+from orchestrator.spec.joint import JointSpec
+from orchestrator.spec.loading import load_any, load_spec
 from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 
 SUFFIX = "-quick"
@@ -38,17 +39,30 @@ def load_quick(
     Raises:
         SpecError: All problems of the whole sweep, or of the quick one.
     """
-    whole = load_spec(path, overrides, runs_elsewhere=runs_elsewhere)
+    cut = _cut(load_spec(path, overrides, runs_elsewhere=runs_elsewhere), overrides)
+    return load_spec(path, [*cut, *overrides], runs_elsewhere=runs_elsewhere)
+
+
+def load_any_quick(
+    path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
+) -> SweepSpec | JointSpec:
+    """As `load_quick`, of a file that names one data set or several; all are cut alike."""
+    whole = load_any(path, overrides, runs_elsewhere=runs_elsewhere)
+    cut = _cut(whole.first if isinstance(whole, JointSpec) else whole, overrides, whole.name)
+    return load_any(path, [*cut, *overrides], runs_elsewhere=runs_elsewhere)
+
+
+def _cut(whole: SweepSpec, overrides: Sequence[str], name: str | None = None) -> list[str]:
+    """The overrides that cut a sweep; `name` is that of the whole where `whole` is a part."""
     asked = {override.partition("=")[0].strip().removeprefix("settings.") for override in overrides}
     epochs = whole.max_epochs if asked & _BUDGET else min(_EPOCHS, whole.max_epochs)
-    cut = [
+    return [
         *_cut_epochs(whole, epochs),
         *_cut_trials(whole),
-        f"name={_quick_name(whole.name)}",
+        f"name={_quick_name(whole.name, name)}",
         f"question={json.dumps(_QUESTION + whole.question, ensure_ascii=False)}",
         "register.top=0",
     ]
-    return load_spec(path, [*cut, *overrides], runs_elsewhere=runs_elsewhere)
 
 
 def quick_line(spec: SweepSpec) -> str:
@@ -60,9 +74,10 @@ def quick_line(spec: SweepSpec) -> str:
     )
 
 
-def _quick_name(name: str) -> str:
-    # Names have at most 64 letters.
-    return name[: 64 - len(SUFFIX)] + SUFFIX
+def _quick_name(part: str, whole: str | None) -> str:
+    # Names have at most 64 letters, those of parts included.
+    name = part if whole is None else whole
+    return name[: 64 - len(SUFFIX) - len(part) + len(name)] + SUFFIX
 
 
 def _cut_epochs(spec: SweepSpec, epochs: int) -> list[str]:

@@ -82,9 +82,13 @@ def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:
     """
     if spec.rows:
         return [resolve(spec, row.overrides) for row in spec.rows]
+    return [resolve(spec, point) for point in drawn_points(spec, count)]
+
+
+def drawn_points(spec: SweepSpec, count: int) -> list[dict[str, Any]]:
+    """Points drawn from a search's space, the same at each call."""
     generator = random.Random(_seed(spec))
-    points = [_inner_point(spec, generator) for _ in range(count)]
-    return [resolve(spec, point) for point in points]
+    return [_inner_point(spec, generator) for _ in range(count)]
 
 
 def space_problems(spec: SweepSpec) -> list[Problem]:

@@ -53,7 +53,17 @@ def data_mapping(value: object) -> object:
                 f"did you mean builtin? (a store of that name: ./{value})"
             )
         return {"store": value}
+    if isinstance(value, Mapping) and len(value) == 1:
+        _refuse_single_name(*value)
     return value
+
+
+def _refuse_single_name(name: object) -> None:
+    fields = list(DataSource.model_fields)
+    if name not in fields and not nearest(str(name), fields):
+        raise ValueError(
+            f"found one data set by name, {name!r}; allowed: its store alone, or two names or more"
+        )
 
 
 class DataSource(SpecSection):

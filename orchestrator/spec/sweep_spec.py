@@ -291,6 +291,10 @@ class SweepSpec(SpecSection):
 
     def dump_yaml(self) -> str:
         """The resolved spec; loading it gives an equal spec."""
+        return dump_yaml(self.dump_values())
+
+    def dump_values(self) -> dict[str, Any]:
+        """The resolved spec as plain values, as a YAML file holds them."""
         values = self.model_dump(mode="json", by_alias=True)
         for kind in ("search", "ablation", "start", "confirm", "budget"):
             if values[kind] is None:
@@ -299,7 +303,7 @@ class SweepSpec(SpecSection):
             if not parameter["when"]:
                 del parameter["when"]
         values["data"] = self.data.model_dump(mode="json", exclude_none=True)
-        return dump_yaml(values)
+        return values
 
 
 def resolve_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,9 +41,9 @@ class ErrorParts:
     """
 
     first: float
-    first_freedom: int
+    first_freedom: float
     second: float
-    second_freedom: int
+    second_freedom: float
 
     @property
     def standard_error(self) -> float:
@@ -106,7 +106,7 @@ def _mixture(
 
 
 def _part_rule(
-    share: float, freedom: int
+    share: float, freedom: float
 ) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
     """True values and probabilities of a part whose estimate is `share`; a part of 0 stays 0."""
     if not share:
@@ -116,7 +116,7 @@ def _part_rule(
 
 
 @lru_cache(maxsize=512)
-def ratio_rule(freedom: int) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
+def ratio_rule(freedom: float) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
     """Ratios of an estimated to the true variance, and their probabilities, for quadrature.
 
     The ratio is chi-square over its degrees of freedom. In its logarithm the density is smooth and

@@ -5,6 +5,6 @@ Every other record of trials follows the study.
 Offers `study` (writes; the driver alone does), `reader`, `history` (metrics of epochs, joined),
 `tables`, `searcher` with `samplers` and `pruners`, `earlier_trials`, `planned_trials`, `trial` and
 `epoch_log` (their records), `content_key`, `reuse` of results, `confirmation`, `outcomes`,
-`test_scores`, `moment_scores`, `frozen_ranks` (the yardstick), `failures`, `importance`, and
-`storage` (databases and their errors).
+`joint_record` (which sweeps are parts of one), `test_scores`, `moment_scores`, `frozen_ranks` (the
+yardstick), `failures`, `importance`, and `storage` (databases and their errors).
 """

@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 from orchestrator.spec.ablation import SEED
 from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds
 from orchestrator.statistics.ranking import by_mean
-from orchestrator.study.planned_trials import PlannedTrial
+from orchestrator.study.planned_trials import PlannedTrial, TrialPlan
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 
@@ -51,6 +52,26 @@ def confirmations(spec: SweepSpec, study: StudyReader) -> list[PlannedTrial]:
         for block, seed in enumerate(fresh_seeds(spec))
         for trial in best
     ]
+
+
+def confirmed_configurations(study: StudyReader) -> dict[str, dict[str, Any]]:
+    """Parameters of the configurations that a search ran again, the search's best first.
+
+    Keys are names that they have as rows of a table. Empty before the confirmation is planned.
+    """
+    planned = TrialPlan.of(study.attributes).trials.values()
+    return {
+        row_name(trial.confirms): {
+            path: value for path, value in trial.parameters.items() if path != SEED
+        }
+        for trial in planned
+        if trial.confirms is not None
+    }
+
+
+def row_name(number: int) -> str:
+    """Name of a confirmed trial's configuration as a row of a table."""
+    return f"trial {number}"
 
 
 def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:

@@ -15,11 +15,13 @@ from orchestrator.base.addresses import sqlite_file
 from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError, lost_log
 from orchestrator.base.sqlite_files import lacks_log
 from orchestrator.study.epoch_log import EpochLog, EpochRow
+from orchestrator.study.joint_record import joint_record
 from orchestrator.study.storage import (
     REQUEST,
     load_study,
     reading_storage,
     shown_url,
+    study_url,
 )
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
 from prvr_model.reporting import Decision
@@ -202,6 +204,31 @@ class StudyReader:
             if self.is_better(row.objective, best.objective if best else None):
                 best = row
         return best
+
+
+def begun_study(home: Path, name: str) -> StudyReader | None:
+    """The study of a sweep; None if the home has none, or none of its trials has begun."""
+    try:
+        study = StudyReader.open(study_url(home), name)
+    except SweepNotFoundError:
+        return None
+    return study if study.num_asked() else None
+
+
+def begun_parts(home: Path, sweep: str) -> tuple[str, ...]:
+    """Parts of a sweep over several data sets that have trials; of any other the sweep itself.
+
+    Raises:
+        SweepNotFoundError: No part has begun.
+    """
+    record = joint_record(home, sweep)
+    if record is None:
+        return (sweep,)
+    names = tuple(record.parts.values())
+    begun = tuple(name for name in names if begun_study(home, name) is not None)
+    if not begun:
+        raise SweepNotFoundError(sweep, str(home), [], "none of its data sets has begun")
+    return begun
 
 
 def _last_trial(path: Path, name: str) -> int:

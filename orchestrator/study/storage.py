@@ -34,6 +34,7 @@ from orchestrator.base.sqlite_files import (
     what_is_torn,
 )
 from orchestrator.base.text import first_line
+from orchestrator.study.joint_record import parts_note
 from orchestrator.study.loaded_study import LoadedStudy
 
 # A reader locks SQLite for milliseconds; a copy or a backup of the file may lock it for longer.
@@ -156,7 +157,8 @@ def load_study(storage: optuna.storages.RDBStorage, url: str, name: str) -> Load
         return LoadedStudy(storage, name)
     path = sqlite_file(url)
     has_lost = path is not None and lacks_log(path) and (not names or _was_here(path, name))
-    raise SweepNotFoundError(name, shown_url(url), names, lost_log(name) if has_lost else None)
+    note = lost_log(name) if has_lost else parts_note(path.parent, name) if path else None
+    raise SweepNotFoundError(name, shown_url(url), names, note)
 
 
 def _was_here(path: Path, sweep: str) -> bool:

@@ -5,5 +5,6 @@ sends it to a cluster, `status` shows it, `sync` brings MLflow up to date, `repr
 trial again and makes its `epoch_comparison`, `free_checkpoints` frees its storage.
 
 Offers these, `context` (a running sweep as one object), `handle` (the Python API), `locations`
-(where a sweep keeps things) and `progress`.
+(where a sweep keeps things), `extension` and `budget` (more to do, and what it may cost), and
+`progress`.
 """

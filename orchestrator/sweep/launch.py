@@ -19,6 +19,7 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
 from orchestrator.study.earlier_trials import earlier_trials
 from orchestrator.study.frozen_ranks import keep_frozen_ranks
+from orchestrator.study.joint_record import joint_record
 from orchestrator.study.reader import NUM_TRIALS, StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import scored
@@ -217,6 +218,9 @@ def _keep_spec(context: SweepContext) -> None:
 
 def _refuse_existing(spec: SweepSpec, home: Path) -> None:
     """Refuse a sweep that exists before any file is made; opening the study would do so later."""
+    if joint_record(home, spec.name) is not None:
+        advice = "a sweep over several data sets has this name: launch this under another one"
+        raise SweepExistsError(spec.name, str(home), f"{advice} (--set name=...)")
     try:
         study = StudyReader.open(study_url(home), spec.name)
     except SweepNotFoundError:

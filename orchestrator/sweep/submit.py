@@ -27,6 +27,7 @@ from orchestrator.base.errors import FINISHED_WITH_FAILURES, ClusterError, Locat
 from orchestrator.base.installation import VERSION_FILE, code_version
 from orchestrator.base.our_code import COMMAND_LINE, PACKAGES, ROOT
 from orchestrator.cluster.ray_environment import loading_ray
+from orchestrator.spec.joint import JointSpec
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.files.location import is_uri
@@ -87,7 +88,7 @@ class Submitted:
 
 
 def submit(
-    address: str, spec: SweepSpec, locations: RemoteLocations, as_json: bool = False
+    address: str, spec: SweepSpec | JointSpec, locations: RemoteLocations, as_json: bool = False
 ) -> Submitted:
     """Send a sweep, unless the cluster has its job already.
 
@@ -120,7 +121,7 @@ def submit(
     return Submitted(url, spec.name, locations, job, is_new, tuple(earlier), begun)
 
 
-def submission_id(spec: SweepSpec, locations: RemoteLocations) -> str:
+def submission_id(spec: SweepSpec | JointSpec, locations: RemoteLocations) -> str:
     """Id of the job, equal for the same sweep and locations, e.g. `prvr-cbva-0123456789ab`."""
     content = [spec.dump_yaml(), locations.home, locations.storage, locations.tracking_uri]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_DIGEST_DIGITS]
@@ -158,7 +159,7 @@ def is_loopback(host: str) -> bool:
 def _found_or_sent(
     server: "JobServer",
     identity: str,
-    spec: SweepSpec,
+    spec: SweepSpec | JointSpec,
     locations: RemoteLocations,
     as_json: bool,
     folder: Path,

@@ -34,6 +34,7 @@ class World:
         uneven: Factors of `variant_seed`, by variant.
         videos: Videos.
         queries: Mean number of queries of a video.
+        level: What is added to every log(rank): how hard the whole data set is.
     """
 
     video: float = 1.0
@@ -46,6 +47,7 @@ class World:
     uneven: Sequence[float] = field(default=(1.0,) * 16)
     videos: int = 120
     queries: int = 3
+    level: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _log_ranks(
     own = (world.variant_video, world.run_video)
     left = _DEVIATION**2 - sum(deviation**2 for deviation in shared + own) - of_runs**2
     logs += np.sqrt(left) * effect(variants, seeds, len(owners))
-    return logs + _LOG_RANK
+    return logs + _LOG_RANK + world.level
 
 
 def true_mean(shift: float) -> float:
@@ -111,11 +113,16 @@ def true_mean(shift: float) -> float:
     return float(100 * norm.cdf((depths - _LOG_RANK - shift) / _DEVIATION).sum())
 
 
-def shift_of(difference: float) -> float:
-    """Move of log(rank) that makes the true mean larger by `difference`."""
+def shift_of(difference: float, level: float = 0.0) -> float:
+    """Move of log(rank) that makes the true mean of a world larger by `difference`.
+
+    Args:
+        difference: In points of SumR.
+        level: The level of the world.
+    """
     low, high = -5.0, 5.0
     for _ in range(60):
         middle = (low + high) / 2
-        too_much = true_mean(middle) - true_mean(0) > difference
+        too_much = true_mean(level + middle) - true_mean(level) > difference
         low, high = (middle, high) if too_much else (low, middle)
     return (low + high) / 2

@@ -1,0 +1,216 @@
+"""Sweeps over several data sets: interrupted, resumed, read as one and refused."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator import cli
+from orchestrator.joint.launch import JointHooks, JointResult, launch_joint
+from orchestrator.report.transfer import transfer_of
+from orchestrator.spec.data import open_data
+from orchestrator.spec.joint import JointSpec
+from orchestrator.spec.loading import load_any
+from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.sweep.locations import SweepLocations
+from orchestrator.sweep.progress import SilentProgress
+from orchestrator.tracking.store import TrackingStore
+from tests.orchestrator.command_line import TINY_SPACE, Run
+from tests.orchestrator.evaluation.test_matrix import write
+from tests.orchestrator.report.latex_compiler import compiled
+
+HEAD = TINY_SPACE.partition("search:")[0].partition("data:")
+SETTINGS = HEAD[2].partition("settings:")
+SMALL = "{train_videos: 12, val_videos: 8, test_videos: 8, min_frames: 10, max_frames: 20"
+TWO = f"""\
+name: both
+question: Does it hold on all?
+data:
+  near: {{synthetic: {SMALL}}}}}
+  noisy: {{synthetic: {SMALL}, seed: 2, frame_noise: 2.0}}}}
+  shared: ./shared.store
+transfer: true
+settings:{SETTINGS[2]}\
+  training.epochs: 1
+ablation:
+  design: one_in
+  variants: {{fast: {{optimizer.learning_rate: 1e-2}}}}
+  seeds: 1
+register: {{top: 0}}
+"""
+SEARCH = f"""\
+name: found
+question: Does what was found hold on another?
+data:
+  near: {{synthetic: {SMALL}}}}}
+  noisy: {{synthetic: {SMALL}, seed: 2, frame_noise: 2.0}}}}
+settings:{SETTINGS[2]}\
+  training.epochs: 1
+search:
+  sampler: grid
+  parameters: {{optimizer.learning_rate: {{type: categorical, choices: [1e-3, 1e-2]}}}}
+confirm: {{top: 2, seeds: 2}}
+register: {{top: 0}}
+budget: {{trials: 8}}
+"""
+
+
+class _Interrupting(SilentProgress):
+    """Presses Ctrl-C when the first trial has ended."""
+
+    def ended(self, number: int, state: TrialState, cause: FailureCause | None) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def launched(folder: Path, text: str, *, interrupt: bool = False) -> JointResult:
+    write(folder / "shared.store")
+    (folder / "space.yaml").write_text(text)
+    spec = load_any(folder / "space.yaml")
+    assert isinstance(spec, JointSpec)
+    home = (folder / "home").resolve()
+    locations = SweepLocations(home, None, TrackingStore.of_home(home))
+    progress = _Interrupting if interrupt else SilentProgress
+    return launch_joint(spec, locations, JointHooks(progress, lambda line: None), "inline")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]) -> Path:
+    """A sweep over three data sets, interrupted in the first one and resumed with more seeds."""
+    path = tmp_path_factory.mktemp("both")
+    new_home(path / "home")
+    first = launched(path, TWO, interrupt=True)
+    assert first.interrupted
+    assert list(first.parts) == ["near"]
+    home = ["--home", str(path / "home")]
+    assert cli.run(["resume", "both", "--seeds", "2", *home]) == 0
+    return path
+
+
+def test_an_interrupted_sweep_goes_on_with_all_that_is_left(run: Run) -> None:
+    found = json.loads(run("status both --json --home home")[0])
+    assert found["state"] == "finished"
+    for part in found["parts"].values():
+        assert [trial["state"] for trial in part["trials"]] == ["complete"] * 4
+    text = run("status both --home home")[0]
+    assert "both over near, noisy, shared: finished" in text
+    assert "continue all" not in text
+
+
+def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: Path) -> None:
+    text = run("report both --home home")[0]
+    for data in ("near", "noisy", "shared"):
+        assert f"## On {data}" in text
+        assert f"{data}: Recalls on validation" in text
+    assert "Differences of SumR, on each data set and on their mean" in text
+    assert "Data sets are fixed; new seeds and new videos of each" in text
+    numbers = json.loads(run("report both --format json --home home")[0])
+    (pair,) = numbers["comparisons"]
+    mean = sum(pair["differences"].values()) / 3
+    assert pair["difference"] == pytest.approx(mean)
+    for data, part in numbers["data_sets"].items():
+        (alone,) = part["comparisons"]
+        assert alone["difference"] == pair["differences"][data]
+    page = run("report both --format html --home home")[0]
+    assert page.count("<svg") == 2
+    latex = run("report both --format tex --home home")[0]
+    assert "winner of" in latex
+    compiled(latex, tmp_path)
+
+
+def test_winners_are_scored_where_they_fit(folder: Path, run: Run) -> None:
+    found = transfer_of(folder / "home", "both")
+    assert found is not None
+    assert found.splits == {"near": "test", "noisy": "test", "shared": "test"}
+    scored = {(cell.source, cell.target) for cell in found.cells if cell.recalls}
+    fitting = {(source, target) for source in ("near", "noisy") for target in ("near", "noisy")}
+    frozen = {("frozen:maximum", "shared"), ("frozen:segments", "shared")}
+    assert scored == {*fitting, ("shared", "shared"), *frozen}
+    moved = found.cell("near", "noisy")
+    own = found.cell("noisy", "noisy")
+    assert moved.difference == pytest.approx((moved.value or 0) - (own.value or 0))
+    assert own.difference is None
+    spec = load_any(folder / "space.yaml")
+    assert isinstance(spec, JointSpec)
+    store = open_data(spec.parts["noisy"].data, (folder / "home").resolve(), print)
+    line = f"evaluate {found.models['near']} --on {store.path}:test --transfer --home home --json"
+    (result,) = json.loads(run(line)[0])["results"]
+    assert result["own"]["SumR"]["value"] == pytest.approx(moved.value)
+    text = run("report both --home home")[0]
+    note = "The winner of near does not fit shared: it takes 64 values a row of a video and 48 a"
+    assert text.count(note) == 1
+    assert text.count("text and video of generated data share no space") == 2
+    assert "does not fit" in text
+
+
+def test_parts_are_named_where_one_sweep_is_needed(run: Run) -> None:
+    _, said = run("export both trials.csv --home home", 2)
+    assert "both is a sweep over several data sets; name one of its parts: both-near, " in said
+    _, said = run("report both-near --compare both --home home", 2)
+    assert "name one of its parts" in said
+    _, said = run("report both --compare both-near --home home", 2)
+    assert "--compare takes two sweeps of one data set" in said
+    assert "noisy" in run("report both-noisy --compare both-near --home home")[0]
+
+
+def test_names_that_are_taken_are_refused(folder: Path, run: Run) -> None:
+    again = "launch space.yaml --home home --executor inline"
+    _, said = run(again, 2)
+    assert "its spec differs; continue it as it was by" in said
+    assert "it has the same spec" in run(f"{again} --set ablation.seeds=2", 2)[1]
+    (folder / "single.yaml").write_text(TINY_SPACE)
+    alone = "launch single.yaml --home home --executor inline --set name"
+    assert "sweep 'both-near' exists already" in run(f"{alone}=both-near", 2)[1]
+    assert "a sweep over several data sets has this name" in run(f"{alone}=both", 2)[1]
+
+
+def test_every_part_is_freed_and_synced(run: Run) -> None:
+    found = json.loads(run("gc both --dry-run --json --home home")[0])
+    assert [part["sweep"] for part in found["parts"]] == ["both-near", "both-noisy", "both-shared"]
+    assert run("sync both --home home")[0].count("has everything of both-") == 3
+
+
+def test_every_part_gets_the_seeds_that_were_added(run: Run) -> None:
+    found = json.loads(run("report both --format json --home home")[0])
+    rows = [row for part in found["data_sets"].values() for row in part["rows"]]
+    assert [len(row["runs"]) for row in rows] == [2] * 6
+    _, said = run("resume both --seeds 1 --home home", 2)
+    assert "the sweep has 2, and a resume takes nothing away" in said
+    _, said = run("resume both --trials 9 --home home", 2)
+    assert "is an ablation: its trials are its rows" in said
+
+
+def test_a_plan_shows_the_parts_and_their_sum(run: Run) -> None:
+    text = run("plan space.yaml --home elsewhere")[0]
+    assert text.count("trials     2, ") == 3
+    assert "sweep both: 3 data sets one after the other, at most 6 trials" in text
+    found = json.loads(run("plan space.yaml --json --home elsewhere")[0])
+    assert (list(found["parts"]), found["trials"]) == (["near", "noisy", "shared"], 6)
+
+
+@pytest.mark.soak
+def test_a_search_is_confirmed_on_the_others_within_one_budget(
+    tmp_path: Path, new_home: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_home(tmp_path / "home")
+    found = launched(tmp_path, SEARCH)
+    assert [part.spec.name for part in found.parts.values()] == ["found-near", "found-noisy"]
+    later = found.parts["noisy"].spec
+    assert later.seeds() == (2, 3)
+    # Six of eight trials were spent on the first.
+    assert later.budget is not None
+    assert later.budget.trials == 2
+    home = ["--home", str(tmp_path / "home")]
+    assert cli.run(["resume", "found", "--budget", "trials=10", *home]) == 0
+    capsys.readouterr()
+    assert cli.run(["report", "found", "--format", "json", *home]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    near, noisy = ([row["name"] for row in part["rows"]] for part in numbers["data_sets"].values())
+    assert near == noisy
+    assert near[0].startswith("trial ")
+    for part in numbers["data_sets"].values():
+        assert [len(row["runs"]) for row in part["rows"]] == [2, 2]
+    assert len(numbers["comparisons"]) == 1
+    assert cli.run(["resume", "found", "--seeds", "3", *home]) == 2
