@@ -70,6 +70,7 @@ class BuildOptions:
     gallery: Path
     split: str
     dtype: Any
+    screen: bool
     index: str | None
     recall: float
     device: str
@@ -91,6 +92,13 @@ class BuildOptions:
     show_default=True,
     help="Type of the vectors. float32 ranks exactly as evaluation does; bfloat16 takes half the "
     "bytes, and videos of nearly equal scores may change places.",
+)
+@click.option(
+    "--screen/--no-screen",
+    default=True,
+    show_default=True,
+    help="Keep all vectors once more, a byte a value, which a scan reads first: it takes less than "
+    "half the time. Answers are the same.",
 )
 @click.option(
     "--index",
@@ -131,7 +139,9 @@ def build(options: BuildOptions) -> None:
     source = _source(options.source, features)
     tracking = TrackingStore.of(options.tracking_uri, options.home)
     with named_model(options.model, options.home, tracking) as model, _progress(source) as done:
-        made = build_gallery(model, source, options.gallery, options.dtype, options.device, done)
+        made = build_gallery(
+            model, source, options.gallery, options.dtype, options.device, done, options.screen
+        )
     if options.index is not None:
         made = index_gallery(options.gallery, options.recall, source.captions())
     _echo_gallery(options.gallery, made)
@@ -268,8 +278,8 @@ def _echo_gallery(path: Path, manifest: "GalleryManifest") -> None:
 
     model, recipe = manifest.model, manifest.recipe
     click.echo(
-        f"{path}: {manifest.num_videos} videos, {size_text(manifest.num_bytes)}, {manifest.dtype}, "
-        f"revision {manifest.revision}"
+        f"{path}: {manifest.num_videos} videos, {size_text(manifest.num_bytes)}, {manifest.dtype}"
+        f"{' with a screen' if manifest.screen else ''}, revision {manifest.revision}"
     )
     click.echo(f"model: {model.source}, weights {model.weights_sha256[:12]}")
     made = (

@@ -33,6 +33,7 @@ def build_gallery(
     dtype: VectorType,
     device: str = "cpu",
     on_progress: OnProgress = lambda rows: None,
+    screen: bool = True,
 ) -> GalleryManifest:
     """Encode all videos of a source into a new gallery; all of it appears at once.
 
@@ -43,6 +44,7 @@ def build_gallery(
         dtype: Type of its vectors.
         device: Device to encode on.
         on_progress: Called after each video.
+        screen: Keep all vectors once more, a byte a value: a scan takes less time.
 
     Raises:
         GalleryError: Model and source do not fit, or the gallery exists or cannot be written.
@@ -57,6 +59,7 @@ def build_gallery(
         num_frames=network.settings.num_frames,
         model=model_of(model.export, model.source),
         recipe=source.recipe,
+        screen=screen,
     )
     blocks = encoded_blocks(network, _told(source, on_progress))
     return create_gallery(target, manifest, model.export, blocks)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from prvr_model.retrieval.gallery import GalleryReader, GalleryVideos
 from prvr_model.retrieval.ivf import InvertedFile
 from prvr_model.retrieval.moments import PairScores, Window, windows
-from prvr_model.retrieval.search import Hits, cosines, fused, search
+from prvr_model.retrieval.screen import fused
+from prvr_model.retrieval.search import Hits, cosines, search
 
 # Pairs of query and video that are described at once: some megabytes of times and scores.
 _PAIRS = 1024

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from prvr_model.errors import GalleryError
@@ -32,7 +32,11 @@ from prvr_model.settings import ModelSettings
 # A writer would have to change the gallery this often within milliseconds.
 _TRIES = 5
 # numpy's types of the same size.
-_BITS = {"bfloat16": np.int16, "float32": np.float32}
+_BITS: dict[torch.dtype, np.dtype] = {
+    torch.bfloat16: np.dtype(np.int16),
+    torch.float32: np.dtype(np.float32),
+    torch.int8: np.dtype(np.int8),
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,21 @@ WHOLE = Shard()
 
 
 @dataclass(frozen=True)
+class ScreenRows:
+    """Vectors of some videos, clips before frames, rounded to a byte a value.
+
+    Args:
+        codes: -127 to 127.
+        steps: What a code of 1 is worth in each video, float32.
+        errors: Norm of what rounding changed, of the row of each video that it changed most.
+    """
+
+    codes: Int8[Tensor, "videos rows hidden"]
+    steps: Float[Tensor, "videos"]
+    errors: Float[Tensor, "videos"]
+
+
+@dataclass(frozen=True)
 class GalleryBatch:
     """Some videos that lie one after the other in a file; vectors of norm 1.
 
@@ -55,12 +74,14 @@ class GalleryBatch:
         clips: Vectors of clips, mapped, bfloat16 or float32.
         frames: The same of frames.
         columns: All columns.
+        screen: The same vectors for the screen of a scan; None: the gallery has none.
     """
 
     start: int
     clips: Tensor
     frames: Tensor
     columns: pa.RecordBatch
+    screen: ScreenRows | None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -215,13 +236,16 @@ def _batches(path: Path, manifest: GalleryManifest) -> Iterator[GalleryBatch]:
     for part in manifest.parts:
         for columns in read_part(path, manifest, part):
             clips, frames = (
-                _mapped(columns[name], rows, manifest)
+                _mapped(columns[name], getattr(torch, manifest.dtype)).view(
+                    len(columns), rows, manifest.hidden
+                )
                 for name, rows in (
                     ("clips", manifest.num_clips),
                     ("frames", manifest.num_frames),
                 )
             )
-            yield GalleryBatch(start, clips, frames, columns)
+            screen = _screen(columns, manifest) if manifest.screen else None
+            yield GalleryBatch(start, clips, frames, columns, screen)
             start += len(columns)
 
 
@@ -245,14 +269,21 @@ def read_part(path: Path, manifest: GalleryManifest, part: GalleryPart) -> list[
     return batches
 
 
-def _mapped(column: pa.Array, rows: int, manifest: GalleryManifest) -> Tensor:
-    values = column.values
+def _screen(columns: pa.RecordBatch, manifest: GalleryManifest) -> ScreenRows:
+    codes = _mapped(columns["screen"], torch.int8)
+    steps, errors = (
+        _mapped(columns[name], torch.float32) for name in ("screen_step", "screen_error")
+    )
+    rows = manifest.num_clips + manifest.num_frames
+    return ScreenRows(codes.view(len(columns), rows, manifest.hidden), steps, errors)
+
+
+def _mapped(column: pa.Array, dtype: torch.dtype) -> Tensor:
+    values = column.values if pa.types.is_fixed_size_list(column.type) else column
     with warnings.catch_warnings():
         # The file is mapped read-only, and nothing here writes into it.
         warnings.filterwarnings("ignore", ".*not writable.*", UserWarning)
-        flat = torch.from_numpy(_numbers(values, np.dtype(_BITS[manifest.dtype])))
-    vectors = flat.view(getattr(torch, manifest.dtype))
-    return vectors.view(len(column), rows, manifest.hidden)
+        return torch.from_numpy(_numbers(values, _BITS[dtype])).view(dtype)
 
 
 def _numbers(column: pa.Array, dtype: np.dtype) -> np.ndarray:

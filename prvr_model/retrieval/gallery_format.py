@@ -8,7 +8,8 @@ A gallery is a folder:
     model/                         the exported model: it encodes queries and added videos
 
 A row of a part is a video: its clips, then its frames, vectors of norm 1, flat. Arrow has no
-bfloat16, so such vectors are the bits as uint16. A reader that has opened a gallery keeps the parts
+bfloat16, so such vectors are the bits as uint16. If the manifest says so, all rows are there once
+more for the screen of a scan, a byte a value. A reader that has opened a gallery keeps the parts
 that it has mapped, whatever happens to their names.
 """
 
@@ -94,7 +95,11 @@ class GalleryIndex(Section):
 
 
 class GalleryManifest(Section):
-    """Description of a gallery; `revision` counts its changes."""
+    """Description of a gallery; `revision` counts its changes.
+
+    `screen` says whether parts hold what the screen of a scan multiplies (`gallery.ScreenRows`);
+    galleries that were made before there was one have none.
+    """
 
     format: str = GALLERY_FORMAT
     format_version: int = GALLERY_VERSION
@@ -105,6 +110,7 @@ class GalleryManifest(Section):
     num_frames: int = Field(ge=1)
     model: BoundModel
     recipe: FeatureRecipe | None
+    screen: bool = False
     parts: list[GalleryPart] = Field(default_factory=list)
     next_id: int = Field(default=0, ge=0)
     index: GalleryIndex | None = None
@@ -125,9 +131,15 @@ def part_schema(manifest: GalleryManifest) -> pa.Schema:
 
     `id` ascends over all parts and names a video for ever. Times are in seconds and NaN where
     nobody knows them; neighbouring frames may share rows of features. `thumbnail` is a JPEG file.
+    `screen` and what follows is there if the manifest says so.
     """
     clips, frames, hidden = manifest.num_clips, manifest.num_frames, manifest.hidden
     vectors = _ARROW_TYPES[manifest.dtype]
+    screen = [
+        ("screen", pa.list_(pa.int8(), (clips + frames) * hidden)),
+        ("screen_step", pa.float32()),
+        ("screen_error", pa.float32()),
+    ]
     return pa.schema(
         [
             ("id", pa.int64()),
@@ -139,6 +151,7 @@ def part_schema(manifest: GalleryManifest) -> pa.Schema:
             ("thumbnail", pa.binary()),
             ("clips", pa.list_(vectors, clips * hidden)),
             ("frames", pa.list_(vectors, frames * hidden)),
+            *(screen if manifest.screen else []),
         ]
     )
 

@@ -36,6 +36,7 @@ from prvr_model.retrieval.gallery_format import (
     part_schema,
     read_gallery_manifest,
 )
+from prvr_model.retrieval.screen import screen_rows
 
 # A batch is what a scan takes at a time; below some megabytes its calls would cost more than the
 # work. A writer holds two of them.
@@ -218,9 +219,21 @@ def _record_batch(manifest: GalleryManifest, block: EncodedBlock, first_id: int)
         "clips": _bits(block.vectors.clips, manifest.dtype),
         "frames": _bits(block.vectors.frames, manifest.dtype),
     }
+    if manifest.screen:
+        columns |= _screen_columns(block, manifest.dtype)
     layout = part_schema(manifest)
     arrays = [_array(columns[entry.name], entry.type) for entry in layout]
     return pa.RecordBatch.from_arrays(arrays, schema=layout)
+
+
+def _screen_columns(block: EncodedBlock, dtype: VectorType) -> dict[str, np.ndarray]:
+    rows = torch.cat([block.vectors.clips, block.vectors.frames], dim=1)
+    screen = screen_rows(rows.to(getattr(torch, dtype)))
+    return {
+        "screen": screen.codes.numpy(),
+        "screen_step": screen.steps.numpy(),
+        "screen_error": screen.errors.numpy(),
+    }
 
 
 def _bits(rows: Tensor, dtype: VectorType) -> np.ndarray:

@@ -5,16 +5,13 @@ Videos come by descending score; of equal scores the one that lies first in the 
 (Evaluation, which must not flatter a model, counts a wrong video of equal score before the right
 one.)
 
-A scan is a screen: it multiplies all queries with all rows at once, in bfloat16 where the processor
-has instructions for it (twice the rate of float32). That is too coarse to rank by, so every video
-that could still be among the best, given the largest possible rounding error, is scored again in
-float32, one query at a time: a score does not depend on what else is asked.
+A scan is a screen (`screen`): coarse products with all rows say between which bounds each score
+lies. The videos that seem best are scored in float32, and after them every other one that could
+still be among the best, one query at a time: a score does not depend on what else is asked.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,20 +19,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from prvr_model.inputs.allocator import release_freed_blocks
-from prvr_model.inputs.threads import in_parts
 from prvr_model.retrieval.gallery import GalleryReader
-
-_Item = TypeVar("_Item")
+from prvr_model.retrieval.screen import bounds, fused, in_threads
 
 # Queries screened in one pass over the gallery.
 _QUERIES = 64
-# Bytes of rows that are multiplied at once, also after they are converted: calls cost little
-# against that, and the products are still in the processor's cache when the maximum is taken.
-_PIECE_BYTES = 1 << 23
-# A bfloat16 number has 8 significant bits: rounding changes it by 2^-8 of itself at most.
-_ROUNDING = 2.0**-8
-# More than the error of float32 sums of some hundred products.
-_SUM_ERROR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -69,6 +57,8 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
         top: Videos wanted; fewer come where the gallery has fewer.
     """
     top = min(top, gallery.num_videos)
+    if not top:
+        return Hits(*(np.empty((len(unit_queries), 0), kind) for kind in (np.int64, np.float32)))
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for block in unit_queries.split(_QUERIES) if len(unit_queries) else ():
         found += _searched(gallery, block, top)
@@ -95,14 +85,6 @@ def search_among(
     return stacked([_best(scores, positions, min(top, len(positions)))], top)
 
 
-def fused(
-    clip: Float[Tensor, "*pairs"], frame: Float[Tensor, "*pairs"], gallery: GalleryReader
-) -> Float[Tensor, "*pairs"]:
-    """The score of clip and frame scores, as evaluation fuses them."""
-    settings = gallery.settings
-    return settings.clip_score_weight * clip + settings.frame_score_weight * frame
-
-
 def cosines(
     gallery: GalleryReader,
     unit_queries: Float[Tensor, "queries hidden"],
@@ -120,7 +102,7 @@ def cosines(
             for found, rows in zip((clips, frames), gallery.mapped(position), strict=True):
                 torch.mv(rows.float(), unit_queries[pair // top], out=found[pair])
 
-    _in_threads(list(enumerate(positions.reshape(-1).tolist())), work)
+    in_threads(list(enumerate(positions.reshape(-1).tolist())), work)
     return PairCosines(clips, frames)
 
 
@@ -128,130 +110,24 @@ def _searched(
     gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"], top: int
 ) -> Iterator[tuple[Int[np.ndarray, "top"], Float[np.ndarray, "top"]]]:
     """The best videos of each query: screened, then scored in float32."""
-    lowest, highest = _bounds(gallery, unit_queries)
-    surely = lowest.topk(top, dim=1).values[:, -1:]
-    queries, places = (highest >= surely).numpy().nonzero()
-    positions = gallery.positions[places]
-    scores = _scores_of(gallery, unit_queries, queries, positions)
+    lowest, highest = bounds(gallery, unit_queries)
+    first = lowest.topk(top, dim=1).indices
+    owners = np.arange(len(first)).repeat(top)
+    places = first.numpy().reshape(-1)
+    scores = _scores_of(gallery, unit_queries, owners, gallery.positions[places])
+    # So many videos have this score or more: none that must have less is among the best.
+    surely = np.sort(scores.reshape(first.shape), axis=1)[:, :1]
+    may_be_best = highest.numpy() >= surely
+    may_be_best[owners, places] = False
+    others, other_places = may_be_best.nonzero()
+    more = _scores_of(gallery, unit_queries, others, gallery.positions[other_places])
+    owners, places, scores = (
+        np.concatenate(parts)
+        for parts in ((owners, others), (places, other_places), (scores, more))
+    )
     for query in range(len(unit_queries)):
-        its = slice(*np.searchsorted(queries, (query, query + 1)))
-        yield _best(scores[its], positions[its], top)
-
-
-def _bounds(
-    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
-) -> Float[Tensor, "2 queries videos"]:
-    """The lowest and the highest score that each video can have."""
-    dtype = _product_type(gallery, len(unit_queries))
-    rounding = _ROUNDING if dtype == torch.bfloat16 else 0.0
-    rounded = unit_queries.to(dtype)
-    # |<q - r, x>| is at most |q - r| for any x of norm 1; the same of rows that are rounded.
-    error = torch.linalg.vector_norm(unit_queries - rounded.float(), dim=1)[:, None] + _SUM_ERROR
-    if gallery.manifest.dtype == "float32":
-        error += rounding * (1 + rounding)
-    bounds = unit_queries.new_empty((2, len(unit_queries), gallery.num_videos))
-
-    def score(piece: _Piece, memory: _Memory) -> None:
-        best = [_largest(rounded, rows, memory) for rows in (piece.clips, piece.frames)]
-        errors = [error + rounding * products.abs() for products in best]
-        middle, off = (fused(clip, frame, gallery) for clip, frame in (best, errors))
-        torch.sub(middle, off, out=bounds[0, :, piece.columns])
-        torch.add(middle, off, out=bounds[1, :, piece.columns])
-
-    _scan(gallery, dtype, score)
-    return bounds
-
-
-def _product_type(gallery: GalleryReader, num_queries: int) -> torch.dtype:
-    """The type in which queries and rows are multiplied fastest."""
-    # To convert float32 rows costs what it costs to multiply them with one query.
-    is_worth_it = gallery.manifest.dtype == "bfloat16" or num_queries > 1
-    return torch.bfloat16 if is_worth_it and _multiplies_bfloat16() else torch.float32
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it."""
-    return bool(torch.cpu._is_avx512_bf16_supported())
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Some videos of a batch; `columns` counts all videos of the reader's share."""
-
-    columns: slice
-    clips: Tensor
-    frames: Tensor
-
-
-def _pieces(gallery: GalleryReader, dtype: torch.dtype) -> Iterator[_Piece]:
-    start = 0
-    for batch in gallery.batches:
-        values = batch.clips[0].numel() + batch.frames[0].numel()
-        size = max(1, _PIECE_BYTES // (values * max(batch.clips.itemsize, dtype.itemsize)))
-        for clips, frames in zip(batch.clips.split(size), batch.frames.split(size), strict=True):
-            yield _Piece(slice(start, start + len(clips)), clips, frames)
-            start += len(clips)
-
-
-def _scan(
-    gallery: GalleryReader, dtype: torch.dtype, score: Callable[["_Piece", "_Memory"], None]
-) -> None:
-    """Call `score` with all pieces of a gallery, which are multiplied in a type."""
-
-    def work(pieces: Iterator[_Piece]) -> None:
-        memory = _Memory()
-        for piece in pieces:
-            score(piece, memory)
-
-    _in_threads(list(_pieces(gallery, dtype)), work)
-
-
-# One call at a time sets torch's threads; a second one would only wait for the memory.
-_WORKING = threading.Lock()
-
-
-def _in_threads(items: Sequence[_Item], work: Callable[[Iterator[_Item]], None]) -> None:
-    """Let as many threads as torch has take items until none is left, each of which works alone.
-
-    Threads that share every product would wait for one another at its end, on a busy machine
-    longer than the work takes.
-    """
-    left = iter(items)
-    with _WORKING:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            in_parts(len(items), threads, torch.no_grad()(lambda _: work(left)))
-        finally:
-            torch.set_num_threads(threads)
-
-
-class _Memory:
-    """Buffers that every piece of a scan uses again: new memory costs more than the work on it."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[str, Tensor] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        size = int(np.prod(shape))
-        if name not in self._buffers or len(self._buffers[name]) < size:
-            self._buffers[name] = torch.empty(size, dtype=dtype)
-        return self._buffers[name][:size].view(shape)
-
-
-def _largest(
-    queries: Float[Tensor, "queries hidden"],
-    rows: Float[Tensor, "videos rows hidden"],
-    memory: _Memory,
-) -> Float[Tensor, "queries videos"]:
-    """Largest product with each video's rows, taken in the queries' type."""
-    if rows.dtype != queries.dtype:
-        rows = memory.take("rows", rows.shape, queries.dtype).copy_(rows)
-    flat = rows.flatten(0, 1)
-    products = memory.take("products", (len(queries), len(flat)), queries.dtype)
-    torch.mm(queries, flat.T, out=products)
-    found: Tensor = products.unflatten(1, rows.shape[:2]).amax(dim=2)
-    return found.float()
+        its = owners == query
+        yield _best(scores[its], gallery.positions[places[its]], top)
 
 
 def _scores_of(
@@ -273,7 +149,7 @@ def _scores_of(
                 for pair in pairs.tolist():
                     branch[pair] = torch.mv(wide, unit_queries[queries[pair]]).max()
 
-    _in_threads(np.split(order, bounds) if len(order) else [], work)
+    in_threads(np.split(order, bounds) if len(order) else [], work)
     return fused(best[0], best[1], gallery).numpy()
 
 

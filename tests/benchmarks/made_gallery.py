@@ -74,6 +74,7 @@ def make_gallery(
         num_frames=model.num_frames,
         model=model_of(export, "made up"),
         recipe=None,
+        screen=True,
     )
     return create_gallery(path, manifest, export, blocks(num_videos, settings, num_events))
 

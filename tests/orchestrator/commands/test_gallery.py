@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_gallery_is_built_asked_changed_and_inspected(run: Run, folder: Path) -> None:
     out, err = run("gallery build model store a.gallery --split val")
-    assert out.splitlines()[0] == "a.gallery: 8 videos, 0.0 MiB, float32, revision 1"
+    assert out.splitlines()[0] == "a.gallery: 8 videos, 0.0 MiB, float32 with a screen, revision 1"
     assert "encoder: not known; it answers token features only" in out
     assert "8 of 8 videos, " in err
     assert "ask it with `prvr-sweep query a.gallery --tokens FILE`" in err
@@ -66,8 +66,9 @@ def test_a_gallery_is_built_asked_changed_and_inspected(run: Run, folder: Path) 
 
 
 def test_an_index_of_a_store_is_measured_with_its_captions(run: Run) -> None:
-    out, _ = run("gallery build model store i.gallery --split val --dtype bfloat16 --index ivf")
-    assert "bfloat16" in out
+    made = "gallery build model store i.gallery --split val --dtype bfloat16"
+    out, _ = run(f"{made} --no-screen --index ivf")
+    assert "bfloat16, revision" in out
     assert "captions of the source" in out
 
 

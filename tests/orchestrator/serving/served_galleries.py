@@ -37,6 +37,7 @@ def sentence_gallery(folder: Path, names: Sequence[str] = NAMES) -> Path:
         num_clips=settings.num_clips,
         num_frames=settings.num_frames,
         model=model_of(export, "models:/tiny/1"),
+        screen=True,
         recipe=FeatureEncoder.load(str(encoder)).recipe(2.0),
     )
     path = folder / "my.gallery"

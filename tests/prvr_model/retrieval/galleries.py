@@ -20,7 +20,9 @@ def export_tiny(folder: Path, settings: Settings | None = None) -> Path:
     return export_random(folder, settings or tiny_settings(), VIDEO_DIM, TEXT_DIM)
 
 
-def tiny_manifest(export: Path, dtype: VectorType = "float32") -> GalleryManifest:
+def tiny_manifest(
+    export: Path, dtype: VectorType = "float32", screen: bool = True
+) -> GalleryManifest:
     settings = load_exported(export).settings.model
     return GalleryManifest(
         dtype=dtype,
@@ -29,6 +31,7 @@ def tiny_manifest(export: Path, dtype: VectorType = "float32") -> GalleryManifes
         num_frames=settings.num_frames,
         model=model_of(export, "tiny"),
         recipe=None,
+        screen=screen,
     )
 
 

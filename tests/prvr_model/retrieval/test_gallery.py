@@ -14,12 +14,14 @@ from prvr_model.errors import GalleryError
 from prvr_model.inputs.prepared_split import prepare_split
 from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import load_exported
+from prvr_model.network.similarity import unit_rows
 from prvr_model.retrieval import gallery as gallery_module
 from prvr_model.retrieval import gallery_writer
 from prvr_model.retrieval.gallery import GalleryReader, Shard
 from prvr_model.retrieval.gallery_encoding import EncodedBlock, SourceVideo, encoded_blocks
 from prvr_model.retrieval.gallery_format import read_gallery_manifest
 from prvr_model.retrieval.gallery_writer import add_videos, create_gallery, remove_videos
+from prvr_model.retrieval.search import search
 from prvr_model.store.reader import FeatureStore
 from tests.prvr_model.retrieval.galleries import export_tiny, tiny_gallery, tiny_manifest, videos_of
 from tests.prvr_model.tiny import VIDEO_DIM, tiny_settings
@@ -82,6 +84,38 @@ def test_bfloat16_rounds_each_value_once(
     third = GalleryReader.open(tmp_path / "third")
     assert rounded.batches[0].clips.dtype == third.batches[0].clips.dtype == torch.bfloat16
     assert torch.equal(third.batches[0].frames, exact.batches[0].frames.bfloat16())
+
+
+def test_bytes_of_the_screen_lie_beside_the_vectors_through_all_changes(
+    tmp_path: Path, gallery: Path, tiny_store: FeatureStore
+) -> None:
+    # A gallery of before has no word of a screen, and gets none by a change.
+    old = tmp_path / "old"
+    create_gallery(
+        old,
+        tiny_manifest(gallery / "model", screen=False),
+        gallery / "model",
+        blocks(gallery, tiny_store, "val"),
+    )
+    described = json.loads((old / "gallery.json").read_bytes())
+    del described["screen"]
+    (old / "gallery.json").write_text(json.dumps(described))
+    for path in (gallery, old):
+        remove_videos(path, [tiny_store.split("val").video_ids[0]])
+        add_videos(path, blocks(gallery, tiny_store, "train"))
+    assert all(batch.screen is None for batch in GalleryReader.open(old).batches)
+    for batch in GalleryReader.open(gallery).batches:
+        assert batch.screen is not None
+        exact = torch.cat([batch.clips, batch.frames], dim=1)
+        rounded = batch.screen.codes * batch.screen.steps[:, None, None]
+        lost = torch.linalg.vector_norm(exact - rounded, dim=2).amax(dim=1)
+        torch.testing.assert_close(lost, batch.screen.errors)
+        assert 0 < lost.max() < 0.02
+    readers = [GalleryReader.open(path) for path in (gallery, old)]
+    queries = unit_rows(torch.randn(3, readers[0].manifest.hidden))
+    with_screen, without = (search(reader, queries, 7) for reader in readers)
+    np.testing.assert_array_equal(with_screen.positions, without.positions)
+    np.testing.assert_array_equal(with_screen.scores, without.scores)
 
 
 def test_a_reader_goes_on_while_videos_come_and_go(gallery: Path, tiny_store: FeatureStore) -> None:

@@ -1,0 +1,249 @@
+"""The screen of a scan: the lowest and the highest score that each video of a gallery can have.
+
+All queries are multiplied with all rows at once, in the fastest way there is. A gallery may hold
+each vector a second time, a byte a value (`ScreenRows`): processors with instructions for it
+multiply these faster than they could read the vectors. Elsewhere the vectors are multiplied, in
+bfloat16 where the processor has instructions for that (twice the rate of float32). The bounds are
+those of the largest possible rounding error.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+from prvr_model.inputs.threads import in_parts
+from prvr_model.retrieval.gallery import GalleryBatch, GalleryReader, ScreenRows
+
+_Item = TypeVar("_Item")
+
+# Bytes of rows that are multiplied at once, also after they are converted: calls cost little
+# against that, and the products are still in the processor's cache when the maximum is taken.
+_PIECE_BYTES = 1 << 23
+# A bfloat16 number has 8 significant bits: rounding changes it by 2^-8 of itself at most.
+_ROUNDING = 2.0**-8
+# More than the error of float32 sums of some hundred products.
+_SUM_ERROR = 1e-5
+# Of a byte with sign; -128 is left out.
+_LARGEST_CODE = 127
+# Norm of a row whose values were rounded to bfloat16, at most, and a little more.
+_LARGEST_NORM = 1.01
+# Videos that are rounded to bytes at a time: some megabytes.
+_ROUNDED = 32
+
+
+@torch.no_grad()
+def bounds(
+    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
+) -> tuple[Float[Tensor, "queries videos"], Float[Tensor, "queries videos"]]:
+    """The lowest and the highest score that each video of the reader's share can have.
+
+    Args:
+        gallery: The gallery.
+        unit_queries: Query vectors of norm 1, float32.
+    """
+    if gallery.manifest.screen and _multiplies_bytes():
+        middle, error = _by_bytes(gallery, unit_queries)
+    else:
+        middle, error = _by_vectors(gallery, unit_queries)
+    # In place: at this size, memory that the system must zero costs more than the sums.
+    return middle - error, middle.add_(error)
+
+
+def screen_rows(vectors: Float[Tensor, "videos rows hidden"]) -> ScreenRows:
+    """Round vectors to bytes.
+
+    Args:
+        vectors: As the gallery holds them, bfloat16 or float32.
+    """
+    parts = [_rounded(some.float(), dims=(1, 2)) for some in vectors.split(_ROUNDED)]
+    codes, steps, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    return ScreenRows(codes, steps.flatten(), errors.amax(dim=1))
+
+
+def _rounded(
+    values: Float[Tensor, "*axes hidden"], dims: tuple[int, ...]
+) -> tuple[Int8[Tensor, "*axes hidden"], Tensor, Float[Tensor, "*axes"]]:
+    """Codes, the step between two of them, one over some axes, and the norm of what is lost."""
+    largest = values.abs().amax(dim=dims, keepdim=True)
+    steps = largest.clamp(min=torch.finfo(torch.float32).tiny * _LARGEST_CODE) / _LARGEST_CODE
+    codes = (values / steps).round_()
+    return codes.to(torch.int8), steps, torch.linalg.vector_norm(values - codes * steps, dim=-1)
+
+
+def fused(
+    clip: Float[Tensor, "*pairs"], frame: Float[Tensor, "*pairs"], gallery: GalleryReader
+) -> Float[Tensor, "*pairs"]:
+    """The score of clip and frame scores, as evaluation fuses them."""
+    settings = gallery.settings
+    return settings.clip_score_weight * clip + settings.frame_score_weight * frame
+
+
+# One call at a time sets torch's threads; a second one would only wait for the memory.
+_WORKING = threading.Lock()
+
+
+def in_threads(items: Sequence[_Item], work: Callable[[Iterator[_Item]], None]) -> None:
+    """Let as many threads as torch has take items until none is left, each of which works alone.
+
+    Threads that share every product would wait for one another at its end, on a busy machine
+    longer than the work takes.
+    """
+    left = iter(items)
+
+    @torch.no_grad()
+    def alone(_: slice) -> None:
+        # The libraries below torch ask the thread that calls them how many threads to take.
+        torch.set_num_threads(1)
+        work(left)
+
+    with _WORKING:
+        threads = torch.get_num_threads()
+        try:
+            in_parts(len(items), threads, alone)
+        finally:
+            torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some videos of a batch; `columns` counts all videos of the reader's share."""
+
+    columns: slice
+    batch: GalleryBatch
+    rows: slice
+
+
+def _scan(
+    gallery: GalleryReader, itemsize: int, score: Callable[[_Piece, "_Memory"], None]
+) -> None:
+    """Call `score` with all pieces of a gallery, whose values take some bytes."""
+
+    def work(pieces: Iterator[_Piece]) -> None:
+        memory = _Memory()
+        for piece in pieces:
+            score(piece, memory)
+
+    in_threads(list(_pieces(gallery, itemsize)), work)
+
+
+def _pieces(gallery: GalleryReader, itemsize: int) -> Iterator[_Piece]:
+    manifest, start = gallery.manifest, 0
+    values = (manifest.num_clips + manifest.num_frames) * manifest.hidden
+    size = max(1, _PIECE_BYTES // (values * itemsize))
+    for batch in gallery.batches:
+        for first in range(0, len(batch), size):
+            count = min(size, len(batch) - first)
+            yield _Piece(slice(start, start + count), batch, slice(first, first + count))
+            start += count
+
+
+class _Memory:
+    """Buffers that every piece of a scan uses again: new memory costs more than the work on it."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        size = int(np.prod(shape))
+        if name not in self._buffers or len(self._buffers[name]) < size:
+            self._buffers[name] = torch.empty(size, dtype=dtype)
+        return self._buffers[name][:size].view(shape)
+
+
+def _by_bytes(
+    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
+) -> tuple[Float[Tensor, "queries videos"], Float[Tensor, "queries videos"]]:
+    """The middle between the bounds, and half of what lies between them."""
+    queries, steps, lost = _rounded(unit_queries, dims=(1,))
+    clips = gallery.manifest.num_clips
+    middle = unit_queries.new_empty((len(queries), gallery.num_videos))
+
+    def score(piece: _Piece, memory: _Memory) -> None:
+        codes = _screen(piece.batch).codes[piece.rows]
+        flat = codes.flatten(0, 1)
+        products = memory.take("products", (len(queries), len(flat)), torch.int32)
+        torch._int_mm(queries, flat.T, out=products)
+        of_videos = products.unflatten(1, codes.shape[:2])
+        branches = of_videos[..., :clips], of_videos[..., clips:]
+        clip, frame = (branch.amax(dim=2).float() for branch in branches)
+        middle[:, piece.columns] = fused(clip, frame, gallery)
+
+    # As if a value took two bytes: the products of many queries take more memory than the codes.
+    _scan(gallery, 2, score)
+    parts = [(_screen(batch).steps, _screen(batch).errors) for batch in gallery.batches]
+    row_steps, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    middle.mul_(row_steps).mul_(steps)
+    # Query q = r + f, row x = y + e: <q, x> is <r, y> + <f, y> + <q, e>, and |q| is 1.
+    both = fused(torch.ones(()), torch.ones(()), gallery)
+    error = torch.addcmul(
+        both * (errors + _SUM_ERROR), both * lost[:, None], _LARGEST_NORM + errors
+    )
+    return middle, error
+
+
+def _screen(batch: GalleryBatch) -> ScreenRows:
+    assert batch.screen is not None  # the manifest says so
+    return batch.screen
+
+
+def _multiplies_bytes() -> bool:
+    """Whether the processor has instructions for it; without them it is slow, or saturates."""
+    return bool(torch.cpu._is_vnni_supported())
+
+
+def _by_vectors(
+    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
+) -> tuple[Float[Tensor, "queries videos"], Float[Tensor, "queries videos"]]:
+    """The same as `_by_bytes`."""
+    dtype = _product_type(gallery, len(unit_queries))
+    rounding = _ROUNDING if dtype == torch.bfloat16 else 0.0
+    rounded = unit_queries.to(dtype)
+    # |<q - r, x>| is at most |q - r| for any x of norm 1; the same of rows that are rounded.
+    error = torch.linalg.vector_norm(unit_queries - rounded.float(), dim=1)[:, None] + _SUM_ERROR
+    if gallery.manifest.dtype == "float32":
+        error += rounding * (1 + rounding)
+    middle, half = unit_queries.new_empty((2, len(unit_queries), gallery.num_videos))
+
+    def score(piece: _Piece, memory: _Memory) -> None:
+        branches = piece.batch.clips[piece.rows], piece.batch.frames[piece.rows]
+        clip, frame = (_largest(rounded, rows, memory) for rows in branches)
+        middle[:, piece.columns] = fused(clip, frame, gallery)
+        clip, frame = (error + rounding * best.abs() for best in (clip, frame))
+        half[:, piece.columns] = fused(clip, frame, gallery)
+
+    vectors = getattr(torch, gallery.manifest.dtype)
+    _scan(gallery, max(vectors.itemsize, dtype.itemsize), score)
+    return middle, half
+
+
+def _product_type(gallery: GalleryReader, num_queries: int) -> torch.dtype:
+    """The type in which queries and rows are multiplied fastest."""
+    # To convert float32 rows costs what it costs to multiply them with one query.
+    is_worth_it = gallery.manifest.dtype == "bfloat16" or num_queries > 1
+    return torch.bfloat16 if is_worth_it and _multiplies_bfloat16() else torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _largest(
+    queries: Float[Tensor, "queries hidden"],
+    rows: Float[Tensor, "videos rows hidden"],
+    memory: _Memory,
+) -> Float[Tensor, "queries videos"]:
+    """Largest product with each video's rows, taken in the queries' type."""
+    if rows.dtype != queries.dtype:
+        rows = memory.take("rows", rows.shape, queries.dtype).copy_(rows)
+    flat = rows.flatten(0, 1)
+    products = memory.take("products", (len(queries), len(flat)), queries.dtype)
+    torch.mm(queries, flat.T, out=products)
+    found: Tensor = products.unflatten(1, rows.shape[:2]).amax(dim=2)
+    return found.float()
