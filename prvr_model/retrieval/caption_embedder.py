@@ -1,6 +1,7 @@
 """Query vectors of captions by an exported model, from token features."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,12 +12,15 @@ from jaxtyping import Float
 
 from prvr_model.errors import StoreError
 from prvr_model.inputs.resampling import normalise_rows
+from prvr_model.inputs.torch_threads import one_thread
 from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import load_caption_side
 from prvr_model.network.similarity import unit_rows
 
 # Captions encoded at once; bounds memory, changes no number that matters.
 _BLOCK = 1024
+# Sentences that one thread encodes sooner than two that wait for each other.
+_FEW = 64
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ class CaptionEmbedder:
             valid = np.arange(lengths.max()) < lengths[:, None]
             tokens = np.zeros((*valid.shape, text_dim), np.float32)
             tokens[valid] = np.concatenate(part)
-            blocks.append(self._embed_block(tokens, valid))
+            # What a service encodes at a time is less work than waiting for another thread.
+            with one_thread() if len(part) <= _FEW else nullcontext():
+                blocks.append(self._embed_block(tokens, valid))
         return np.concatenate(blocks)
 
     @torch.no_grad()

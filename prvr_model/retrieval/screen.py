@@ -7,20 +7,16 @@ bfloat16 where the processor has instructions for that (twice the rate of float3
 those of the largest possible rounding error.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from prvr_model.inputs.threads import in_parts
+from prvr_model.inputs.torch_threads import in_threads
 from prvr_model.retrieval.gallery import GalleryBatch, GalleryReader, ScreenRows
-
-_Item = TypeVar("_Item")
 
 # Bytes of rows that are multiplied at once, also after they are converted: calls cost little
 # against that, and the products are still in the processor's cache when the maximum is taken.
@@ -82,32 +78,6 @@ def fused(
     """The score of clip and frame scores, as evaluation fuses them."""
     settings = gallery.settings
     return settings.clip_score_weight * clip + settings.frame_score_weight * frame
-
-
-# One call at a time sets torch's threads; a second one would only wait for the memory.
-_WORKING = threading.Lock()
-
-
-def in_threads(items: Sequence[_Item], work: Callable[[Iterator[_Item]], None]) -> None:
-    """Let as many threads as torch has take items until none is left, each of which works alone.
-
-    Threads that share every product would wait for one another at its end, on a busy machine
-    longer than the work takes.
-    """
-    left = iter(items)
-
-    @torch.no_grad()
-    def alone(_: slice) -> None:
-        # The libraries below torch ask the thread that calls them how many threads to take.
-        torch.set_num_threads(1)
-        work(left)
-
-    with _WORKING:
-        threads = torch.get_num_threads()
-        try:
-            in_parts(len(items), threads, alone)
-        finally:
-            torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -175,7 +145,7 @@ def _by_bytes(
         middle[:, piece.columns] = fused(clip, frame, gallery)
 
     # As if a value took two bytes: the products of many queries take more memory than the codes.
-    _scan(gallery, 2, score)
+    _scan(gallery, 4, score)
     parts = [(_screen(batch).steps, _screen(batch).errors) for batch in gallery.batches]
     row_steps, errors = (torch.cat(part) for part in zip(*parts, strict=True))
     middle.mul_(row_steps).mul_(steps)

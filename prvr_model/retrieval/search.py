@@ -19,8 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from prvr_model.inputs.allocator import release_freed_blocks
+from prvr_model.inputs.torch_threads import in_threads
 from prvr_model.retrieval.gallery import GalleryReader
-from prvr_model.retrieval.screen import bounds, fused, in_threads
+from prvr_model.retrieval.screen import bounds, fused
 
 # Queries screened in one pass over the gallery.
 _QUERIES = 64
