@@ -11,7 +11,6 @@ from orchestrator.spec.ablation import Ablation, Row
 from orchestrator.spec.conditions import condition_text
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.problems import shown
-from orchestrator.spec.search_space import num_points
 from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds, most_trials, race_of
 from orchestrator.statistics.comparison import contrasts_of
@@ -180,7 +179,7 @@ def _trials(plan: Plan) -> str:
 
 def _points(spec: SweepSpec) -> list[str]:
     """That a sampler will draw points twice, or all of them, where there are few."""
-    points, trials = num_points(spec), spec.num_trials
+    points, trials = spec.num_points, spec.num_trials
     is_grid = spec.search is not None and spec.search.sampler == "grid"
     if points is None or is_grid or points >= 2 * trials:
         return []
@@ -249,7 +248,9 @@ def _span(band: Band, show: Callable[[float], str]) -> str:
 
 def parameter_text(parameter: Parameter) -> str:
     """A parameter in a few words, e.g. `0.5 to 0.95 by 0.05, where model.clips is op_tome`."""
-    conditions = [f"{path} is {condition_text(one)}" for path, one in parameter.when.items()]
+    conditions = [
+        f"{path} is {condition_text(condition)}" for path, condition in parameter.when.items()
+    ]
     return parameter.range_text + (f", where {' and '.join(conditions)}" if conditions else "")
 
 

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.base.errors import SweepNotFoundError
 from orchestrator.spec.joint import JointSpec, rows_spec
-from orchestrator.spec.loading import read_joint
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import confirmed_configurations
-from orchestrator.study.joint_record import JointRecord, joint_record
+from orchestrator.study.joint_record import JointRecord, opened_joint
 from orchestrator.study.reader import StudyReader, begun_study
 
 
@@ -34,10 +32,8 @@ class JointSweep:
             SweepNotFoundError: The home has no sweep over several data sets of this name.
             SpecError: Another version wrote its spec, which this one cannot read.
         """
-        record = joint_record(home, name)
-        if record is None:
-            raise SweepNotFoundError(name, str(home), [])
-        return cls(home, read_joint(record.spec_yaml, source=f"sweep {name}"), record)
+        record, spec = opened_joint(home, name)
+        return cls(home, spec, record)
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_me
 from orchestrator.preflight.plan_warnings import fit_warnings, sharing_warnings
 from orchestrator.preflight.probing import probe_here, probe_request
 from orchestrator.spec.data import DataSize, check_labels, data_size, data_warnings
-from orchestrator.spec.search_space import drawn_settings, num_points
+from orchestrator.spec.search_space import drawn_settings
 from orchestrator.spec.sweep_spec import SweepSpec, most_trials, race_of
 from orchestrator.spec.warnings import spec_warnings
 from prvr_model.settings import Settings
@@ -84,7 +84,7 @@ class Plan:
             "question": self.spec.question,
             "trials": self.trials,
             "most_trials": self.most_trials,
-            "points": num_points(self.spec),
+            "points": self.spec.num_points,
             "known": self.known,
             "trials_at_once": self.trials_at_once,
             "room": self.packing.trials,

@@ -10,14 +10,13 @@ from orchestrator.report.reading import Run, SweepData, read_sweep
 from orchestrator.report.transfer import Transfer, transfer_of
 from orchestrator.report.yardstick import Yardstick, yardstick
 from orchestrator.spec.joint import JointSpec
-from orchestrator.spec.loading import read_joint
 from orchestrator.statistics.comparison import Contrast, contrasts_of
 from orchestrator.statistics.outcomes import VariantRuns, kept_outcome
 from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.several_data import JointTable, make_joint_table
 from orchestrator.statistics.table import ComparisonTable, make_table
 from orchestrator.study.confirmation import confirmed_configurations, crowned, row_name
-from orchestrator.study.joint_record import joint_record
+from orchestrator.study.joint_record import opened_joint
 from orchestrator.study.outcomes import row_runs
 from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.trial import TrialSummary
@@ -93,10 +92,7 @@ def find_joint(home: Path, name: str) -> JointFindings:
         SweepNotFoundError: The home has no sweep over several data sets of this name.
         SpecError: Another version wrote a spec, which this one cannot read.
     """
-    record = joint_record(home, name)
-    if record is None:
-        raise SweepNotFoundError(name, str(home), [])
-    spec = read_joint(record.spec_yaml, source=f"sweep {name}")
+    record, spec = opened_joint(home, name)
     read = {data: _read(home, sweep, spec) for data, sweep in record.parts.items()}
     parts = {data: part for data, part in read.items() if part is not None}
     table = _joint_table(spec, parts)

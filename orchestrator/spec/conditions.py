@@ -221,11 +221,11 @@ def _unreachable(space: Mapping[str, Any], path: str) -> Problems:
     asked: dict[str, list[Condition]] = {}
     waiting, seen = [path], set()
     while waiting:
-        one = waiting.pop()
-        if one in seen:
+        needed = waiting.pop()
+        if needed in seen:
             continue
-        seen.add(one)
-        for name, condition in space[one].when.items():
+        seen.add(needed)
+        for name, condition in space[needed].when.items():
             asked.setdefault(name, []).append(condition)
             waiting.append(name)
     for name, conditions in asked.items():
@@ -239,14 +239,20 @@ def _unreachable(space: Mapping[str, Any], path: str) -> Problems:
 def _can_hold(parameter: Any, conditions: list[Condition]) -> bool:  # noqa: ANN401
     """Whether some value that can be drawn fulfils all conditions."""
     if parameter.num_values is not None and parameter.num_values <= _MOST_TRIED:
-        return any(all(holds(one, value) for one in conditions) for value in parameter.values())
+        return any(_all(conditions, value) for value in parameter.values())
     # A single number between two bounds is never drawn; what is asked begins or ends at a bound.
     low, high = parameter.ends[0], parameter.ends[-1]
-    if parameter.num_values is None and not all(isinstance(one, Span) for one in conditions):
+    if parameter.num_values is None and not all(isinstance(asked, Span) for asked in conditions):
         return False
-    spans = [one for one in conditions if isinstance(one, Span)]
-    tried = [low, high, *(end for one in spans for end in (one.low, one.high) if end is not None)]
-    tried += [entry for one in conditions if not isinstance(one, Span) for entry in _listed(one)]
+    spans = [asked for asked in conditions if isinstance(asked, Span)]
+    tried = [
+        low,
+        high,
+        *(end for span in spans for end in (span.low, span.high) if end is not None),
+    ]
+    tried += [
+        entry for asked in conditions if not isinstance(asked, Span) for entry in _listed(asked)
+    ]
     return any(value in Span(low=low, high=high) and _all(conditions, value) for value in tried)
 
 

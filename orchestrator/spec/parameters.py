@@ -2,6 +2,7 @@
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -12,32 +13,23 @@ from orchestrator.spec.conditions import Conditional, Scalar
 from orchestrator.spec.problems import refuse, shown
 
 
-class _Parameter(Conditional):
+class _Parameter(Conditional, ABC):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    def values(self) -> Sequence[Any]:
+    def values(self) -> Sequence[Scalar]:
         """All values of a countable parameter, in order."""
         count = self.num_values
         assert count is not None, "a continuous parameter has no list of values"
         return [self.value_at(k) for k in range(count)]
 
     @property
+    @abstractmethod
     def num_values(self) -> int | None:
         """Number of different values; None: uncountable."""
-        raise NotImplementedError
 
-    def has(self, value: Any) -> bool:  # noqa: ANN401
-        """Whether a value can be drawn."""
-        raise NotImplementedError
-
-    @property
-    def range_text(self) -> str:
-        """Its values in a few words, e.g. `0.5 to 0.95 by 0.05`."""
-        raise NotImplementedError
-
-    def value_at(self, index: int) -> Any:  # noqa: ANN401
+    @abstractmethod
+    def value_at(self, index: int) -> Scalar:
         """The value number `index`."""
-        raise NotImplementedError
 
 
 def _scalars(value: object) -> object:
@@ -102,7 +94,7 @@ class FloatParameter(_Parameter):
             return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         return generator.uniform(self.low, self.high)
 
-    def has(self, value: Any) -> bool:  # noqa: ANN401
+    def has(self, value: object) -> bool:
         """Whether a value can be drawn."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
@@ -168,7 +160,7 @@ class IntParameter(_Parameter):
         """A value at random, to try whether settings can be built from it."""
         return self.value_at(generator.randrange(self.num_values))
 
-    def has(self, value: Any) -> bool:  # noqa: ANN401
+    def has(self, value: object) -> bool:
         """Whether a value can be drawn."""
         if isinstance(value, bool) or not isinstance(value, int):
             return False
@@ -222,7 +214,7 @@ class CategoricalParameter(_Parameter):
         """A value at random, to try whether settings can be built from it."""
         return generator.choice(self.choices)
 
-    def has(self, value: Any) -> bool:  # noqa: ANN401
+    def has(self, value: object) -> bool:
         """Whether a value can be drawn."""
         return any(
             value == choice and isinstance(value, bool) == isinstance(choice, bool)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.spec.conditions import active_part, points
-from orchestrator.spec.conditions import num_points as _num_points
 from orchestrator.spec.parameters import (
     CategoricalParameter,
     FloatParameter,
@@ -25,7 +24,6 @@ __all__ = [
     "IntParameter",
     "Parameter",
     "grid_points",
-    "num_points",
     "resolve",
     "snapped",
     "space_problems",
@@ -65,11 +63,6 @@ def grid_points(spec: SweepSpec) -> list[dict[str, Any]]:
     All parameters must be countable, as loading ensures for a grid.
     """
     return list(points(spec.space))
-
-
-def num_points(spec: SweepSpec) -> int | None:
-    """How many different points a search can draw; None: uncountable, or nothing is searched."""
-    return _num_points(spec.space)
 
 
 def drawn_settings(spec: SweepSpec, count: int) -> list[Settings]:

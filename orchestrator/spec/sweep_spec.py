@@ -243,6 +243,11 @@ class SweepSpec(SpecSection):
         return self.search.parameters if self.search else {}
 
     @cached_property
+    def num_points(self) -> int | None:
+        """Different points that a search can draw; None: uncountable, or nothing is searched."""
+        return num_points(self.space)
+
+    @cached_property
     def start_points(self) -> list[tuple[dict[str, Any], bool]]:
         """The first points of a search, see `orchestrator.spec.start.start_points`."""
         return start_points(self.start, self.space, self.preset)
@@ -265,7 +270,7 @@ class SweepSpec(SpecSection):
             return len(self.rows) * self.ablation.num_seeds
         if self.search is not None and self.search.trials is not None:
             return self.search.trials
-        return num_points(self.space) or 0
+        return self.num_points or 0
 
     def seeds(self, count: int | None = None) -> tuple[int, ...]:
         """The first seeds of the ablation's rows; None: as many as every row gets."""

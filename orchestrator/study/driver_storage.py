@@ -98,26 +98,16 @@ class DriverStorage(LoadedStudy):
         is_new = key not in self._get_trial(trial_id).user_attrs
         text = json.dumps(value)
         super().set_trial_user_attr(trial_id, key, json.loads(text))
-        self._put_of_trial(
-            models.TrialUserAttributeModel,
-            trial_id,
-            {"key": key},
-            {"value_json": text},
-            is_new=is_new,
-        )
+        model = models.TrialUserAttributeModel
+        self._put_of_trial(model, trial_id, {"key": key}, {"value_json": text}, is_new=is_new)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:  # noqa: ANN401
         """Set what a sampler or pruner notes of a trial."""
         is_new = key not in self._get_trial(trial_id).system_attrs
         text = json.dumps(value)
         super().set_trial_system_attr(trial_id, key, json.loads(text))
-        self._put_of_trial(
-            models.TrialSystemAttributeModel,
-            trial_id,
-            {"key": key},
-            {"value_json": text},
-            is_new=is_new,
-        )
+        model = models.TrialSystemAttributeModel
+        self._put_of_trial(model, trial_id, {"key": key}, {"value_json": text}, is_new=is_new)
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float

@@ -59,7 +59,9 @@ class ReplayedCma(RandomSampler):
     ) -> dict[str, Any]:
         """A point of the generation that the known trials lead to."""
         known = study._get_trials(deepcopy=False, states=_FINISHED, use_cache=False)
-        usable = [one for one in known if self._space.keys() <= one.params.keys() and one.values]
+        usable = [
+            past for past in known if self._space.keys() <= past.params.keys() and past.values
+        ]
         seed = derived_seed(self._seed, trial.number, "")
         strategy = self._new(seed, 0)
         for generation, trials in enumerate(_parts(usable, strategy.population_size), 1):

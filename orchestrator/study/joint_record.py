@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.base.errors import SweepNotFoundError
+from orchestrator.spec.joint import JointSpec
+from orchestrator.spec.loading import read_joint
 from prvr_model.files.folder import Folder, StorageError
 
 _FOLDER = "joint"
@@ -40,6 +43,19 @@ def joint_record(home: Path, name: str) -> JointRecord | None:
         return JointRecord(**json.loads((home / _FOLDER / f"{name}.json").read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def opened_joint(home: Path, name: str) -> tuple[JointRecord, JointSpec]:
+    """What a home keeps of a sweep over several data sets, and its spec.
+
+    Raises:
+        SweepNotFoundError: The home has no sweep over several data sets of this name.
+        SpecError: Another version wrote its spec, which this one cannot read.
+    """
+    record = joint_record(home, name)
+    if record is None:
+        raise SweepNotFoundError(name, str(home), [])
+    return record, read_joint(record.spec_yaml, source=f"sweep {name}")
 
 
 def joint_with_part(home: Path, part: str) -> str | None:

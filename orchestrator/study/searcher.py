@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.spec.conditions import is_active
-from orchestrator.spec.search_space import num_points, resolve, snapped
+from orchestrator.spec.search_space import resolve, snapped
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.content_key import key_in
 from orchestrator.study.planned_trials import PLANNED, PlannedTrial, TrialPlan
@@ -167,7 +167,7 @@ def num_searched(spec: SweepSpec, study: StudyReader, plan: TrialPlan) -> int:
     """
     if spec.search is None:
         return 0
-    points = num_points(spec) if spec.reuse else None
+    points = spec.num_points if spec.reuse else None
     if points is None or points >= spec.num_trials or points > study.num_asked():
         return spec.num_trials
     drawn = [trial for trial in study.summaries() if trial.number not in plan.trials]

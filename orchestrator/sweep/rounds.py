@@ -8,7 +8,6 @@ kill plans nothing twice.
 from collections.abc import Sequence
 
 from orchestrator.base.text import count
-from orchestrator.spec.search_space import num_points
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
 from orchestrator.statistics.comparison import contrasts_of
 from orchestrator.statistics.outcomes import VideosOfQueries
@@ -63,7 +62,7 @@ class Rounds:
         asked = self._study.attributes.get(NUM_TRIALS, searched)
         if self._context.spec.search is not None and searched < asked:
             self._study.set_attribute(NUM_TRIALS, searched)
-            points = count(num_points(self._context.spec) or 0, "different point")
+            points = count(self._context.spec.num_points or 0, "different point")
             self._progress.warn(
                 f"all {points} have been drawn: the search ends after {searched} of {asked} trials"
             )

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.commands.plan_text import parameter_text
 from orchestrator.spec.conditions import active_part, in_order
 from orchestrator.spec.loading import read_spec
-from orchestrator.spec.search_space import grid_points, num_points
+from orchestrator.spec.search_space import grid_points
 from tests.orchestrator.spec.spec_texts import SPEC, problem_of, spec_of
 
 CROSS = "search.parameters.losses.cross_branch={type: categorical, choices: [off, adaptive]}"
@@ -35,7 +35,7 @@ def test_a_parameter_builds_on_one_that_may_have_no_value() -> None:
     off = {**values, "losses.cross_branch": "off"}
     assert active_part(spec.space, off).keys() == {"losses.cross_branch", "losses.tau"}
     # Off: 2 values of tau. Adaptive: one level, or two levels of four smallest ones, twice.
-    assert num_points(spec) == 2 * (1 + 1 + 2 * 4)
+    assert spec.num_points == 2 * (1 + 1 + 2 * 4)
 
 
 def test_a_grid_has_every_different_point_once() -> None:

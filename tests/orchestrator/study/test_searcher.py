@@ -110,12 +110,12 @@ def test_a_conditional_parameter_has_a_value_where_its_condition_holds(
     assert spec.num_trials == (2 + 3 if sampler == "grid" else 12)
     whole = drawn(tmp_path / "whole", spec)
     parts = drawn(tmp_path / "parts", spec, reopen_at=4)
-    assert [one.parameters for one in whole] == [one.parameters for one in parts]
-    for one in whole:
-        is_adaptive = one.parameters["losses.cross_branch"] == "adaptive"
-        assert ("losses.tau" in one.parameters) == is_adaptive
-        assert ("losses.cbva_weight" in one.parameters) == (not is_adaptive)
-    assert len({"losses.tau" in one.parameters for one in whole}) == 2
+    assert [trial.parameters for trial in whole] == [trial.parameters for trial in parts]
+    for trial in whole:
+        is_adaptive = trial.parameters["losses.cross_branch"] == "adaptive"
+        assert ("losses.tau" in trial.parameters) == is_adaptive
+        assert ("losses.cbva_weight" in trial.parameters) == (not is_adaptive)
+    assert len({"losses.tau" in trial.parameters for trial in whole}) == 2
 
 
 def test_grid_runs_every_point_once(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_trials_of_an_earlier_sweep_are_known_and_not_counted(tmp_path: Path) ->
     assert informed.num_asked() == 6
     cold = run(tmp_path, "name=cold", "search.sampler=tpe")
     # A cold search begins at random; this one has seen twelve trials and draws by them.
-    drawn = [[trial.parameters for trial in one.summaries()] for one in (informed, cold)]
+    drawn = [[trial.parameters for trial in study.summaries()] for study in (informed, cold)]
     assert drawn[0][0] != drawn[1][0]
     run(tmp_path / "copy", "name=first", "search.trials=12")
     same = run(tmp_path / "copy", "name=second", "start.from=first", "search.sampler=tpe")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas
 import pytest
 
@@ -71,7 +72,6 @@ def test_a_table_is_exported(sweep: orchestrator.Sweep, tmp_path: Path, ending: 
 
 
 def test_an_exported_table_is_read_by_duckdb(sweep: orchestrator.Sweep, tmp_path: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
     file = tmp_path / "epochs.parquet"
     assert cli.run(
         ["export", sweep.name, str(file), "--what", "epochs", "--home", str(sweep.home)]
