@@ -88,8 +88,6 @@ class InvertedFile:
         top = min(top, self._gallery.num_videos)
         # A wish for more videos than usual takes more rows.
         rows = self._rows * max(1, ceil(top / TOP))
-        # Threads share the lists of a single query; of several, each takes some queries.
-        self._index.parallel_mode = int(len(unit_queries) == 1)
         named = _named(self._index, unit_queries, rows, self._gallery)
         pairs = zip(unit_queries, named, strict=True)
         found = [self._searched(query, ids, top) for query, ids in pairs]
