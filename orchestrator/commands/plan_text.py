@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.base.text import count, gib, table_lines
+from orchestrator.base.text import count, gib, table_lines, two_digits
 from orchestrator.cluster.capacity import Node
 from orchestrator.preflight.epoch_band import Band
 from orchestrator.preflight.estimate import ROUGH_FACTOR
@@ -238,7 +238,7 @@ def _hours(plan: Plan) -> dict[str, list[str]]:
     resources = plan.spec.resources
     name, each = ("GPU", resources.gpus) if resources.gpus else ("CPU", resources.cpus)
     hours = plan.hours(each)
-    return {f"{name}-hours": [_span(hours, _digits)]} if hours else {}
+    return {f"{name}-hours": [_span(hours, two_digits)]} if hours else {}
 
 
 def _span(band: Band, show: Callable[[float], str]) -> str:
@@ -266,7 +266,3 @@ def short(seconds: float) -> str:
     if seconds >= _LONG_S:
         return duration(seconds)
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import USER_LOCATION, given_as, home_option, json_option
+from orchestrator.commands.options import (
+    USER_LOCATION,
+    USER_PATH,
+    given_as,
+    home_option,
+    json_option,
+)
 from orchestrator.commands.outcome import show
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ class ResumeOptions:
     epochs: int | None
     seeds: int | None
     budget: tuple[str, ...]
+    prices: Path | None
     storage: str | None
     tracking_uri: str | None
     executor: "ExecutorName | None"
@@ -55,6 +62,12 @@ class ResumeOptions:
     multiple=True,
     metavar="KEY=VALUE",
     help="Change the budget, e.g. gpu_hours=8 or trials=null; may be repeated.",
+)
+@click.option(
+    "--prices",
+    type=USER_PATH,
+    metavar="FILE",
+    help="A YAML file of prices that replace the sweep's own.",
 )
 @click.option(
     "--storage",

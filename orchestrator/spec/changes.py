@@ -15,6 +15,8 @@ _EXTENSIONS = {
     "budget.gpu_hours": "--budget gpu_hours=",
     "budget.wall_hours": "--budget wall_hours=",
     "budget.trials": "--budget trials=",
+    "budget.money": "--budget money=",
+    "prices": "--prices",
     "early_stopping.max_epochs": "--epochs",
     f"settings.{EPOCHS}": "--epochs",
 }
@@ -39,9 +41,14 @@ def spec_changes(launched: str, spec: SweepSpec) -> dict[str, tuple[str, str]]:
 
 def extensions(changes: Mapping[str, tuple[str, str]]) -> str | None:
     """Options of `resume` that make the same changes; None if it cannot make them all."""
-    if not changes.keys() <= _EXTENSIONS.keys():
+    known = {
+        "prices" if path.startswith("prices.") else path: new for path, (_, new) in changes.items()
+    }
+    if not known.keys() <= _EXTENSIONS.keys():
         return None
-    options = {_EXTENSIONS[path]: new for path, (_, new) in changes.items()}
+    options = {
+        _EXTENSIONS[path]: "FILE" if path == "prices" else new for path, new in known.items()
+    }
     return " ".join(
         f"{option}{new}" if option.endswith("=") else f"{option} {new}"
         for option, new in sorted(options.items())

@@ -24,6 +24,7 @@ from orchestrator.study.storage import (
     study_url,
 )
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
+from orchestrator.study.work_record import WorkRecord
 from prvr_model.reporting import Decision
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -116,10 +117,10 @@ class StudyReader:
         """Epochs of a trial as recorded."""
         return EpochLog.of(self._frozen(number).user_attrs).rows
 
-    def all_rows(self) -> tuple[tuple[EpochRow, ...], ...]:
-        """Epochs of every trial, by number."""
+    def work_records(self) -> tuple[WorkRecord, ...]:
+        """When and where every trial ran, by number."""
         trials = self._study.get_trials(deepcopy=False)
-        return tuple(EpochLog.of(trial.user_attrs).rows for trial in trials)
+        return tuple(WorkRecord.of(trial.user_attrs) for trial in trials)
 
     def summary(self, number: int) -> TrialSummary:
         """One trial."""

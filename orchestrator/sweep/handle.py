@@ -185,8 +185,8 @@ def resume(
         name: Its name.
         home: Its home folder.
         progress: Shows what happens; None: nothing is shown.
-        **changes: `trials`, `epochs`, `seeds`, `budget`, `storage`, `tracking_uri`, `executor`,
-            `address`, as `ResumeRequest` explains them.
+        **changes: `trials`, `epochs`, `seeds`, `budget`, `prices`, `storage`, `tracking_uri`,
+            `executor`, `address`, as `ResumeRequest` explains them.
 
     Raises:
         SweepNotFoundError: There is no such sweep in the home.

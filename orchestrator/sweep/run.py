@@ -277,6 +277,7 @@ class _Run:
         except BaseException as error:
             # The user must see the error that ended the sweep, not one that follows from it.
             with suppress(Exception):
+                driver.on_interruption()
                 self._write_end("interrupted")
             if isinstance(error, NothingStartsError):
                 raise NothingStartsError(error.limit_s, error.lack, self._resume()) from error
@@ -286,6 +287,7 @@ class _Run:
             raise
         finally:
             self.progress.close()
+        driver.on_interruption()
         self._write_end(state)
         return state == "interrupted"
 
