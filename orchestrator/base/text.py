@@ -62,8 +62,8 @@ def two_digits(value: float) -> str:
 
 
 def amount(money: float, currency: str = "") -> str:
-    """An amount of money, e.g. `1,204.50 EUR`, of less than one unit with two digits."""
-    text = f"{money:,.2f}" if money >= 1 or not money else f"{money:.2g}"
+    """An amount of money in words, e.g. `1,204.50 EUR`."""
+    text = "under 0.01" if 0 < money < 0.01 else f"{money:,.2f}"
     return f"{text} {currency}" if currency else text
 
 

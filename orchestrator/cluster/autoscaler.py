@@ -50,6 +50,24 @@ def coming_nodes(present: Sequence[Node], file: Path | None = None) -> list[Node
     return found[: max(0, left)]
 
 
+def worker_types(file: Path | None = None) -> list[Node]:
+    """A node of every type that the autoscaler may start, whatever exists.
+
+    Args:
+        file: See `coming_nodes`.
+    """
+    config = bootstrap_config(file)
+    types = config.get("available_node_types")
+    if not isinstance(types, Mapping):
+        return []
+    nodes = (
+        next(_of_type(str(name), node_type, Counter()), None)
+        for name, node_type in types.items()
+        if name != config.get("head_node_type")
+    )
+    return [node for node in nodes if node is not None]
+
+
 def is_growing(present: Sequence[Node], file: Path | None = None) -> bool:
     """Whether the autoscaler starts nodes, if only to replace lost ones.
 

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.base.errors import SpecError
 from orchestrator.base.text import amount, count, two_digits
-from orchestrator.spec.prices import MachineKind, Prices
+from orchestrator.spec.loading import read_spec
+from orchestrator.spec.prices import MachineKind, Prices, given_prices
 from orchestrator.spec.sections import TrialResources
+from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState
 from orchestrator.study.work import Work, work_of
@@ -86,9 +89,9 @@ class Cost:
             yield f"{two_digits(hours)} {self.device}-hours are not in it: {lack}"
 
 
-def total_cost(costs: Iterable[Cost]) -> Cost | None:
+def total_cost(costs: Iterable[Cost | None]) -> Cost | None:
     """The sum of the costs of a joint sweep's parts; None without one, or in two currencies."""
-    listed = list(costs)
+    listed = [cost for cost in costs if cost is not None]
     if len({cost.currency for cost in listed}) != 1:
         return None
     hours: dict[str, float] = {}
@@ -107,6 +110,33 @@ def total_cost(costs: Iterable[Cost]) -> Cost | None:
         sum(cost.unpriced_most for cost in listed),
         listed[0].device,
     )
+
+
+def sweep_cost(study: StudyReader) -> Cost | None:
+    """What a sweep cost so far; None without prices, or if another version wrote its spec.
+
+    Raises:
+        SpecError: The file that `PRVR_PRICES` names is no list of prices.
+    """
+    text = study.attributes.get("spec_yaml", "")
+    # A spec takes time to read, and most sweeps have no prices.
+    if "\nprices:" not in text and given_prices() is None:
+        return None
+    try:
+        spec = read_spec(text, source=f"sweep {study.name}")
+    except SpecError:
+        return None
+    return cost_by(spec, study)
+
+
+def cost_by(spec: SweepSpec, study: StudyReader) -> Cost | None:
+    """What a sweep cost so far by the prices of its spec, else those of `PRVR_PRICES`.
+
+    Raises:
+        SpecError: The file that `PRVR_PRICES` names is no list of prices.
+    """
+    prices = spec.prices or given_prices()
+    return None if prices is None else cost_of(prices, spec.resources, study)
 
 
 def cost_of(prices: Prices, resources: TrialResources, study: StudyReader) -> Cost:

@@ -17,6 +17,7 @@ from orchestrator.executors.interruption import Interruption
 from orchestrator.preflight.estimate import sweep_memory
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
+from orchestrator.study.costs import Cost, cost_of
 from orchestrator.study.earlier_trials import (
     EARLIER,
     EarlierTrial,
@@ -63,6 +64,7 @@ class SweepResult:
         direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: Errors that the event sink raised.
+        cost: What its trials cost; None without prices.
     """
 
     sweep: str
@@ -74,6 +76,7 @@ class SweepResult:
     tracking_errors: tuple[str, ...]
     confirmed: tuple[Confirmed, ...] = ()
     direction: Direction = "maximize"
+    cost: Cost | None = None
 
 
 def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
@@ -101,7 +104,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     if context.is_resumed:
         hooks.progress.resumed(study.summaries())
     interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
-    best = crowned(study, 1)
+    best, prices = crowned(study, 1), context.spec.prices
     return SweepResult(
         sweep=context.spec.name,
         study=study.url,
@@ -112,6 +115,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
         tracking_errors=tuple(sink.errors),
         confirmed=confirmed_trials(study),
         direction=study.direction,
+        cost=cost_of(prices, context.spec.resources, study) if prices else None,
     )
 
 
