@@ -71,6 +71,7 @@ class StudyReader:
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
         self._known: dict[int, tuple[FrozenTrial, TrialSummary]] = {}
+        self._work: dict[int, tuple[FrozenTrial, WorkRecord]] = {}
         self._file = sqlite_file(url)
         self.url = shown_url(url)
         self.name = study.study_name
@@ -119,8 +120,11 @@ class StudyReader:
 
     def work_records(self) -> tuple[WorkRecord, ...]:
         """When and where every trial ran, by number."""
-        trials = self._study.get_trials(deepcopy=False)
-        return tuple(WorkRecord.of(trial.user_attrs) for trial in trials)
+        for trial in self._study.get_trials(deepcopy=False):
+            known = self._work.get(trial.number)
+            if known is None or known[0] is not trial:
+                self._work[trial.number] = (trial, WorkRecord.of(trial.user_attrs))
+        return tuple(self._work[number][1] for number in range(len(self._work)))
 
     def summary(self, number: int) -> TrialSummary:
         """One trial."""

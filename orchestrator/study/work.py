@@ -63,15 +63,15 @@ def work_of(study: StudyReader) -> list[Work]:
     ]
     whole = [work.seconds for work in raw if work.kind == "epoch" and work.seconds > 0]
     typical_s = median(whole) if whole else None
-    return [replace(work, begin_s=work.end_s - _counted_s(work, typical_s)) for work in raw]
+    return [_counted(work, typical_s) for work in raw]
 
 
-def _counted_s(work: Work, typical_s: float | None) -> float:
-    """Seconds for which work counts."""
+def _counted(work: Work, typical_s: float | None) -> Work:
+    """The work, as long as it counts."""
     may_pause = work.kind == "epoch" or not work.is_exact
     if may_pause and typical_s is not None and work.seconds > _LONGEST_IN_MEDIANS * typical_s:
-        return typical_s
-    return max(0.0, work.seconds)
+        return replace(work, begin_s=work.end_s - typical_s)
+    return replace(work, begin_s=work.end_s) if work.seconds < 0 else work
 
 
 def _work(trial: TrialSummary, record: WorkRecord) -> Iterator[Work]:
