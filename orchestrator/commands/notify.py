@@ -1,8 +1,11 @@
 """Tells a command or a webhook how a sweep ended: `--notify` of `launch` and `resume`."""
 
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,85 +54,83 @@ def notified(given: str | None, home: Path, sweep: str, run: Callable[[], int]) 
     try:
         code = run()
     except BaseException as error:
-        ended = _Ended(home, sweep, _code_of(error), time.monotonic() - begin_s, error)
-        _tell(target, ended)
+        _tell(target, _Ended(home, sweep, _code_of(error), time.monotonic() - begin_s, error))
         raise
     _tell(target, _Ended(home, sweep, code, time.monotonic() - begin_s))
     return code
 
 
+@dataclass(frozen=True)
 class _Ended:
-    """How a command ended."""
+    """How a command ended.
 
-    def __init__(
-        self,
-        home: Path,
-        sweep: str,
-        code: int,
-        seconds: float,
-        error: BaseException | None = None,
-    ) -> None:
-        self._home = home
-        self._sweep = sweep
-        self.code = code
-        self._seconds = seconds
-        self._error = error
+    Args:
+        home: Home of the sweep.
+        sweep: Its name.
+        code: The exit code.
+        seconds: How long it took.
+        error: What ended it; None: it came to its end.
+    """
+
+    home: Path
+    sweep: str
+    code: int
+    seconds: float
+    error: BaseException | None = None
 
     def message(self) -> dict[str, Any]:
         """What is sent."""
         from orchestrator.study.costs import total_cost
         from orchestrator.study.joint_record import joint_record
 
-        try:
-            found = dict(self._statuses())
-        except Exception:  # noqa: BLE001  (a study that cannot be read may be why the sweep failed)
-            found = {}
-        budgets = [status.over_budget for status in found.values() if status.over_budget]
-        counts: dict[str, int] = {}
-        for status in found.values():
-            for state, number in status.counts.items():
-                counts[str(state)] = counts.get(str(state), 0) + number
-        cost = total_cost(status.cost for status in found.values())
-        is_joint = joint_record(self._home, self._sweep) is not None
-        parts = {name: _part(status) for name, status in found.items()}
-        own = {} if is_joint else parts.get(self._sweep, {"best": None})
+        statuses = self._statuses()
+        counts: Counter[str] = Counter()
+        for status in statuses.values():
+            counts.update({str(state): number for state, number in status.counts.items()})
+        parts: dict[str, Any] = {name: _part(status) for name, status in statuses.items()}
+        is_joint = joint_record(self.home, self.sweep) is not None
+        cost = total_cost(status.cost for status in statuses.values())
+        budgets = [status.over_budget for status in statuses.values() if status.over_budget]
         event = self._event(is_over_budget=bool(budgets))
         return {
             "event": event,
-            "sweep": self._sweep,
+            "sweep": self.sweep,
             "counts": counts,
-            **({"parts": parts} if is_joint else {"best": own["best"]}),
+            **({"parts": parts} if is_joint else {"best": parts.get(self.sweep, {}).get("best")}),
             "exit_code": self.code,
             **({"money": cost.to_dict()} if cost else {}),
-            "seconds": round(self._seconds, 1),
+            "seconds": round(self.seconds, 1),
             **self._reason(budgets if event == "budget" else []),
         }
 
     def _event(self, *, is_over_budget: bool) -> str:
         if self.code == INTERRUPTED:
             return "interrupted"
-        if self._error is not None:
+        if self.error is not None:
             return "failed"
         if is_over_budget:
             return "budget"
         return "finished_with_failures" if self.code == FINISHED_WITH_FAILURES else "finished"
 
-    def _reason(self, budgets: list[str]) -> dict[str, str]:
-        texts = budgets or ([str(self._error)] if isinstance(self._error, Exception) else [])
+    def _reason(self, budgets: Sequence[str]) -> dict[str, str]:
+        texts = budgets or ([str(self.error)] if isinstance(self.error, Exception) else [])
         return {"reason": without_secrets(first_line(texts[0]))} if texts else {}
 
-    def _statuses(self) -> Iterator[tuple[str, "SweepStatus"]]:
+    def _statuses(self) -> "Mapping[str, SweepStatus]":
         """The sweep, or its parts, as far as this process ran them."""
-        from orchestrator.base.errors import SweepNotFoundError
         from orchestrator.study.reader import begun_parts, begun_study
-        from orchestrator.sweep.status import read_status, this_driver
+        from orchestrator.sweep.status import read_status
 
-        with suppress(SweepNotFoundError):
-            for name in begun_parts(self._home, self._sweep):
-                study = begun_study(self._home, name)
+        found = {}
+        try:
+            for name in begun_parts(self.home, self.sweep):
+                study = begun_study(self.home, name)
                 driver = (study.attributes.get("driver") or {}) if study else {}
-                if driver.get("pid") == this_driver()["pid"]:
-                    yield name, read_status(self._home, name)
+                if driver.get("pid") == os.getpid():
+                    found[name] = read_status(self.home, name)
+        except Exception:  # noqa: BLE001  (a study that cannot be read may be why the sweep failed)
+            return found
+        return found
 
 
 def _part(status: "SweepStatus") -> Mapping[str, Any]:

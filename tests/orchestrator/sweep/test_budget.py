@@ -9,10 +9,11 @@ import pytest
 from orchestrator.base.errors import SpecError
 from orchestrator.commands.status_text import render_status
 from orchestrator.joint.budget import budget_of, is_spent
+from orchestrator.joint.extension import extended
 from orchestrator.joint.sweep import JointSweep
 from orchestrator.spec.changes import extensions, spec_changes
 from orchestrator.spec.joint import JointSpec
-from orchestrator.spec.prices import MachineKind
+from orchestrator.spec.prices import MachineKind, Prices
 from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.joint_record import JointRecord
@@ -275,3 +276,20 @@ def test_what_one_part_of_a_joint_sweep_leaves_is_the_next_ones(tmp_path: Path) 
         data: part.model_copy(update={"budget": Budget(money=17)}) for data, part in parts.items()
     })  # fmt: skip
     assert is_spent(replace(joint, spec=poorer), "second")
+
+
+def test_a_joint_sweep_gets_another_budget_and_other_prices(tmp_path: Path) -> None:
+    overrides = (CPU_PRICES, "budget.money=20", "confirm={top: 1, seeds: 1}")
+    parts = {
+        data: small_spec(*overrides, f"name=both-{data}", f"data={{synthetic: {{seed: {seed}}}}}")
+        for data, seed in (("first", 1), ("second", 2))
+    }
+    spec = JointSpec("both", parts)
+    names = {data: part.name for data, part in parts.items()}
+    joint = JointSweep(tmp_path, spec, JointRecord(spec.dump_yaml(), names, {}))
+    (tmp_path / "prices.yaml").write_text("{currency: CHF, cpu_hour: 9}")
+    asked = ResumeRequest("both", tmp_path, budget=("money=30",), prices=tmp_path / "prices.yaml")
+    for part in extended(joint, asked).spec.parts.values():
+        assert part.prices == Prices(currency="CHF", cpu_hour=9.0)
+        assert part.budget is not None
+        assert part.budget.money == 30
