@@ -80,8 +80,8 @@ class _Ended:
 
     def message(self) -> dict[str, Any]:
         """What is sent."""
-        from orchestrator.study.costs import total_cost
         from orchestrator.study.joint_record import joint_record
+        from orchestrator.study.money import total_cost
 
         statuses = self._statuses()
         counts: Counter[str] = Counter()

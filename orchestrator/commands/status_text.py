@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from orchestrator.base.text import command, count, first_line, table_lines
 from orchestrator.spec.warnings import PAPER_NOTE
 from orchestrator.study.confirmation import Confirmed
-from orchestrator.study.costs import Cost
 from orchestrator.study.failures import FailureGroup
+from orchestrator.study.money import Cost
 from orchestrator.study.reader import Direction
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.status import RowStatus, SweepStatus

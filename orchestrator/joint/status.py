@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.joint.sweep import JointSweep
-from orchestrator.study.costs import Cost, total_cost
+from orchestrator.study.money import Cost, total_cost
 from orchestrator.sweep.status import SweepStatus, read_status
 
 

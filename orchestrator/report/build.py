@@ -16,8 +16,8 @@ from orchestrator.report.formatting import NO_NUMBER, labelled, protocol_label
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.slice_blocks import slice_blocks
 from orchestrator.report.winner_blocks import winner_blocks
-from orchestrator.study.costs import Cost
 from orchestrator.study.failures import FailureGroup
+from orchestrator.study.money import Cost
 from orchestrator.study.trial import TrialState
 
 # The end of a long traceback shows where the error happened.

@@ -17,8 +17,8 @@ from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import ComparisonTable, Summary, make_table
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
-from orchestrator.study.costs import Cost, cost_by
 from orchestrator.study.failures import FailureGroup, grouped_failures
+from orchestrator.study.money import Cost, cost_by
 from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.test_scores import Scores, kept_scores

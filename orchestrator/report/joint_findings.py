@@ -16,8 +16,8 @@ from orchestrator.statistics.racing import Extension
 from orchestrator.statistics.several_data import JointTable, make_joint_table
 from orchestrator.statistics.table import ComparisonTable, make_table
 from orchestrator.study.confirmation import confirmed_configurations, crowned, row_name
-from orchestrator.study.costs import Cost, cost_by, total_cost
 from orchestrator.study.joint_record import opened_joint
+from orchestrator.study.money import Cost, cost_by, total_cost
 from orchestrator.study.outcomes import row_runs
 from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.trial import TrialSummary

@@ -7,7 +7,7 @@ the decision instead of deciding anew.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import optuna
@@ -23,6 +23,7 @@ from orchestrator.study.epoch_log import EPOCHS_ATTRIBUTE, EpochLog, EpochRow
 from orchestrator.study.reader import (
     CAUSE,
     CONTINUED,
+    COSTS,
     MOVES,
     WORKERS,
     Direction,
@@ -93,6 +94,8 @@ class TrialDescription:
         taken_from: Trial (`SWEEP/NUMBER`) whose results it copies.
         taken_epochs: How many of that trial's epochs; None: all, that trial is complete.
         results_version: Version of the numbers (`prvr_model.results_version`) that it began with.
+        costs: What it costs as far as its settings say.
+        over_limit: Limits that this exceeds, in words; it is not trained.
     """
 
     parameters: Mapping[str, Any]
@@ -104,6 +107,8 @@ class TrialDescription:
     taken_from: str | None = None
     taken_epochs: int | None = None
     results_version: int = RESULTS_VERSION
+    costs: Mapping[str, float] = field(default_factory=dict)
+    over_limit: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The value of the attribute `REQUEST`."""
@@ -112,6 +117,8 @@ class TrialDescription:
             "confirms": self.confirms,
             "taken_from": self.taken_from,
             "taken_epochs": self.taken_epochs,
+            "costs": dict(self.costs) or None,
+            "over_limit": self.over_limit,
         }
         return {
             "parameters": dict(self.parameters),
@@ -298,6 +305,10 @@ class SweepStudy(StudyReader):
         self._repeat(trial, log)
         self._flush()
         return RecordedEpoch(known.decision, is_new=False)
+
+    def note_costs(self, number: int, costs: Mapping[str, float]) -> None:
+        """Record what a trial cost so far; with the next write, so that none is made for it."""
+        self._trial(number).set_user_attr(COSTS, dict(costs))
 
     def note_workers(self, number: int, workers: int) -> None:
         """Record how many workers trained an epoch, if the number changed."""

@@ -7,7 +7,7 @@ from statistics import fmean
 from orchestrator.base.text import amount, two_digits
 from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.costs import Cost, priced
+from orchestrator.study.money import Cost, priced
 from orchestrator.study.reader import OVER_BUDGET, StudyReader
 from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import TrialState

@@ -49,6 +49,7 @@ class SweepDriver:
         self._queue = queue
         self._teller = teller
         self._known = known
+        self._costs = study.goals.costs
         self._running: dict[int, TrialRequest] = {}
         # Those of them that have a slot, as far as the executor tells.
         self._placed: set[int] = set()
@@ -95,6 +96,12 @@ class SweepDriver:
         if value is None or not math.isfinite(value):
             self._refused[number] = self._unusable(report, value)
             return Decision.STOP
+        if self._costs:
+            missing = [name for name in self._costs if name not in report.metrics]
+            if missing:
+                self._refused[number] = _not_reported(report, missing[0])
+                return Decision.STOP
+            self._study.note_costs(number, {name: report.metrics[name] for name in self._costs})
         recorded = self._study.record_epoch(
             number,
             report.epoch,
@@ -275,15 +282,19 @@ class SweepDriver:
             return
         if trial.state is TrialState.COMPLETE:
             self._known.completed(trial)
-        elif trial.state is TrialState.PRUNED:
+        elif trial.state is TrialState.PRUNED and trial.over_limit is None:
             self._known.pruned(trial)
 
     def _unusable(self, report: EpochReport, value: float | None) -> FailureCause:
         if value is None:
-            names = ", ".join(sorted(report.metrics))
-            message = f"epoch {report.epoch} reported no {self._metric}; reported: {names}"
-            return FailureCause("MissingMetricError", message, "")
+            return _not_reported(report, self._metric)
         message = (
             f"{self._metric} was {value} at epoch {report.epoch}; a lower learning rate may help"
         )
         return FailureCause("NonFiniteObjectiveError", message, "")
+
+
+def _not_reported(report: EpochReport, metric: str) -> FailureCause:
+    names = ", ".join(sorted(report.metrics))
+    message = f"epoch {report.epoch} reported no {metric}; reported: {names}"
+    return FailureCause("MissingMetricError", message, "")

@@ -9,7 +9,7 @@ from orchestrator.spec.loading import load_spec, read_spec
 from orchestrator.spec.quick_run import load_quick
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
-from orchestrator.study.costs import Cost, sweep_cost
+from orchestrator.study.money import Cost, sweep_cost
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialSummary

@@ -17,13 +17,14 @@ from orchestrator.executors.interruption import Interruption
 from orchestrator.preflight.estimate import sweep_memory
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
-from orchestrator.study.costs import Cost, cost_of
 from orchestrator.study.earlier_trials import (
     EARLIER,
     EarlierTrial,
     earlier_trials,
     frozen_trials,
 )
+from orchestrator.study.goals import GOALS, Goals
+from orchestrator.study.money import Cost, cost_of
 from orchestrator.study.pruners import build_pruner, pruner_arguments
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.reuse import KnownResults
@@ -43,6 +44,7 @@ from orchestrator.sweep.trial_teller import TrialTeller, now_ms
 from orchestrator.tracking.events import data_record, sweep_ended_event, sweep_started_event
 from orchestrator.tracking.missing_events import Told, missing_events
 from orchestrator.tracking.tags import USER_TAG
+from prvr_model.settings import Settings
 
 RAY_LOGS = "ray-logs"
 """Folder, in the home's folder of a sweep, of what Ray logged when it failed."""
@@ -93,7 +95,9 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     sink = SafeSink(hooks.sink, hooks.progress.warn)
     study = _open_study(context)
     data = context.data
-    searcher = Searcher(study, context.spec, data.store, data.fingerprint, context.storage)
+    searcher = Searcher(
+        study, context.spec, data.store, data.fingerprint, context.storage, _costs(context)
+    )
     rounds = Rounds(context, study, searcher, hooks.progress)
     rounds.plan_first()
     tags = _tags(context)
@@ -197,6 +201,7 @@ def _attributes(context: SweepContext) -> dict[str, Any]:
         "metric": spec.objective.metric,
         "protocol": spec.protocol,
         NUM_TRIALS: spec.num_trials,
+        **({GOALS: goals.to_json()} if (goals := Goals.of_spec(spec)) else {}),
         "data_name": context.data.name,
         "data_fingerprint": context.data.fingerprint,
         "user": user_name(),
@@ -248,11 +253,25 @@ def _driver(
     return SweepDriver(spec.objective.metric, study, searcher, queue, teller, known)
 
 
+def _costs(context: SweepContext) -> Callable[[Settings], dict[str, float]]:
+    """What a trial's settings alone say of its costs."""
+    manifest = context.data.manifest
+
+    def costs(settings: Settings) -> dict[str, float]:
+        from prvr_model.retrieval.costs import known_costs
+
+        assert manifest is not None, "a sweep that runs has opened its data"
+        return known_costs(settings.model, manifest.video_dim, manifest.text_dim)
+
+    return costs
+
+
 def _known_results(context: SweepContext, warn: Callable[[str], None]) -> KnownResults:
     spec = context.spec
     trials = ended_trials(context.url)
-    metric, workers = spec.objective.metric, spec.resources.workers
-    return KnownResults(spec.name, context.storage, metric, trials, warn, workers)
+    metrics = (spec.objective.metric, *Goals.of_spec(spec).costs)
+    workers = spec.resources.workers
+    return KnownResults(spec.name, context.storage, metrics, trials, warn, workers)
 
 
 @dataclass(frozen=True)

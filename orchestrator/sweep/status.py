@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeAlias
 import psutil
 
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
-from orchestrator.study.costs import Cost, sweep_cost
 from orchestrator.study.failures import FailureGroup, grouped_failures
+from orchestrator.study.money import Cost, sweep_cost
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.study import study_url

@@ -88,6 +88,8 @@ class InvertedFile:
         top = min(top, self._gallery.num_videos)
         # A wish for more videos than usual takes more rows.
         rows = self._rows * max(1, ceil(top / TOP))
+        # Threads share the lists of a single query; of several, each takes some queries.
+        self._index.parallel_mode = int(len(unit_queries) == 1)
         named = _named(self._index, unit_queries, rows, self._gallery)
         pairs = zip(unit_queries, named, strict=True)
         found = [self._searched(query, ids, top) for query, ids in pairs]
@@ -102,7 +104,7 @@ class InvertedFile:
         places = np.union1d(there, self._tail)
         if len(places) < top:  # most of what the index named was removed
             return search(self._gallery, query[None], top)
-        return search_among(self._gallery, query, self._gallery.positions[places], top)
+        return search_among(self._gallery, query, places, top)
 
 
 def sample_rows(gallery: GalleryReader, count: int = NUM_SAMPLES) -> SampleQueries:

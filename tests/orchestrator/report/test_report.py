@@ -17,7 +17,7 @@ from orchestrator.report.findings import Findings, find
 from orchestrator.report.numbers import report_numbers
 from orchestrator.report.publishing import FORMATS, render, report
 from orchestrator.statistics.comparison import Verdict
-from orchestrator.study.costs import Cost
+from orchestrator.study.money import Cost
 from orchestrator.sweep.status import read_status
 from tests.orchestrator.command_line import prvr
 from tests.orchestrator.report.latex_compiler import compiled

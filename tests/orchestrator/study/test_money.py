@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.spec.prices import MachineKind
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.costs import Cost, cost_by, sweep_cost, total_cost
+from orchestrator.study.money import Cost, cost_by, sweep_cost, total_cost
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import SweepStudy, study_url
 from orchestrator.study.trial import FailureCause
