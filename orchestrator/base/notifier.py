@@ -62,7 +62,10 @@ class Target:
         if not command:
             raise NotifyError(f"found an empty text; {_ALLOWED}")
         if shutil.which(command[0]) is None:
-            raise NotifyError(f"found no program {command[0]!r}; {_ALLOWED}")
+            # An address without its scheme may be a secret.
+            is_name = not {*"/:?@"} & {*command[0]} or command[0].startswith(("/", "."))
+            found = f"found no program {command[0]!r}" if is_name else "found no such program"
+            raise NotifyError(f"{found}; {_ALLOWED}")
         return cls(None, tuple(command))
 
     def __str__(self) -> str:

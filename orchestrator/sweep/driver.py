@@ -265,6 +265,7 @@ class SweepDriver:
                 f"trial {number} stays complete as it was after {before} epochs; continuing it "
                 f"failed: {cause.kind}: {first}"
             )
+            self._note_loss(number)
             self._study.tell_complete(number)
         self._finish(number)
 

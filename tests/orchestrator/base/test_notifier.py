@@ -120,6 +120,8 @@ def test_ctrl_c_ends_the_wait() -> None:
     [
         ("", "found an empty text"),
         ("no-such-program-anywhere x", "found no program 'no-such-program-anywhere'"),
+        ("/no/such/program x", "found no program '/no/such/program'"),
+        ("hooks.example/T0/secret", "found no such program"),
         ("curl 'x", "found a command that cannot be split: No closing quotation"),
         ("ftp://me:secret@host/x", "found an address that cannot be used"),
         ("https://", "found an address that cannot be used"),

@@ -157,6 +157,9 @@ def test_a_file_of_prices_is_read_strictly(tmp_path: Path, text: str | None, pro
 def test_other_prices_are_an_extension() -> None:
     changes = spec_changes(spec_of(PRICES).dump_yaml(), spec_of(PRICES, "prices.gpu_hour=3"))
     assert extensions(changes) == "--prices FILE"
+    assert extensions(spec_changes(spec_of(PRICES).dump_yaml(), spec_of())) is None
+    poorer = spec_changes(spec_of("budget.trials=4").dump_yaml(), spec_of())
+    assert "--budget trials=null" in (extensions(poorer) or "")
 
 
 def test_no_file_may_say_who_is_told() -> None:
