@@ -85,6 +85,7 @@ def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[
         "model": version.model if version else None,
         "version": version.version if version else None,
         "alias": version.alias if version else None,
+        **({"money": sweep.cost.to_dict()} if sweep.cost else {}),
         "interrupted": sweep.interrupted,
         "protocol": result.protocol,
         "report": result.report,
@@ -94,7 +95,7 @@ def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[
 
 def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: str) -> str:
     """The winner and where to look, as lines."""
-    from orchestrator.commands.status_text import confirmation_lines
+    from orchestrator.commands.status_text import confirmation_lines, cost_line
 
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
@@ -113,6 +114,7 @@ def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: st
         lines.append(f"  {version.reason}")
     if sweep.best and result.problem and not result.registered:
         lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
+    lines += [line] if (line := cost_line(sweep.cost)) else []
     if sweep.interrupted:
         lines.append(f"continue: {locations.command('resume', sweep.sweep)}")
     if result.report:

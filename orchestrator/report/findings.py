@@ -18,6 +18,7 @@ from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import ComparisonTable, Summary, make_table
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
 from orchestrator.study.failures import FailureGroup, grouped_failures
+from orchestrator.study.money import Cost, cost_by
 from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.test_scores import Scores, kept_scores
@@ -99,6 +100,7 @@ class Findings:
         yardstick: What frozen features retrieve, and how training compares; None if not known.
         slices: Where the winner gains and loses; None where nothing can be compared.
         examples: Single queries; None without ranks or data.
+        cost: What its trials cost; None without prices.
     """
 
     data: SweepData
@@ -112,6 +114,7 @@ class Findings:
     yardstick: Yardstick | None = None
     slices: SliceFinding | None = None
     examples: Examples | None = None
+    cost: Cost | None = None
 
 
 def find(data: SweepData, other: SweepData | None = None) -> Findings:
@@ -131,6 +134,7 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         yardstick=yardstick(data, runs, ablation.table if ablation else None),
         slices=find_slices(data, _look_share(ablation)),
         examples=find_examples(data),
+        cost=cost_by(data.spec, data.study),
     )
 
 

@@ -24,6 +24,7 @@ from orchestrator.study.earlier_trials import (
     frozen_trials,
 )
 from orchestrator.study.goals import GOALS, Goals
+from orchestrator.study.money import Cost, cost_of
 from orchestrator.study.pruners import build_pruner, pruner_arguments
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.reuse import KnownResults
@@ -65,6 +66,7 @@ class SweepResult:
         direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: Errors that the event sink raised.
+        cost: What its trials cost; None without prices.
     """
 
     sweep: str
@@ -76,6 +78,7 @@ class SweepResult:
     tracking_errors: tuple[str, ...]
     confirmed: tuple[Confirmed, ...] = ()
     direction: Direction = "maximize"
+    cost: Cost | None = None
 
 
 def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
@@ -105,7 +108,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     if context.is_resumed:
         hooks.progress.resumed(study.summaries())
     interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
-    best = crowned(study, 1)
+    best, prices = crowned(study, 1), context.spec.prices
     return SweepResult(
         sweep=context.spec.name,
         study=study.url,
@@ -116,6 +119,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
         tracking_errors=tuple(sink.errors),
         confirmed=confirmed_trials(study),
         direction=study.direction,
+        cost=cost_of(prices, context.spec.resources, study) if prices else None,
     )
 
 
@@ -296,6 +300,7 @@ class _Run:
         except BaseException as error:
             # The user must see the error that ended the sweep, not one that follows from it.
             with suppress(Exception):
+                driver.on_interruption()
                 self._write_end("interrupted")
             if isinstance(error, NothingStartsError):
                 raise NothingStartsError(error.limit_s, error.lack, self._resume()) from error
@@ -305,6 +310,7 @@ class _Run:
             raise
         finally:
             self.progress.close()
+        driver.on_interruption()
         self._write_end(state)
         return state == "interrupted"
 

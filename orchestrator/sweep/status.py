@@ -15,6 +15,7 @@ import psutil
 
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.study.failures import FailureGroup, grouped_failures
+from orchestrator.study.money import Cost, sweep_cost
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.study import study_url
@@ -58,7 +59,8 @@ class SweepStatus:
     `num_trials` are those that were asked for so far; `best` is the complete trial that would win
     now and `best_so_far` the best of all, those included that still run or were pruned. `rows` are
     those of an ablation, `confirmed` the configurations that were run again, the crowned first.
-    `needs_tracking_uri`: MLflow's address has a password, which was not kept.
+    `needs_tracking_uri`: MLflow's address has a password, which was not kept. `cost` is that of all
+    trials so far, None without prices.
     """
 
     sweep: str
@@ -81,11 +83,15 @@ class SweepStatus:
     protocol: str
     over_budget: str | None
     needs_tracking_uri: bool = False
+    cost: Cost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
         fields = asdict(self)
         fields["home"] = str(self.home)
+        del fields["cost"]
+        if self.cost is not None:
+            fields["money"] = self.cost.to_dict()
         fields["counts"] = {str(state): count for state, count in self.counts.items()}
         for trial in fields["trials"]:
             del trial["cause"]
@@ -104,6 +110,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
 
     Raises:
         SweepNotFoundError: There is no such sweep.
+        SpecError: The file that `PRVR_PRICES` names is no list of prices.
     """
     study = StudyReader.open(url or study_url(home), sweep)
     # The state first: trials read after it can only be further than it says.
@@ -133,6 +140,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         protocol=attributes.get("protocol", "validation"),
         over_budget=attributes.get(OVER_BUDGET),
         needs_tracking_uri=bool(attributes.get("places", {}).get("tracking_has_password")),
+        cost=sweep_cost(study),
     )
 
 
