@@ -55,9 +55,16 @@ class Sweep:
         """The winner; None if no trial is complete.
 
         After a confirmation, and in an ablation, the best run of the configuration whose mean is
-        best.
+        best. With several objectives or limits the trial that `crown` names, within the limits.
         """
         return next(iter(crowned(self.study, 1)), None)
+
+    def front(self) -> tuple[TrialSummary, ...]:
+        """Trials that no other one beats, the best by the first objective first.
+
+        Empty in a sweep of a single objective.
+        """
+        return self.study.front()
 
     def trials(self) -> "pa.Table":
         """One row per trial, see `orchestrator.study.tables.trials_table`."""

@@ -23,6 +23,7 @@ from orchestrator.study.earlier_trials import (
     earlier_trials,
     frozen_trials,
 )
+from orchestrator.study.front import Front
 from orchestrator.study.goals import GOALS, Goals
 from orchestrator.study.pruners import build_pruner, pruner_arguments
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
@@ -65,6 +66,7 @@ class SweepResult:
         direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: Errors that the event sink raised.
+        front: What came of several objectives and limits; None without any.
     """
 
     sweep: str
@@ -76,6 +78,7 @@ class SweepResult:
     tracking_errors: tuple[str, ...]
     confirmed: tuple[Confirmed, ...] = ()
     direction: Direction = "maximize"
+    front: Front | None = None
 
 
 def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
@@ -116,6 +119,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
         tracking_errors=tuple(sink.errors),
         confirmed=confirmed_trials(study),
         direction=study.direction,
+        front=Front.of(study),
     )
 
 
