@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from orchestrator.study.trial import TrialSummary
     from orchestrator.sweep.launch import LaunchResult
     from orchestrator.sweep.locations import SweepLocations
-    from orchestrator.sweep.run import SweepResult
 
 
 def show(
@@ -100,7 +99,7 @@ def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: st
     from orchestrator.commands.status_text import confirmation_lines, front_lines
 
     sweep = result.sweep
-    lines = _best_lines(sweep.best, metric, sweep.front) if sweep.best else [_no_winner(sweep)]
+    lines = _best_lines(sweep.best, metric, sweep.front) if sweep.best else [_no_winner(result)]
     if sweep.best and sweep.best.variant is not None:
         lines.append("  best run of the crowned row; the report says which differences are real")
     lines += confirmation_lines(sweep.confirmed, sweep.direction)
@@ -140,8 +139,8 @@ def _test_lines(test: "Mapping[str, float]") -> list[str]:
     ]
 
 
-def _no_winner(sweep: "SweepResult") -> str:
-    if sweep.counts.get("complete", 0):  # type: ignore[call-overload]
+def _no_winner(result: "LaunchResult") -> str:
+    if result.sweep.counts.get("complete", 0):  # type: ignore[call-overload]
         return "no complete trial is within the limits"
     return "no trial is complete"
 
