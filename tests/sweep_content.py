@@ -44,6 +44,8 @@ def study_content(home: Path, sweep: str) -> dict[str, Any]:
 def trial_content(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     attributes = dict(trial.user_attrs)
     log = attributes.pop("epochs", {"rows": [], "notes": {}})
+    # When and where it began: once more after each resume.
+    attributes.pop("work", None)
     return {
         "state": trial.state.name,
         "value": trial.value,

@@ -87,6 +87,7 @@ def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[
         "model": version.model if version else None,
         "version": version.version if version else None,
         "alias": version.alias if version else None,
+        **({"money": sweep.cost.to_dict()} if sweep.cost else {}),
         "interrupted": sweep.interrupted,
         "protocol": result.protocol,
         "report": result.report,
@@ -96,7 +97,7 @@ def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[
 
 def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: str) -> str:
     """The winner and where to look, as lines."""
-    from orchestrator.commands.status_text import confirmation_lines, front_lines
+    from orchestrator.commands.status_text import confirmation_lines, cost_line, front_lines
 
     sweep = result.sweep
     lines = _best_lines(sweep.best, metric, sweep.front) if sweep.best else [_no_winner(result)]
@@ -116,6 +117,7 @@ def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: st
         lines.append(f"  {version.reason}")
     if sweep.best and result.problem and not result.registered:
         lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
+    lines += [line] if (line := cost_line(sweep.cost)) else []
     if sweep.front is not None and len(sweep.front.members) > 1 and not sweep.interrupted:
         promote = locations.command("promote", f"{sweep.sweep}/NUMBER")
         lines.append(f"another one of the front: {promote}")

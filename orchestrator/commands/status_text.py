@@ -8,6 +8,7 @@ from orchestrator.study.confirmation import Confirmed
 from orchestrator.study.failures import FailureGroup
 from orchestrator.study.front import Front, shown_counts
 from orchestrator.study.goals import cost_text
+from orchestrator.study.money import Cost
 from orchestrator.study.reader import Direction
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.status import RowStatus, SweepStatus
@@ -33,6 +34,7 @@ def render_status(sweep: SweepStatus) -> str:
         *confirmation_lines(sweep.confirmed, sweep.direction),
         _taken_line(sweep),
         _moved_line(sweep),
+        cost_line(sweep.cost),
         _budget_line(sweep),
         *failure_lines(sweep.failures),
         *filter_lines(sweep.sweep, [row.name for row in sweep.rows]),
@@ -161,6 +163,11 @@ def _moved_line(sweep: SweepStatus) -> str:
     once = [str(trial.number) for trial in sweep.trials if trial.moves == 1]
     listed = ", ".join([*once, *moved])
     return f"evicted, and continued in another slot: trials {listed}" if listed else ""
+
+
+def cost_line(cost: Cost | None) -> str:
+    """What trials cost so far; empty without prices."""
+    return f"cost: {cost.text}" if cost else ""
 
 
 def _budget_line(sweep: SweepStatus) -> str:

@@ -19,6 +19,7 @@ from orchestrator.report.slice_blocks import slice_blocks
 from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.study.failures import FailureGroup
 from orchestrator.study.front import shown_counts
+from orchestrator.study.money import Cost
 from orchestrator.study.trial import TrialState
 
 # The end of a long traceback shows where the error happened.
@@ -46,6 +47,7 @@ def _subtitle(findings: Findings) -> str:
 def _blocks(findings: Findings, wanted: Format) -> Iterator[Block]:
     yield Paragraph(answer(findings), is_lead=True)
     yield from _warnings(findings)
+    yield from cost_line(findings.cost)
     if findings.ablation is not None:
         yield from ablation_blocks(findings, findings.ablation)
     elif findings.search is not None:
@@ -80,6 +82,12 @@ def _warnings(findings: Findings) -> Iterator[Block]:
         yield Paragraph(f"{unfinished} unfinished; {_so_far(findings)}.", is_warning=True)
     for problem in dict.fromkeys(findings.data.problems):
         yield Paragraph(problem, is_warning=True)
+
+
+def cost_line(cost: Cost | None) -> Iterator[Block]:
+    """What the trials cost; nothing without prices."""
+    if cost is not None:
+        yield Paragraph(f"Cost: {cost.text}.")
 
 
 def _num_unfinished(findings: Findings) -> int:

@@ -19,6 +19,7 @@ from orchestrator.statistics.table import ComparisonTable, Summary, make_table
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
 from orchestrator.study.failures import FailureGroup, grouped_failures
 from orchestrator.study.front import Front
+from orchestrator.study.money import Cost, cost_by
 from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.test_scores import Scores, kept_scores
@@ -100,6 +101,7 @@ class Findings:
         yardstick: What frozen features retrieve, and how training compares; None if not known.
         slices: Where the winner gains and loses; None where nothing can be compared.
         examples: Single queries; None without ranks or data.
+        cost: What its trials cost; None without prices.
         front: What came of several objectives and limits; None without any.
     """
 
@@ -114,6 +116,7 @@ class Findings:
     yardstick: Yardstick | None = None
     slices: SliceFinding | None = None
     examples: Examples | None = None
+    cost: Cost | None = None
     front: Front | None = None
 
     @property
@@ -139,6 +142,7 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         yardstick=yardstick(data, runs, ablation.table if ablation else None),
         slices=find_slices(data, _look_share(ablation)),
         examples=find_examples(data),
+        cost=cost_by(data.spec, data.study),
         front=Front.of(data.study),
     )
 

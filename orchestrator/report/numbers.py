@@ -39,6 +39,7 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "failures": [asdict(group) for group in findings.failures],
         "against": comparison_numbers(findings.against) if findings.against else None,
         "examples": _finite_values(asdict(findings.examples)) if findings.examples else None,
+        **({"money": findings.cost.to_dict()} if findings.cost else {}),
         "problems": list(dict.fromkeys(data.problems)),
         "provenance": {
             key: data.attributes.get(key)

@@ -300,6 +300,8 @@ class Budget(SpecSection):
     """Hours in which at least one trial runs; null: no limit."""
     trials: int | None = Field(None, ge=1)
     """Trials that are trained; reused results do not count; null: no limit."""
+    money: float | None = Field(None, gt=0)
+    """Money in the currency of `prices`; null: no limit."""
 
 
 class Registration(SpecSection):

@@ -21,6 +21,7 @@ from orchestrator.spec.objectives import (
     goal_problems,
 )
 from orchestrator.spec.parameters import Parameter
+from orchestrator.spec.prices import Prices, money_problems
 from orchestrator.spec.problems import refuse, shown
 from orchestrator.spec.sections import (
     Budget,
@@ -99,6 +100,8 @@ class SweepSpec(SpecSection):
     """Whether the best trials of a search run again on fresh seeds, which decide the winner."""
     budget: Budget | None = None
     """What it may cost."""
+    prices: Prices | None = None
+    """What an hour of a GPU or CPU costs; null: nothing is said of money."""
     early_stopping: EarlyStopping
     """When an unpromising trial is stopped."""
     resources: TrialResources = TrialResources()
@@ -143,6 +146,7 @@ class SweepSpec(SpecSection):
         if self.budget and self.budget.gpu_hours is not None and not self.resources.gpus:
             message = f"found {self.budget.gpu_hours:g}; needs resources.gpus above 0"
             problems.append((("budget", "gpu_hours"), message))
+        problems.extend(money_problems(self.budget, self.prices, self.resources))
         problems.extend(self._workers_problems())
         problems.extend(elastic_problems(self.resources, self.ablation))
         if problems:
@@ -324,7 +328,7 @@ class SweepSpec(SpecSection):
     def dump_values(self) -> dict[str, Any]:
         """The resolved spec as plain values, as a YAML file holds them."""
         values = self.model_dump(mode="json", by_alias=True)
-        for kind in ("search", "ablation", "start", "confirm", "budget"):
+        for kind in ("search", "ablation", "start", "confirm", "budget", "prices"):
             if values[kind] is None:
                 del values[kind]
         # A spec without them reads as it did before there were any.
@@ -333,6 +337,10 @@ class SweepSpec(SpecSection):
                 del values[key]
         if "objectives" in values:
             del values["objective"]
+        if self.budget is not None and self.budget.money is None:
+            del values["budget"]["money"]
+        if self.prices is not None:
+            values["prices"] = self.prices.model_dump(mode="json", exclude_none=True)
         for parameter in values.get("search", {}).get("parameters", {}).values():
             if not parameter["when"]:
                 del parameter["when"]

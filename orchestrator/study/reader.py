@@ -25,6 +25,7 @@ from orchestrator.study.storage import (
     study_url,
 )
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
+from orchestrator.study.work_record import WorkRecord
 from prvr_model.reporting import Decision
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -73,6 +74,7 @@ class StudyReader:
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
         self._known: dict[int, tuple[FrozenTrial, TrialSummary]] = {}
+        self._work: dict[int, tuple[FrozenTrial, WorkRecord]] = {}
         self._file = sqlite_file(url)
         self.url = shown_url(url)
         self.name = study.study_name
@@ -119,10 +121,13 @@ class StudyReader:
         """Epochs of a trial as recorded."""
         return EpochLog.of(self._frozen(number).user_attrs).rows
 
-    def all_rows(self) -> tuple[tuple[EpochRow, ...], ...]:
-        """Epochs of every trial, by number."""
-        trials = self._study.get_trials(deepcopy=False)
-        return tuple(EpochLog.of(trial.user_attrs).rows for trial in trials)
+    def work_records(self) -> tuple[WorkRecord, ...]:
+        """When and where every trial ran, by number."""
+        for trial in self._study.get_trials(deepcopy=False):
+            known = self._work.get(trial.number)
+            if known is None or known[0] is not trial:
+                self._work[trial.number] = (trial, WorkRecord.of(trial.user_attrs))
+        return tuple(self._work[number][1] for number in range(len(self._work)))
 
     def summary(self, number: int) -> TrialSummary:
         """One trial."""

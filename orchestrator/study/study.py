@@ -43,6 +43,7 @@ from orchestrator.study.storage import (
     writing_storage,
 )
 from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.study.work_record import WORK, TrialStart
 from prvr_model.reporting import Decision
 from prvr_model.results_version import RESULTS_VERSION
 
@@ -316,6 +317,19 @@ class SweepStudy(StudyReader):
         if known[-1:] != [workers]:
             trial.set_user_attr(WORKERS, [*known, workers])
             self._flush()
+
+    def note_start(self, number: int, start: TrialStart) -> None:
+        """Record that a trial began in a slot; written with what is written next."""
+        self._note_work(number, start.to_json)
+
+    def note_loss(self, number: int, at_ms: int) -> None:
+        """Record that a trial left its slot in an epoch; written with what is written next."""
+        self._note_work(number, lambda epochs: [epochs, at_ms])
+
+    def _note_work(self, number: int, entry: Callable[[int], list[Any]]) -> None:
+        attributes = self._trial(number).user_attrs
+        made = entry(len(EpochLog.of(attributes).rows))
+        self._trial(number).set_user_attr(WORK, [*attributes.get(WORK, ()), made])
 
     def note_move(self, number: int) -> int:
         """Record an eviction of a trial; returns its number of evictions so far."""

@@ -14,6 +14,7 @@ from orchestrator.base.home import outbox_path
 from orchestrator.base.text import command
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
+from orchestrator.spec.prices import load_prices
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
 from orchestrator.study.front import Front, shown_counts
 from orchestrator.study.planned_trials import TrialPlan
@@ -51,6 +52,7 @@ class ResumeRequest:
         epochs: Epochs of a trial.
         seeds: Seeds of every row of an ablation.
         budget: Changes of the budget, `KEY=VALUE` each.
+        prices: A YAML file of prices that replace the sweep's.
         storage: Where the trial folders are now.
         tracking_uri: Where MLflow is now.
         executor: Where trials run.
@@ -63,6 +65,7 @@ class ResumeRequest:
     epochs: int | None = None
     seeds: int | None = None
     budget: tuple[str, ...] = ()
+    prices: Path | None = None
     storage: str | None = None
     tracking_uri: str | None = None
     executor: ExecutorName | None = None
@@ -70,8 +73,13 @@ class ResumeRequest:
 
     @property
     def extension(self) -> Extension:
-        """How the sweep is to change."""
-        return Extension(self.trials, self.epochs, self.seeds, self.budget)
+        """How the sweep is to change.
+
+        Raises:
+            SpecError: The file of prices cannot be read, or is no list of prices.
+        """
+        prices = None if self.prices is None else load_prices(self.prices, "--prices")
+        return Extension(self.trials, self.epochs, self.seeds, self.budget, prices)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from orchestrator.study.earlier_trials import (
 )
 from orchestrator.study.front import Front
 from orchestrator.study.goals import GOALS, Goals
+from orchestrator.study.money import Cost, cost_of
 from orchestrator.study.pruners import build_pruner, pruner_arguments
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.reuse import KnownResults
@@ -66,6 +67,7 @@ class SweepResult:
         direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: Errors that the event sink raised.
+        cost: What its trials cost; None without prices.
         front: What came of several objectives and limits; None without any.
     """
 
@@ -78,6 +80,7 @@ class SweepResult:
     tracking_errors: tuple[str, ...]
     confirmed: tuple[Confirmed, ...] = ()
     direction: Direction = "maximize"
+    cost: Cost | None = None
     front: Front | None = None
 
 
@@ -108,7 +111,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     if context.is_resumed:
         hooks.progress.resumed(study.summaries())
     interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
-    best = crowned(study, 1)
+    best, prices = crowned(study, 1), context.spec.prices
     return SweepResult(
         sweep=context.spec.name,
         study=study.url,
@@ -119,6 +122,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
         tracking_errors=tuple(sink.errors),
         confirmed=confirmed_trials(study),
         direction=study.direction,
+        cost=cost_of(prices, context.spec.resources, study) if prices else None,
         front=Front.of(study),
     )
 
@@ -300,6 +304,7 @@ class _Run:
         except BaseException as error:
             # The user must see the error that ended the sweep, not one that follows from it.
             with suppress(Exception):
+                driver.on_interruption()
                 self._write_end("interrupted")
             if isinstance(error, NothingStartsError):
                 raise NothingStartsError(error.limit_s, error.lack, self._resume()) from error
@@ -309,6 +314,7 @@ class _Run:
             raise
         finally:
             self.progress.close()
+        driver.on_interruption()
         self._write_end(state)
         return state == "interrupted"
 

@@ -17,6 +17,7 @@ from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.study.failures import FailureGroup, grouped_failures
 from orchestrator.study.front import Front
 from orchestrator.study.goals import num_replaced
+from orchestrator.study.money import Cost, sweep_cost
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.study import study_url
@@ -60,9 +61,9 @@ class SweepStatus:
     `num_trials` are those that were asked for so far; `best` is the complete trial that would win
     now and `best_so_far` the best of all, those included that still run or were pruned; one that
     exceeds a limit only where no other has a value. `rows` are those of an ablation, `confirmed`
-    the configurations that were run again, the crowned first. `front` is what came of several
-    objectives and limits, None without any. `needs_tracking_uri`: MLflow's address has a password,
-    which was not kept.
+    the configurations that were run again, the crowned first. `needs_tracking_uri`: MLflow's
+    address has a password, which was not kept. `cost` is that of all trials so far, None without
+    prices; `front` what came of several objectives and limits, None without any.
     """
 
     sweep: str
@@ -85,12 +86,16 @@ class SweepStatus:
     protocol: str
     over_budget: str | None
     needs_tracking_uri: bool = False
+    cost: Cost | None = None
     front: Front | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
         fields = asdict(self)
         fields["home"] = str(self.home)
+        del fields["cost"]
+        if self.cost is not None:
+            fields["money"] = self.cost.to_dict()
         fields["counts"] = {str(state): count for state, count in self.counts.items()}
         for trial in fields["trials"]:
             del trial["cause"]
@@ -110,6 +115,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
 
     Raises:
         SweepNotFoundError: There is no such sweep.
+        SpecError: The file that `PRVR_PRICES` names is no list of prices.
     """
     study = StudyReader.open(url or study_url(home), sweep)
     # The state first: trials read after it can only be further than it says.
@@ -139,6 +145,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         protocol=attributes.get("protocol", "validation"),
         over_budget=attributes.get(OVER_BUDGET),
         needs_tracking_uri=bool(attributes.get("places", {}).get("tracking_has_password")),
+        cost=sweep_cost(study),
         front=Front.of(study),
     )
 
