@@ -17,6 +17,10 @@ from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds, most_trials, ra
 from orchestrator.statistics.comparison import contrasts_of
 
 _LABEL_WIDTH = 9
+_CROWNS = {
+    "best": "the best by the first objective",
+    "knee": "the knee: the trial nearest to the best of all objectives at once",
+}
 _UNSET = object()
 # Seconds from which minutes are easier to read.
 _LONG_S = 100.0
@@ -41,7 +45,11 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
     return {
         "data": [spec.data.store or "synthetic, made on this machine"],
         "settings": [base, *fixed],
-        "objective": [f"{spec.objective.direction} {spec.objective.metric}"],
+        "objective": [
+            f"{goal.direction} {goal.metric}" for goal in spec.objectives or (spec.objective,)
+        ],
+        **({"limits": plan.limits.lines} if plan.limits else {}),
+        **({"crown": [_CROWNS[spec.crown]]} if spec.objectives else {}),
         **_kind(spec),
         **({"budget": [_budget(spec.budget, spec.prices)]} if spec.budget else {}),
         "each": [_needs(plan)],

@@ -13,6 +13,7 @@ from orchestrator.preflight.check_machine import check_room
 from orchestrator.preflight.epoch_band import Band, epoch_band, shortest_trial_epochs
 from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
 from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_memory
+from orchestrator.preflight.plan_limits import PlanLimits, plan_limits
 from orchestrator.preflight.plan_money import PlanMoney, plan_money
 from orchestrator.preflight.plan_warnings import fit_warnings, sharing_warnings
 from orchestrator.preflight.probing import probe_here, probe_request
@@ -40,6 +41,7 @@ class Plan:
         known: How many of the trials need no training, since their results are known.
         warnings: What is allowed but probably not meant.
         others: A node of each kind that a cluster may start besides.
+        limits: How much of the space the limits leave; None without limits.
     """
 
     spec: SweepSpec
@@ -53,6 +55,7 @@ class Plan:
     known: int = 0
     warnings: tuple[str, ...] = ()
     others: tuple[Node, ...] = ()
+    limits: PlanLimits | None = None
 
     @property
     def seconds(self) -> Band | None:
@@ -109,6 +112,7 @@ class Plan:
             "gpu_hours": _dict_or_none(self.hours(resources.gpus)),
             **({"money": money.to_dict()} if (money := self.money) else {}),
             "probe": self.probe.to_dict() if self.probe else None,
+            "limits": self.limits.to_dict() if self.limits else None,
             "warnings": list(self.warnings),
             **_table(self.spec),
             "spec": self.spec.model_dump(mode="json", by_alias=True),
@@ -246,9 +250,11 @@ def _plan(
     memory = worker_memory(drawn, size, spec.speed, spec.resources)
     packing = pack_or_refuse(trial_needs(spec.resources, memory), nodes)
     time = rough_time(drawn, size, spec.speed, spec.resources.workers)
-    warnings = [*data_warnings(spec.data), *warnings]
+    limits = plan_limits(spec, size)
+    warnings = [*data_warnings(spec.data), *(limits.warnings if limits else ()), *warnings]
     rough = build_plan(spec, packing, time, warnings=warnings, known=known)
-    return _with_probe(rough, ask, drawn, size, warnings) if ask else rough
+    planned = _with_probe(rough, ask, drawn, size, warnings) if ask else rough
+    return replace(planned, limits=limits)
 
 
 def _with_probe(

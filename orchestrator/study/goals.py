@@ -4,18 +4,22 @@ A study's own values, its pruning and its confirmation are those of the first ob
 are costs, which trials report.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from orchestrator.base.text import count
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.trial import TrialState, TrialSummary
 
 GOALS = "goals"
 """Attribute of a sweep with several objectives or limits: them, as JSON."""
+# From here on the digits after the point of a cost say nothing.
+_WHOLE = 1000
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,19 @@ class Goals:
     def over_limit(self, costs: Mapping[str, float]) -> str | None:
         """Which limits some costs exceed, in words; None if they exceed none."""
         texts = [
-            f"{name} is {costs[name]:,.6g}, allowed: at most {self.limits[name]:,.6g}"
+            f"{name} is {cost_text(costs[name])}, allowed: at most {cost_text(self.limits[name])}"
             for name, excess in self.excess(costs).items()
             if excess > 0
         ]
         return "; ".join(texts) or None
 
+    def allows(self, costs: Mapping[str, float]) -> bool:
+        """Whether all costs that are limited are known and within the limits."""
+        return self.limits.keys() <= costs.keys() and not self.over_limit(costs)
+
     def is_feasible(self, trial: TrialSummary) -> bool:
         """Whether a trial's costs are known and within the limits."""
-        return self.limits.keys() <= trial.costs.keys() and not self.over_limit(trial.costs)
+        return self.allows(trial.costs)
 
     def values_of(self, trial: TrialSummary) -> tuple[float, ...]:
         """A trial's value of each objective, as reported; NaN where a cost is not known."""
@@ -89,11 +97,13 @@ class Goals:
     def front(self, trials: Sequence[TrialSummary]) -> tuple[TrialSummary, ...]:
         """Feasible complete trials that no other one beats in all objectives, in their order.
 
-        Of trials with equal values the first stays.
+        Of trials with equal values the first stays. Fresh runs of a configuration are no points of
+        their own: the luckiest seed would stand for it.
         """
         if not self.objectives:
             return ()
-        known = [trial for trial in trials if _is_complete(trial) and self.is_feasible(trial)]
+        searched = (trial for trial in trials if _is_complete(trial) and trial.confirms is None)
+        known = [trial for trial in searched if self.is_feasible(trial)]
         pairs = zip(known, is_on_front(self.losses(known)), strict=True)
         return tuple(trial for trial, is_member in pairs if is_member)
 
@@ -125,6 +135,35 @@ class Goals:
         )
         return tuple(order)
 
+    def reason(self, num_front: int) -> str:
+        """Why the first of `ranked` wins, in words.
+
+        Args:
+            num_front: Members of the front.
+        """
+        within = " within the limits" if self.limits else ""
+        if not self.objectives:
+            return f"the best{within}"
+        what = "knee" if self.crown == "knee" else f"best {next(iter(self.objectives))}"
+        return f"the {what} of {count(num_front, 'trial')}{within} that no other one beats"
+
+
+def cost_text(cost: float | None) -> str:
+    """A cost in words: whole from 1,000 on, else with four digits; a dash where it is not known."""
+    if cost is None or not isfinite(cost):
+        return "-"
+    return f"{cost:,.0f}" if abs(cost) >= _WHOLE else f"{cost:.4g}"
+
+
+def num_replaced(trials: Iterable[TrialSummary], wanted: int) -> int:
+    """How many trials are drawn for those that exceed a limit and are not trained.
+
+    Args:
+        trials: All trials of a search.
+        wanted: Trials that it was asked for; at most as many are drawn besides.
+    """
+    return min(sum(trial.over_limit is not None for trial in trials), wanted)
+
 
 def is_on_front(losses: Float[np.ndarray, "trials objectives"]) -> Bool[np.ndarray, "trials"]:
     """Which rows no other one beats: none is at most as large in all columns and smaller in one.
@@ -132,11 +171,11 @@ def is_on_front(losses: Float[np.ndarray, "trials objectives"]) -> Bool[np.ndarr
     Of equal rows the first stays.
     """
     kept = np.zeros(len(losses), np.bool_)
-    members: list[Float[np.ndarray, objectives]] = []
+    members = losses[:0]
     # By the first column, then the others: whatever beats a row comes before it.
     for row in np.lexsort(losses.T[::-1]):
-        if not any((member <= losses[row]).all() for member in members):
-            members.append(losses[row])
+        if not (members <= losses[row]).all(axis=1).any():
+            members = np.vstack([members, losses[row]])
             kept[row] = True
     return kept
 

@@ -15,7 +15,7 @@ from orchestrator.spec.conditions import is_active
 from orchestrator.spec.search_space import resolve, snapped
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.content_key import key_in
-from orchestrator.study.goals import Goals
+from orchestrator.study.goals import Goals, num_replaced
 from orchestrator.study.planned_trials import PLANNED, PlannedTrial, TrialPlan
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.samplers import distributions
@@ -184,6 +184,13 @@ class Searcher:
         return RefusedTrial(number, parameters, cause)
 
 
+def replacements(spec: SweepSpec, study: StudyReader) -> int:
+    """How many trials a search draws for those that exceed a limit; a grid has no others."""
+    if not spec.limits or (spec.search is not None and spec.search.sampler == "grid"):
+        return 0
+    return num_replaced(study.summaries(), spec.num_trials)
+
+
 def num_searched(spec: SweepSpec, study: StudyReader, plan: TrialPlan) -> int:
     """How many trials the search makes: all that are asked for, or until no new point is left.
 
@@ -193,10 +200,7 @@ def num_searched(spec: SweepSpec, study: StudyReader, plan: TrialPlan) -> int:
     """
     if spec.search is None:
         return 0
-    wanted = spec.num_trials
-    if spec.limits and spec.search.sampler != "grid":
-        untrained = sum(trial.over_limit is not None for trial in study.summaries())
-        wanted += min(untrained, spec.num_trials)
+    wanted = spec.num_trials + replacements(spec, study)
     points = spec.num_points if spec.reuse else None
     if points is None or points >= wanted or points > study.num_asked():
         return wanted

@@ -56,7 +56,7 @@ class Sweep:
         """The winner; None if no trial is complete.
 
         After a confirmation, and in an ablation, the best run of the configuration whose mean is
-        best.
+        best. With several objectives or limits the trial that `crown` names, within the limits.
         """
         return next(iter(crowned(self.study, 1)), None)
 
@@ -68,6 +68,13 @@ class Sweep:
             SpecError: The file that `PRVR_PRICES` names is no list of prices.
         """
         return sweep_cost(self.study)
+
+    def front(self) -> tuple[TrialSummary, ...]:
+        """Trials that no other one beats, the best by the first objective first.
+
+        Empty in a sweep of a single objective.
+        """
+        return self.study.front()
 
     def trials(self) -> "pa.Table":
         """One row per trial, see `orchestrator.study.tables.trials_table`."""

@@ -16,6 +16,7 @@ from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.prices import load_prices
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
+from orchestrator.study.front import Front, shown_counts
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import StudyReader
@@ -195,7 +196,8 @@ def _has_files(folder: str) -> bool:
 def _render_what_is_left(study: StudyReader, spec: SweepSpec) -> str:
     counts = study.counts()
     unfinished = counts.pop(TrialState.RUNNING)
-    ended = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    states = shown_counts(counts, Front.of(study))
+    ended = ", ".join(f"{number} {state}" for state, number in states.items() if number)
     to_come = _num_to_come(study, spec)
     if not unfinished and not to_come:
         return f"sweep {spec.name}: {ended}; no trial is left to run"

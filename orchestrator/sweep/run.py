@@ -23,6 +23,7 @@ from orchestrator.study.earlier_trials import (
     earlier_trials,
     frozen_trials,
 )
+from orchestrator.study.front import Front
 from orchestrator.study.goals import GOALS, Goals
 from orchestrator.study.money import Cost, cost_of
 from orchestrator.study.pruners import build_pruner, pruner_arguments
@@ -67,6 +68,7 @@ class SweepResult:
         interrupted: Whether the user ended it.
         tracking_errors: Errors that the event sink raised.
         cost: What its trials cost; None without prices.
+        front: What came of several objectives and limits; None without any.
     """
 
     sweep: str
@@ -79,6 +81,7 @@ class SweepResult:
     confirmed: tuple[Confirmed, ...] = ()
     direction: Direction = "maximize"
     cost: Cost | None = None
+    front: Front | None = None
 
 
 def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
@@ -120,6 +123,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
         confirmed=confirmed_trials(study),
         direction=study.direction,
         cost=cost_of(prices, context.spec.resources, study) if prices else None,
+        front=Front.of(study),
     )
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.study.goals import Goals
 from orchestrator.tracking.run_change import (
     STATUS_OF_STATE,
     DataRecord,
@@ -20,6 +21,7 @@ from orchestrator.tracking.run_change import (
 from orchestrator.tracking.standings import ENDED_STATES, Standings
 from orchestrator.tracking.tags import (
     BEST_TRIAL_TAG,
+    FRONT_TAG,
     MOVES_TAG,
     NOTE_TAG,
     PROTOCOL_TAG,
@@ -51,6 +53,7 @@ class SweepView:
         self._question = ""
         self._answer = ""
         self._goal = Goal()
+        self._goals = Goals({}, {})
         self._start_ms = 0
         self._num_ends = 0
         self._labels: dict[str, str] = {}
@@ -89,7 +92,7 @@ class SweepView:
 
     @property
     def _standings(self) -> Standings:
-        return Standings(self._trials, self._goal)
+        return Standings(self._trials, self._goal, self._goals)
 
     def _sweep_started(self, event: Mapping[str, Any]) -> None:
         self._start_ms = self._start_ms or int(event["timestamp_ms"])
@@ -98,6 +101,7 @@ class SweepView:
         params = event.get("params") or {}
         metric = str(params.get("objective.metric", self._goal.metric))
         self._goal = Goal(metric, params.get("objective.direction") == "minimize")
+        self._goals = Goals.of(event)
         self._labels = as_texts(event.get("labels") or {})
         change = self._change(None)
         change.params |= as_texts(params)
@@ -153,7 +157,7 @@ class SweepView:
         if trial.state == str(event["state"]):
             return  # A repeated event: the later one's timestamps would add rows.
         change = self._change(trial)
-        trial.end(event, change)
+        trial.end(event, self._goals, change)
         change.run = trial.run
         self._add_progress(int(event["timestamp_ms"]))
 
@@ -162,11 +166,13 @@ class SweepView:
         # twice, and no step may have two values.
         self._num_ends += 1
         standings, change = self._standings, self._change(None)
-        best, winner, counts = standings.best(), standings.winner(), standings.counts()
+        best, counts = standings.best(), standings.counts()
+        # The front of several objectives is made once, at the end.
+        winner = None if self._goals.objectives else standings.winner()
         values: dict[str, float] = {}
         if best is not None and best.value is not None:
             values[BEST_VALUE] = best.value
-        if winner is not None and winner.value is not None:
+        if winner is not None:
             change.tags[BEST_TRIAL_TAG] = str(winner.number)
         values |= {f"trials/{state}": counts[state] for state in ENDED_STATES}
         change.metrics += [
@@ -179,6 +185,7 @@ class SweepView:
         for trial in self._trials.values():
             if trial.state == "running":
                 trial.interrupt(timestamp_ms, self._change(trial))
+        self._mark_front()
         change = self._change(None)
         change.tags |= {STATE_TAG: state, NOTE_TAG: self._note()}
         # Without this tag the UI shows the file as text instead of a table.
@@ -186,6 +193,20 @@ class SweepView:
         change.texts[TABLE_FILE] = json.dumps(self._standings.table())
         change.status = STATUS_OF_STATE.get(state, "FINISHED")
         change.end_ms = timestamp_ms
+
+    def _mark_front(self) -> None:
+        """Say which trials of several objectives are on the front, and which one wins."""
+        if not self._goals.objectives:
+            return
+        standings = self._standings
+        members, _ = standings.front()
+        for number, trial in self._trials.items():
+            word = members.get(number, "")
+            if word != trial.front:
+                self._change(trial).tags[FRONT_TAG] = word or "no"
+                trial.front = word
+        if (winner := standings.winner()) is not None:
+            self._change(None).tags[BEST_TRIAL_TAG] = str(winner.number)
 
     def _report(self, event: Mapping[str, Any]) -> None:
         self._answer = str(event.get("answer") or "")

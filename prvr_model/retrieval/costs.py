@@ -17,6 +17,8 @@ from prvr_model.settings import ModelSettings
 
 # A value of a gallery as `gallery build` makes it: float32, and a byte for the screen of a scan.
 _VALUE_BYTES = 5
+# How many times as wide the feed-forward layer of a block is.
+_EXPANSION = 4
 # Videos that a query is timed against: enough to be read from memory, not from a cache. The time
 # is given for a gallery of so many.
 _TIMED_VIDEOS, _VIDEOS = 256, 10_000
@@ -29,9 +31,32 @@ def bytes_per_video(model: ModelSettings) -> int:
 
 
 def num_parameters(model: ModelSettings, video_dim: int, text_dim: int) -> int:
-    """Number of a model's weights, none of which is made."""
-    with torch.device("meta"):
-        return weights_of(MscModel(model, video_dim, text_dim))
+    """Number of a model's weights, none of which is made: a plan asks for hundreds of models."""
+    hidden, scales = model.hidden_size, len(model.widths)
+    rows = _projection(video_dim, hidden, model.num_frames)
+    tokens = _projection(text_dim, hidden, model.max_caption_tokens)
+    # The blocks of both branches and of captions; then, of both branches, what mixes the scales.
+    blocks = (2 * scales + 1) * _block(hidden, _EXPANSION * hidden)
+    mixing = 2 * (_block(hidden, hidden) + _linear(hidden, hidden))
+    mixing += sum(_linear(hidden, length) for length in (model.num_clips, model.num_frames))
+    # The mixing token, the pooling of captions, and the projection of CBVA.
+    rest = 2 * hidden + _linear(hidden, hidden)
+    return 2 * rows + tokens + blocks + mixing + rest
+
+
+def _linear(inputs: int, outputs: int) -> int:
+    return (inputs + 1) * outputs
+
+
+def _projection(features: int, hidden: int, positions: int) -> int:
+    """Two norms, a projection, and a vector for each position."""
+    return 2 * (features + hidden) + _linear(features, hidden) + positions * hidden
+
+
+def _block(hidden: int, inner: int) -> int:
+    """Queries, keys and values, two norms, and a feed-forward layer."""
+    feed_forward = _linear(hidden, inner) + _linear(inner, hidden)
+    return 3 * _linear(hidden, hidden) + 4 * hidden + feed_forward
 
 
 def known_costs(model: ModelSettings, video_dim: int, text_dim: int) -> dict[str, float]:

@@ -22,6 +22,7 @@ from orchestrator.tracking.outbox import EventSink
 from orchestrator.tracking.store import TrackingStore
 from prvr_model.reporting import BYTES_PER_VIDEO, PARAMETERS
 from prvr_model.settings import Settings
+from prvr_model.store.format import Manifest
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -104,6 +105,7 @@ def run_sweep(
     function: str = TRAIN_TRIAL,
     told: Told | None = None,
     videos: ReadVideos | None = None,
+    manifest: Manifest | None = None,
     **context: Any,  # noqa: ANN401
 ) -> SweepResult:
     """Run the trials of a sweep, no launch around them; `context` are fields of its context."""
@@ -111,7 +113,7 @@ def run_sweep(
         SweepContext(
             spec,
             SweepLocations(home, storage, TrackingStore.of_home(home)),
-            TrialData(str(store), fingerprint, videos),
+            TrialData(str(store), fingerprint, videos, manifest=manifest),
             executor=executor,
             told=told,
             trial_function=function,

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.base.errors import SpecError
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.goals import Goals, is_on_front
+from orchestrator.study.goals import Goals, cost_text, is_on_front
 from orchestrator.study.searcher import RefusedTrial
 from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import TrialRequest, TrialState, TrialSummary
@@ -24,10 +24,22 @@ NUMBERS = (
 GOALS = Goals({"val/SumR": "maximize", BYTES: "minimize"}, {SECONDS: 50.0})
 
 
-def trial(number: int, value: float, size: float, seconds: float = 1.0) -> TrialSummary:
+def trial(
+    number: int, value: float, size: float, seconds: float = 1.0, confirms: int | None = None
+) -> TrialSummary:
     costs = {BYTES: size, SECONDS: seconds}
-    state = TrialState.COMPLETE
-    return TrialSummary(number, state, {}, value, 1, 1, f"key{number}", "", costs=costs)
+    return TrialSummary(
+        number,
+        TrialState.COMPLETE,
+        {},
+        value,
+        1,
+        1,
+        f"key{number}",
+        "",
+        costs=costs,
+        confirms=confirms,
+    )
 
 
 def test_the_front_is_what_no_other_one_beats() -> None:
@@ -60,6 +72,38 @@ def test_front_knee_and_order() -> None:
     assert GOALS.knee(()) is None
     assert GOALS.over_limit({SECONDS: 60}) == "cost/train_s is 60, allowed: at most 50"
     assert not GOALS.is_feasible(TrialSummary(9, TrialState.COMPLETE, {}, 1, 1, 1, "", ""))
+
+
+def test_the_luckiest_seed_is_no_point_of_the_front() -> None:
+    trials = [trial(0, 100, 900), trial(1, 98, 300), trial(2, 110, 300, confirms=1)]
+    assert [member.number for member in GOALS.front(trials)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("goals", "reason"),
+    [
+        (
+            Goals(GOALS.objectives, {}, "knee"),
+            "the knee of 2 trials that no other one beats",
+        ),
+        (GOALS, "the best val/SumR of 2 trials within the limits that no other one beats"),
+        (Goals({}, GOALS.limits), "the best within the limits"),
+    ],
+)
+def test_why_the_winner_wins(goals: Goals, reason: str) -> None:
+    assert goals.reason(2) == reason
+
+
+def test_costs_are_whole_where_digits_say_nothing() -> None:
+    costs = (0.03456, 12.345678, 999.96, 1000.4, 1234567.0, float("nan"), None)
+    texts = [cost_text(cost) for cost in costs]
+    assert texts == ["0.03456", "12.35", "1000", "1,000", "1,234,567", "-", "-"]
+
+
+def test_a_front_of_many_trials_is_small() -> None:
+    losses = np.random.default_rng(0).random((20_000, 3))
+    kept = losses[is_on_front(losses)]
+    assert 10 < len(kept) < 500
 
 
 @pytest.mark.parametrize(

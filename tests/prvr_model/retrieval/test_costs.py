@@ -15,11 +15,23 @@ from tests.benchmarks.made_gallery import made_settings, make_gallery
 from tests.prvr_model.tiny import tiny_settings
 
 
-def test_weights_are_those_of_the_model() -> None:
-    settings = ModelSettings(hidden_size=16, num_scales=3)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ModelSettings(hidden_size=16, num_scales=3),
+        ModelSettings(hidden_size=32, num_scales=1, num_clips=7, num_frames=21, merge_ratio=0.75),
+        ModelSettings(hidden_size=24, num_scales=8, max_caption_tokens=11, num_heads=2),
+    ],
+    ids=["few scales", "one scale", "short captions"],
+)
+def test_weights_are_those_of_the_model(settings: ModelSettings) -> None:
     costs = known_costs(settings, video_dim=12, text_dim=10)
     assert costs["cost/parameters"] == weights_of(MscModel(settings, 12, 10))
-    assert costs["cost/bytes_per_video"] == (32 + 128) * 16 * 5
+
+
+def test_bytes_are_those_of_all_rows() -> None:
+    settings = ModelSettings(hidden_size=16, num_scales=3)
+    assert known_costs(settings, 12, 10)["cost/bytes_per_video"] == (32 + 128) * 16 * 5
 
 
 def test_bytes_are_those_of_a_gallery(tmp_path: Path) -> None:
