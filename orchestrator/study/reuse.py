@@ -165,8 +165,10 @@ class KnownResults:
         self._by_key.setdefault(trial.key, []).insert(0, known)
         content = {"key": trial.key, "epochs": trial.epochs, **asdict(known)}
         content["folder"] = self._below_storage(trial.folder)
+        text = json.dumps(content).encode()
         try:
-            self._index.write_bytes(_file(trial.key), json.dumps(content).encode())
+            # The entry is a hint, and a torn one is passed over: it need not reach the disk now.
+            self._index.write_bytes(_file(trial.key), text, durable=False)
         except StorageError as error:
             if self._is_indexed:
                 self._warn(f"other homes will not find this sweep's results: {error}")

@@ -22,6 +22,7 @@ from orchestrator.spec.sections import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.evolution import ReplayedCma
 from orchestrator.study.goals import Goals
+from orchestrator.study.informative import LimitedSampler
 from orchestrator.study.informed import InformedSampler
 from orchestrator.study.seeds import derived_seed
 
@@ -88,12 +89,12 @@ def _sampler(spec: SweepSpec, search: Search) -> BaseSampler:
     if search.sampler == "cmaes":
         return ReplayedCma(distributions(spec), search.seed)
     if search.sampler == "tpe":
-        return _Numbered(lambda seed: _quietly(TPESampler, seed=seed, **arguments), search.seed)
+        tpe = _Numbered(lambda seed: _quietly(TPESampler, seed=seed, **arguments), search.seed)
+        return LimitedSampler(tpe, search.seed)
     if search.sampler == "gp":
         arguments["warn_independent_sampling"] = False
-        return _Numbered(
-            lambda seed: _quietly(_GaussianProcess, seed=seed, **arguments), search.seed
-        )
+        gp = _Numbered(lambda seed: _quietly(_GaussianProcess, seed=seed, **arguments), search.seed)
+        return LimitedSampler(gp, search.seed)
     return _Numbered(lambda seed: RandomSampler(seed=seed), search.seed)
 
 

@@ -286,14 +286,15 @@ class SweepStudy(StudyReader):
                 all its epochs is complete, however good it is.
         """
         trial = self._trial(number)
-        log = EpochLog.of(trial.user_attrs)
+        attributes = self._frozen(number).user_attrs
+        log = EpochLog.of(attributes)
         known = log.row(epoch)
         if known is None:
             best = self._best_row(log.rows)
             beats = self.is_better(objective, best.objective if best else None)
             value = objective if beats or best is None else best.objective
             # A trial that was complete stays complete; the pruner has judged it before.
-            unasked = not is_judged or CONTINUED in trial.user_attrs
+            unasked = not is_judged or CONTINUED in attributes
             stop, notes = (False, {}) if unasked else self._ask_pruner(trial, epoch, value)
             decision = Decision.STOP if stop else Decision.CONTINUE
             known = EpochRow(epoch, objective, decision, timestamp_ms)
@@ -312,10 +313,9 @@ class SweepStudy(StudyReader):
 
     def note_workers(self, number: int, workers: int) -> None:
         """Record how many workers trained an epoch, if the number changed."""
-        trial = self._trial(number)
-        known = trial.user_attrs.get(WORKERS, [])
+        known = self._frozen(number).user_attrs.get(WORKERS, [])
         if known[-1:] != [workers]:
-            trial.set_user_attr(WORKERS, [*known, workers])
+            self._trial(number).set_user_attr(WORKERS, [*known, workers])
             self._flush()
 
     def note_start(self, number: int, start: TrialStart) -> None:
@@ -341,7 +341,7 @@ class SweepStudy(StudyReader):
 
     def tell_complete(self, number: int) -> None:
         """Record that a trial ran all its epochs or was ended by its patience."""
-        best = self._best_row(EpochLog.of(self._trial(number).user_attrs).rows)
+        best = self._best_row(self.rows(number))
         assert best is not None, "a trial without an epoch has failed"
         self._tell(number, OptunaState.COMPLETE, best.objective)
 

@@ -1,9 +1,10 @@
 """Ranks a sweep's trials: the best, the winner, the table and the note of the sweep's run.
 
-`Standings` reads trials and changes none of them.
+`Standings` reads trials and changes none of them. What is asked at the end of every trial is kept
+up to date, as a look at all of them would cost more with each.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,17 +29,34 @@ class Standings:
         self._trials = trials
         self._goal = goal
         self._goals = goals
+        self._counts = Counter(trial.state for trial in trials.values())
+        self._best = self._found_best()
+        self._planned = {
+            number: trial for number, trial in trials.items() if _origin(trial) is not None
+        }
+
+    def changed(self, trial: TrialRun, before: str | None) -> None:
+        """Take in a trial whose state was another, or None: it is new."""
+        if before is not None:
+            self._counts[before] -= 1
+        self._counts[trial.state] += 1
+        if _origin(trial) is not None:
+            self._planned[trial.number] = trial
+        if self._best is not None and self._best[1] == trial.number:
+            # It was continued, or ended again.
+            self._best = self._found_best()
+        elif _has_value(trial):
+            self._best = min(self._best or self._place(trial), self._place(trial))
 
     def counts(self) -> dict[str, int]:
         """Number of trials by state; complete, pruned and failed are always included."""
-        counts = dict.fromkeys(ENDED_STATES, 0)
-        for trial in self._trials.values():
-            counts[trial.state] = counts.get(trial.state, 0) + 1
-        return counts
+        return {**dict.fromkeys(ENDED_STATES, 0), **+self._counts}
 
     def best(self) -> TrialRun | None:
         """The complete trial with the best value, within the limits."""
-        return next(iter(self._complete()), None)
+        if self._goals:
+            return next(iter(self._complete()), None)
+        return None if self._best is None else self._trials[self._best[1]]
 
     def _complete(self) -> list[TrialRun]:
         """Complete trials within the limits, best value first."""
@@ -63,10 +81,9 @@ class Standings:
     def winner(self) -> TrialRun | None:
         """The winner as `launch` names it: by the mean over seeds where there are several."""
         groups: defaultdict[Any, list[TrialRun]] = defaultdict(list)
-        for trial in sorted(self._complete(), key=lambda trial: trial.number):
-            origin = trial.confirms if trial.confirms is not None else trial.variant
-            if origin is not None:
-                groups[origin].append(trial)
+        for _, trial in sorted(self._planned.items()):
+            if _has_value(trial) and self._goals.allows(trial.costs):
+                groups[_origin(trial)].append(trial)
         if not groups and not self._goals.objectives:
             return self.best()
         if not groups:
@@ -105,6 +122,14 @@ class Standings:
             ]
         return "\n".join(lines)
 
+    def _found_best(self) -> tuple[float, int] | None:
+        complete = filter(_has_value, self._trials.values())
+        return min(map(self._place, complete), default=None)
+
+    def _place(self, trial: TrialRun) -> tuple[float, int]:
+        """Of complete trials the best has the least; of equal ones the earlier."""
+        return (1 if self._goal.minimize else -1) * _value(trial), trial.number
+
     def _ordered(self) -> list[TrialRun]:
         """Best value first, trials without one last."""
         sign = 1 if self._goal.minimize else -1
@@ -112,6 +137,15 @@ class Standings:
             self._trials.values(),
             key=lambda trial: (trial.value is None, sign * _value(trial), trial.number),
         )
+
+
+def _origin(trial: TrialRun) -> int | str | None:
+    """What a planned trial is a run of."""
+    return trial.confirms if trial.confirms is not None else trial.variant
+
+
+def _has_value(trial: TrialRun) -> bool:
+    return trial.state == "complete" and trial.value is not None
 
 
 def _value(trial: TrialRun) -> float:

@@ -60,6 +60,7 @@ class SweepView:
         self._user: str | None = None
         self._data: DataRecord | None = None
         self._trials: dict[int, TrialRun] = {}
+        self._standings = Standings(self._trials, self._goal, self._goals)
         self._changes: dict[int | None, RunChange] = {}
         self._handlers: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
             "sweep_started": self._sweep_started,
@@ -85,14 +86,27 @@ class SweepView:
         numbers = sorted(changes, key=lambda number: -1 if number is None else number)
         return [changes[number] for number in numbers]
 
+    def take_ended(self) -> list[RunChange]:
+        """The changes of runs that have ended, without their status, for a comparison.
+
+        Their status, which may change again, is left for `take_changes`. Of other runs, the last
+        row of each metric is kept.
+        """
+        taken = []
+        for number, change in self._changes.items():
+            change.metrics = list({row.key: row for row in change.metrics}.values())
+            if change.end_ms is not None and (change.params or change.metrics):
+                self._changes[number] = RunChange(
+                    change.run, status=change.status, end_ms=change.end_ms
+                )
+                change.status = None
+                taken.append(change)
+        return taken
+
     @property
     def sweep_run(self) -> RunIdentity:
         """The sweep's own run, parent of all others."""
         return RunIdentity(None, self._name, self._start_ms)
-
-    @property
-    def _standings(self) -> Standings:
-        return Standings(self._trials, self._goal, self._goals)
 
     def _sweep_started(self, event: Mapping[str, Any]) -> None:
         self._start_ms = self._start_ms or int(event["timestamp_ms"])
@@ -102,6 +116,7 @@ class SweepView:
         metric = str(params.get("objective.metric", self._goal.metric))
         self._goal = Goal(metric, params.get("objective.direction") == "minimize")
         self._goals = Goals.of(event)
+        self._standings = Standings(self._trials, self._goal, self._goals)
         self._labels = as_texts(event.get("labels") or {})
         change = self._change(None)
         change.params |= as_texts(params)
@@ -137,8 +152,9 @@ class SweepView:
 
     def _trial_started(self, event: Mapping[str, Any]) -> None:
         trial = self._trial(event)
-        change = self._change(trial)
+        before, change = trial.state, self._change(trial)
         trial.start(event, change)
+        self._standings.changed(trial, before)
         if PROTOCOL_TAG in self._labels:
             change.tags[PROTOCOL_TAG] = self._labels[PROTOCOL_TAG]
         change.data = self._data
@@ -156,8 +172,9 @@ class SweepView:
         trial = self._trial(event)
         if trial.state == str(event["state"]):
             return  # A repeated event: the later one's timestamps would add rows.
-        change = self._change(trial)
+        before, change = trial.state, self._change(trial)
         trial.end(event, self._goals, change)
+        self._standings.changed(trial, before)
         change.run = trial.run
         self._add_progress(int(event["timestamp_ms"]))
 
@@ -185,6 +202,7 @@ class SweepView:
         for trial in self._trials.values():
             if trial.state == "running":
                 trial.interrupt(timestamp_ms, self._change(trial))
+                self._standings.changed(trial, "running")
         self._mark_front()
         change = self._change(None)
         change.tags |= {STATE_TAG: state, NOTE_TAG: self._note()}
@@ -235,6 +253,7 @@ class SweepView:
         number = int(event["number"])
         if number not in self._trials:
             self._trials[number] = TrialRun(number, start_ms=int(event["timestamp_ms"]))
+            self._standings.changed(self._trials[number], None)
         return self._trials[number]
 
     def _change(self, trial: TrialRun | None) -> RunChange:
