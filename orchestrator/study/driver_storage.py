@@ -76,8 +76,9 @@ class DriverStorage(LoadedStudy):
                 "datetime_start": _utc(made.datetime_start),
             }
             done = connection.execute(_insertion(models.TrialModel), values)
-            (row,) = done.inserted_primary_key or ()
-            self._rows[trial_id] = int(row)
+            key = done.inserted_primary_key
+            assert key is not None, "an insertion gives its row"
+            self._rows[trial_id] = int(key[0])
 
         self._unwritten.append(write)
         return trial_id
