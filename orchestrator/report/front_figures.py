@@ -83,9 +83,11 @@ class _Reached:
 
     def line(self, trials: Sequence[TrialSummary]) -> Float[np.ndarray, "2 steps"]:
         """Costs and values at which it steps."""
-        pairs = sorted((trial.costs[self._cost], trial.value or 0.0) for trial in trials)
+        found = [(trial.costs[self._cost], self._sign * (trial.value or 0.0)) for trial in trials]
+        # Of equal costs the best first, so that the line does not rise to it.
+        pairs = sorted(found, key=lambda pair: (pair[0], -pair[1]))
         costs, values = np.array(pairs).T
-        best = self._sign * np.maximum.accumulate(self._sign * values)
+        best = self._sign * np.maximum.accumulate(values)
         return np.array([[*costs, self._end], [*best, best[-1]]])
 
 

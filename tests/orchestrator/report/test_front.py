@@ -160,6 +160,7 @@ def test_the_line_is_the_best_that_so_much_buys(pairs: list[tuple[int, int]], si
         bought = [sign * value for own, value in pairs if own <= cost]
         steps = np.flatnonzero(costs <= cost)
         assert len(steps) == 0 if not bought else sign * values[steps[-1]] == max(bought)
+    assert sign * values[0] == max(sign * value for own, value in pairs if own == costs[0])
 
 
 def test_a_sweep_all_of_whose_trials_exceed_a_limit_has_a_report(tmp_path: Path) -> None:
