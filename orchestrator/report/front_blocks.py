@@ -61,7 +61,7 @@ def _limits(data: SweepData, front: Front) -> str:
     total = count(len(data.runs), "trial")
     if front.untrained:
         text += (
-            f" {len(front.untrained)} of {total} exceed them by their settings and were not "
+            f" {len(front.untrained)} of {total} exceed a limit by their settings and were not "
             "trained."
         )
     if front.exceeding:

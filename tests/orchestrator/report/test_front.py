@@ -75,7 +75,7 @@ def test_what_exceeds_a_limit_is_told_and_never_crowned(found: Findings) -> None
     assert all(trial.costs["cost/train_s"] == 80 for trial in front.exceeding)
     page, title = render(found, "md"), build(found).subtitle
     assert f"{len(front.untrained)} over a limit" in title
-    assert f"{len(front.untrained)} of {len(found.data.runs)} trials exceed them" in page
+    assert f"{len(front.untrained)} of {len(found.data.runs)} trials exceed a limit" in page
     assert f"not crowned: {', '.join(map(str, sorted(slow)))}." in page
     assert slow.isdisjoint(trial.number for trial in front.members)
     assert found.search is not None
