@@ -184,7 +184,7 @@ def _reported(error: Exception, arguments: list[str]) -> str:
     versions = [f"{name} {version}" for name, version in package_versions().items()]
     parts = [
         f"prvr-sweep {code_version()}, {', '.join(versions)}, {platform.platform()}",
-        shlex.join(["prvr-sweep", *arguments]),
+        shlex.join(["prvr-sweep", *_without_target(arguments)]),
         "".join(traceback.format_exception(error)),
     ]
     for folder in (_home_of(arguments), None):
@@ -194,6 +194,14 @@ def _reported(error: Exception, arguments: list[str]) -> str:
                 file.write(without_secrets("\n\n".join(parts)))
             return f"this was not foreseen: {path} has what a report of it needs"
     return "this was not foreseen, and no file could be written that says more"
+
+
+def _without_target(arguments: list[str]) -> list[str]:
+    """A command line without what `--notify` names, any part of which may be a secret."""
+    before = ["", *arguments]
+    kept = zip(before, arguments, strict=False)
+    hidden = ("***" if option == "--notify" else argument for option, argument in kept)
+    return ["--notify=***" if text.startswith("--notify=") else text for text in hidden]
 
 
 def _home_of(arguments: list[str]) -> Path:

@@ -19,6 +19,13 @@ With verified labels there are `VERIFIED`, the fused rank of the best video that
 below it nDCG and average precision in percent, see `beside_name`.
 """
 
+PARAMETERS, BYTES_PER_VIDEO = "cost/parameters", "cost/bytes_per_video"
+"""Costs of using a model that follow from its settings, see `prvr_model.retrieval.costs`."""
+MS_PER_QUERY, TRAIN_S = "cost/ms_per_query", "cost/train_s"
+"""Costs that are measured: milliseconds of a query, seconds of all epochs so far."""
+MEASURED = ("time/", "memory/", MS_PER_QUERY, TRAIN_S)
+"""How names of metrics begin that differ from run to run of the same trial."""
+
 
 def beside_name(metric: str) -> str:
     """What a caption's own share of nDCG or mAP by verified labels is kept as."""

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Session
 
 from orchestrator import cli
+from orchestrator.study.driver_storage import DriverStorage
 from orchestrator.sweep import trial_teller
 from orchestrator.tracking import outbox
 from prvr_model.files import folder as storage
@@ -65,7 +66,7 @@ def wrap_files(instants: Instants) -> None:
     """Checkpoints and the outbox, also half written."""
     write_file, write_lines = storage.replace_file, outbox._write_all
 
-    def write_local(target: Path, content: bytes) -> None:
+    def write_local(target: Path, content: bytes, *, durable: bool = True) -> None:
         half = target.with_name(f".{target.name}.killed.partial")
         instants.reach(
             "checkpoint half written",
@@ -74,7 +75,7 @@ def wrap_files(instants: Instants) -> None:
                 or half.write_bytes(content[: len(content) // 2])
             ),
         )
-        write_file(target, content)
+        write_file(target, content, durable=durable)
         instants.reach("checkpoint written")
 
     def write_all(file: BinaryIO, data: bytes) -> None:
@@ -104,6 +105,8 @@ def wrap_databases(instants: Instants) -> None:
     @event.listens_for(Session, "after_commit")
     def committed(session: Session) -> None:
         instants.reach("commit done")
+
+    wrap(instants, DriverStorage, "flush", "writing of the study")
 
 
 def main(arguments: list[str]) -> int:

@@ -26,6 +26,7 @@ from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from orchestrator.study.trial import TrialRequest
 from prvr_model.files.folder import Folder
+from prvr_model.reporting import MEASURED
 from prvr_model.store.synthetic import write_synthetic
 from prvr_model.training.checkpoint import read_state
 from tests.orchestrator.cluster_process import small_cluster
@@ -202,10 +203,9 @@ def _found(fault: str, source: RecordingSource, root: Path, hit_at: float) -> Fo
 
 
 def _numbers(source: RecordingSource, number: int) -> dict[int, dict[str, float]]:
-    timed = ("time/", "memory/")
     return {
         row.epoch: {
-            name: value for name, value in row.metrics.items() if not name.startswith(timed)
+            name: value for name, value in row.metrics.items() if not name.startswith(MEASURED)
         }
         for row in source.reports[number]
     }

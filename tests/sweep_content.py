@@ -14,9 +14,8 @@ from prvr_model.errors import PrvrError
 from prvr_model.files.checkpoint_header import BEST, LAST
 from prvr_model.files.folder import Folder
 from prvr_model.network.model_file import read_tensors
+from prvr_model.reporting import MEASURED
 
-# Metrics that measure the machine.
-_MACHINE = ("time/", "memory/")
 # Identity of an outbox, and of runs that MLflow names.
 _IDENTITIES = ("prvr.sweep_id", "mlflow.parentRunId")
 
@@ -45,6 +44,8 @@ def study_content(home: Path, sweep: str) -> dict[str, Any]:
 def trial_content(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     attributes = dict(trial.user_attrs)
     log = attributes.pop("epochs", {"rows": [], "notes": {}})
+    # When and where it began: once more after each resume.
+    attributes.pop("work", None)
     return {
         "state": trial.state.name,
         "value": trial.value,
@@ -89,7 +90,7 @@ def _digest(content: bytes) -> str:
 
 
 def _without_machine(metrics: dict[str, float]) -> dict[str, float]:
-    return {key: value for key, value in metrics.items() if not key.startswith(_MACHINE)}
+    return {key: value for key, value in metrics.items() if not key.startswith(MEASURED)}
 
 
 def mlflow_content(home: Path) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def run_content(client: MlflowClient, run: Run) -> dict[str, Any]:
             (row.step, row.value) for row in client.get_metric_history(run.info.run_id, key)
         )
         for key in run.data.metrics
-        if not key.startswith(_MACHINE)
+        if not key.startswith(MEASURED)
     }
     tags = {key: value for key, value in run.data.tags.items() if key not in _IDENTITIES}
     return {
@@ -152,5 +153,5 @@ def _without_clocks(report: Any) -> Any:  # noqa: ANN401
     return {
         key: _without_clocks(value)
         for key, value in report.items()
-        if key not in clocks and not key.startswith(("time/", "memory/"))
+        if key not in clocks and not key.startswith(MEASURED)
     }

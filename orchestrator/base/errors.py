@@ -162,6 +162,19 @@ class LocationError(PrvrError):
     exit_code = 2
 
 
+class NotifyError(PrvrError):
+    """Nobody can be told by what was given as `--notify` or in `PRVR_NOTIFY`.
+
+    Args:
+        found: What is wrong with it, without its secrets, and what is allowed.
+    """
+
+    exit_code = 2
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"--notify (or PRVR_NOTIFY): {found}")
+
+
 class ClusterError(PrvrError):
     """The running cluster that was named cannot be used, or not in this way."""
 

@@ -56,6 +56,17 @@ def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def two_digits(value: float) -> str:
+    """A number that is known roughly, e.g. `0.35`, `9`, `142`."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def amount(money: float, currency: str = "") -> str:
+    """An amount of money in words, e.g. `1,204.50 EUR`."""
+    text = "under 0.01" if 0 < money < 0.01 else f"{money:,.2f}"
+    return f"{text} {currency}" if currency else text
+
+
 def gib(size_bytes: float) -> str:
     """A size of memory in words, e.g. `1.5 GiB`."""
     return f"{size_bytes / 2**30:.1f} GiB"

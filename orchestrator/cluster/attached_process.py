@@ -241,7 +241,7 @@ def _head_first(entry: Mapping[str, Any]) -> tuple[bool, str, int]:
 def _node(name: str, resources: Mapping[str, float], labels: Mapping[str, str]) -> Node:
     offered = {key: value for key, value in resources.items() if not key.startswith(_NOT_OFFERED)}
     kinds = [key.removeprefix(_ACCELERATOR) for key in resources if key.startswith(_ACCELERATOR)]
-    known = {key: value for key, value in labels.items() if not key.startswith("ray.io/node")}
+    known = {key: value for key, value in labels.items() if not key.startswith("ray.io/node-id")}
     if kinds:
         known["accelerator"] = ", ".join(kinds)
     memory = resources.get("memory")

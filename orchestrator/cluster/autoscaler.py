@@ -13,18 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from orchestrator.base.errors import LocationError
 from orchestrator.base.machine import network_file_system
 from orchestrator.cluster.capacity import Node, TrialNeeds
 from orchestrator.cluster.client import Cluster
 from orchestrator.cluster.fitting import pack_or_refuse
+from orchestrator.cluster.machine_kinds import NODE_TYPE, bootstrap_config
 from orchestrator.cluster.node_check import SENT_STORE_LIMIT_BYTES, SharedLocations
 from prvr_model.files.location import local_path
-
-BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml")
-"""Where `ray up` puts the file on the head; Tune looks there too."""
 
 _OWN = ("CPU", "GPU", "memory", "object_store_memory")
 # More would only make the plan long: other limits apply to so many trials at once.
@@ -41,7 +37,7 @@ def coming_nodes(present: Sequence[Node], file: Path | None = None) -> list[Node
     Returns:
         Empty if the file is missing or cannot be read: then no other nodes are known.
     """
-    config = _config((file or BOOTSTRAP_FILE).expanduser())
+    config = bootstrap_config(file)
     types = config.get("available_node_types")
     if not isinstance(types, Mapping):
         return []
@@ -54,6 +50,24 @@ def coming_nodes(present: Sequence[Node], file: Path | None = None) -> list[Node
     return found[: max(0, left)]
 
 
+def worker_types(file: Path | None = None) -> list[Node]:
+    """A node of every type that the autoscaler may start, whatever exists.
+
+    Args:
+        file: See `coming_nodes`.
+    """
+    config = bootstrap_config(file)
+    types = config.get("available_node_types")
+    if not isinstance(types, Mapping):
+        return []
+    nodes = (
+        next(_of_type(str(name), node_type, Counter()), None)
+        for name, node_type in types.items()
+        if name != config.get("head_node_type")
+    )
+    return [node for node in nodes if node is not None]
+
+
 def is_growing(present: Sequence[Node], file: Path | None = None) -> bool:
     """Whether the autoscaler starts nodes, if only to replace lost ones.
 
@@ -62,14 +76,6 @@ def is_growing(present: Sequence[Node], file: Path | None = None) -> bool:
         file: See `coming_nodes`.
     """
     return bool(coming_nodes(present[:1], file))
-
-
-def _config(file: Path) -> Mapping[str, Any]:
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def _priority(node_type: Any) -> int:  # noqa: ANN401
@@ -98,6 +104,7 @@ def _node(name: str, resources: Mapping[str, Any]) -> Node:
         int(memory) if memory else None,
         f"{name}, not started yet",
         others,
+        {NODE_TYPE: name},
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.base.holdings import Holding, held_by_others
 from orchestrator.base.machine import Gpu, available_cpus, memory, visible_gpus
+from orchestrator.cluster.machine_kinds import ACCELERATOR, accelerator_name
 
 DRIVER_RESOURCE = "train_driver"
 """Resource that a cluster's head offers to the drivers of trials of several workers."""
@@ -52,8 +53,9 @@ class Node:
         unused_bytes = sum(holding.unused_bytes for holding in held)
         return cls(
             cpus=max(0.0, cpus),
-            gpus=len(free_gpus(held)),
+            gpus=len(gpus := free_gpus(held)),
             memory_bytes=max(0, memory().available_bytes - unused_bytes),
+            labels={ACCELERATOR: accelerator_name(gpus[0].name)} if gpus else {},
             held=held,
         )
 

@@ -24,7 +24,8 @@ _NOT_ALL = 1
     "--keep",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Keep the models of the K best trials; default: register.top, at least 3.",
+    help="Keep the models of the K best trials; default: register.top, at least 3, and the front "
+    "of several objectives.",
 )
 @json_option
 @click.argument("sweep")

@@ -36,17 +36,18 @@ def render_joint_plan(plan: "JointPlan") -> str:
         parts.append("\n".join(lines))
     known = f", {plan.known} of them known" if plan.known else ""
     time = "" if plan.seconds is None else f", {duration(plan.seconds)} expected, plus start-up"
+    money = f", {plan.money.text}" if plan.money else ""
     more = "; then every winner on the other data sets" if plan.spec.transfer else ""
     parts.append(
         f"sweep {plan.spec.name}: {count(len(plan.parts), 'data set')} one after the other, "
-        f"at most {count(plan.most_trials, 'trial')}{known}{time}{more}"
+        f"at most {count(plan.most_trials, 'trial')}{known}{time}{money}{more}"
     )
     return "\n\n".join(parts)
 
 
 def render_joint_status(status: "JointStatus") -> str:
     """The status of every part, and the command that continues the sweep."""
-    from orchestrator.commands.status_text import render_status
+    from orchestrator.commands.status_text import cost_line, render_status
 
     joint = status.joint
     parts = [f"{joint.name} over {', '.join(joint.spec.parts)}: {status.state}"]
@@ -54,6 +55,8 @@ def render_joint_status(status: "JointStatus") -> str:
         known = status.parts.get(data)
         text = render_status(known) if known else f"{part.name}: not begun"
         parts.append(f"data set {data}\n{text}")
+    if status.cost is not None:
+        parts.append(f"{cost_line(status.cost)}; all data sets together")
     if status.state not in ("finished", "running"):
         parts.append(f"continue all: `{command('resume', joint.name, home=joint.home)}`")
     return "\n\n".join(parts)

@@ -10,6 +10,7 @@ import click
 
 from orchestrator.base.addresses import home_folder, user_location
 from orchestrator.base.errors import FINISHED_WITH_FAILURES
+from orchestrator.commands.notify import NOTIFY_VARIABLE, notified, notify_option
 from orchestrator.commands.options import (
     DEFAULT_HOME,
     given_as,
@@ -26,6 +27,7 @@ from orchestrator.commands.space import space_spec
 
 if TYPE_CHECKING:
     from orchestrator.spec.joint import JointSpec
+    from orchestrator.spec.sweep_spec import SweepSpec
     from orchestrator.sweep.context import ExecutorName
     from orchestrator.sweep.locations import SweepLocations
 
@@ -41,6 +43,7 @@ class LaunchOptions:
     executor: "ExecutorName"
     address: str | None
     submit: str | None
+    notify: str | None
     quick: bool
     overrides: tuple[str, ...]
     as_json: bool
@@ -69,6 +72,7 @@ class LaunchOptions:
     help="Send the sweep as a job to the cluster whose dashboard is at http://HOST:PORT, and print "
     "how to follow it; the job continues when this machine is off. Paths are the cluster's.",
 )
+@notify_option
 @quick_option
 @set_option
 @json_option
@@ -91,13 +95,8 @@ def launch(options: LaunchOptions) -> int:
 
 
 def _launch(options: LaunchOptions) -> int:
-    from orchestrator.commands.plan_text import render_plan
-    from orchestrator.preflight.already_trained import known_runs
-    from orchestrator.preflight.plan import plan_here, plan_on
     from orchestrator.spec.joint import JointSpec
-    from orchestrator.sweep.launch import launch as run
     from orchestrator.sweep.locations import SweepLocations
-    from orchestrator.sweep.progress import progress_on
     from orchestrator.tracking.store import TrackingStore
 
     home = home_folder(DEFAULT_HOME if options.home is None else options.home)
@@ -105,9 +104,23 @@ def _launch(options: LaunchOptions) -> int:
     spec = space_spec(options.space, options.overrides, quick=options.quick)
     tracking = TrackingStore.of(options.tracking_uri, home)
     locations = SweepLocations(home, storage, tracking)
-    if isinstance(spec, JointSpec):
-        return _launch_joint(spec, locations, options)
-    known = known_runs(spec, home, storage)
+
+    def run() -> int:
+        if isinstance(spec, JointSpec):
+            return _launch_joint(spec, locations, options)
+        return _launch_one(spec, locations, options)
+
+    return notified(options.notify, home, spec.name, run)
+
+
+def _launch_one(spec: "SweepSpec", locations: "SweepLocations", options: LaunchOptions) -> int:
+    from orchestrator.commands.plan_text import render_plan
+    from orchestrator.preflight.already_trained import known_runs
+    from orchestrator.preflight.plan import plan_here, plan_on
+    from orchestrator.sweep.launch import launch as run
+    from orchestrator.sweep.progress import progress_on
+
+    known = known_runs(spec, locations.home, locations.storage)
     if options.address is None:
         planned = plan_here(spec, known=known)
     else:
@@ -140,6 +153,12 @@ def _submit(url: str, options: LaunchOptions) -> int:
 
     if options.address is not None:
         raise click.UsageError("a job finds its own cluster; leave out --address or --submit")
+    source = click.get_current_context().get_parameter_source("notify")
+    if source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError(
+            "the command of a job is shown in the cluster's dashboard and logs; set "
+            f"{NOTIFY_VARIABLE} in the head's environment instead, and leave out --notify"
+        )
     spec = space_spec(options.space, options.overrides, quick=options.quick, runs_elsewhere=True)
     locations = RemoteLocations(options.home or REMOTE_HOME, options.storage, options.tracking_uri)
     sent = send(url, spec, locations, options.as_json)

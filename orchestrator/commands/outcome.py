@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from orchestrator.spec.sweep_spec import SweepSpec
+    from orchestrator.study.front import Front
     from orchestrator.study.trial import TrialSummary
     from orchestrator.sweep.launch import LaunchResult
     from orchestrator.sweep.locations import SweepLocations
@@ -72,6 +73,7 @@ def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[
         "value": best.value if best else None,
         "parameters": best.parameters if best else None,
         "variant": best.variant if best else None,
+        "front": sweep.front.to_dict() if sweep.front else None,
         "confirmed": [
             {
                 "trial": configuration.searched.number,
@@ -85,6 +87,7 @@ def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[
         "model": version.model if version else None,
         "version": version.version if version else None,
         "alias": version.alias if version else None,
+        **({"money": sweep.cost.to_dict()} if sweep.cost else {}),
         "interrupted": sweep.interrupted,
         "protocol": result.protocol,
         "report": result.report,
@@ -94,13 +97,14 @@ def result_summary(result: "LaunchResult", locations: "SweepLocations") -> dict[
 
 def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: str) -> str:
     """The winner and where to look, as lines."""
-    from orchestrator.commands.status_text import confirmation_lines
+    from orchestrator.commands.status_text import confirmation_lines, cost_line, front_lines
 
     sweep = result.sweep
-    lines = _best_lines(sweep.best, metric) if sweep.best else ["no trial is complete"]
+    lines = _best_lines(sweep.best, metric, sweep.front) if sweep.best else [_no_winner(result)]
     if sweep.best and sweep.best.variant is not None:
         lines.append("  best run of the crowned row; the report says which differences are real")
     lines += confirmation_lines(sweep.confirmed, sweep.direction)
+    lines += front_lines(sweep.front)
     if result.protocol == "paper":
         from orchestrator.spec.warnings import PAPER_NOTE
 
@@ -113,6 +117,10 @@ def winner_lines(result: "LaunchResult", locations: "SweepLocations", metric: st
         lines.append(f"  {version.reason}")
     if sweep.best and result.problem and not result.registered:
         lines.append(f"not registered; its checkpoint: {sweep.best.folder}")
+    lines += [line] if (line := cost_line(sweep.cost)) else []
+    if sweep.front is not None and len(sweep.front.members) > 1 and not sweep.interrupted:
+        promote = locations.command("promote", f"{sweep.sweep}/NUMBER")
+        lines.append(f"another one of the front: {promote}")
     if sweep.interrupted:
         lines.append(f"continue: {locations.command('resume', sweep.sweep)}")
     if result.report:
@@ -133,10 +141,22 @@ def _test_lines(test: "Mapping[str, float]") -> list[str]:
     ]
 
 
-def _best_lines(best: "TrialSummary", metric: str) -> list[str]:
+def _no_winner(result: "LaunchResult") -> str:
+    if result.sweep.counts.get("complete", 0):  # type: ignore[call-overload]
+        return "no complete trial is within the limits"
+    return "no trial is complete"
+
+
+def _best_lines(best: "TrialSummary", metric: str, front: "Front | None") -> list[str]:
     values = [f"  {path} = {_short(value)}" for path, value in best.parameters.items()]
     found = f"{metric} {best.value:.1f} at epoch {best.best_epoch}"
-    return [f"winner: trial {best.number}{_origin(best)}, {found}", *values]
+    lines = [f"winner: trial {best.number}{_origin(best)}, {found}"]
+    if front is not None:
+        from orchestrator.study.goals import cost_text
+
+        costs = [f"{name} {cost_text(best.costs.get(name))}" for name in front.goals.costs]
+        lines.append("; ".join(filter(None, [f"  {', '.join(costs)}", front.reason])))
+    return [*lines, *values]
 
 
 def _origin(best: "TrialSummary") -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.base.text import count, gib, table_lines
+from orchestrator.base.text import count, gib, table_lines, two_digits
 from orchestrator.cluster.capacity import Node
 from orchestrator.preflight.epoch_band import Band
 from orchestrator.preflight.estimate import ROUGH_FACTOR
@@ -10,12 +10,17 @@ from orchestrator.preflight.plan import Plan
 from orchestrator.spec.ablation import Ablation, Row
 from orchestrator.spec.conditions import condition_text
 from orchestrator.spec.parameters import Parameter
+from orchestrator.spec.prices import Prices
 from orchestrator.spec.problems import shown
 from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec, fresh_seeds, most_trials, race_of
 from orchestrator.statistics.comparison import contrasts_of
 
 _LABEL_WIDTH = 9
+_CROWNS = {
+    "best": "the best by the first objective",
+    "knee": "the knee: the trial nearest to the best of all objectives at once",
+}
 _UNSET = object()
 # Seconds from which minutes are easier to read.
 _LONG_S = 100.0
@@ -40,9 +45,13 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
     return {
         "data": [spec.data.store or "synthetic, made on this machine"],
         "settings": [base, *fixed],
-        "objective": [f"{spec.objective.direction} {spec.objective.metric}"],
+        "objective": [
+            f"{goal.direction} {goal.metric}" for goal in spec.objectives or (spec.objective,)
+        ],
+        **({"limits": plan.limits.lines} if plan.limits else {}),
+        **({"crown": [_CROWNS[spec.crown]]} if spec.objectives else {}),
         **_kind(spec),
-        **({"budget": [_budget(spec.budget)]} if spec.budget else {}),
+        **({"budget": [_budget(spec.budget, spec.prices)]} if spec.budget else {}),
         "each": [_needs(plan)],
         "nodes": _node_lines(plan),
         "trials": [_trials(plan), *_points(spec), *_known(plan)],
@@ -50,6 +59,7 @@ def _parts(plan: Plan) -> dict[str, list[str]]:
         "an epoch": _epoch_time(plan),
         "time": [_time(plan)],
         **_hours(plan),
+        **({"money": money.lines} if (money := plan.money) else {}),
     }
 
 
@@ -129,11 +139,12 @@ def _seeds(spec: SweepSpec, ablation: Ablation) -> str:
     return f"{text}; undecided rows get more, up to {looks}"
 
 
-def _budget(budget: Budget) -> str:
+def _budget(budget: Budget, prices: Prices | None) -> str:
     limits = (
         (budget.gpu_hours, "GPU-hours"),
         (budget.wall_hours, "hours"),
         (budget.trials, "trials"),
+        (budget.money, prices.currency if prices else ""),
     )
     listed = ", ".join(f"{limit:g} {name}" for limit, name in limits if limit is not None)
     return f"{listed or 'no limit'}; a trial that cannot finish within it does not start"
@@ -238,7 +249,7 @@ def _hours(plan: Plan) -> dict[str, list[str]]:
     resources = plan.spec.resources
     name, each = ("GPU", resources.gpus) if resources.gpus else ("CPU", resources.cpus)
     hours = plan.hours(each)
-    return {f"{name}-hours": [_span(hours, _digits)]} if hours else {}
+    return {f"{name}-hours": [_span(hours, two_digits)]} if hours else {}
 
 
 def _span(band: Band, show: Callable[[float], str]) -> str:
@@ -266,7 +277,3 @@ def short(seconds: float) -> str:
     if seconds >= _LONG_S:
         return duration(seconds)
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"

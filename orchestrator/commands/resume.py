@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import USER_LOCATION, given_as, home_option, json_option
+from orchestrator.commands.notify import notified, notify_option
+from orchestrator.commands.options import (
+    USER_LOCATION,
+    USER_PATH,
+    given_as,
+    home_option,
+    json_option,
+)
 from orchestrator.commands.outcome import show
 
 if TYPE_CHECKING:
@@ -25,10 +32,12 @@ class ResumeOptions:
     epochs: int | None
     seeds: int | None
     budget: tuple[str, ...]
+    prices: Path | None
     storage: str | None
     tracking_uri: str | None
     executor: "ExecutorName | None"
     address: str | None
+    notify: str | None
     as_json: bool
 
     def request(self) -> "ResumeRequest":
@@ -57,6 +66,12 @@ class ResumeOptions:
     help="Change the budget, e.g. gpu_hours=8 or trials=null; may be repeated.",
 )
 @click.option(
+    "--prices",
+    type=USER_PATH,
+    metavar="FILE",
+    help="A YAML file of prices that replace the sweep's own.",
+)
+@click.option(
     "--storage",
     type=USER_LOCATION,
     metavar="URI",
@@ -73,6 +88,7 @@ class ResumeOptions:
     metavar="auto|HOST:PORT|local",
     help="A running Ray cluster; local: start a Ray on this machine; default: as launched.",
 )
+@notify_option
 @json_option
 @click.argument("sweep")
 @given_as(ResumeOptions)
@@ -84,11 +100,18 @@ def resume(options: ResumeOptions) -> int:
     those of launch.
     """
     from orchestrator.study.joint_record import joint_record
+
+    def run() -> int:
+        if joint_record(options.home, options.sweep) is not None:
+            return _resume_joint(options)
+        return _resume_one(options)
+
+    return notified(options.notify, options.home, options.sweep, run)
+
+
+def _resume_one(options: ResumeOptions) -> int:
     from orchestrator.sweep.progress import progress_on
     from orchestrator.sweep.resume import resume as run
-
-    if joint_record(options.home, options.sweep) is not None:
-        return _resume_joint(options)
 
     resumed = run(
         options.request(), progress_on(sys.stderr), lambda line: click.echo(line, err=True)

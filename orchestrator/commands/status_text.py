@@ -6,6 +6,9 @@ from orchestrator.base.text import command, count, first_line, table_lines
 from orchestrator.spec.warnings import PAPER_NOTE
 from orchestrator.study.confirmation import Confirmed
 from orchestrator.study.failures import FailureGroup
+from orchestrator.study.front import Front, shown_counts
+from orchestrator.study.goals import cost_text
+from orchestrator.study.money import Cost
 from orchestrator.study.reader import Direction
 from orchestrator.study.trial import TrialState
 from orchestrator.sweep.status import RowStatus, SweepStatus
@@ -18,7 +21,8 @@ _SHOWN_NUMBERS = 10
 
 def render_status(sweep: SweepStatus) -> str:
     """All that is known about a sweep, and the command that continues it."""
-    counts = ", ".join(f"{number} {state}" for state, number in sweep.counts.items() if number)
+    states = shown_counts(sweep.counts, sweep.front)
+    counts = ", ".join(f"{number} {state}" for state, number in states.items() if number)
     to_come = sweep.num_trials - sum(sweep.counts.values())
     lines = [
         f"{sweep.sweep}: {sweep.state}; {counts or 'no trials yet'}"
@@ -26,9 +30,11 @@ def render_status(sweep: SweepStatus) -> str:
         sweep.question,
         PAPER_NOTE if sweep.protocol == "paper" else "",
         *(row_lines(sweep.rows, sweep.metric) or _best_lines(sweep)),
+        *front_lines(sweep.front),
         *confirmation_lines(sweep.confirmed, sweep.direction),
         _taken_line(sweep),
         _moved_line(sweep),
+        cost_line(sweep.cost),
         _budget_line(sweep),
         *failure_lines(sweep.failures),
         *filter_lines(sweep.sweep, [row.name for row in sweep.rows]),
@@ -54,15 +60,65 @@ def _best_lines(sweep: SweepStatus) -> list[str]:
     best = sweep.best or sweep.best_so_far
     if best is None:
         return []
+    over = sweep.front.goals.over_limit(best.costs) if sweep.front else None
+    wins = sweep.front.reason if sweep.front else ""
+    whose = f"trial {best.number}, {best.state}, epoch {best.best_epoch} of {best.epochs}"
     return [
-        f"best {sweep.metric}: {best.value:.4f} (trial {best.number}, {best.state}, "
-        f"epoch {best.best_epoch} of {best.epochs})",
+        f"{'crowned' if wins else 'best'} {sweep.metric}: {best.value:.4f} ({whose})"
+        + (f"; {wins}" if wins else "")
+        + (f"; not crowned: {over}" if over else ""),
         *(f"  {path} = {_short(value)}" for path, value in best.parameters.items()),
     ]
 
 
 def _short(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def front_lines(front: Front | None) -> list[str]:
+    """The front of several objectives as a small table, and the trials that exceed a limit."""
+    if front is None:
+        return []
+    return [*_front_table(front), *_limit_lines(front)]
+
+
+def _front_table(front: Front) -> list[str]:
+    if not front.members:
+        return []
+    names = list(front.goals.objectives)
+    rows = [
+        (
+            str(trial.number),
+            f"{trial.value:.2f}",
+            *(cost_text(trial.costs.get(name)) for name in names[1:]),
+            ", ".join(front.marks(trial)),
+        )
+        for trial in front.members
+    ]
+    lines = table_lines([("trial", *names, ""), *rows])
+    head = f"front, {count(len(front.members), 'trial')} that no other one beats:"
+    return [head, *(f"  {line}".rstrip() for line in lines)]
+
+
+def _limit_lines(front: Front) -> list[str]:
+    """Trials that exceed a limit, apart whether that was known before they were trained."""
+    lines = []
+    if front.untrained:
+        numbers = _listed([trial.number for trial in front.untrained])
+        lines.append(
+            f"{count(len(front.untrained), 'trial')} not trained, over a limit: {numbers}; "
+            f"the first: {front.untrained[0].over_limit}"
+        )
+    for trial in front.exceeding[:_SHOWN_NUMBERS]:
+        over = front.goals.over_limit(trial.costs)
+        lines.append(f"trial {trial.number} was trained and is not crowned: {over}")
+    more = len(front.exceeding) - _SHOWN_NUMBERS
+    return [*lines, *([f"and {count(more, 'more trial')} like that"] if more > 0 else [])]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    more = ", ..." if len(numbers) > _SHOWN_NUMBERS else ""
+    return ", ".join(map(str, numbers[:_SHOWN_NUMBERS])) + more
 
 
 def confirmation_lines(confirmed: Sequence[Confirmed], direction: Direction) -> list[str]:
@@ -109,6 +165,11 @@ def _moved_line(sweep: SweepStatus) -> str:
     return f"evicted, and continued in another slot: trials {listed}" if listed else ""
 
 
+def cost_line(cost: Cost | None) -> str:
+    """What trials cost so far; empty without prices."""
+    return f"cost: {cost.text}" if cost else ""
+
+
 def _budget_line(sweep: SweepStatus) -> str:
     if sweep.over_budget is None:
         return ""
@@ -123,10 +184,8 @@ def failure_lines(groups: Sequence[FailureGroup]) -> list[str]:
     total = sum(len(group.numbers) for group in groups)
     lines = [f"{total} failed: {count(len(groups), 'cause')}"]
     for group in groups:
-        numbers = ", ".join(map(str, group.numbers[:_SHOWN_NUMBERS]))
-        more = ", ..." if len(group.numbers) > _SHOWN_NUMBERS else ""
         cause = f"{group.kind}: {first_line(group.message)}"
-        lines.append(f"  {len(group.numbers)} failed ({numbers}{more}): {cause}")
+        lines.append(f"  {len(group.numbers)} failed ({_listed(group.numbers)}): {cause}")
         frames = group.traceback.strip().splitlines()
         if frames:
             cut = ["..."] if len(frames) > _SHOWN_LINES else []

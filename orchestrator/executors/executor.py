@@ -5,6 +5,7 @@ from typing import Protocol, TypeAlias
 
 from orchestrator.executors.interruption import Interruption
 from orchestrator.study.trial import FailureCause, TrialRequest
+from orchestrator.study.work_record import TrialStart
 from prvr_model.reporting import Decision, EpochReport, Report
 
 TrialFunction: TypeAlias = Callable[[TrialRequest, Report], None]
@@ -16,6 +17,9 @@ class TrialSource(Protocol):
 
     def next_trial(self) -> TrialRequest | None:
         """The next trial; None: ask again when a running trial ends, or end if none runs."""
+
+    def on_start(self, number: int, start: TrialStart) -> None:
+        """A trial began in a slot, for the first time or again after a move."""
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
         """A trial has completed an epoch, perhaps one that was reported before."""

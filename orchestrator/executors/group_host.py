@@ -28,7 +28,12 @@ from orchestrator.executors.group_trainer import (
 from orchestrator.executors.mailbox import Mailbox
 from orchestrator.executors.ray_state import free_groups_of, free_orphaned_groups
 from orchestrator.executors.sent_store import SentStore
-from orchestrator.executors.wire import TrialFailedError
+from orchestrator.executors.wire import (
+    PLACES,
+    TrialFailedError,
+    WorkerPlace,
+    places_to_json,
+)
 
 __all__ = ["GROUP_START_LIMIT_S", "GroupCollector", "GroupShape", "group_trainable"]
 
@@ -86,7 +91,7 @@ def _start_mailbox() -> Any:  # noqa: ANN401
 
 
 class GroupTrial(tune.Trainable):  # type: ignore[misc]
-    """One trial; each step returns an epoch's row."""
+    """One trial; each step returns an epoch's row, the first one where the workers run."""
 
     def setup(self, config: dict[str, Any], job: GroupJob) -> None:
         """Start the group of one trial; `job` holds what is the same for all trials."""
@@ -98,8 +103,14 @@ class GroupTrial(tune.Trainable):  # type: ignore[misc]
         self._run = _GroupRun(replace(job, key=key, request=config["request"], shape=shape))
 
     def step(self) -> dict[str, Any]:
+        if not self._run.places and (places := self._run.new_places()):
+            return {PLACES: places_to_json(places)}
         row = self._run.next_row()
-        return {"done": True} if row is None else {"row": row}
+        if row is None:
+            return {"done": True}
+        # Train may have restarted the workers, perhaps elsewhere.
+        places = self._run.new_places()
+        return {"row": row, **({PLACES: places_to_json(places)} if places else {})}
 
     def cleanup(self) -> None:
         self._run.end()
@@ -115,6 +126,7 @@ class _GroupRun:
         self._thread = Thread(target=self._fit, name="fit", daemon=True)
         self._thread.start()
         self._had_slot: bool | None = None
+        self.places: list[WorkerPlace] = []
 
     def next_row(self) -> str | None:
         """Let the workers continue and wait for a row; None: they have returned.
@@ -128,6 +140,15 @@ class _GroupRun:
             cause = root_cause(self._error, self._job.shape, bool(self._had_slot))
             raise cause if isinstance(cause, TrialFailedError) else TrialFailedError.of(cause)
         return row
+
+    def new_places(self) -> list[WorkerPlace]:
+        """Where the workers run, once after each of their starts; else empty."""
+        self._wait_for_begin()
+        found: list[WorkerPlace] = ray.get(self._mailbox.places.remote(self._job.key))
+        if found == self.places:
+            return []
+        self.places = found
+        return found
 
     def _wait_for_begin(self) -> None:
         """Wait for the workers; Train limits the wait for slots, but not a start that hangs."""

@@ -23,7 +23,7 @@ from orchestrator.base.errors import (
     SlotLostError,
 )
 from orchestrator.base.text import in_words
-from orchestrator.executors.ray_state import watch_this_node
+from orchestrator.executors.ray_state import this_place, watch_this_node
 from orchestrator.executors.sent_store import SentStore
 from orchestrator.executors.trial_runner import local_request, run_worker
 from orchestrator.executors.wire import TrialFailedError, report_to_json, request_from_json
@@ -201,7 +201,7 @@ def _work(config: Mapping[str, Any]) -> None:
     if config["drains"]:
         watch_this_node()
     # Here the process group is complete.
-    ray.get(config["mailbox"].begin.remote(config["key"]))
+    ray.get(config["mailbox"].begin.remote(config["key"], this_place(), *_rank()))
     try:
         request = local_request(request, config["sent"])
         # This barrier has no time limit: a copy may take longer than an exchange may.
@@ -211,6 +211,12 @@ def _work(config: Mapping[str, Any]) -> None:
         if isinstance(error, RuntimeError):  # as torch raises it for a broken connection
             time.sleep(_LOSS_IS_SEEN_S)
         raise TrialFailedError.of(error) from None
+
+
+def _rank() -> tuple[int, int]:
+    """Number of this worker, and of all."""
+    context = ray.train.get_context()
+    return context.get_world_rank(), context.get_world_size()
 
 
 def _reporter(key: str, mailbox: Any) -> Report:  # noqa: ANN401

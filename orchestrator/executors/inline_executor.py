@@ -4,13 +4,17 @@ A debugger stops in the train loop, and no other process is started. A crash of 
 exception) ends the sweep; `resume` continues it.
 """
 
+import time
+
 from orchestrator.base.our_code import TRAIN_TRIAL
+from orchestrator.cluster.machine_kinds import this_kind
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.retries import with_smaller_batches
 from orchestrator.executors.trial_runner import load_trial_function, local_request
 from orchestrator.executors.wire import failure_cause
 from orchestrator.study.trial import FailureCause, TrialRequest
+from orchestrator.study.work_record import TrialStart
 from prvr_model.reporting import Decision, EpochReport
 
 
@@ -48,6 +52,7 @@ class InlineExecutor:
     ) -> FailureCause | None:
         """Run a trial; the cause if it fails, not the error, which would keep its memory."""
         guarded = _GuardedSource(source, request.number, interruption)
+        source.on_start(request.number, TrialStart(time.time_ns() // 1_000_000, (this_kind(),)))
         try:
             with interruption.at_once():
                 self._function(local_request(request), guarded.report)

@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from orchestrator.executors.wire import WorkerPlace
 from prvr_model.reporting import Decision
 
 _Answer: TypeAlias = "asyncio.Future[str]"
@@ -22,6 +23,8 @@ class _Box:
     rows: "asyncio.Queue[tuple[str, _Answer] | None]" = field(default_factory=asyncio.Queue)
     unanswered: list[_Answer] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    places: dict[int, WorkerPlace] = field(default_factory=dict)
+    placed: asyncio.Event = field(default_factory=asyncio.Event)
     had_slot: bool = False
     stopped: bool = False
     controller: Any = None
@@ -44,9 +47,19 @@ class Mailbox:
     def __init__(self) -> None:
         self._boxes: defaultdict[str, _Box] = defaultdict(_Box)
 
-    async def begin(self, key: str) -> None:
-        """Note that all workers have started; a worker calls it."""
-        self._boxes[key].begin()
+    async def begin(self, key: str, place: WorkerPlace, rank: int, workers: int) -> None:
+        """Note that all workers have started, and where one of them runs; each worker calls it."""
+        box = self._boxes[key]
+        box.places[rank] = place
+        box.begin()
+        if len(box.places) == workers:
+            box.placed.set()
+
+    async def places(self, key: str) -> list[WorkerPlace]:
+        """Wait until all workers have said where they run; empty if they never will."""
+        box = self._boxes[key]
+        await box.placed.wait()
+        return [place for _, place in sorted(box.places.items())]
 
     async def has_begun(self, key: str) -> bool:
         """Wait until the workers have started; False: they never will."""
@@ -79,6 +92,7 @@ class Mailbox:
     async def close(self, key: str) -> None:
         """Note that no more rows will come: the workers returned or failed."""
         self._boxes[key].begun.set()
+        self._boxes[key].placed.set()
         self._boxes[key].rows.put_nowait(None)
 
     async def stop(self, key: str) -> None:

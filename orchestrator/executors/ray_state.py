@@ -6,12 +6,14 @@ this, a killed controller's CPUs and GPUs would stay reserved until the sweep en
 
 `free_slots` counts the workers of a trial that Ray would place at this moment.
 
-`watch_this_node` notices that this process's node is being drained and tells the process's trial to
-leave. Trials on a cluster use it; nodes of our own Ray are never drained. Train's own watcher would
-be one more process for each trial, and does not exist for trials of one worker.
+`this_place` says where a worker runs. `watch_this_node` notices that this process's node is being
+drained and tells the process's trial to leave. Trials on a cluster use it; nodes of our own Ray are
+never drained. Train's own watcher would be one more process for each trial, and does not exist for
+trials of one worker.
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from orchestrator.base.errors import RayChangedError
 from orchestrator.executors.trial_runner import set_leaving
+from orchestrator.executors.wire import WorkerPlace
 
 try:
     from ray._private import state
@@ -86,6 +89,12 @@ try:
     from ray._private.state import available_resources_per_node
 except ImportError as error:
     raise RayChangedError(str(error)) from error
+
+
+def this_place() -> WorkerPlace:
+    """This worker, which begins now."""
+    labels = ray.get_runtime_context().get_node_labels()
+    return WorkerPlace(time.time_ns() // 1_000_000, dict(labels))
 
 
 def free_slots(bundle: Mapping[str, float]) -> int:

@@ -14,6 +14,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from orchestrator.cluster.machine_kinds import kind_of, node_types
 from orchestrator.cluster.ray_environment import replaced
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.group_host import GroupCollector
@@ -28,12 +29,16 @@ from orchestrator.executors.retries import (
 )
 from orchestrator.executors.start_limit import StartLimit
 from orchestrator.executors.wire import (
+    PLACES,
     TrialFailedError,
+    WorkerPlace,
     failure_cause,
+    places_from_json,
     report_from_json,
     request_to_json,
 )
 from orchestrator.study.trial import FailureCause, TrialRequest
+from orchestrator.study.work_record import TrialStart
 from prvr_model.reporting import Decision, EpochReport
 
 _T = TypeVar("_T")
@@ -61,6 +66,7 @@ class Bridge:
         self._evicted = evicted
         self._sizes = sizes
         self._limit = limit
+        self._node_types = node_types()
         self._live: dict[str, TrialRequest] = {}
         # Whether to ask the source: after a None, not until a trial has ended.
         self._has_more = True
@@ -89,6 +95,13 @@ class Bridge:
         request = self._guard(self._source.next_trial) if self._has_more else None
         self._has_more = request is not None
         return request
+
+    def start(self, trial_id: str, places: Sequence[WorkerPlace]) -> None:
+        """A trial's workers began, or began again."""
+        kinds = tuple(kind_of(place.labels, self._node_types) for place in places)
+        start = TrialStart(min(place.begun_ms for place in places), kinds)
+        number = self._live[trial_id].number
+        self._guard(lambda: self._source.on_start(number, start))
 
     def report(self, trial_id: str, report: EpochReport) -> Decision:
         """A trial reported an epoch."""
@@ -158,7 +171,7 @@ class TuneSearcher(Searcher):  # type: ignore[misc]
 
 
 class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Passes rows to the source and its decision to Tune."""
+    """Passes starts and rows to the source, and its decision to Tune."""
 
     def __init__(self, bridge: Bridge) -> None:
         super().__init__()
@@ -166,6 +179,10 @@ class TuneScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
         """See Tune's `FIFOScheduler`."""
+        if PLACES in result:
+            self._bridge.start(trial.trial_id, places_from_json(result[PLACES]))
+        if "row" not in result:
+            return str(TrialScheduler.CONTINUE)
         decision = self._bridge.report(trial.trial_id, report_from_json(result["row"]))
         stop = decision is Decision.STOP
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)

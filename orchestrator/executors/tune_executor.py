@@ -39,7 +39,7 @@ from orchestrator.executors.group_host import (
 )
 from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.ray_session import attached_ray, keep_logs, own_ray
-from orchestrator.executors.ray_state import free_slots, watch_this_node
+from orchestrator.executors.ray_state import free_slots, this_place, watch_this_node
 from orchestrator.executors.retries import MAX_EVICTIONS, EvictedTrials, GroupSizes
 from orchestrator.executors.sent_store import SentStore, send_store
 from orchestrator.executors.start_limit import StartLimit
@@ -53,7 +53,13 @@ from orchestrator.executors.tune_bridge import (
     Watcher,
     ray_room,
 )
-from orchestrator.executors.wire import TrialFailedError, report_to_json, request_from_json
+from orchestrator.executors.wire import (
+    PLACES,
+    TrialFailedError,
+    places_to_json,
+    report_to_json,
+    request_from_json,
+)
 from prvr_model.errors import PrvrError
 from prvr_model.reporting import Decision, EpochReport
 
@@ -262,6 +268,7 @@ def _trainable(
     """
 
     def run(config: Mapping[str, Any], sent: SentStore | None) -> None:
+        tune.report({PLACES: places_to_json([this_place()])})
         if drains:
             watch_this_node()
         request = request_from_json(config["request"])

@@ -2,16 +2,14 @@
 
 import json
 import traceback
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from orchestrator.executors.retries import OUT_OF_MEMORY, is_out_of_memory, memory_message
 from orchestrator.study.trial import FailureCause, TrialRequest
 from prvr_model.reporting import EpochReport
 from prvr_model.settings import SpeedSettings, parse_settings
-
-if TYPE_CHECKING:
-    pass
 
 
 class TrialFailedError(Exception):
@@ -52,6 +50,28 @@ def request_from_json(text: str) -> TrialRequest:
     fields["settings"] = parse_settings(fields["settings"])
     fields["speed"] = SpeedSettings.model_validate(fields["speed"])
     return TrialRequest(**fields)
+
+
+PLACES = "places"
+"""Key of a result that says where a trial's workers run, `places_to_json`."""
+
+
+@dataclass(frozen=True)
+class WorkerPlace:
+    """When a worker of a trial began, in milliseconds since 1970, and its node's labels."""
+
+    begun_ms: int
+    labels: Mapping[str, str]
+
+
+def places_to_json(places: Sequence[WorkerPlace]) -> str:
+    """Places for another process."""
+    return json.dumps([asdict(place) for place in places])
+
+
+def places_from_json(text: str) -> list[WorkerPlace]:
+    """The places of another process."""
+    return [WorkerPlace(**fields) for fields in json.loads(text)]
 
 
 def report_to_json(report: EpochReport) -> str:

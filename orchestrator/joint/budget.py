@@ -19,6 +19,7 @@ def is_spent(joint: JointSweep, data: str) -> bool:
         (budget.trials, found.trials),
         (budget.gpu_hours, found.gpu_hours),
         (budget.wall_hours, found.wall_hours),
+        (budget.money, found.money),
     )
     return any(limit is not None and took >= limit for limit, took in limits)
 
@@ -32,6 +33,7 @@ def budget_of(joint: JointSweep, data: str) -> Budget | None:
     return Budget(
         gpu_hours=_left(budget.gpu_hours, others.gpu_hours),
         wall_hours=_left(budget.wall_hours, others.wall_hours),
+        money=_left(budget.money, others.money),
         trials=None if budget.trials is None else max(1, budget.trials - others.trials),
     )
 
@@ -53,6 +55,5 @@ def _of_others(joint: JointSweep, data: str) -> Spent:
         sum(each.trials for each in found),
         sum(each.gpu_hours for each in found),
         sum(each.wall_hours for each in found),
-        None,
-        0.0,
+        sum(each.money for each in found),
     )

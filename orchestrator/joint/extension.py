@@ -16,8 +16,8 @@ def extended(joint: JointSweep, request: ResumeRequest) -> JointSweep:
         ResumeError: A part cannot be extended in this way.
     """
     _refuse_for_search(joint, request)
-    overrides = [f"budget.{change.strip()}" for change in request.budget]
-    asked = replace(request.extension, budget=())
+    overrides = request.extension.money_overrides(joint.spec.first.prices)
+    asked = replace(request.extension, budget=(), prices=None)
     for data in joint.begun:
         study = joint.study(data)
         assert study is not None, "a part that has begun has a study"

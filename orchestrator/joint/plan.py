@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.preflight.already_trained import known_runs
 from orchestrator.preflight.plan import Plan, plan_here, plan_on
+from orchestrator.preflight.plan_money import PlanMoney, total_money
 from orchestrator.spec.joint import JointSpec, rows_spec
 from orchestrator.spec.search_space import drawn_points
 from orchestrator.spec.sweep_spec import SweepSpec
@@ -44,6 +45,11 @@ class JointPlan:
         known = [band.expected for band in bands if band is not None]
         return sum(known) if len(known) == len(bands) else None
 
+    @property
+    def money(self) -> PlanMoney | None:
+        """What all parts cost; None where that of one is not known."""
+        return total_money(plan.money for plan in self.parts.values())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -53,6 +59,7 @@ class JointPlan:
             "trials": self.most_trials,
             "known": self.known,
             "seconds": self.seconds,
+            **({"money": money.to_dict()} if (money := self.money) else {}),
             "transfer": self.spec.transfer,
         }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.joint.sweep import JointSweep
+from orchestrator.study.money import Cost, total_cost
 from orchestrator.sweep.status import SweepStatus, read_status
 
 
@@ -30,6 +31,11 @@ class JointStatus:
             return open_states[-1]
         return "finished" if len(states) == len(self.joint.spec.parts) else "unfinished"
 
+    @property
+    def cost(self) -> Cost | None:
+        """What all parts cost so far; None without prices."""
+        return total_cost(part.cost for part in self.parts.values())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; None for a part that has not begun."""
         found = {
@@ -42,6 +48,7 @@ class JointStatus:
             "question": self.joint.spec.question,
             "state": self.state,
             "parts": found,
+            **({"money": cost.to_dict()} if (cost := self.cost) else {}),
         }
 
 

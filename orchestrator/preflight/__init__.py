@@ -4,6 +4,6 @@
 from a probe. `doctor` checks the machine, the locations, the databases and the cluster, and says
 what to do about each problem.
 
-Offers `plan` with its `epoch_band`, `estimate` (what a trial needs), `already_trained` and
-`doctor`.
+Offers `plan` with its `epoch_band`, `plan_limits` and `plan_money`, `estimate` (what a trial
+needs), `already_trained` and `doctor`.
 """

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 from orchestrator.base.errors import ProbeError
-from orchestrator.cluster.autoscaler import coming_nodes
+from orchestrator.cluster.autoscaler import coming_nodes, worker_types
 from orchestrator.cluster.capacity import MemoryNeed, Node, Packing
 from orchestrator.cluster.client import attached_cluster
 from orchestrator.cluster.fitting import pack_or_refuse
@@ -13,6 +13,8 @@ from orchestrator.preflight.check_machine import check_room
 from orchestrator.preflight.epoch_band import Band, epoch_band, shortest_trial_epochs
 from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
 from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_memory
+from orchestrator.preflight.plan_limits import PlanLimits, plan_limits
+from orchestrator.preflight.plan_money import PlanMoney, plan_money
 from orchestrator.preflight.plan_warnings import fit_warnings, sharing_warnings
 from orchestrator.preflight.probing import probe_here, probe_request
 from orchestrator.spec.data import DataSize, check_labels, data_size, data_warnings
@@ -38,6 +40,8 @@ class Plan:
         probe: What was measured, and where; None where nothing was.
         known: How many of the trials need no training, since their results are known.
         warnings: What is allowed but probably not meant.
+        others: A node of each kind that a cluster may start besides.
+        limits: How much of the space the limits leave; None without limits.
     """
 
     spec: SweepSpec
@@ -50,6 +54,8 @@ class Plan:
     probe: "Probe | None" = None
     known: int = 0
     warnings: tuple[str, ...] = ()
+    others: tuple[Node, ...] = ()
+    limits: PlanLimits | None = None
 
     @property
     def seconds(self) -> Band | None:
@@ -75,6 +81,14 @@ class Plan:
         seconds = self.epochs.times(self.time)
         return Band(share * seconds.least, share * seconds.expected, share * seconds.most)
 
+    @property
+    def money(self) -> PlanMoney | None:
+        """What it will cost; None without prices."""
+        spec = self.spec
+        if spec.prices is None:
+            return None
+        return plan_money(spec.prices, spec.resources, self.packing, self.others, self.hours(1))
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON values."""
         resources = self.spec.resources
@@ -96,7 +110,9 @@ class Plan:
             "seconds": _dict_or_none(self.seconds),
             "cpu_hours": _dict_or_none(self.hours(resources.cpus)),
             "gpu_hours": _dict_or_none(self.hours(resources.gpus)),
+            **({"money": money.to_dict()} if (money := self.money) else {}),
             "probe": self.probe.to_dict() if self.probe else None,
+            "limits": self.limits.to_dict() if self.limits else None,
             "warnings": list(self.warnings),
             **_table(self.spec),
             "spec": self.spec.model_dump(mode="json", by_alias=True),
@@ -208,7 +224,8 @@ def plan_on(
         coming = coming_nodes(cluster.nodes)
         # Where nothing runs yet a probe would wait for a machine to be bought.
         ask_now = ask if probe and not (coming and len(cluster.nodes) == 1) else None
-        return _plan(spec, [*cluster.nodes, *coming], ask_now, busy, known)
+        planned = _plan(spec, [*cluster.nodes, *coming], ask_now, busy, known)
+        return replace(planned, others=tuple(worker_types()))
 
 
 _Tell: TypeAlias = Callable[[str], None]
@@ -233,9 +250,11 @@ def _plan(
     memory = worker_memory(drawn, size, spec.speed, spec.resources)
     packing = pack_or_refuse(trial_needs(spec.resources, memory), nodes)
     time = rough_time(drawn, size, spec.speed, spec.resources.workers)
-    warnings = [*data_warnings(spec.data), *warnings]
+    limits = plan_limits(spec, size)
+    warnings = [*data_warnings(spec.data), *(limits.warnings if limits else ()), *warnings]
     rough = build_plan(spec, packing, time, warnings=warnings, known=known)
-    return _with_probe(rough, ask, drawn, size, warnings) if ask else rough
+    planned = _with_probe(rough, ask, drawn, size, warnings) if ask else rough
+    return replace(planned, limits=limits)
 
 
 def _with_probe(

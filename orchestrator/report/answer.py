@@ -14,6 +14,7 @@ from orchestrator.report.formatting import (
     signed,
     with_spread,
 )
+from orchestrator.report.front_blocks import costs_text
 from orchestrator.report.yardstick_blocks import yardstick_answer
 from orchestrator.statistics.comparison import Comparison, Verdict
 from orchestrator.statistics.table import ComparisonTable, Summary
@@ -23,6 +24,8 @@ from orchestrator.study.confirmation import Confirmed
 
 def answer(findings: Findings) -> str:
     """The sweep's answer to its question, and what it leaves open."""
+    if findings.winner is None and findings.data.complete():
+        return "No complete trial is within the limits: there is no answer."
     if findings.winner is None:
         return "No trial is complete yet: there is no answer."
     if findings.ablation is not None:
@@ -109,9 +112,12 @@ def _of_search(findings: Findings, search: SearchFinding) -> str:
             f"The configuration of trial {best.searched.number} is the best on fresh seeds: "
             f"{metric} {fresh} in {len(best.runs)} runs. {_searched(findings, best)}"
         )
+    front = findings.front
+    wins = f"wins, {front.reason}" if front is not None else "is best"
+    costs = f", {costs_text(front, winner)}" if front is not None else ""
     return (
-        f"Trial {winner.number} is best: {metric} {number(winner.value)} at epoch "
-        f"{winner.best_epoch}. {_optimism(findings)}"
+        f"Trial {winner.number} {wins}: {metric} {number(winner.value)} at epoch "
+        f"{winner.best_epoch}{costs}. {_optimism(findings)}"
     )
 
 
@@ -130,6 +136,12 @@ def _optimism(findings: Findings) -> str:
     selection = findings.selection
     if selection is None or selection.optimism is None:
         return "How much of that is luck is not known: it was not run on fresh seeds."
+    if findings.is_knee:
+        return (
+            f"Its epoch is the best of {selection.candidates}: on new videos expect about "
+            f"{number(selection.honest)}, and less, as the trial was chosen by these videos too. "
+            "It was not run on fresh seeds."
+        )
     return (
         f"It is the best of {selection.candidates} epochs of all trials, so it is partly luck: on "
         f"new videos expect about {number(selection.honest)}. It was not run on fresh seeds."

@@ -64,7 +64,9 @@ def trials_at(spec: SweepSpec, study: StudyReader, epochs: int) -> BudgetTrials:
     A trial that ended by its own patience, or by all its epochs, is complete: more budget would not
     have changed it, so it counts at every budget.
     """
-    searched = [trial for trial in study.summaries() if trial.confirms is None]
+    # One that exceeds a limit was never to be trained.
+    trained = (trial for trial in study.summaries() if trial.over_limit is None)
+    searched = [trial for trial in trained if trial.confirms is None]
     pairs = [(trial, _value_at(study, trial, epochs)) for trial in searched]
     reached = [(trial, value) for trial, value in pairs if value is not None]
     num_ended = sum(

@@ -13,10 +13,13 @@ from orchestrator.report.example_blocks import example_blocks
 from orchestrator.report.findings import Findings
 from orchestrator.report.formats import Format
 from orchestrator.report.formatting import NO_NUMBER, labelled, protocol_label
+from orchestrator.report.front_blocks import front_blocks
 from orchestrator.report.search_blocks import search_blocks
 from orchestrator.report.slice_blocks import slice_blocks
 from orchestrator.report.winner_blocks import winner_blocks
 from orchestrator.study.failures import FailureGroup
+from orchestrator.study.front import shown_counts
+from orchestrator.study.money import Cost
 from orchestrator.study.trial import TrialState
 
 # The end of a long traceback shows where the error happened.
@@ -32,7 +35,8 @@ def build(findings: Findings, wanted: Format = "html") -> Document:
 
 def _subtitle(findings: Findings) -> str:
     data = findings.data
-    counts = {state: count for state, count in data.study.counts().items() if count}
+    states = shown_counts(data.study.counts(), findings.front)
+    counts = {state: count for state, count in states.items() if count}
     listed = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no trials yet"
     started = data.attributes.get("started_ms")
     day = f"{_when(started)}, " if started else ""
@@ -43,9 +47,12 @@ def _subtitle(findings: Findings) -> str:
 def _blocks(findings: Findings, wanted: Format) -> Iterator[Block]:
     yield Paragraph(answer(findings), is_lead=True)
     yield from _warnings(findings)
+    yield from cost_line(findings.cost)
     if findings.ablation is not None:
         yield from ablation_blocks(findings, findings.ablation)
     elif findings.search is not None:
+        if findings.front is not None:
+            yield from front_blocks(findings.data, findings.front)
         yield from search_blocks(findings, findings.search, in_full=wanted == "html")
     if findings.against is not None:
         yield from comparison_blocks(findings.against)
@@ -75,6 +82,12 @@ def _warnings(findings: Findings) -> Iterator[Block]:
         yield Paragraph(f"{unfinished} unfinished; {_so_far(findings)}.", is_warning=True)
     for problem in dict.fromkeys(findings.data.problems):
         yield Paragraph(problem, is_warning=True)
+
+
+def cost_line(cost: Cost | None) -> Iterator[Block]:
+    """What the trials cost; nothing without prices."""
+    if cost is not None:
+        yield Paragraph(f"Cost: {cost.text}.")
 
 
 def _num_unfinished(findings: Findings) -> int:

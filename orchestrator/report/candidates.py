@@ -10,6 +10,8 @@ from orchestrator.study.reader import StudyReader
 from orchestrator.study.trial import TrialState, TrialSummary
 
 BEST = "the best"
+KNEE = "the knee"
+"""Names of what a search found, by how it was chosen."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Configuration:
     def seeds(self) -> tuple[int, ...]:
         """Seed of each run."""
         return tuple(trial.seed for trial in self.trials if trial.seed is not None)
+
+
+def found_name(study: StudyReader) -> str:
+    """Name of what a search found: `BEST` or `KNEE`."""
+    return KNEE if study.goals.crown == "knee" else BEST
 
 
 def candidates(spec: SweepSpec, study: StudyReader) -> tuple[Configuration, ...]:
@@ -75,8 +82,9 @@ def _chosen(study: StudyReader) -> Configuration:
                 f", the best of {len(confirmed)} that had such runs, so its value is a bit too high"
             )
         return Configuration(BEST, _one_per_seed(best.runs), remark)
+    why = study.goals.reason(len(study.front())) if study.goals else f"the best of {len(searched)}"
     remark = (
-        f"trial {searched[0].number}, the best of {len(searched)}, chosen on the same videos that "
+        f"trial {searched[0].number}, {why}, chosen on the same videos that "
         "its value is read on: the value is too high"
     )
     return Configuration(BEST, searched[:1], remark)

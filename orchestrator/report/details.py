@@ -5,9 +5,11 @@ from typing import Any
 
 from orchestrator.base.text import count
 from orchestrator.report.findings import Findings, RowFinding, spread
-from orchestrator.report.formatting import number, short_number, with_spread
+from orchestrator.report.formatting import display_name, number, short_number, with_spread
 from orchestrator.report.marks import row_key, trial_key
 from orchestrator.report.reading import Run
+from orchestrator.study.front import OVER_LIMIT
+from orchestrator.study.goals import cost_text
 from orchestrator.study.trial import TrialState
 
 
@@ -26,7 +28,11 @@ def _trial(run: Run, metric: str) -> str:
     seed = "" if trial.seed is None else f", seed {trial.seed}"
     state = "" if trial.state is TrialState.COMPLETE else f", {trial.state}"
     value = f": {metric} {number(trial.value)} at epoch {trial.best_epoch} of {trial.epochs}"
-    return _lines(f"{name}{seed}{state}{value if trial.best_epoch else ''}", trial.parameters)
+    if trial.over_limit is not None:
+        state, value = f", {OVER_LIMIT}", ""
+    costs = {display_name(name): cost_text(cost) for name, cost in trial.costs.items()}
+    head = f"{name}{seed}{state}{value if trial.best_epoch else ''}"
+    return _lines(head, {**costs, **trial.parameters})
 
 
 def _row(row: RowFinding, metric: str, overrides: Mapping[str, Any]) -> str:

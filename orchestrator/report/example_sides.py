@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from orchestrator.report.candidates import BEST
+from orchestrator.report.candidates import BEST, KNEE
 from orchestrator.report.reading import SweepData
 from orchestrator.report.winner_baseline import Opponents, opponents, strongest_form
 from orchestrator.report.yardstick import FROZEN
@@ -75,7 +75,7 @@ def _name(found: Opponents) -> str:
     """The winning row, or the trial that a search found."""
     first = found.runs[0]
     number = first.number if first.confirms is None else first.confirms
-    return f"trial {number}" if found.winner == BEST else found.winner
+    return f"trial {number}" if found.winner in (BEST, KNEE) else found.winner
 
 
 def _seeds(runs: Sequence[TrialSummary]) -> tuple[int, ...]:

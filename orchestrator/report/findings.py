@@ -18,6 +18,8 @@ from orchestrator.statistics.selection import Selection, choose_best
 from orchestrator.statistics.table import ComparisonTable, Summary, make_table
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned, searched_best
 from orchestrator.study.failures import FailureGroup, grouped_failures
+from orchestrator.study.front import Front
+from orchestrator.study.money import Cost, cost_by
 from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.test_scores import Scores, kept_scores
@@ -99,6 +101,8 @@ class Findings:
         yardstick: What frozen features retrieve, and how training compares; None if not known.
         slices: Where the winner gains and loses; None where nothing can be compared.
         examples: Single queries; None without ranks or data.
+        cost: What its trials cost; None without prices.
+        front: What came of several objectives and limits; None without any.
     """
 
     data: SweepData
@@ -112,6 +116,13 @@ class Findings:
     yardstick: Yardstick | None = None
     slices: SliceFinding | None = None
     examples: Examples | None = None
+    cost: Cost | None = None
+    front: Front | None = None
+
+    @property
+    def is_knee(self) -> bool:
+        """Whether the winner was chosen as the knee of a front, not by its value alone."""
+        return self.front is not None and self.front.goals.crown == "knee"
 
 
 def find(data: SweepData, other: SweepData | None = None) -> Findings:
@@ -131,6 +142,8 @@ def find(data: SweepData, other: SweepData | None = None) -> Findings:
         yardstick=yardstick(data, runs, ablation.table if ablation else None),
         slices=find_slices(data, _look_share(ablation)),
         examples=find_examples(data),
+        cost=cost_by(data.spec, data.study),
+        front=Front.of(data.study),
     )
 
 
@@ -209,8 +222,16 @@ def _search(data: SweepData) -> SearchFinding:
 
 
 def _selection(data: SweepData) -> Selection | None:
-    """The best value among all epochs of all complete trials; fresh runs are no candidates."""
+    """The best value among all epochs of the trials that could win; fresh runs are no candidates.
+
+    The knee is not chosen by its value alone; its epoch is.
+    """
+    goals = data.study.goals
     runs = [run for run in data.complete() if run.trial.confirms is None]
+    runs = [run for run in runs if goals.is_feasible(run.trial)]
+    if goals.crown == "knee":
+        knee = crowned(data.study, 1)
+        runs = [run for run in runs if run.trial.number == knee[0].number] if knee else []
     are_too_many = sum(len(run.epochs) for run in runs) > _MOST_CANDIDATES
     has_ranks = kept_outcome(data.spec.objective.metric) is not None
     if data.videos is None or not has_ranks or are_too_many or data.study.direction != "maximize":

@@ -23,7 +23,13 @@ NO_NUMBER = "–"  # noqa: RUF001
 # Unlike a hyphen, as wide as a plus.
 _MINUS = "−"  # noqa: RUF001
 _SMALLEST_P = 0.001
-_SHOWN = {NDCG: f"nDCG@{NDCG_DEPTH}"}
+_SHOWN = {
+    NDCG: f"nDCG@{NDCG_DEPTH}",
+    "parameters": "weights",
+    "bytes_per_video": "bytes per video",
+    "ms_per_query": "ms per query",
+    "train_s": "s of training",
+}
 _SMALLEST_HOURS = 0.001
 # Escape sequences for colours and cursor moves, which tools write to a terminal.
 _TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from orchestrator.base.text import command
 from orchestrator.report.ablation_tables import difference_table, fused_tables
+from orchestrator.report.build import cost_line
 from orchestrator.report.document import (
     Align,
     Block,
@@ -41,6 +42,7 @@ def build_joint(found: JointFindings) -> Document:
 def _blocks(found: JointFindings) -> Iterator[Block]:
     yield Paragraph(joint_answer(found), is_lead=True)
     yield from _warnings(found)
+    yield from cost_line(found.cost)
     if found.table is not None and found.table.comparisons:
         yield Heading("Over all data sets")
         yield _means(found, found.table)

@@ -17,6 +17,7 @@ from orchestrator.statistics.several_data import JointTable, make_joint_table
 from orchestrator.statistics.table import ComparisonTable, make_table
 from orchestrator.study.confirmation import confirmed_configurations, crowned, row_name
 from orchestrator.study.joint_record import opened_joint
+from orchestrator.study.money import Cost, cost_by, total_cost
 from orchestrator.study.outcomes import row_runs
 from orchestrator.study.reader import JUDGED_SEEDS
 from orchestrator.study.trial import TrialSummary
@@ -63,6 +64,11 @@ class JointFindings:
     def metric(self) -> str:
         """The metric that is compared."""
         return self.spec.first.objective.metric
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the trials of all parts cost; None without prices."""
+        return total_cost(cost_by(part.data.spec, part.data.study) for part in self.parts.values())
 
     @property
     def to_come(self) -> tuple[str, ...]:

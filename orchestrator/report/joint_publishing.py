@@ -62,6 +62,7 @@ def joint_numbers(found: JointFindings) -> dict[str, Any]:
         "data_sets": {data: _part(part) for data, part in found.parts.items()},
         "to_come": list(found.to_come),
         "transfer": asdict(found.transfer) if found.transfer else None,
+        **({"money": cost.to_dict()} if (cost := found.cost) else {}),
         "problems": found.problems,
         "spec_yaml": found.spec.dump_yaml(),
     }

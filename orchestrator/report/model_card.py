@@ -1,7 +1,7 @@
 """A registered model's card: its data, features, numbers, moments and limits, as recorded."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.report.document import Block, Heading, Paragraph, Table
@@ -9,6 +9,7 @@ from orchestrator.report.formatting import RECALLS, display_name, interval_text,
 from orchestrator.report.markdown import render_blocks
 from orchestrator.report.moment_blocks import moment_blocks
 from orchestrator.statistics.crossed import Interval
+from orchestrator.study.goals import cost_text
 from orchestrator.study.test_scores import TestScore
 from orchestrator.study.trial import TrialSummary
 from prvr_model.reporting import VERIFIED
@@ -31,6 +32,7 @@ class CardFacts:
         interval: Of the trial's value, for this model on new videos; None: not known.
         score: Its score on test; None if it has none.
         data: Manifest of the store; None if that is not at hand.
+        costs: What the model costs, by metric, see `orchestrator.spec.objectives.COSTS`.
     """
 
     metric: str
@@ -39,6 +41,7 @@ class CardFacts:
     interval: Interval | None = None
     score: TestScore | None = None
     data: "Manifest | None" = None
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 def model_card(facts: CardFacts) -> str:
@@ -54,6 +57,8 @@ def _blocks(facts: CardFacts) -> Iterator[Block]:
         yield Paragraph(_features(facts.data))
     yield Heading("Numbers")
     yield _numbers(facts)
+    if facts.costs:
+        yield _costs(facts.costs)
     if facts.score is not None and facts.score.moments is not None:
         yield from moment_blocks(facts.trial.number, facts.score.moments)
     yield Heading("Limits")
@@ -98,6 +103,16 @@ def _numbers(facts: CardFacts) -> Table:
             "Intervals are for this model on new videos. The validation number chose epoch and "
             "trial, so it is optimistic."
         ],
+    )
+
+
+def _costs(costs: Mapping[str, float]) -> Table:
+    rows = [[display_name(name), cost_text(cost)] for name, cost in costs.items()]
+    return Table(
+        "What it costs",
+        ("cost", "value"),
+        rows,
+        notes=["A query is timed on the machine that trained, over 10,000 videos."],
     )
 
 

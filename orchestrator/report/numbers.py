@@ -32,12 +32,14 @@ def report_numbers(findings: Findings) -> dict[str, Any]:
         "search": _search(findings.search) if findings.search else None,
         "yardstick": _yardstick(findings),
         "slices": _slices(findings.slices) if findings.slices else None,
+        "front": findings.front.to_dict() if findings.front else None,
         "winner": _trial(findings.winner) if findings.winner else None,
         "selection": _finite_values(asdict(findings.selection)) if findings.selection else None,
         "test": {str(trial): asdict(score) for trial, score in findings.test.items()},
         "failures": [asdict(group) for group in findings.failures],
         "against": comparison_numbers(findings.against) if findings.against else None,
         "examples": _finite_values(asdict(findings.examples)) if findings.examples else None,
+        **({"money": findings.cost.to_dict()} if findings.cost else {}),
         "problems": list(dict.fromkeys(data.problems)),
         "provenance": {
             key: data.attributes.get(key)

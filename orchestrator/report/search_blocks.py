@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from orchestrator.report.document import Block, Figure, Heading, Paragraph, Table
 from orchestrator.report.findings import Findings, SearchFinding
-from orchestrator.report.formatting import last_part, number, short_number, signed
+from orchestrator.report.formatting import display_name, last_part, number, short_number, signed
 from orchestrator.report.marks import trial_key
 from orchestrator.report.run_figures import collapse_figures, cost_figures
 from orchestrator.report.search_figures import importance_bars, search_figures
 from orchestrator.report.yardstick_blocks import yardstick_blocks
+from orchestrator.study.goals import cost_text
 
 _SHOWN_TRIALS = 10
 
@@ -26,7 +27,7 @@ def search_blocks(findings: Findings, search: SearchFinding, *, in_full: bool) -
     if findings.yardstick is not None:
         yield from yardstick_blocks(findings.yardstick, findings.data.spec.objective.metric)
     yield Heading("Which parameters mattered")
-    yield Paragraph(f"{search.importance.statement}.")
+    yield Paragraph(f"{search.importance.statement}.{_of_what(findings)}")
     if search.importance.shares:
         yield from _caveat(findings)
         yield _importance(search)
@@ -61,27 +62,39 @@ def _confirmed(search: SearchFinding) -> Table:
 
 
 def _best(findings: Findings, search: SearchFinding, most: int | None) -> Table:
-    paths = list(findings.data.spec.space)
+    paths, front = list(findings.data.spec.space), findings.front
+    costs = front.goals.costs if front else ()
     rows = [
         [
             str(trial.number),
             number(trial.value),
             str(trial.best_epoch),
             str(trial.epochs),
+            *(cost_text(trial.costs.get(name)) for name in costs),
             *(short_number(trial.parameters.get(path)) for path in paths),
         ]
         for trial in search.best[:most]
     ]
-    heads = ("trial", findings.data.spec.objective.metric, "at epoch", "of")
+    metric = findings.data.spec.objective.metric
+    heads = ("trial", metric, "at epoch", "of", *map(display_name, costs))
+    within = " within the limits" if front and front.goals.limits else ""
+    order = f"the front first, then by {metric}" if front and front.members else "best first"
     more = len(search.best) - len(rows)
-    notes = [f"And {more} more complete trials."] if more else []
+    notes = [f"And {more} more complete trials{within}."] if more else []
     return Table(
-        "Complete trials, best first",
+        f"Complete trials{within}, {order}",
         (*heads, *map(last_part, paths)),
         rows,
         notes=notes,
         keys=[trial_key(trial.number) for trial in search.best[:most]],
     )
+
+
+def _of_what(findings: Findings) -> str:
+    """That importance, of several objectives, is that of the first."""
+    if findings.front is None or not findings.front.goals.objectives:
+        return ""
+    return f" This is about {findings.data.spec.objective.metric} alone, not about costs."
 
 
 def _caveat(findings: Findings) -> Iterator[Block]:

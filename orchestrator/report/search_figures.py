@@ -56,10 +56,14 @@ def search_figures(data: SweepData) -> Iterator[Block]:
     if not runs:
         return
     metric, sign = data.spec.objective.metric, 1 if data.study.direction == "maximize" else -1
+    goals = data.study.goals
+    within = [run for run in runs if not goals.over_limit(run.trial.costs)]
+    limited = "" if len(within) == len(runs) else " of those that exceed no limit"
     with styled():
         yield Figure(
-            f"{metric} of every trial in order; filled: complete. The line is the best so far.",
-            _best_so_far(runs, metric, sign),
+            f"{metric} of every trial in order; filled: complete. The line is the best so far"
+            f"{limited}.",
+            _best_so_far(runs, within, metric, sign),
         )
         compared = largest_budget(data.spec, data.study, LEAST_TRIALS)
         if compared.trials and data.spec.space:
@@ -77,7 +81,7 @@ def search_figures(data: SweepData) -> Iterator[Block]:
             )
 
 
-def _best_so_far(runs: Sequence[Run], metric: str, sign: int) -> str:
+def _best_so_far(runs: Sequence[Run], within: Sequence[Run], metric: str, sign: int) -> str:
     canvas = new_canvas(3.6)
     axes = canvas.add_subplot()
     for is_complete, fill in ((True, COLOURS[0]), (False, "none")):
@@ -86,9 +90,9 @@ def _best_so_far(runs: Sequence[Run], metric: str, sign: int) -> str:
                            [run.trial.value or 0.0 for run in drawn_runs], "o", color=COLOURS[0],
                            markerfacecolor=fill)  # fmt: skip
         mark(points, *(trial_key(run.trial.number) for run in drawn_runs))
-    values = np.array([run.trial.value or 0.0 for run in runs])
+    values = np.array([run.trial.value or 0.0 for run in within])
     best = sign * np.maximum.accumulate(sign * values)
-    axes.step([run.trial.number for run in runs], best, where="post", color=COLOURS[1])
+    axes.step([run.trial.number for run in within], best, where="post", color=COLOURS[1])
     axes.set(xlabel="trial", ylabel=metric)
     whole_number_ticks(axes)
     return drawn(canvas)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.report.candidates import BEST, Configuration, candidates
+from orchestrator.report.candidates import BEST, Configuration, candidates, found_name
 from orchestrator.report.reading import SweepData
 from orchestrator.spec.ablation import SEED
 from orchestrator.spec.setting_schema import base_value
@@ -98,6 +98,8 @@ def _frozen(winner: str, runs: Sequence[TrialSummary], chosen_from: int) -> Oppo
 
 def _of_search(data: SweepData) -> Opponents | None:
     confirmed, searched = confirmed_trials(data.study), searched_best(data.study)
+    if not searched:
+        return None  # All that are complete exceed a limit.
     if set(data.spec.space) == {SEED}:
         (every,) = candidates(data.spec, data.study)
         return _frozen(every.name, every.trials, 1)
@@ -105,15 +107,19 @@ def _of_search(data: SweepData) -> Opponents | None:
     published = next((trial for trial in searched if _is_published(data.spec, trial)), None)
     if published is not None and published.number != winner.number:
         return _against_published(data, winner, published, confirmed)
-    why = f"No other trial has {_published_values(data.spec)}, so it is held against the runner-up"
+    next_best = "the runner-up"
+    if data.study.goals.crown == "knee":
+        next_best = f"the best of the others on the front by {data.spec.objective.metric}"
+    why = f"No other trial has {_published_values(data.spec)}, so it is held against {next_best}"
     if len(confirmed) > 1:
         return _of_fresh_runs(confirmed, confirmed[1], f"{why} on fresh seeds.")
     if data.frozen is None and len(searched) > 1:
         other = searched[1]
         name = _name(other)
-        return Opponents(BEST, (winner,), name, (other,), f"{why}, {name}.", len(searched))
+        found = found_name(data.study)
+        return Opponents(found, (winner,), name, (other,), f"{why}, {name}.", len(searched))
     runs = confirmed[0].runs if confirmed else (winner,)
-    return _frozen(BEST, runs, len(confirmed) or len(searched))
+    return _frozen(found_name(data.study), runs, len(confirmed) or len(searched))
 
 
 def _against_published(
@@ -126,9 +132,9 @@ def _against_published(
     why = (
         f"{name} has {values}; it was run in the search alone, so the search's two trials are held"
     )
-    num_searched = len(searched_best(data.study))
+    num_searched, found = len(searched_best(data.study)), found_name(data.study)
     return Opponents(
-        BEST, (winner,), name, (published,), f"{why} against each other.", num_searched
+        found, (winner,), name, (published,), f"{why} against each other.", num_searched
     )
 
 

@@ -7,6 +7,7 @@ from orchestrator.base.text import command
 from orchestrator.report.document import Block, Heading, Listing, Paragraph, Table
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import NO_NUMBER, RECALLS, display_name, number
+from orchestrator.report.front_blocks import costs_text
 from orchestrator.report.moment_blocks import moment_blocks
 from orchestrator.report.relevance_blocks import scored_tables, what_is_right, winner_table
 from orchestrator.statistics.comparison import Verdict
@@ -21,7 +22,7 @@ def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
     yield Paragraph(
         f"{_row(findings, winner)}Trial {winner.number}{of}, seed {winner.seed}: {metric} "
         f"{number(winner.value)} at epoch {winner.best_epoch} of {winner.epochs}."
-        f"{_selection(findings)}"
+        f"{_why(findings, winner)}{_selection(findings)}"
     )
     if winner.parameters:
         values = [[path, str(value)] for path, value in winner.parameters.items()]
@@ -35,6 +36,15 @@ def winner_blocks(findings: Findings, winner: TrialSummary) -> Iterator[Block]:
         yield from moment_blocks(winner.number, score.moments)
     trial = f"{findings.data.spec.name}/{winner.number}"
     yield Listing(command("reproduce", trial, home=findings.data.home))
+
+
+def _why(findings: Findings, winner: TrialSummary) -> str:
+    """By what it won where its value alone does not decide, and what it costs."""
+    front = findings.front
+    if front is None:
+        return ""
+    reason = f" It won as {front.reason}." if front.reason else ""
+    return f"{reason} It costs {costs_text(front, winner)}."
 
 
 def _row(findings: Findings, winner: TrialSummary) -> str:
@@ -79,8 +89,10 @@ def _selection(findings: Findings) -> str:
     selection = findings.selection
     if selection is None or selection.optimism is None:
         return ""
+    whose = "its own" if findings.is_knee else "the"
+    of = "" if findings.is_knee else " of all trials"
     return (
-        f" The best of the {selection.candidates} epochs of all trials is "
+        f" The best of {whose} {selection.candidates} epochs{of} is "
         f"{number(selection.apparent)}. Where the best is chosen on some of the videos and read on "
         f"the others, it comes to {number(selection.honest)}: the choice makes it look better by "
         f"{number(selection.optimism)}."

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from orchestrator.report.ablation_tables import difference_table
-from orchestrator.report.candidates import BEST
+from orchestrator.report.candidates import BEST, KNEE
 from orchestrator.report.document import Block, Heading, Table
 from orchestrator.report.findings import Findings
 from orchestrator.report.formatting import (
@@ -34,12 +34,13 @@ def yardstick_answer(findings: Findings) -> str:
     comparison = findings.yardstick.against_strongest(who)
     if comparison is None:
         return ""
-    return _sentence(comparison, findings.data.spec.objective.metric)
+    best = KNEE if findings.is_knee else "the best configuration"
+    who = best if comparison.contrast.variant == BEST else comparison.contrast.variant
+    return _sentence(comparison, findings.data.spec.objective.metric, who)
 
 
-def _sentence(comparison: Comparison, metric: str) -> str:
+def _sentence(comparison: Comparison, metric: str, who: str) -> str:
     contrast = comparison.contrast
-    who = "the best configuration" if contrast.variant == BEST else contrast.variant
     form = contrast.reference.removeprefix(FROZEN)
     if comparison.estimate.num_seeds < 2:
         interval = comparison.estimate.interval_of_videos(comparison.criterion.level)

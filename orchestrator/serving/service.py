@@ -323,10 +323,12 @@ def make_app(parts: Surroundings) -> FastAPI:
 def _add_routes(app: FastAPI, service: _Service) -> None:
     _add_file_routes(app, service)
 
-    @app.post("/query", responses=_PROBLEMS)
-    async def query(question: Question) -> Found:
+    @app.post("/query", responses=_PROBLEMS, response_model=Found)
+    async def query(question: Question) -> Response:
         """Rank the videos of the gallery by how well a moment of each fits a sentence."""
-        return await service.query(question)
+        found = await service.query(question)
+        # As text: a model that is returned would be checked and copied once more.
+        return Response(found.model_dump_json(), media_type="application/json")
 
     @app.get("/healthz", responses={503: {"model": Health}})
     async def healthz(response: Response) -> Health:

@@ -15,10 +15,13 @@ _EXTENSIONS = {
     "budget.gpu_hours": "--budget gpu_hours=",
     "budget.wall_hours": "--budget wall_hours=",
     "budget.trials": "--budget trials=",
+    "budget.money": "--budget money=",
     "early_stopping.max_epochs": "--epochs",
     f"settings.{EPOCHS}": "--epochs",
 }
+_PRICES = "prices."
 _ABSENT = object()
+_NOTHING = "nothing"
 
 
 def spec_changes(launched: str, spec: SweepSpec) -> dict[str, tuple[str, str]]:
@@ -39,9 +42,14 @@ def spec_changes(launched: str, spec: SweepSpec) -> dict[str, tuple[str, str]]:
 
 def extensions(changes: Mapping[str, tuple[str, str]]) -> str | None:
     """Options of `resume` that make the same changes; None if it cannot make them all."""
-    if not changes.keys() <= _EXTENSIONS.keys():
+    prices = [new for path, (_, new) in changes.items() if path.startswith(_PRICES)]
+    others = {path: new for path, (_, new) in changes.items() if not path.startswith(_PRICES)}
+    takes_prices_away = bool(prices) and set(prices) == {_NOTHING}
+    if takes_prices_away or not others.keys() <= _EXTENSIONS.keys():
         return None
-    options = {_EXTENSIONS[path]: new for path, (_, new) in changes.items()}
+    options = {
+        _EXTENSIONS[path]: "null" if new == _NOTHING else new for path, new in others.items()
+    } | ({"--prices": "FILE"} if prices else {})
     return " ".join(
         f"{option}{new}" if option.endswith("=") else f"{option} {new}"
         for option, new in sorted(options.items())
@@ -57,4 +65,4 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
 
 
 def _text(value: object) -> str:
-    return "nothing" if value is _ABSENT else shown(value)
+    return _NOTHING if value is _ABSENT else shown(value)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.spec.sections import LABELLED, DataSource
+from orchestrator.spec.objectives import LABELLED
+from orchestrator.spec.sections import DataSource
 from prvr_model.files.location import is_uri
 from prvr_model.store.synthetic import SyntheticSettings
 

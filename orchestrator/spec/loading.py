@@ -19,7 +19,14 @@ from orchestrator.spec.joint import (
     joint_problems,
     raw_problems,
 )
-from orchestrator.spec.overrides import apply_override, budget_twin, remove
+from orchestrator.spec.overrides import (
+    NOTIFY,
+    NOTIFY_REFUSED,
+    apply_override,
+    budget_twin,
+    remove,
+)
+from orchestrator.spec.prices import given_prices
 from orchestrator.spec.problems import Problem, explain, shown
 from orchestrator.spec.search_space import space_problems
 from orchestrator.spec.setting_schema import flatten_settings
@@ -49,7 +56,7 @@ def load_spec(
         SpecError: Everything that is wrong, a line each:
             `FILE:LINE: path: what was found; what is allowed; did you mean X?`.
     """
-    draft = _draft(_file_text(path), overrides, str(path))
+    draft = _given_draft(path, overrides)
     draft.refuse_several()
     return draft.checked(path.resolve().parent, is_given=True, runs_elsewhere=runs_elsewhere)
 
@@ -58,7 +65,7 @@ def load_any(
     path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
 ) -> SweepSpec | JointSpec:
     """As `load_spec`, of a file that names one data set or several."""
-    draft = _draft(_file_text(path), overrides, str(path))
+    draft = _given_draft(path, overrides)
     load = draft.joint if draft.data_sets else draft.checked
     return load(path.resolve().parent, is_given=True, runs_elsewhere=runs_elsewhere)
 
@@ -87,6 +94,13 @@ def read_spec(
         SpecError: Everything that is wrong.
     """
     return _draft(text, overrides, source).checked(folder or Path.cwd())
+
+
+def _given_draft(path: Path, overrides: Sequence[str]) -> "_Draft":
+    """The draft of a user's file; without prices of its own it has those of `PRVR_PRICES`."""
+    draft = _draft(_file_text(path), overrides, str(path))
+    draft.add_prices()
+    return draft
 
 
 def _draft(text: str, overrides: Sequence[str], source: str) -> "_Draft":
@@ -165,6 +179,11 @@ class _Draft:
             self._forget(path)
             self._sets[path] = text
 
+    def add_prices(self) -> None:
+        """Take the prices of the environment, unless the section is written (null: none)."""
+        if "prices" not in self._raw and (given := given_prices()):
+            self._raw["prices"] = given.model_dump(mode="json", exclude_none=True)
+
     def _forget(self, path: KeyPath) -> None:
         """Drop the lines of what an override replaced."""
         depth = len(path)
@@ -237,6 +256,9 @@ class _Draft:
         if self._raw.pop(TRANSFER, False):
             message = f"found with one data set; allowed: with several, {HOW}"
             self._found.append(self._placed(Problem((TRANSFER,), message)))
+        if NOTIFY in self._raw:
+            self._found.append(self._placed(Problem((NOTIFY,), NOTIFY_REFUSED)))
+            del self._raw[NOTIFY]
         try:
             spec = SweepSpec.model_validate(self._raw)
             problems = [*space_problems(spec), *(_foreign_problems(spec) if runs_elsewhere else ())]

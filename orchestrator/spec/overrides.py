@@ -21,6 +21,18 @@ _BEFORE_SETTINGS: tuple[KeyPath, ...] = (
     ("ablation", "baseline", "set"),
     ("ablation", "factors"),
 )
+# Key paths whose keys are names of machines, which keep their dots too.
+_BEFORE_NAMES: tuple[KeyPath, ...] = tuple(
+    (*section, hour)
+    for section in (("prices",), ("prices", "spot"))
+    for hour in ("gpu_hour", "cpu_hour")
+)
+NOTIFY = "notify"
+"""Key that no file may have: what it names is run, or is told what a sweep found."""
+NOTIFY_REFUSED = (
+    "found in a sweep, whose file may come from others; allowed: on the command line alone "
+    "(--notify COMMAND_OR_URL), or in the environment (PRVR_NOTIFY)"
+)
 # Two names of the number of epochs: an override of one replaces the file's value of the other.
 _BUDGET_NAMES = (("early_stopping", "max_epochs"), ("settings", EPOCHS))
 
@@ -96,6 +108,8 @@ def remove(raw: dict[str, Any], path: KeyPath) -> None:
 
 def _unknown_path(name: str) -> str | None:
     first = name.partition(".")[0]
+    if first == NOTIFY:
+        return NOTIFY_REFUSED
     names = [field.alias or key for key, field in SweepSpec.model_fields.items()]
     if first in names or first in sections() or first == TRANSFER:
         return None
@@ -123,7 +137,12 @@ def _pairs(name: str, value: object) -> Iterator[tuple[KeyPath, object]]:
         yield (*_PARAMETERS, ".".join(parts[2:4]), *parts[4:]), value
     else:
         depth = next(
-            (len(prefix) for prefix in _BEFORE_SETTINGS if _begins(parts, prefix)), len(parts)
+            (
+                len(prefix)
+                for prefix in (*_BEFORE_SETTINGS, *_BEFORE_NAMES)
+                if _begins(parts, prefix)
+            ),
+            len(parts),
         )
         rest = [".".join(parts[depth:])] if parts[depth:] else []
         yield (*parts[:depth], *rest), value

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -16,23 +15,13 @@ from pydantic import (
 from orchestrator.base.text import nearest
 from orchestrator.spec.conditions import condition_problems, num_points
 from orchestrator.spec.parameters import CategoricalParameter, FloatParameter, Parameter
-from orchestrator.spec.problems import allowed_in, explain, refuse, unknown
+from orchestrator.spec.problems import allowed_in, explain, refuse
 from orchestrator.spec.setting_schema import path_problem, setting_field, value_problem
-from prvr_model.reporting import MAP, NDCG, VERIFIED
 from prvr_model.settings import Section
 from prvr_model.store.synthetic import SyntheticSettings
 
 PathProblems: TypeAlias = list[tuple[tuple[str, ...], str]]
 """Problems inside a section: where, and what is wrong."""
-
-_RECALLS = ("SumR", "R1", "R5", "R10", "R100")
-LABELLED: tuple[str, ...] = tuple(f"val/{VERIFIED}/{name}" for name in (*_RECALLS, NDCG, MAP))
-"""Validation metrics where any video of verified labels is correct."""
-OBJECTIVES: tuple[str, ...] = (
-    *(f"val/{branch}{name}" for branch in ("", "clip/", "frame/") for name in _RECALLS),
-    *LABELLED,
-)
-"""Metrics that training reports on validation, the only ones that may select."""
 
 
 class SpecSection(Section):
@@ -83,22 +72,6 @@ class DataSource(SpecSection):
                 "store or synthetic: {...}"
             )
         return self
-
-
-def _reported(metric: str) -> str:
-    if metric not in OBJECTIVES:
-        spoilt = " (selecting on test would spoil it)" if metric.startswith("test/") else ""
-        raise ValueError(unknown("metric", metric, OBJECTIVES) + spoilt)
-    return metric
-
-
-class Objective(SpecSection):
-    """What the search improves."""
-
-    metric: Annotated[str, AfterValidator(_reported)] = "val/SumR"
-    """Name of a validation metric; a trial's value is its best so far."""
-    direction: Literal["maximize", "minimize"] = "maximize"
-    """Whether larger or smaller is better."""
 
 
 def _parsed_parameters(value: object) -> object:
@@ -327,6 +300,8 @@ class Budget(SpecSection):
     """Hours in which at least one trial runs; null: no limit."""
     trials: int | None = Field(None, ge=1)
     """Trials that are trained; reused results do not count; null: no limit."""
+    money: float | None = Field(None, gt=0)
+    """Money in the currency of `prices`; null: no limit."""
 
 
 class Registration(SpecSection):

@@ -12,15 +12,22 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from orchestrator.spec.ablation import EPOCHS, SEED, Ablation, Row, ablation_rows
 from orchestrator.spec.conditions import num_points
+from orchestrator.spec.objectives import (
+    LABELLED,
+    OBJECTIVES,
+    GoalList,
+    Limits,
+    Objective,
+    goal_problems,
+)
 from orchestrator.spec.parameters import Parameter
+from orchestrator.spec.prices import Prices, money_problems
 from orchestrator.spec.problems import refuse, shown
 from orchestrator.spec.sections import (
-    LABELLED,
     Budget,
     Confirmation,
     DataSource,
     EarlyStopping,
-    Objective,
     PathProblems,
     Registration,
     Search,
@@ -74,7 +81,15 @@ class SweepSpec(SpecSection):
     settings: Annotated[dict[str, Any], BeforeValidator(checked_settings)] = {}  # noqa: RUF012
     """Settings that all trials share, dotted or nested; they win over the preset."""
     objective: Objective = Objective()
-    """What the search improves."""
+    """What the search improves; it follows `objectives` where these are given."""
+    objectives: GoalList = ()
+    """Several: a metric of validation first, by which trials stop early, then costs."""
+    limits: Limits = {}  # noqa: RUF012
+    """Most that a trial may cost; one that costs more is not crowned, nor trained if that is known
+    before."""
+    crown: Literal["best", "knee"] = "best"
+    """Which trial wins: the best by the first objective, or the one nearest to the best of all
+    objectives at once, see `orchestrator.study.goals.Goals.knee`."""
     search: Search | None = None
     """How trials are chosen; this, or `ablation`."""
     ablation: Ablation | None = None
@@ -85,6 +100,8 @@ class SweepSpec(SpecSection):
     """Whether the best trials of a search run again on fresh seeds, which decide the winner."""
     budget: Budget | None = None
     """What it may cost."""
+    prices: Prices | None = None
+    """What an hour of a GPU or CPU costs; null: nothing is said of money."""
     early_stopping: EarlyStopping
     """When an unpromising trial is stopped."""
     resources: TrialResources = TrialResources()
@@ -112,6 +129,7 @@ class SweepSpec(SpecSection):
         problems = [
             *self._kind_problems(),
             *self._direction_problems(),
+            *goal_problems(self.objective, self.objectives, self.limits, self.crown, self.search),
             *self._start_problems(),
             *self._confirm_problems(),
             *self._race_problems(),
@@ -128,6 +146,7 @@ class SweepSpec(SpecSection):
         if self.budget and self.budget.gpu_hours is not None and not self.resources.gpus:
             message = f"found {self.budget.gpu_hours:g}; needs resources.gpus above 0"
             problems.append((("budget", "gpu_hours"), message))
+        problems.extend(money_problems(self.budget, self.prices, self.resources))
         problems.extend(self._workers_problems())
         problems.extend(elastic_problems(self.resources, self.ablation))
         if problems:
@@ -178,6 +197,14 @@ class SweepSpec(SpecSection):
                 "found with ablation, whose rows have several seeds already; allowed: with search"
             )
             return [(("confirm",), found)]
+        if self.crown == "knee":
+            return [
+                (
+                    ("confirm",),
+                    "found with crown: knee, but fresh seeds decide by the first "
+                    "objective; allowed: with crown: best",
+                )
+            ]
         if SEED in self.space:
             return [
                 (("confirm",), f"found while {SEED} is searched; allowed: a seed that is fixed")
@@ -301,9 +328,19 @@ class SweepSpec(SpecSection):
     def dump_values(self) -> dict[str, Any]:
         """The resolved spec as plain values, as a YAML file holds them."""
         values = self.model_dump(mode="json", by_alias=True)
-        for kind in ("search", "ablation", "start", "confirm", "budget"):
+        for kind in ("search", "ablation", "start", "confirm", "budget", "prices"):
             if values[kind] is None:
                 del values[kind]
+        # A spec without them reads as it did before there were any.
+        for key, usual in (("objectives", []), ("limits", {}), ("crown", "best")):
+            if values[key] == usual:
+                del values[key]
+        if "objectives" in values:
+            del values["objective"]
+        if self.budget is not None and self.budget.money is None:
+            del values["budget"]["money"]
+        if self.prices is not None:
+            values["prices"] = self.prices.model_dump(mode="json", exclude_none=True)
         for parameter in values.get("search", {}).get("parameters", {}).values():
             if not parameter["when"]:
                 del parameter["when"]
@@ -317,6 +354,9 @@ def resolve_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
     Leaves values of a wrong type alone; validation reports them later.
     """
     values = dict(raw)
+    goals = values.get("objectives")
+    if isinstance(goals, list | tuple) and goals and _is_metric(goals[0]):
+        values.setdefault("objective", dict(goals[0]))
     settings = values.get("settings", {})
     stopping = values.get("early_stopping", {})
     if isinstance(settings, Mapping) and isinstance(stopping, Mapping):
@@ -332,6 +372,11 @@ def resolve_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
         known = resources if isinstance(resources, Mapping) else {}
         values["speed"] = _speed_defaults(known) | dict(speed)
     return values
+
+
+def _is_metric(goal: object) -> bool:
+    """Whether the first of several objectives can stand as the objective."""
+    return isinstance(goal, Mapping) and goal.get("metric") in OBJECTIVES
 
 
 def _best_epoch_by(objective: object) -> str | None:

@@ -19,6 +19,7 @@ def spec_warnings(spec: SweepSpec) -> tuple[str, ...]:
         *_hard_negative_warnings(spec),
         *_schedule_warnings(spec),
         *_search_warnings(spec),
+        *_goal_warnings(spec),
         *_idle_warnings(spec),
         *_concurrency_warnings(spec),
     )
@@ -78,6 +79,17 @@ def _search_warnings(spec: SweepSpec) -> list[str]:
     if stopping.method in ("median", "none") and "reduction" in stopping.model_fields_set:
         texts.append(f"early_stopping.reduction has no effect under method: {stopping.method}")
     return texts
+
+
+def _goal_warnings(spec: SweepSpec) -> list[str]:
+    """That trials are stopped early by the first of several objectives."""
+    method = spec.early_stopping.method
+    if not spec.objectives or method == "none":
+        return []
+    return [
+        f"early_stopping.method {method} compares trials by {spec.objective.metric} alone, so "
+        "cheap models that would be on the front may be stopped; method: none trains all to the end"
+    ]
 
 
 # Below it an interval over seeds is so wide that hardly any difference shows.

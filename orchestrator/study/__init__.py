@@ -3,8 +3,10 @@
 Every other record of trials follows the study.
 
 Offers `study` (writes; the driver alone does), `reader`, `history` (metrics of epochs, joined),
-`tables`, `searcher` with `samplers` and `pruners`, `earlier_trials`, `planned_trials`, `trial` and
-`epoch_log` (their records), `content_key`, `reuse` of results, `confirmation`, `outcomes`,
-`joint_record` (which sweeps are parts of one), `test_scores`, `moment_scores`, `frozen_ranks` (the
-yardstick), `failures`, `importance`, and `storage` (databases and their errors).
+`work` and `money` (the time that trials took, and its price), `tables`, `searcher` with `samplers`
+and `pruners`, `goals` (several objectives and limits) and the `front` that came of them,
+`earlier_trials`, `planned_trials`, `trial`, `epoch_log` and `work_record` (their records),
+`content_key`, `reuse` of results, `confirmation`, `outcomes`, `joint_record` (which sweeps are
+parts of one), `test_scores`, `moment_scores`, `frozen_ranks` (the yardstick), `failures`,
+`importance`, and `storage` (databases and their errors).
 """

@@ -80,9 +80,13 @@ def searched_best(study: StudyReader) -> tuple[TrialSummary, ...]:
 
 
 def confirmed_trials(study: StudyReader) -> tuple[Confirmed, ...]:
-    """Configurations with complete fresh runs, the best first (`by_mean`)."""
-    trials = {trial.number: trial for trial in study.summaries()}
-    groups = _by_mean(study, _fresh_runs(trials.values()).values())
+    """Configurations with complete fresh runs, the best first (`by_mean`).
+
+    A run that exceeds a measured limit does not count.
+    """
+    trials, goals = {trial.number: trial for trial in study.summaries()}, study.goals
+    runs = _fresh_runs(trial for trial in trials.values() if goals.is_feasible(trial))
+    groups = _by_mean(study, runs.values())
     return tuple(Confirmed(trials[group[0].confirms or 0], tuple(group)) for group in groups)
 
 

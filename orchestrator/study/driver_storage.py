@@ -8,17 +8,21 @@ once, and commits every value by itself.
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Insert, Update, bindparam
 
 from orchestrator.study.loaded_study import LoadedStudy
 
-_Write: TypeAlias = Callable[[Session], None]
+_Write: TypeAlias = Callable[[Connection], None]
+
+# Of parameters that name a row; those without it are its new values.
+_NAMED = "named_"
 
 
 class DriverStorage(LoadedStudy):
@@ -45,9 +49,9 @@ class DriverStorage(LoadedStudy):
         """
         if not self._unwritten:
             return
-        with Session(self._backend.engine) as session, session.begin():
+        with self._backend.engine.begin() as connection:
             for write in self._unwritten:
-                write(session)
+                write(connection)
         self._unwritten.clear()
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:  # noqa: ANN401
@@ -64,14 +68,17 @@ class DriverStorage(LoadedStudy):
         trial_id = super().create_new_trial(study_id)
         made = self._get_trial(trial_id)
 
-        def write(session: Session) -> None:
-            row = models.TrialModel(
-                number=made.number, study_id=self._study_row, state=TrialState.RUNNING
-            )
-            row._datetime_start_utc = _utc(made.datetime_start)
-            session.add(row)
-            session.flush()
-            self._rows[trial_id] = int(row.trial_id)
+        def write(connection: Connection) -> None:
+            values = {
+                "number": made.number,
+                "study_id": self._study_row,
+                "state": TrialState.RUNNING,
+                "datetime_start": _utc(made.datetime_start),
+            }
+            done = connection.execute(_insertion(models.TrialModel), values)
+            key = done.inserted_primary_key
+            assert key is not None, "an insertion gives its row"
+            self._rows[trial_id] = int(key[0])
 
         self._unwritten.append(write)
         return trial_id
@@ -128,12 +135,8 @@ class DriverStorage(LoadedStudy):
         changed = super().set_trial_state_values(trial_id, state, values)
         ended = _utc(self._get_trial(trial_id).datetime_complete)
         model = models.TrialValueModel
-
-        def write(session: Session) -> None:
-            row = session.get_one(models.TrialModel, self._rows[trial_id])
-            row.state, row._datetime_complete_utc = state, ended
-
-        self._unwritten.append(write)
+        end = {"state": state, "datetime_complete": ended}
+        self._put_of_trial(models.TrialModel, trial_id, {}, end, is_new=False)
         for objective, value in enumerate(values or ()):
             stored, kind = model.value_to_stored_repr(value)
             columns = {"value": stored, "value_type": kind}
@@ -164,16 +167,34 @@ class DriverStorage(LoadedStudy):
     ) -> None:
         """Note a row to be written; `columns` name it, and it is changed unless it is new."""
 
-        def write(session: Session) -> None:
+        def write(connection: Connection) -> None:
             named = columns if isinstance(columns, dict) else columns()
-            table = model.__table__
             if is_new:
-                session.execute(table.insert().values(**named, **values))
+                connection.execute(_insertion(model), {**named, **values})
                 return
-            found = [table.c[name] == value for name, value in named.items()]
-            session.execute(table.update().where(*found).values(**values))
+            found = {f"{_NAMED}{column}": value for column, value in named.items()}
+            statement = _change(model, tuple(named), tuple(values))
+            connection.execute(statement, {**found, **values})
 
         self._unwritten.append(write)
+
+
+# Statements are made once: to make one costs several times what SQLite takes for it.
+
+
+@cache
+def _insertion(model: Any) -> Insert:  # noqa: ANN401
+    made: Insert = model.__table__.insert()
+    return made
+
+
+@cache
+def _change(model: Any, named: tuple[str, ...], values: tuple[str, ...]) -> Update:  # noqa: ANN401
+    """Sets columns of the row that other columns name; their parameters begin with `_NAMED`."""
+    table = model.__table__
+    found = [table.c[column] == bindparam(f"{_NAMED}{column}") for column in named]
+    made: Update = table.update().where(*found)
+    return made.values({column: bindparam(column) for column in values})
 
 
 def _utc(local: datetime | None) -> datetime | None:

@@ -5,7 +5,7 @@ nothing outside it. They count for no budget, no table and no winner.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from orchestrator.base.errors import SpecError, SweepNotFoundError
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.parameters import Parameter
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.reader import StudyReader
+from orchestrator.study.goals import Goals
+from orchestrator.study.reader import COSTS, StudyReader
 from orchestrator.study.samplers import distributions
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialState as OurState
@@ -39,6 +40,7 @@ class EarlierTrial:
         parameters: Its parameters by path.
         values: Its best objective after each epoch, by epochs completed.
         is_complete: Whether it ran to its end; False: it was pruned.
+        costs: What it cost, as far as objectives and limits need it.
     """
 
     sweep: str
@@ -46,6 +48,7 @@ class EarlierTrial:
     parameters: Mapping[str, Any]
     values: Mapping[int, float]
     is_complete: bool
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def value(self) -> float:
@@ -100,6 +103,8 @@ def _differences(spec: SweepSpec, fingerprint: str, study: StudyReader) -> list[
     ):
         if ours != theirs:
             reasons.append(f"has {what} {theirs}, this sweep {ours}; allowed: the same")
+    for cost in set(Goals.of_spec(spec).costs) - set(study.goals.costs):
+        reasons.append(f"did not record {cost}; allowed: a sweep with it as objective or limit")
     for path in spec.space.keys() - other.space.keys():
         reasons.append(f"does not search {path}; allowed: a sweep that searches the same")
     for path in other.space.keys() - spec.space.keys():
@@ -120,7 +125,9 @@ def _known(space: Mapping[str, Parameter], study: StudyReader) -> Iterable[Earli
             assert best is not None, "the first epoch is better than none"
             values[row.epoch] = best
         is_complete = trial.state is OurState.COMPLETE
-        yield EarlierTrial(study.name, trial.number, trial.parameters, values, is_complete)
+        yield EarlierTrial(
+            study.name, trial.number, trial.parameters, values, is_complete, trial.costs
+        )
 
 
 def _is_inside(space: Mapping[str, Parameter], trial: TrialSummary) -> bool:
@@ -139,6 +146,7 @@ def frozen_trials(spec: SweepSpec, trials: Sequence[EarlierTrial]) -> list[Froze
             params=dict(trial.parameters),
             distributions={path: known[path] for path in trial.parameters},
             intermediate_values=dict(trial.values),
+            user_attrs={COSTS: dict(trial.costs)},
         )
         made.number = number
         frozen.append(made)

@@ -31,7 +31,7 @@ class ReplayedCma(RandomSampler):
 
     Source: Hansen, The CMA Evolution Strategy: A Tutorial, 2016. A generation is as many finished
     trials as the strategy's population, in the order in which they began; only their order by value
-    counts: complete trials first, then pruned ones that got further.
+    counts: complete trials first, then pruned ones that got further, last those over a limit.
 
     Args:
         space: All parameters; two numbers or more.
@@ -87,10 +87,11 @@ class ReplayedCma(RandomSampler):
     ) -> list[tuple[Float[np.ndarray, "parameters"], float]]:
         sign = -1 if direction is StudyDirection.MAXIMIZE else 1
 
-        def badness(trial: FrozenTrial) -> tuple[bool, int, float]:
+        def badness(trial: FrozenTrial) -> tuple[float, bool, int, float]:
+            over_limits = sum(excess for excess in trial.constraints.values() if excess > 0)
             pruned = trial.state is TrialState.PRUNED
             reached = -(trial.last_step or 0) if pruned else 0
-            return pruned, reached, sign * (trial.value or 0.0)
+            return over_limits, pruned, reached, sign * (trial.value or 0.0)
 
         order = sorted(trials, key=badness)
         return [(self._point(trial), float(rank)) for rank, trial in enumerate(order)]

@@ -15,6 +15,7 @@ from orchestrator.base.addresses import sqlite_file
 from orchestrator.base.errors import StudyDatabaseError, SweepNotFoundError, lost_log
 from orchestrator.base.sqlite_files import lacks_log
 from orchestrator.study.epoch_log import EpochLog, EpochRow
+from orchestrator.study.goals import Goals
 from orchestrator.study.joint_record import joint_record
 from orchestrator.study.storage import (
     REQUEST,
@@ -24,6 +25,7 @@ from orchestrator.study.storage import (
     study_url,
 )
 from orchestrator.study.trial import FailureCause, TrialState, TrialSummary
+from orchestrator.study.work_record import WorkRecord
 from prvr_model.reporting import Decision
 
 Direction: TypeAlias = Literal["maximize", "minimize"]
@@ -44,6 +46,8 @@ WORKERS = "workers"
 """Attribute of a trial: how many workers trained its epochs; one number for each change."""
 CONTINUED = "continued_from_epochs"
 """Attribute of a trial that an extension gave more epochs: after how many it was complete."""
+COSTS = "costs"
+"""Attribute of a trial: what it cost so far, as far as objectives and limits need it."""
 # Trials name their version of the numbers since there is a second one.
 _UNNAMED_VERSION = 1
 _MOST_HOMES = 5
@@ -70,6 +74,7 @@ class StudyReader:
     def __init__(self, study: optuna.Study, url: str) -> None:
         self._study = study
         self._known: dict[int, tuple[FrozenTrial, TrialSummary]] = {}
+        self._work: dict[int, tuple[FrozenTrial, WorkRecord]] = {}
         self._file = sqlite_file(url)
         self.url = shown_url(url)
         self.name = study.study_name
@@ -116,10 +121,13 @@ class StudyReader:
         """Epochs of a trial as recorded."""
         return EpochLog.of(self._frozen(number).user_attrs).rows
 
-    def all_rows(self) -> tuple[tuple[EpochRow, ...], ...]:
-        """Epochs of every trial, by number."""
-        trials = self._study.get_trials(deepcopy=False)
-        return tuple(EpochLog.of(trial.user_attrs).rows for trial in trials)
+    def work_records(self) -> tuple[WorkRecord, ...]:
+        """When and where every trial ran, by number."""
+        for trial in self._study.get_trials(deepcopy=False):
+            known = self._work.get(trial.number)
+            if known is None or known[0] is not trial:
+                self._work[trial.number] = (trial, WorkRecord.of(trial.user_attrs))
+        return tuple(self._work[number][1] for number in range(len(self._work)))
 
     def summary(self, number: int) -> TrialSummary:
         """One trial."""
@@ -136,12 +144,28 @@ class StudyReader:
         """Number of trials that were drawn, in any state."""
         return len(self._study.get_trials(deepcopy=False))
 
+    @property
+    def goals(self) -> Goals:
+        """Several objectives and limits, if the sweep has them."""
+        return Goals.of(self._study.user_attrs)
+
+    def front(self) -> tuple[TrialSummary, ...]:
+        """The Pareto front of several objectives, by the first one; empty for a single one."""
+        return self.goals.front(self._by_value())
+
     def best(self, count: int = 1) -> tuple[TrialSummary, ...]:
-        """The best complete trials, best first; of equal trials the earlier first."""
+        """The best complete trials, best first; of equal trials the earlier first.
+
+        With several objectives or limits: as `Goals.ranked` orders them.
+        """
+        ranked = self._by_value()
+        return (self.goals.ranked(ranked) if self.goals else ranked)[:count]
+
+    def _by_value(self) -> tuple[TrialSummary, ...]:
         sign = -1 if self.direction == "maximize" else 1
         complete = [trial for trial in self.summaries() if trial.state is TrialState.COMPLETE]
         ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-        return tuple(ranked[:count])
+        return tuple(ranked)
 
     def _frozen(self, number: int) -> FrozenTrial:
         # By itself: with all others it would cost more with every trial of the sweep.
@@ -180,6 +204,8 @@ class StudyReader:
             workers=tuple(frozen.user_attrs.get(WORKERS, ())),
             moves=frozen.user_attrs.get(MOVES, 0),
             results_version=request.get("results_version", _UNNAMED_VERSION),
+            costs=costs_of(frozen),
+            over_limit=request.get("over_limit"),
         )
 
     def recorded_folders(self) -> tuple[str, ...]:
@@ -204,6 +230,16 @@ class StudyReader:
             if self.is_better(row.objective, best.objective if best else None):
                 best = row
         return best
+
+
+def costs_of(trial: FrozenTrial) -> dict[str, float]:
+    """What a trial cost, as far as objectives and limits need it; what was measured counts."""
+    return {**trial.user_attrs.get(REQUEST, {}).get("costs", {}), **trial.user_attrs.get(COSTS, {})}
+
+
+def is_over_limit(trial: FrozenTrial) -> bool:
+    """Whether a trial was not trained, since it exceeds a limit."""
+    return "over_limit" in trial.user_attrs.get(REQUEST, {})
 
 
 def begun_study(home: Path, name: str) -> StudyReader | None:

@@ -10,7 +10,7 @@ were trained, and where it lets the trial go on, training continues from there.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from typing import TypeAlias
@@ -94,7 +94,7 @@ class KnownResults:
     Args:
         sweep: Name of the sweep that asks.
         storage: Its storage, a URI or an absolute path.
-        metric: Its objective, which every epoch must have reported as a finite number.
+        metrics: Its objectives, which every epoch must have reported as finite numbers.
         home: Complete and pruned trials of all studies in its home, its own included; of pruned
             ones with the same key the one with most epochs first.
         warn: Takes a line for the user.
@@ -105,14 +105,14 @@ class KnownResults:
         self,
         sweep: str,
         storage: str,
-        metric: str,
+        metrics: Sequence[str],
         home: Iterable[EndedTrial],
         warn: Warn,
         workers: int = 1,
     ) -> None:
         self._sweep = sweep
         self._storage = storage
-        self._metric = metric
+        self._metrics = metrics
         self._warn = warn
         self._workers = workers
         self._index = Folder.open(storage).child(INDEX)
@@ -165,8 +165,10 @@ class KnownResults:
         self._by_key.setdefault(trial.key, []).insert(0, known)
         content = {"key": trial.key, "epochs": trial.epochs, **asdict(known)}
         content["folder"] = self._below_storage(trial.folder)
+        text = json.dumps(content).encode()
         try:
-            self._index.write_bytes(_file(trial.key), json.dumps(content).encode())
+            # The entry is a hint, and a torn one is passed over: it need not reach the disk now.
+            self._index.write_bytes(_file(trial.key), text, durable=False)
         except StorageError as error:
             if self._is_indexed:
                 self._warn(f"other homes will not find this sweep's results: {error}")
@@ -197,7 +199,7 @@ class KnownResults:
         return found if are_usable else None
 
     def _is_usable(self, report: EpochReport, request: TrialRequest) -> bool:
-        """Whether an epoch has the objective, and was trained as its key says.
+        """Whether an epoch has the objectives, and was trained as its key says.
 
         A trial that ran out of memory or nodes may have continued with other micro-batches or
         workers.
@@ -206,7 +208,7 @@ class KnownResults:
         workers = metrics.get("workers", 1)
         at_once = metrics.get("micro_batch_videos")
         return (
-            isfinite(metrics.get(self._metric, nan))
+            all(isfinite(metrics.get(name, nan)) for name in self._metrics)
             and workers == self._workers
             and at_once == speed.micro_batch_videos
         )

@@ -21,6 +21,8 @@ from orchestrator.spec.search_space import grid_points
 from orchestrator.spec.sections import Search
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.evolution import ReplayedCma
+from orchestrator.study.goals import Goals
+from orchestrator.study.informative import LimitedSampler
 from orchestrator.study.informed import InformedSampler
 from orchestrator.study.seeds import derived_seed
 
@@ -73,7 +75,9 @@ def build_sampler(spec: SweepSpec, earlier: Sequence[FrozenTrial] = ()) -> BaseS
         return RandomSampler(seed=0)
     sampler = _sampler(spec, spec.search)
     points = [values for values, _ in spec.start_points]
-    return InformedSampler(sampler, points, earlier) if points or earlier else sampler
+    goals = Goals.of_spec(spec)
+    is_plain = not (points or earlier or goals)
+    return sampler if is_plain else InformedSampler(sampler, points, earlier, goals)
 
 
 def _sampler(spec: SweepSpec, search: Search) -> BaseSampler:
@@ -85,10 +89,12 @@ def _sampler(spec: SweepSpec, search: Search) -> BaseSampler:
     if search.sampler == "cmaes":
         return ReplayedCma(distributions(spec), search.seed)
     if search.sampler == "tpe":
-        return _Numbered(lambda seed: _quietly(TPESampler, seed=seed, **arguments), search.seed)
+        tpe = _Numbered(lambda seed: _quietly(TPESampler, seed=seed, **arguments), search.seed)
+        return LimitedSampler(tpe, search.seed)
     if search.sampler == "gp":
         arguments["warn_independent_sampling"] = False
-        return _Numbered(lambda seed: _quietly(GPSampler, seed=seed, **arguments), search.seed)
+        gp = _Numbered(lambda seed: _quietly(_GaussianProcess, seed=seed, **arguments), search.seed)
+        return LimitedSampler(gp, search.seed)
     return _Numbered(lambda seed: RandomSampler(seed=seed), search.seed)
 
 
@@ -145,6 +151,19 @@ class _Numbered(BaseSampler):
     ) -> Any:  # noqa: ANN401
         sampler = self._for(trial, param_name)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+class _GaussianProcess(GPSampler):
+    """Takes one thread: its matrices are small, and the trials have the other processors."""
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        # It imports torch, which other samplers do without.
+        from prvr_model.inputs.torch_threads import one_thread
+
+        with one_thread():
+            return super().sample_relative(study, trial, search_space)
 
 
 class _NumberedQMC(QMCSampler):

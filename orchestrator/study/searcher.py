@@ -7,7 +7,7 @@ trials.
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from orchestrator.spec.conditions import is_active
 from orchestrator.spec.search_space import resolve, snapped
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.content_key import key_in
+from orchestrator.study.goals import Goals, num_replaced
 from orchestrator.study.planned_trials import PLANNED, PlannedTrial, TrialPlan
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.samplers import distributions
@@ -23,16 +24,23 @@ from orchestrator.study.trial import FailureCause, TrialRequest, TrialState, Tri
 from prvr_model.errors import PrvrError
 from prvr_model.files.location import uri_below
 from prvr_model.results_version import RESULTS_VERSION
+from prvr_model.settings import Settings
 from prvr_model.store.staging import CACHE_VARIABLE
 
 
 @dataclass(frozen=True)
 class RefusedTrial:
-    """A drawn combination that no settings can be built from."""
+    """A trial that is over before it is trained.
+
+    Args:
+        number: Its number.
+        parameters: Its parameters.
+        cause: Why no settings can be built from them; None: it exceeds a limit of cost.
+    """
 
     number: int
     parameters: dict[str, Any]
-    cause: FailureCause
+    cause: FailureCause | None
 
 
 class Searcher:
@@ -44,16 +52,26 @@ class Searcher:
         store: Absolute path or URI of the feature store.
         data_fingerprint: Fingerprint of the store's content.
         storage: URI or absolute path; trial folders are `<storage>/<sweep>/trials/<number>`.
+        costs: What a trial of some settings costs, as far as it is known before it is trained.
     """
 
+    # Six: a sweep, its data and places.
     def __init__(
-        self, study: SweepStudy, spec: SweepSpec, store: str, data_fingerprint: str, storage: str
+        self,
+        study: SweepStudy,
+        spec: SweepSpec,
+        store: str,
+        data_fingerprint: str,
+        storage: str,
+        costs: Callable[[Settings], Mapping[str, float]] = lambda settings: {},
     ) -> None:
         self._study = study
         self._spec = spec
         self._store = store
         self._data_fingerprint = data_fingerprint
         self._storage = storage
+        self._goals = Goals.of_spec(spec)
+        self._costs = costs
         self._drawing = Drawing(
             distributions(spec),
             lambda path, drawn: is_active(spec.space, path, snapped(spec, drawn)),
@@ -86,7 +104,7 @@ class Searcher:
         return bool(self._unfinished)
 
     def next(self) -> TrialRequest | RefusedTrial | None:
-        """The next trial, None after the last; the study records a refused one as failed."""
+        """The next trial, None after the last; a refused one is over in the study."""
         if self._unfinished:
             number = self._unfinished.pop(0)
             before = self._study.summary(number)
@@ -125,6 +143,8 @@ class Searcher:
         version = before.results_version if before and before.key else RESULTS_VERSION
         key = key_in(self._spec, settings, self._data_fingerprint, version)
         folder = uri_below(self._storage, f"{self._spec.name}/trials/{asked.number:05d}")
+        costs = self._costs(settings) if self._goals else {}
+        over_limit = self._goals.over_limit(costs)
         description = TrialDescription(
             parameters,
             key,
@@ -136,8 +156,13 @@ class Searcher:
             before.taken_from if before and before.key == key else None,
             before.taken_epochs if before and before.key == key else None,
             version,
+            costs,
+            over_limit,
         )
         self._study.describe(asked.number, description)
+        if over_limit is not None:
+            self._study.tell_pruned(asked.number)
+            return RefusedTrial(asked.number, parameters, None)
         return TrialRequest(
             sweep=self._spec.name,
             number=asked.number,
@@ -159,21 +184,30 @@ class Searcher:
         return RefusedTrial(number, parameters, cause)
 
 
+def replacements(spec: SweepSpec, study: StudyReader) -> int:
+    """How many trials a search draws for those that exceed a limit; a grid has no others."""
+    if not spec.limits or (spec.search is not None and spec.search.sampler == "grid"):
+        return 0
+    return num_replaced(study.summaries(), spec.num_trials)
+
+
 def num_searched(spec: SweepSpec, study: StudyReader, plan: TrialPlan) -> int:
     """How many trials the search makes: all that are asked for, or until no new point is left.
 
     A trial with the parameters of an earlier one would only copy its result; one that failed may
-    be tried again.
+    be tried again. One that exceeds a limit is not trained, and another is drawn for it; at most
+    as many as are asked for.
     """
     if spec.search is None:
         return 0
+    wanted = spec.num_trials + replacements(spec, study)
     points = spec.num_points if spec.reuse else None
-    if points is None or points >= spec.num_trials or points > study.num_asked():
-        return spec.num_trials
+    if points is None or points >= wanted or points > study.num_asked():
+        return wanted
     drawn = [trial for trial in study.summaries() if trial.number not in plan.trials]
     different = {
         tuple(sorted(trial.parameters.items()))
         for trial in drawn
         if trial.state is not TrialState.FAILED
     }
-    return spec.num_trials if len(different) < points else min(spec.num_trials, len(drawn))
+    return wanted if len(different) < points else min(wanted, len(drawn))

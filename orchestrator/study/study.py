@@ -7,7 +7,7 @@ the decision instead of deciding anew.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import optuna
@@ -23,6 +23,7 @@ from orchestrator.study.epoch_log import EPOCHS_ATTRIBUTE, EpochLog, EpochRow
 from orchestrator.study.reader import (
     CAUSE,
     CONTINUED,
+    COSTS,
     MOVES,
     WORKERS,
     Direction,
@@ -42,6 +43,7 @@ from orchestrator.study.storage import (
     writing_storage,
 )
 from orchestrator.study.trial import FailureCause, TrialState
+from orchestrator.study.work_record import WORK, TrialStart
 from prvr_model.reporting import Decision
 from prvr_model.results_version import RESULTS_VERSION
 
@@ -92,6 +94,8 @@ class TrialDescription:
         taken_from: Trial (`SWEEP/NUMBER`) whose results it copies.
         taken_epochs: How many of that trial's epochs; None: all, that trial is complete.
         results_version: Version of the numbers (`prvr_model.results_version`) that it began with.
+        costs: What it costs as far as its settings say.
+        over_limit: Limits that this exceeds, in words; it is not trained.
     """
 
     parameters: Mapping[str, Any]
@@ -103,6 +107,8 @@ class TrialDescription:
     taken_from: str | None = None
     taken_epochs: int | None = None
     results_version: int = RESULTS_VERSION
+    costs: Mapping[str, float] = field(default_factory=dict)
+    over_limit: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The value of the attribute `REQUEST`."""
@@ -111,6 +117,8 @@ class TrialDescription:
             "confirms": self.confirms,
             "taken_from": self.taken_from,
             "taken_epochs": self.taken_epochs,
+            "costs": dict(self.costs) or None,
+            "over_limit": self.over_limit,
         }
         return {
             "parameters": dict(self.parameters),
@@ -278,14 +286,15 @@ class SweepStudy(StudyReader):
                 all its epochs is complete, however good it is.
         """
         trial = self._trial(number)
-        log = EpochLog.of(trial.user_attrs)
+        attributes = self._frozen(number).user_attrs
+        log = EpochLog.of(attributes)
         known = log.row(epoch)
         if known is None:
             best = self._best_row(log.rows)
             beats = self.is_better(objective, best.objective if best else None)
             value = objective if beats or best is None else best.objective
             # A trial that was complete stays complete; the pruner has judged it before.
-            unasked = not is_judged or CONTINUED in trial.user_attrs
+            unasked = not is_judged or CONTINUED in attributes
             stop, notes = (False, {}) if unasked else self._ask_pruner(trial, epoch, value)
             decision = Decision.STOP if stop else Decision.CONTINUE
             known = EpochRow(epoch, objective, decision, timestamp_ms)
@@ -298,13 +307,29 @@ class SweepStudy(StudyReader):
         self._flush()
         return RecordedEpoch(known.decision, is_new=False)
 
+    def note_costs(self, number: int, costs: Mapping[str, float]) -> None:
+        """Record what a trial cost so far; with the next write, so that none is made for it."""
+        self._trial(number).set_user_attr(COSTS, dict(costs))
+
     def note_workers(self, number: int, workers: int) -> None:
         """Record how many workers trained an epoch, if the number changed."""
-        trial = self._trial(number)
-        known = trial.user_attrs.get(WORKERS, [])
+        known = self._frozen(number).user_attrs.get(WORKERS, [])
         if known[-1:] != [workers]:
-            trial.set_user_attr(WORKERS, [*known, workers])
+            self._trial(number).set_user_attr(WORKERS, [*known, workers])
             self._flush()
+
+    def note_start(self, number: int, start: TrialStart) -> None:
+        """Record that a trial began in a slot; written with what is written next."""
+        self._note_work(number, start.to_json)
+
+    def note_loss(self, number: int, at_ms: int) -> None:
+        """Record that a trial left its slot in an epoch; written with what is written next."""
+        self._note_work(number, lambda epochs: [epochs, at_ms])
+
+    def _note_work(self, number: int, entry: Callable[[int], list[Any]]) -> None:
+        attributes = self._trial(number).user_attrs
+        made = entry(len(EpochLog.of(attributes).rows))
+        self._trial(number).set_user_attr(WORK, [*attributes.get(WORK, ()), made])
 
     def note_move(self, number: int) -> int:
         """Record an eviction of a trial; returns its number of evictions so far."""
@@ -316,7 +341,7 @@ class SweepStudy(StudyReader):
 
     def tell_complete(self, number: int) -> None:
         """Record that a trial ran all its epochs or was ended by its patience."""
-        best = self._best_row(EpochLog.of(self._trial(number).user_attrs).rows)
+        best = self._best_row(self.rows(number))
         assert best is not None, "a trial without an epoch has failed"
         self._tell(number, OptunaState.COMPLETE, best.objective)
 

@@ -1,7 +1,7 @@
 """A sweep's results as Arrow tables, for notebooks and scripts.
 
 Names and types of columns are stable; a column with a unit says it in its metadata (`unit`: s, ms,
-percent, epochs). Where a trial, an epoch or a query has no value, it is null.
+percent, epochs, bytes, weights). Where a trial, an epoch or a query has no value, it is null.
 """
 
 import io
@@ -17,6 +17,7 @@ from orchestrator.study.history import read_history
 from orchestrator.study.outcomes import VALIDATION, epoch_ranks
 from orchestrator.study.reader import StudyReader
 from prvr_model.files.durable import replace_file
+from prvr_model.reporting import BYTES_PER_VIDEO, MS_PER_QUERY, PARAMETERS
 
 if TYPE_CHECKING:
     from prvr_model.store.reader import FeatureStore
@@ -37,6 +38,7 @@ _TRIAL_COLUMNS = {
     "folder": _TEXT,
     "taken_from": _TEXT,
     "cause": _TEXT,
+    "over_limit": _TEXT,
     "started_ms": _WHOLE,
     "ended_ms": _WHOLE,
 }
@@ -51,7 +53,13 @@ _QUERY_COLUMNS = {
     "end_s": _REAL,
     "tokens": _WHOLE,
 }
-_UNITS = {"best_epoch": "epochs", "epochs": "epochs"}
+_UNITS = {
+    "best_epoch": "epochs",
+    "epochs": "epochs",
+    PARAMETERS: "weights",
+    BYTES_PER_VIDEO: "bytes",
+    MS_PER_QUERY: "ms",
+}
 _PERCENT = ("SumR", "R1", "R5", "R10", "R100")
 
 
@@ -61,9 +69,11 @@ def trials_table(study: StudyReader) -> pa.Table:
     Returns:
         The columns `number`, `state`, `value` (best objective), `best_epoch`, `epochs`, `seed`,
         `variant` (row of an ablation), `confirms` (trial that it runs again), `key`, `folder`,
-        `taken_from`, `cause`, `started_ms`, `ended_ms`, and `parameters.<path>` for each parameter
-        that any trial has.
+        `taken_from`, `cause`, `over_limit` (limits of cost that it exceeds, in words),
+        `started_ms`, `ended_ms`, each cost that objectives and limits need, under its name, e.g.
+        `cost/bytes_per_video`, and `parameters.<path>` for each parameter that any trial has.
     """
+    goals = study.goals
     rows = [
         {
             "number": trial.number,
@@ -78,13 +88,15 @@ def trials_table(study: StudyReader) -> pa.Table:
             "folder": trial.folder,
             "taken_from": trial.taken_from if trial.is_taken else None,
             "cause": trial.cause.kind if trial.cause else None,
+            "over_limit": trial.over_limit or goals.over_limit(trial.costs),
             "started_ms": trial.started_ms,
             "ended_ms": trial.ended_ms,
             **{f"parameters.{path}": value for path, value in trial.parameters.items()},
+            **{name: trial.costs.get(name) for name in goals.costs},
         }
         for trial in study.summaries()
     ]
-    return _table(rows, _TRIAL_COLUMNS)
+    return _table(rows, _TRIAL_COLUMNS | dict.fromkeys(goals.costs, _REAL))
 
 
 def epochs_table(study: StudyReader) -> pa.Table:

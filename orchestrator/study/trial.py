@@ -1,6 +1,7 @@
 """Records by which the parts of a sweep tell each other about a trial."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -68,7 +69,8 @@ class TrialSummary:
     `taken_epochs` epochs, or all of them if that is None. `workers` says how many workers trained
     its epochs, one number for each change; empty if one process trained it alone. `moves` counts
     how often it was evicted, e.g. with its node, and continued elsewhere. `results_version` is the
-    version of the numbers that it began with.
+    version of the numbers that it began with. `costs` are those that the sweep's objectives and
+    limits need; `over_limit` says which limits a trial exceeds that for this was not trained.
     """
 
     number: int
@@ -91,6 +93,8 @@ class TrialSummary:
     workers: tuple[int, ...] = ()
     moves: int = 0
     results_version: int = RESULTS_VERSION
+    costs: Mapping[str, float] = field(default_factory=dict)
+    over_limit: str | None = None
 
     @property
     def is_taken(self) -> bool:

@@ -13,8 +13,9 @@ from orchestrator.study.reuse import KnownResults, TakenOver
 from orchestrator.study.searcher import RefusedTrial, Searcher
 from orchestrator.study.study import SweepStudy
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialState
+from orchestrator.study.work_record import TrialStart
 from orchestrator.sweep.trial_queue import TrialQueue
-from orchestrator.sweep.trial_teller import TrialTeller
+from orchestrator.sweep.trial_teller import TrialTeller, now_ms
 from prvr_model.reporting import Decision, EpochReport
 
 # Metric of an epoch: how many workers trained it.
@@ -48,7 +49,10 @@ class SweepDriver:
         self._queue = queue
         self._teller = teller
         self._known = known
+        self._costs = study.goals.costs
         self._running: dict[int, TrialRequest] = {}
+        # Those of them that have a slot, as far as the executor tells.
+        self._placed: set[int] = set()
         self._taken: dict[int, TakenOver] = {}
         self._stopped: set[int] = set()
         self._refused: dict[int, FailureCause] = {}
@@ -78,12 +82,26 @@ class SweepDriver:
                     return trial
         return None
 
+    def on_start(self, number: int, start: TrialStart) -> None:
+        """Record when and where a trial runs."""
+        if number in self._placed:
+            # Its workers were restarted without a move; until then it had its slot.
+            self._study.note_loss(number, start.begun_ms)
+        self._study.note_start(number, start)
+        self._placed.add(number)
+
     def on_report(self, number: int, report: EpochReport) -> Decision:
         """Record an epoch; STOP if the pruner says so or the objective's value is unusable."""
         value = report.metrics.get(self._metric)
         if value is None or not math.isfinite(value):
             self._refused[number] = self._unusable(report, value)
             return Decision.STOP
+        if self._costs:
+            missing = [name for name in self._costs if name not in report.metrics]
+            if missing:
+                self._refused[number] = _not_reported(report, missing[0])
+                return Decision.STOP
+            self._study.note_costs(number, {name: report.metrics[name] for name in self._costs})
         recorded = self._study.record_epoch(
             number,
             report.epoch,
@@ -120,6 +138,7 @@ class SweepDriver:
         """
         if cause.kind == STORAGE and number not in self._refused:
             self._broken[number] = cause
+            self._note_loss(number)
             del self._running[number]
             self._teller.warn(f"trial {number} stays unfinished: {cause.message}")
             return
@@ -127,6 +146,7 @@ class SweepDriver:
 
     def on_move(self, number: int, cause: FailureCause) -> None:
         """A trial continues from its last checkpoint after it was evicted or ran out of memory."""
+        self._note_loss(number)
         rows = self._study.rows(number)
         where = f"after epoch {rows[-1].epoch}" if rows else "before its first epoch"
         if cause.kind == OUT_OF_MEMORY:
@@ -147,6 +167,17 @@ class SweepDriver:
     def on_wait(self, message: str) -> None:
         """Trials wait for a slot while none runs."""
         self._teller.warn(message)
+
+    def on_interruption(self) -> None:
+        """The sweep ends before its trials: they lose what follows their last epoch."""
+        for number in sorted(self._placed):
+            self._note_loss(number)
+
+    def _note_loss(self, number: int) -> None:
+        """Record that a trial lost its slot, if it had one."""
+        if number in self._placed:
+            self._study.note_loss(number, now_ms())
+            self._placed.remove(number)
 
     def _running_keys(self) -> set[str]:
         return {request.key for request in self._running.values()}
@@ -234,11 +265,13 @@ class SweepDriver:
                 f"trial {number} stays complete as it was after {before} epochs; continuing it "
                 f"failed: {cause.kind}: {first}"
             )
+            self._note_loss(number)
             self._study.tell_complete(number)
         self._finish(number)
 
     def _finish(self, number: int) -> None:
         del self._running[number]
+        self._placed.discard(number)
         self._stopped.discard(number)
         self._taken.pop(number, None)
         self._ended(number)
@@ -250,15 +283,19 @@ class SweepDriver:
             return
         if trial.state is TrialState.COMPLETE:
             self._known.completed(trial)
-        elif trial.state is TrialState.PRUNED:
+        elif trial.state is TrialState.PRUNED and trial.over_limit is None:
             self._known.pruned(trial)
 
     def _unusable(self, report: EpochReport, value: float | None) -> FailureCause:
         if value is None:
-            names = ", ".join(sorted(report.metrics))
-            message = f"epoch {report.epoch} reported no {self._metric}; reported: {names}"
-            return FailureCause("MissingMetricError", message, "")
+            return _not_reported(report, self._metric)
         message = (
             f"{self._metric} was {value} at epoch {report.epoch}; a lower learning rate may help"
         )
         return FailureCause("NonFiniteObjectiveError", message, "")
+
+
+def _not_reported(report: EpochReport, metric: str) -> FailureCause:
+    names = ", ".join(sorted(report.metrics))
+    message = f"epoch {report.epoch} reported no {metric}; reported: {names}"
+    return FailureCause("MissingMetricError", message, "")

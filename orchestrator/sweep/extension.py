@@ -1,14 +1,16 @@
-"""More work for a sweep that exists: more trials, seeds or epochs, or another budget.
+"""More work for a sweep that exists: more trials, seeds or epochs, another budget or prices.
 
 An extension never takes anything away, and it is refused where the larger sweep would not equal
 one that was launched as large.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.base.errors import ResumeError
 from orchestrator.spec.loading import read_spec
+from orchestrator.spec.prices import Prices, given_prices
 from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.pruners import build_pruner, pruner_arguments
@@ -26,12 +28,27 @@ class Extension:
         epochs: Epochs of a trial.
         seeds: Seeds of every row of an ablation.
         budget: Changes of the budget, `KEY=VALUE` each.
+        prices: Prices from now on.
     """
 
     trials: int | None = None
     epochs: int | None = None
     seeds: int | None = None
     budget: tuple[str, ...] = ()
+    prices: Prices | None = None
+
+    def money_overrides(self, recorded: Prices | None) -> list[str]:
+        """What changes budget and prices: a sweep that records none gets those of `PRVR_PRICES`.
+
+        Raises:
+            SpecError: The file that `PRVR_PRICES` names is no list of prices.
+        """
+        prices = self.prices or (None if recorded else given_prices())
+        overrides = [f"budget.{change.strip()}" for change in self.budget]
+        if prices is not None:
+            values = prices.model_dump(mode="json", exclude_none=True)
+            overrides.append(f"prices={json.dumps(values, ensure_ascii=False)}")
+        return overrides
 
 
 def extended_spec(before: SweepSpec, extension: Extension, kept: dict[str, Any]) -> SweepSpec:
@@ -48,7 +65,7 @@ def extended_spec(before: SweepSpec, extension: Extension, kept: dict[str, Any])
     """
     if extension.trials is not None:
         _refuse_trials(before, extension.trials, kept)
-    overrides = [f"budget.{change.strip()}" for change in extension.budget]
+    overrides = extension.money_overrides(before.prices)
     if extension.seeds is not None:
         overrides.append(_seeds_override(before, extension.seeds))
     if extension.trials is not None:

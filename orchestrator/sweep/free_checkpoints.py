@@ -82,7 +82,8 @@ def free_checkpoints(
         sweep: Name of the sweep.
         home: Its home.
         tracking_uri: Where its runs and models are; None: as at its launch.
-        keep: Number of best trials whose models stay; None: as many as are registered, at least 3.
+        keep: Number of best trials whose models stay; None: as many as are registered, at least 3,
+            and all on the front of several objectives.
         dry_run: Only decide.
 
     Raises:
@@ -100,6 +101,9 @@ def free_checkpoints(
         locations = SweepLocations.recalled(kept_locations, home, None, tracking_uri)
         versions = registered_versions(locations.tracking, sweep, home)
         best = _wanted_models(study, keep or _kept_by_default(study, home))
+        if keep is None:
+            # Each member can become the champion later.
+            best += [trial.number for trial in study.front() if trial.number not in best]
         trials = study.summaries()
         decision = decide(sweep, trials, _files(trials), best, versions)
         done, problems = ((), ()) if dry_run else _free(decision.freed)

@@ -9,6 +9,7 @@ from orchestrator.spec.loading import load_spec, read_spec
 from orchestrator.spec.quick_run import load_quick
 from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import crowned
+from orchestrator.study.money import Cost, sweep_cost
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialSummary
@@ -55,9 +56,25 @@ class Sweep:
         """The winner; None if no trial is complete.
 
         After a confirmation, and in an ablation, the best run of the configuration whose mean is
-        best.
+        best. With several objectives or limits the trial that `crown` names, within the limits.
         """
         return next(iter(crowned(self.study, 1)), None)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What its trials cost so far; None without prices.
+
+        Raises:
+            SpecError: The file that `PRVR_PRICES` names is no list of prices.
+        """
+        return sweep_cost(self.study)
+
+    def front(self) -> tuple[TrialSummary, ...]:
+        """Trials that no other one beats, the best by the first objective first.
+
+        Empty in a sweep of a single objective.
+        """
+        return self.study.front()
 
     def trials(self) -> "pa.Table":
         """One row per trial, see `orchestrator.study.tables.trials_table`."""
@@ -185,8 +202,8 @@ def resume(
         name: Its name.
         home: Its home folder.
         progress: Shows what happens; None: nothing is shown.
-        **changes: `trials`, `epochs`, `seeds`, `budget`, `storage`, `tracking_uri`, `executor`,
-            `address`, as `ResumeRequest` explains them.
+        **changes: `trials`, `epochs`, `seeds`, `budget`, `prices`, `storage`, `tracking_uri`,
+            `executor`, `address`, as `ResumeRequest` explains them.
 
     Raises:
         SweepNotFoundError: There is no such sweep in the home.

@@ -20,7 +20,7 @@ from orchestrator.study.confirmation import crowned
 from orchestrator.study.earlier_trials import earlier_trials
 from orchestrator.study.frozen_ranks import keep_frozen_ranks
 from orchestrator.study.joint_record import joint_record
-from orchestrator.study.reader import NUM_TRIALS, StudyReader
+from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.test_scores import scored
 from orchestrator.sweep.context import ExecutorName, Hooks, SweepContext, TrialData
@@ -29,6 +29,7 @@ from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.ready_cluster import with_cluster
 from orchestrator.sweep.registration import register_best, tell_registered
 from orchestrator.sweep.run import SweepResult, run_trials
+from orchestrator.sweep.status import num_asked_for
 from orchestrator.tracking.model_version import RegisteredVersion
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender, stop_limit_s
@@ -228,8 +229,7 @@ def _refuse_existing(spec: SweepSpec, home: Path) -> None:
     counts = ", ".join(f"{number} {state}" for state, number in study.counts().items() if number)
     # A sweep that ended before its first trial has nothing to lose: it is launched anew.
     if counts:
-        wanted = study.attributes.get(NUM_TRIALS, spec.num_trials)
-        to_come = wanted - sum(study.counts().values())
+        to_come = num_asked_for(study.attributes, study.summaries()) - study.num_asked()
         counts += f", {to_come} to come" if to_come > 0 else ""
         raise SweepExistsError(spec.name, f"{study.url} ({counts})", _advice(study, spec, home))
 

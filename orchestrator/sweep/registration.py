@@ -1,15 +1,17 @@
 """Exports the best trials of a sweep and registers them as versions of a model."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.base.errors import RegistryError, TrackingOutageError
 from orchestrator.base.text import error_line
 from orchestrator.report.model_card import CardFacts, model_card
+from orchestrator.spec.objectives import COSTS
 from orchestrator.statistics.crossed import Interval
+from orchestrator.study.history import checkpoint_rows
 from orchestrator.study.outcomes import kept_of, mean_interval
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.storage import set_study_attributes
@@ -99,23 +101,61 @@ def _register(
     if not selected:
         return Registration()
     try:
-        with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
-            candidates = [
-                _candidate(context, trial, scores, Path(folder), untested) for trial in selected
-            ]
-            origin = _origin(context)
-            return Registration(register_champion(context.locations.tracking, origin, candidates))
+        return Registration(_versions(context, selected, scores, untested))
     except (RegistryError, TrackingOutageError) as error:
         return Registration(problem=str(error))
     except Exception as error:  # noqa: BLE001  (told with the result; the trials are safe)
         return Registration(problem=f"the best model was not registered: {error_line(error)}")
 
 
+def register_by_hand(
+    context: SweepContext, outbox: Outbox, trial: TrialSummary, scores: Scores
+) -> RegisteredVersion:
+    """Register a complete trial beside those that are registered.
+
+    Args:
+        context: The sweep, none of whose trials runs.
+        outbox: Its outbox, open for writing.
+        trial: The trial.
+        scores: Scores of its trials on test, for those that have one.
+
+    Raises:
+        RegistryError: The trial's run is not in MLflow.
+        TrackingOutageError: MLflow cannot be reached.
+        CheckpointError: Its checkpoint is gone.
+    """
+    (version,) = _versions(context, [trial], scores, _NOT_SCORED)
+    kept = StudyReader.open(context.url, context.spec.name).attributes.get("registered", ())
+    others = [record for record in kept if record["number"] != trial.number]
+    tell_registered(context, outbox, [version], others)
+    return version
+
+
+def _versions(
+    context: SweepContext, selected: Sequence[TrialSummary], scores: Scores, untested: str
+) -> tuple[RegisteredVersion, ...]:
+    with tempfile.TemporaryDirectory(prefix="prvr-export-") as folder:
+        candidates = [
+            _candidate(context, trial, scores, Path(folder), untested) for trial in selected
+        ]
+        return register_champion(context.locations.tracking, _origin(context), candidates)
+
+
 def tell_registered(
-    context: SweepContext, outbox: Outbox, versions: Sequence[RegisteredVersion]
+    context: SweepContext,
+    outbox: Outbox,
+    versions: Sequence[RegisteredVersion],
+    before: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Link versions with the runs of their trials; the study keeps the links for a lost outbox."""
-    records = [version.to_record() for version in versions]
+    """Link versions with the runs of their trials; the study keeps the links for a lost outbox.
+
+    Args:
+        context: The sweep.
+        outbox: Its outbox, open for writing.
+        versions: The versions, best first.
+        before: Records of other versions of the sweep, which stay.
+    """
+    records = [*before, *(version.to_record() for version in versions)]
     set_study_attributes(context.url, context.spec.name, {"registered": records})
     outbox.append(registered_event(records, now_ms()))
 
@@ -146,8 +186,15 @@ def _candidate(
         score.metrics if score else None,
         untested,
         score.moments.metrics if score and score.moments else {},
-        model_card(CardFacts(metric, trial, model, interval, score, data)),
+        model_card(CardFacts(metric, trial, model, interval, score, data, _costs(trial))),
     )
+
+
+def _costs(trial: TrialSummary) -> dict[str, float]:
+    """What a trial reported that its model costs, at its last epoch."""
+    rows = checkpoint_rows(trial.folder)
+    metrics = rows[-1].metrics if rows else {}
+    return {name: metrics[name] for name in COSTS if name in metrics}
 
 
 def _validation_interval(context: SweepContext, trial: TrialSummary) -> Interval | None:

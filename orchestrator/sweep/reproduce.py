@@ -23,6 +23,7 @@ from orchestrator.spec.data import open_data, trial_store
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause, TrialRequest, TrialState
+from orchestrator.study.work_record import TrialStart
 from orchestrator.sweep.epoch_comparison import (
     TOLERANCE,
     EpochComparison,
@@ -328,6 +329,9 @@ class _Again:
         """The trial, once."""
         request, self._request = self._request, None
         return request
+
+    def on_start(self, number: int, start: TrialStart) -> None:
+        """It begins."""
 
     def on_report(self, number: int, report: EpochReport) -> Decision:
         """Compare an epoch."""

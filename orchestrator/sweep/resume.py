@@ -14,7 +14,9 @@ from orchestrator.base.home import outbox_path
 from orchestrator.base.text import command
 from orchestrator.spec.data import open_data
 from orchestrator.spec.loading import read_spec
+from orchestrator.spec.prices import load_prices
 from orchestrator.spec.sweep_spec import SweepSpec, race_of
+from orchestrator.study.front import Front, shown_counts
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import StudyReader
@@ -50,6 +52,7 @@ class ResumeRequest:
         epochs: Epochs of a trial.
         seeds: Seeds of every row of an ablation.
         budget: Changes of the budget, `KEY=VALUE` each.
+        prices: A YAML file of prices that replace the sweep's.
         storage: Where the trial folders are now.
         tracking_uri: Where MLflow is now.
         executor: Where trials run.
@@ -62,6 +65,7 @@ class ResumeRequest:
     epochs: int | None = None
     seeds: int | None = None
     budget: tuple[str, ...] = ()
+    prices: Path | None = None
     storage: str | None = None
     tracking_uri: str | None = None
     executor: ExecutorName | None = None
@@ -69,8 +73,13 @@ class ResumeRequest:
 
     @property
     def extension(self) -> Extension:
-        """How the sweep is to change."""
-        return Extension(self.trials, self.epochs, self.seeds, self.budget)
+        """How the sweep is to change.
+
+        Raises:
+            SpecError: The file of prices cannot be read, or is no list of prices.
+        """
+        prices = None if self.prices is None else load_prices(self.prices, "--prices")
+        return Extension(self.trials, self.epochs, self.seeds, self.budget, prices)
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,8 @@ def _has_files(folder: str) -> bool:
 def _render_what_is_left(study: StudyReader, spec: SweepSpec) -> str:
     counts = study.counts()
     unfinished = counts.pop(TrialState.RUNNING)
-    ended = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    states = shown_counts(counts, Front.of(study))
+    ended = ", ".join(f"{number} {state}" for state, number in states.items() if number)
     to_come = _num_to_come(study, spec)
     if not unfinished and not to_come:
         return f"sweep {spec.name}: {ended}; no trial is left to run"

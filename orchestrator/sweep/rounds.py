@@ -17,7 +17,7 @@ from orchestrator.study.confirmation import confirmations
 from orchestrator.study.outcomes import ablation_runs
 from orchestrator.study.planned_trials import PlannedTrial, TrialPlan, runs_of
 from orchestrator.study.reader import NUM_TRIALS, StudyReader
-from orchestrator.study.searcher import Searcher, num_searched
+from orchestrator.study.searcher import Searcher, num_searched, replacements
 from orchestrator.study.study import SweepStudy
 from orchestrator.sweep.context import ReadVideos, SweepContext
 from orchestrator.sweep.progress import Progress
@@ -59,9 +59,10 @@ class Rounds:
     def _note_exhausted(self, plan: TrialPlan) -> None:
         """Say that a search ended early, as its space has no further point."""
         searched = num_searched(self._context.spec, self._study, plan)
-        asked = self._study.attributes.get(NUM_TRIALS, searched)
+        more = replacements(self._context.spec, self._study)
+        asked = self._study.attributes.get(NUM_TRIALS, searched - more) + more
         if self._context.spec.search is not None and searched < asked:
-            self._study.set_attribute(NUM_TRIALS, searched)
+            self._study.set_attribute(NUM_TRIALS, searched - more)
             points = count(self._context.spec.num_points or 0, "different point")
             self._progress.warn(
                 f"all {points} have been drawn: the search ends after {searched} of {asked} trials"

@@ -23,6 +23,9 @@ from orchestrator.study.earlier_trials import (
     earlier_trials,
     frozen_trials,
 )
+from orchestrator.study.front import Front
+from orchestrator.study.goals import GOALS, Goals
+from orchestrator.study.money import Cost, cost_of
 from orchestrator.study.pruners import build_pruner, pruner_arguments
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.reuse import KnownResults
@@ -42,6 +45,7 @@ from orchestrator.sweep.trial_teller import TrialTeller, now_ms
 from orchestrator.tracking.events import data_record, sweep_ended_event, sweep_started_event
 from orchestrator.tracking.missing_events import Told, missing_events
 from orchestrator.tracking.tags import USER_TAG
+from prvr_model.settings import Settings
 
 RAY_LOGS = "ray-logs"
 """Folder, in the home's folder of a sweep, of what Ray logged when it failed."""
@@ -63,6 +67,8 @@ class SweepResult:
         direction: Whether larger or smaller values are better.
         interrupted: Whether the user ended it.
         tracking_errors: Errors that the event sink raised.
+        cost: What its trials cost; None without prices.
+        front: What came of several objectives and limits; None without any.
     """
 
     sweep: str
@@ -74,6 +80,8 @@ class SweepResult:
     tracking_errors: tuple[str, ...]
     confirmed: tuple[Confirmed, ...] = ()
     direction: Direction = "maximize"
+    cost: Cost | None = None
+    front: Front | None = None
 
 
 def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
@@ -90,7 +98,9 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     sink = SafeSink(hooks.sink, hooks.progress.warn)
     study = _open_study(context)
     data = context.data
-    searcher = Searcher(study, context.spec, data.store, data.fingerprint, context.storage)
+    searcher = Searcher(
+        study, context.spec, data.store, data.fingerprint, context.storage, _costs(context)
+    )
     rounds = Rounds(context, study, searcher, hooks.progress)
     rounds.plan_first()
     tags = _tags(context)
@@ -101,7 +111,7 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
     if context.is_resumed:
         hooks.progress.resumed(study.summaries())
     interrupted = _Run(context, study, sink, hooks.progress).until_end(executor, driver)
-    best = crowned(study, 1)
+    best, prices = crowned(study, 1), context.spec.prices
     return SweepResult(
         sweep=context.spec.name,
         study=study.url,
@@ -112,6 +122,8 @@ def run_trials(context: SweepContext, hooks: Hooks) -> SweepResult:
         tracking_errors=tuple(sink.errors),
         confirmed=confirmed_trials(study),
         direction=study.direction,
+        cost=cost_of(prices, context.spec.resources, study) if prices else None,
+        front=Front.of(study),
     )
 
 
@@ -193,6 +205,7 @@ def _attributes(context: SweepContext) -> dict[str, Any]:
         "metric": spec.objective.metric,
         "protocol": spec.protocol,
         NUM_TRIALS: spec.num_trials,
+        **({GOALS: goals.to_json()} if (goals := Goals.of_spec(spec)) else {}),
         "data_name": context.data.name,
         "data_fingerprint": context.data.fingerprint,
         "user": user_name(),
@@ -244,11 +257,25 @@ def _driver(
     return SweepDriver(spec.objective.metric, study, searcher, queue, teller, known)
 
 
+def _costs(context: SweepContext) -> Callable[[Settings], dict[str, float]]:
+    """What a trial's settings alone say of its costs."""
+    manifest = context.data.manifest
+
+    def costs(settings: Settings) -> dict[str, float]:
+        from prvr_model.retrieval.costs import known_costs
+
+        assert manifest is not None, "a sweep that runs has opened its data"
+        return known_costs(settings.model, manifest.video_dim, manifest.text_dim)
+
+    return costs
+
+
 def _known_results(context: SweepContext, warn: Callable[[str], None]) -> KnownResults:
     spec = context.spec
     trials = ended_trials(context.url)
-    metric, workers = spec.objective.metric, spec.resources.workers
-    return KnownResults(spec.name, context.storage, metric, trials, warn, workers)
+    metrics = (spec.objective.metric, *Goals.of_spec(spec).costs)
+    workers = spec.resources.workers
+    return KnownResults(spec.name, context.storage, metrics, trials, warn, workers)
 
 
 @dataclass(frozen=True)
@@ -277,6 +304,7 @@ class _Run:
         except BaseException as error:
             # The user must see the error that ended the sweep, not one that follows from it.
             with suppress(Exception):
+                driver.on_interruption()
                 self._write_end("interrupted")
             if isinstance(error, NothingStartsError):
                 raise NothingStartsError(error.limit_s, error.lack, self._resume()) from error
@@ -286,6 +314,7 @@ class _Run:
             raise
         finally:
             self.progress.close()
+        driver.on_interruption()
         self._write_end(state)
         return state == "interrupted"
 

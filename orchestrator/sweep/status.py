@@ -15,6 +15,9 @@ import psutil
 
 from orchestrator.study.confirmation import Confirmed, confirmed_trials, crowned
 from orchestrator.study.failures import FailureGroup, grouped_failures
+from orchestrator.study.front import Front
+from orchestrator.study.goals import num_replaced
+from orchestrator.study.money import Cost, sweep_cost
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.reader import NUM_TRIALS, OVER_BUDGET, Direction, StudyReader
 from orchestrator.study.study import study_url
@@ -56,9 +59,11 @@ class SweepStatus:
     """What is known about a sweep.
 
     `num_trials` are those that were asked for so far; `best` is the complete trial that would win
-    now and `best_so_far` the best of all, those included that still run or were pruned. `rows` are
-    those of an ablation, `confirmed` the configurations that were run again, the crowned first.
-    `needs_tracking_uri`: MLflow's address has a password, which was not kept.
+    now and `best_so_far` the best of all, those included that still run or were pruned; one that
+    exceeds a limit only where no other has a value. `rows` are those of an ablation, `confirmed`
+    the configurations that were run again, the crowned first. `needs_tracking_uri`: MLflow's
+    address has a password, which was not kept. `cost` is that of all trials so far, None without
+    prices; `front` what came of several objectives and limits, None without any.
     """
 
     sweep: str
@@ -81,15 +86,21 @@ class SweepStatus:
     protocol: str
     over_budget: str | None
     needs_tracking_uri: bool = False
+    cost: Cost | None = None
+    front: Front | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON, causes by group only."""
         fields = asdict(self)
         fields["home"] = str(self.home)
+        del fields["cost"]
+        if self.cost is not None:
+            fields["money"] = self.cost.to_dict()
         fields["counts"] = {str(state): count for state, count in self.counts.items()}
         for trial in fields["trials"]:
             del trial["cause"]
         fields["confirmed"] = [_confirmed_fields(confirmed) for confirmed in self.confirmed]
+        fields["front"] = self.front.to_dict() if self.front else None
         fields["filters"] = variant_filters(self.sweep, [row.name for row in self.rows])
         return fields
 
@@ -104,6 +115,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
 
     Raises:
         SweepNotFoundError: There is no such sweep.
+        SpecError: The file that `PRVR_PRICES` names is no list of prices.
     """
     study = StudyReader.open(url or study_url(home), sweep)
     # The state first: trials read after it can only be further than it says.
@@ -118,7 +130,7 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         state=_state(attributes),
         started_ms=attributes.get("started_ms"),
         ended_ms=attributes.get("ended_ms"),
-        num_trials=_num_asked_for(attributes, len(trials)),
+        num_trials=num_asked_for(attributes, trials),
         counts={state: counts[state] for state in TrialState},
         metric=attributes.get("metric", "objective"),
         best=next(iter(crowned(study, 1)), None),
@@ -133,6 +145,8 @@ def read_status(home: Path, sweep: str, url: str | None = None) -> SweepStatus:
         protocol=attributes.get("protocol", "validation"),
         over_budget=attributes.get(OVER_BUDGET),
         needs_tracking_uri=bool(attributes.get("places", {}).get("tracking_has_password")),
+        cost=sweep_cost(study),
+        front=Front.of(study),
     )
 
 
@@ -148,13 +162,21 @@ def this_driver() -> dict[str, Any]:
     }
 
 
-def _num_asked_for(attributes: Mapping[str, Any], there: int) -> int:
-    """Trials that are to run as far as it is known; rounds to come are not."""
+def num_asked_for(attributes: Mapping[str, Any], trials: Sequence[TrialSummary]) -> int:
+    """Trials that are to run as far as it is known; rounds to come are not.
+
+    Args:
+        attributes: Those of the sweep's study.
+        trials: All of its trials.
+    """
+    if attributes.get("state") == "finished" and attributes.get(OVER_BUDGET) is None:
+        return len(trials)
     plan = TrialPlan.of(attributes)
-    wanted: int = attributes.get(NUM_TRIALS, there)
+    wanted: int = attributes.get(NUM_TRIALS, len(trials))
     if plan.runs():
         return max(wanted, len(plan.trials))
-    return wanted + len(plan.trials)
+    is_grid = attributes.get("sampler", {}).get("kind") == "grid"
+    return wanted + len(plan.trials) + (0 if is_grid else num_replaced(trials, wanted))
 
 
 def _confirmed_fields(confirmed: Confirmed) -> dict[str, Any]:
@@ -193,9 +215,11 @@ def _since_boot_s(process: psutil.Process) -> float:
     return float(process.create_time() - psutil.boot_time())
 
 
-def _best(study: StudyReader, trials: list[TrialSummary]) -> TrialSummary | None:
+def _best(study: StudyReader, trials: Sequence[TrialSummary]) -> TrialSummary | None:
     best: TrialSummary | None = None
-    for trial in trials:
+    valued = [trial for trial in trials if trial.value is not None]
+    within = [trial for trial in valued if not study.goals.over_limit(trial.costs)]
+    for trial in within or valued:
         if trial.value is not None and study.is_better(trial.value, best.value if best else None):
             best = trial
     return best

@@ -1,7 +1,7 @@
 """Brings MLflow up to date with a sweep afterwards, from the outbox that the sweep left."""
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,24 +67,32 @@ def sync(
         DataError: The data, which names the experiment, is gone; only if an older version
             launched the sweep, which did not keep the name.
     """
-    # Before the lock, which would create a home that does not exist.
-    spec = _spec(sweep, home)
     said: list[str] = []
 
     def say(line: str) -> None:
         said.append(line)
         warn(line)
 
+    with held_sweep(sweep, home, tracking_uri, say) as (context, outbox):
+        done, problem = _bring_up_to_date(context, outbox, limit_s, say)
+        return SyncResult(context.locations.tracking.shown, done, problem, tuple(said))
+
+
+@contextmanager
+def held_sweep(
+    sweep: str, home: Path, tracking_uri: str | None, say: Callable[[str], None]
+) -> Iterator[tuple[SweepContext, Outbox]]:
+    """Hold a sweep that no driver runs, with its outbox open and whole; see `sync`."""
+    # Before the lock, which would create a home that does not exist.
+    spec = _spec(sweep, home)
     with held_home(home):
         study = StudyReader.open(study_url(home), sweep)
         about = study.attributes
         locations = SweepLocations.recalled(about.get("places", {}), home, None, tracking_uri)
         data = TrialData("", about.get("data_fingerprint", ""), name=_data_set(spec, study))
         outbox = whole_outbox(outbox_path(home, sweep), study, home, say)
-        context = SweepContext(spec, locations, data, outbox.identity)
         with closing(outbox):
-            done, problem = _bring_up_to_date(context, outbox, limit_s, say)
-        return SyncResult(locations.tracking.shown, done, problem, tuple(said))
+            yield SweepContext(spec, locations, data, outbox.identity), outbox
 
 
 def _bring_up_to_date(

@@ -49,11 +49,12 @@ class TrialTeller:
         self._told = told
 
     def refused(self, trial: RefusedTrial, plan: TrialPlan) -> None:
-        """A trial begins that will not be trained, since its settings are invalid."""
+        """A trial begins that will not be trained: invalid settings, or a limit of cost."""
         origin = origin_of(trial.number, plan)
         started = StartedTrial(trial.number, trial.parameters, origin=origin)
         self._send(started.event(self._tags, now_ms()))
-        self._progress.started(trial.number)
+        if trial.cause is not None:
+            self._progress.started(trial.number)
 
     def started(self, request: TrialRequest, trial: TrialSummary, plan: TrialPlan) -> None:
         """A trial begins or continues."""
@@ -96,7 +97,9 @@ class TrialTeller:
     def ended(self, trial: TrialSummary) -> None:
         """A trial ended, at the study's time: an event that is made again later is the same."""
         self._send(ended_event(trial, trial.ended_ms or now_ms()))
-        self._progress.ended(trial.number, trial.state, trial.cause)
+        # Another one is drawn for a trial that exceeds a limit.
+        if trial.over_limit is None:
+            self._progress.ended(trial.number, trial.state, trial.cause)
 
     def warn(self, line: str) -> None:
         """Show the user a line."""

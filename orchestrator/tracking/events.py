@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.spec.sections import DataSource
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.goals import Goals, cost_text
 from orchestrator.study.planned_trials import TrialPlan
 from orchestrator.study.trial import TrialSummary
 from orchestrator.tracking.run_change import DataRecord
@@ -35,6 +36,7 @@ def sweep_started_event(
         "tags": dict(tags),
         "labels": _labels(spec),
         "data": asdict(data) if data else None,
+        **({"goals": goals.to_json()} if (goals := Goals.of_spec(spec)) else {}),
         "timestamp_ms": timestamp_ms,
     }
 
@@ -65,9 +67,20 @@ def _sweep_params(spec: SweepSpec) -> dict[str, Any]:
         "preset": spec.preset,
         "objective.metric": spec.objective.metric,
         "objective.direction": spec.objective.direction,
+        **_goal_params(Goals.of_spec(spec)),
         **_kind_params(spec),
         **{f"early_stopping.{key}": value for key, value in spec.early_stopping},
         **spec.settings,
+    }
+
+
+def _goal_params(goals: Goals) -> dict[str, str]:
+    """Parameters that say what trials are to cost; none with a single objective and no limit."""
+    objectives = [f"{direction} {metric}" for metric, direction in goals.objectives.items()]
+    limits = [f"{name} {cost_text(most)}" for name, most in goals.limits.items()]
+    return {
+        **({"objectives": ", ".join(objectives), "crown": goals.crown} if objectives else {}),
+        **({"limits": ", ".join(limits)} if limits else {}),
     }
 
 
@@ -172,6 +185,8 @@ def ended_event(trial: TrialSummary, timestamp_ms: int) -> Event:
         "value": trial.value,
         "best_epoch": trial.best_epoch,
         "cause": asdict(trial.cause) if trial.cause else None,
+        **({"costs": dict(trial.costs)} if trial.costs else {}),
+        **({"over_limit": trial.over_limit} if trial.over_limit else {}),
         "timestamp_ms": timestamp_ms,
     }
 

@@ -4,7 +4,10 @@ Runs are looked up by tag, since MLflow takes no run id of ours. One search give
 is compared, page by page: a check of a whole sweep costs a few calls. Imports MLflow.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage, Run, ViewType
@@ -20,7 +23,8 @@ from orchestrator.tracking.tags import PARENT_TAG, SWEEP_ID_TAG, TRIAL_TAG
 LONGEST_TAG = 8000
 NOT_FOUND = 404
 
-_RUNS_PER_PAGE = 1000
+# MLflow makes hundreds of objects of each run.
+_RUNS_PER_PAGE = 200
 _BAD_REQUEST = 400
 _MOST_NAMED = 10
 _EXPERIMENT_TAGS = {
@@ -29,6 +33,62 @@ _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
 }
 _SOURCE_TAGS = {"mlflow.source.name": "prvr-sweep", "mlflow.source.type": "LOCAL"}
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """What a look-up keeps of a run, of which a sweep has thousands.
+
+    Args:
+        run_id: Its id in MLflow.
+        trial: Its trial; None: the sweep's own run.
+        parent: Id of the run that it names as its parent.
+        is_active: Whether it is not deleted.
+        status: Its status.
+        artifact_uri: Where its files are.
+        params: Names of its parameters.
+        tags: Names of its tags.
+        steps: Names of its metrics by the last step of each.
+    """
+
+    run_id: str
+    trial: int | None
+    parent: str | None
+    is_active: bool
+    status: str
+    artifact_uri: str
+    params: frozenset[str]
+    tags: frozenset[str]
+    steps: Mapping[int, frozenset[str]]
+
+    @classmethod
+    def of(cls, run: Run) -> "FoundRun":
+        """What is kept of a run."""
+        steps: defaultdict[int, list[str]] = defaultdict(list)
+        for metric in run.data._metric_objs:
+            steps[metric.step].append(metric.key)
+        return cls(
+            run.info.run_id,
+            _trial_of(run),
+            run.data.tags.get(PARENT_TAG),
+            _is_active(run),
+            run.info.status,
+            run.info.artifact_uri,
+            _names(frozenset(run.data.params)),
+            _names(frozenset(run.data.tags)),
+            {step: _names(frozenset(keys)) for step, keys in steps.items()},
+        )
+
+    def lacks_rows(self, change: RunChange) -> bool:
+        """Whether a metric's last step is before one of a change."""
+        last = {key: step for step, keys in sorted(self.steps.items()) for key in keys}
+        return any(row.step > last.get(row.key, -1) for row in change.metrics)
+
+
+@lru_cache(maxsize=1024)
+def _names(names: frozenset[str]) -> frozenset[str]:
+    """One object for the same names: most runs of a sweep have the same."""
+    return names
 
 
 class SweepRuns:
@@ -55,7 +115,7 @@ class SweepRuns:
         self._experiment = experiment
         self._sweep_id = sweep_id
         self._experiment_id: str | None = None
-        self._runs: dict[int | None, Run] = {}
+        self._runs: dict[int | None, FoundRun] = {}
         self._ids: dict[int | None, str] = {}
         self._tell = tell
         self.is_looked_up = False
@@ -81,11 +141,11 @@ class SweepRuns:
             self._restore_experiment(runs)
             runs = list(self._search(self._experiment_id))
         # Of several runs of one trial an active one, then the one with most parameters.
-        runs.sort(key=lambda run: (not _is_active(run), -len(run.data.params)))
+        runs.sort(key=lambda run: (not run.is_active, -len(run.params)))
         for run in runs:
-            self._runs.setdefault(_trial_of(run), run)
-        self._ids = {trial: run.info.run_id for trial, run in self._runs.items()}
-        self._restore([trial for trial, run in self._runs.items() if not _is_active(run)])
+            self._runs.setdefault(run.trial, run)
+        self._ids = {trial: run.run_id for trial, run in self._runs.items()}
+        self._restore([trial for trial, run in self._runs.items() if not run.is_active])
 
     def id_of(self, change: RunChange) -> str:
         """Id of a change's run, which is created if it is missing; the sweep's own comes first."""
@@ -105,33 +165,33 @@ class SweepRuns:
         call. Values of parameters and tags are the user's to edit.
         """
         run = self._runs[change.run.trial]
-        steps = {metric.key: metric.step for metric in run.data._metric_objs}
         return (
-            not change.params.keys() <= run.data.params.keys()
-            or not change.tags.keys() <= run.data.tags.keys()
-            or any(row.step > steps.get(row.key, -1) for row in change.metrics)
-            or change.status not in (None, run.info.status)
+            not change.params.keys() <= run.params
+            or not change.tags.keys() <= run.tags
+            or run.lacks_rows(change)
+            or change.status not in (None, run.status)
             or (change.run.trial is None and self._lacks_files(run, change))
         )
 
-    def _lacks_files(self, run: Run, change: RunChange) -> bool:
-        if not self.takes_files(run):
+    def _lacks_files(self, run: FoundRun, change: RunChange) -> bool:
+        if not self.takes_files(run.artifact_uri):
             return False
-        there = {file.path for file in self._client.list_artifacts(run.info.run_id)}
+        there = {file.path for file in self._client.list_artifacts(run.run_id)}
         return not change.texts.keys() <= there
 
-    def takes_files(self, run: Run) -> bool:
+    def takes_files(self, artifact_uri: str) -> bool:
         """Whether a run's files may be written: not where a home was before it was moved."""
-        return may_write(run.info.artifact_uri, self._artifact_root)
+        return may_write(artifact_uri, self._artifact_root)
 
     def adopt(self) -> None:
-        """Make the sweep's own run the parent of all others."""
+        """Make the sweep's own run the parent of all others, and forget what was looked up."""
         own = self._ids.get(None)
         strays = [
-            run.info.run_id
+            run.run_id
             for trial, run in self._runs.items()
-            if trial is not None and run.data.tags.get(PARENT_TAG) != own
+            if trial is not None and run.parent != own
         ]
+        self._runs.clear()
         for run_id in strays:
             self._client.set_tag(run_id, PARENT_TAG, own)
         if strays:
@@ -154,16 +214,17 @@ class SweepRuns:
                 raise
             return False
 
-    def _search(self, experiment_id: str) -> Iterator[Run]:
-        return all_pages(
+    def _search(self, experiment_id: str) -> Iterator[FoundRun]:
+        found = all_pages(
             self._client.search_runs,
             experiment_ids=[experiment_id],
             filter_string=f"tags.`{SWEEP_ID_TAG}` = '{self._sweep_id}'",
             run_view_type=ViewType.ALL,
             max_results=_RUNS_PER_PAGE,
         )
+        return map(FoundRun.of, found)
 
-    def _restore_experiment(self, runs: Sequence[Run]) -> None:
+    def _restore_experiment(self, runs: Sequence[FoundRun]) -> None:
         if not runs:
             raise TrackingError(
                 f"the MLflow experiment {self._experiment!r} was deleted; restore it with `mlflow "

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -19,6 +19,7 @@ from prvr_model.files.durable import sync_folder
 _HEADER_KIND = "outbox"
 _FORMAT = 1
 _SYNC_EVERY_S = 1.0
+_EVENTS_AT_ONCE = 1000
 
 
 class EventSink(Protocol):
@@ -118,9 +119,10 @@ class Outbox:
         if os.fstat(self._file.fileno()).st_size > self._size:
             self._file.truncate(self._size)
 
-    def events(self) -> tuple[dict[str, Any], ...]:
-        """All events on the disk."""
-        return read_events(self.path, 0, self._size, None).events
+    def events(self) -> Iterator[dict[str, Any]]:
+        """All events on the disk, of which only some are in memory at a time."""
+        for batch in _batches(self.path, self._size, _EVENTS_AT_ONCE):
+            yield from batch.events
 
     def _write_header(self, wanted: str | None) -> str:
         identity = wanted or uuid.uuid4().hex
@@ -186,9 +188,9 @@ class OutboxReader:
         """The next events, at most `limit` of them, from the committed position on."""
         return read_events(self._outbox.path, self.position, self._outbox.size_bytes, limit)
 
-    def before(self) -> EventBatch:
-        """All events before the committed position."""
-        return read_events(self._outbox.path, 0, self.position, None)
+    def before(self, limit: int) -> Iterator[EventBatch]:
+        """All events before the committed position, at most `limit` of them at a time."""
+        return _batches(self._outbox.path, self.position, limit)
 
     def commit(self, position: int) -> None:
         """Remember that everything before `position` was sent."""
@@ -209,6 +211,13 @@ class OutboxReader:
         except (OSError, ValueError, KeyError, TypeError):
             return 0  # Reading all events again is always right: they may be repeated.
         return position if known and position <= self._outbox.size_bytes else 0
+
+
+def _batches(path: Path, stop: int, limit: int) -> Iterator[EventBatch]:
+    position = 0
+    while (batch := read_events(path, position, stop, limit)).end > position:
+        yield batch
+        position = batch.end
 
 
 def read_events(path: Path, start: int, stop: int, limit: int | None) -> EventBatch:

@@ -1,7 +1,7 @@
 """Makes a lost or incomplete outbox again from the study and the checkpoints."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def _positions(path: Path) -> list[Path]:
     return list(path.parent.glob(f"{path.stem}.*.position"))
 
 
-def _events(study: StudyReader, home: Path, there: Sequence[Event]) -> Iterator[Event]:
+def _events(study: StudyReader, home: Path, there: Iterable[Event]) -> Iterator[Event]:
     """Events that a sweep's outbox lacks, in their order.
 
     Args:
@@ -108,18 +108,23 @@ def _events(study: StudyReader, home: Path, there: Sequence[Event]) -> Iterator[
     about = study.attributes
     spec = read_spec(about["spec_yaml"], (), f"spec of {study.name}", home)
     tags = _tags(about)
-    kinds = {event.get("kind") for event in there}
+    kinds, told, of_sweep = set(), Told(), None
+    for event in there:
+        kinds.add(event.get("kind"))
+        told.add(event)
+        if event.get("kind") in ("sweep_started", "sweep_ended"):
+            of_sweep = event
     if "sweep_started" not in kinds:
         data = _data(spec, about)
         yield sweep_started_event(spec, tags, data, about.get("started_ms", 0))
-    of_trials = missing_events(study, spec, Told.of(there), tags)
+    of_trials = missing_events(study, spec, told, tags)
     yield from of_trials
     if about.get("state") not in ("finished", "interrupted"):
         return
     counts = {str(state): count for state, count in study.counts().items()}
     end = sweep_ended_event(about["state"], counts, about.get("ended_ms", 0))
     # From the end event the tracker makes its table of trials.
-    if of_trials or not _ends_with(there, end):
+    if of_trials or not _is_same(of_sweep, end):
         yield end
         yield from _report_events(study, home)
     elif "report" not in kinds:
@@ -128,11 +133,10 @@ def _events(study: StudyReader, home: Path, there: Sequence[Event]) -> Iterator[
         yield registered_event(about["registered"], about.get("ended_ms", 0))
 
 
-def _ends_with(events: Sequence[Event], end: Event) -> bool:
+def _is_same(event: Event | None, end: Event) -> bool:
     """Whether the sweep's last start or end is this end, at any time."""
-    of_sweep = [event for event in events if event.get("kind") in ("sweep_started", "sweep_ended")]
     wanted = {key: value for key, value in end.items() if key != "timestamp_ms"}
-    return bool(of_sweep) and wanted.items() <= of_sweep[-1].items()
+    return event is not None and wanted.items() <= event.items()
 
 
 def _data(spec: SweepSpec, about: Mapping[str, Any]) -> DataRecord | None:

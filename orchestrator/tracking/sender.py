@@ -15,8 +15,11 @@ from orchestrator.tracking.run_change import RunChange, RunIdentity, RunsDeleted
 from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow
 from orchestrator.tracking.view import SweepView
 
-# A few hundred epochs at a time: few calls, and little to repeat after a failure.
-_EVENTS_PER_BATCH = 500
+# Where many trials run, a run then gets several epochs in one call, and little is repeated after a
+# failure.
+_EVENTS_PER_BATCH = 2000
+# A second's work, after which the thread can be stopped.
+_RUNS_AT_ONCE = 16
 # Soon enough for a person who watches the pages, and longer than writing a batch takes.
 _POLL_S = 1.0
 _FIRST_BACKOFF_S = 0.5
@@ -38,10 +41,13 @@ class RunWriter(Protocol):
     def knows_sweep(self) -> bool:
         """Whether the store has runs of the sweep already."""
 
-    def mend(self, changes: list[RunChange], parent: RunIdentity) -> None:
-        """Write again what the store lacks of all changes that were written before."""
+    def lacking(self, changes: Sequence[RunChange]) -> Sequence[int | None]:
+        """Trials whose runs lack something of changes written before; None: the sweep's own."""
 
-    def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
+    def mended(self) -> None:
+        """What was lacking is written again."""
+
+    def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
         """Write changes, which may have been written before."""
 
 
@@ -166,11 +172,17 @@ class MlflowSender:
         batch = self._reader.read(_EVENTS_PER_BATCH)
         if batch.end == batch.start:
             return False
-        self._apply(batch.events)
-        changes = self._view.take_changes()
-        if changes:
-            self._writer.write(changes, self._view.sweep_run)
-        self._reader.commit(batch.end)
+        self._apply(batch.events, self._view)
+        if self._write(self._writer, self._view.take_changes(), self._view.sweep_run):
+            self._reader.commit(batch.end)
+        return True
+
+    def _write(self, writer: RunWriter, changes: Sequence[RunChange], parent: RunIdentity) -> bool:
+        """Write changes; False: the thread is to end, and the next sender writes them again."""
+        for first in range(0, len(changes), _RUNS_AT_ONCE):
+            if self._stopping:
+                return False
+            writer.write(changes[first : first + _RUNS_AT_ONCE], parent)
         return True
 
     def _open(self) -> RunWriter:
@@ -179,22 +191,33 @@ class MlflowSender:
         # Always called: it is the first call that needs an answer from MLflow.
         is_known = writer.knows_sweep()
         self._tried.set()
-        sent = self._reader.before().events
-        if sent and not is_known:
+        if not is_known and any(batch.events for batch in self._reader.before(_EVENTS_PER_BATCH)):
             # The store is another one, or was deleted: all events are sent again.
             self._warn("MLflow: nothing of the sweep was there; all of it is sent again")
             self._reader.commit(0)
-            sent = ()
-        self._view = SweepView(self._outbox.identity)
-        self._apply(sent)
-        if changes := self._view.take_changes():
-            writer.mend(changes, self._view.sweep_run)
+        self._mend(writer)
         return writer
 
-    def _apply(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def _mend(self, writer: RunWriter) -> None:
+        """Make the view again and send what MLflow lacks of it, a part of the events at a time."""
+        view = self._view = SweepView(self._outbox.identity)
+        lacking: set[int | None] = set()
+        for batch in self._reader.before(_EVENTS_PER_BATCH):
+            self._apply(batch.events, view)
+            lacking.update(writer.lacking(view.take_ended()))
+        lacking.update(writer.lacking(view.take_changes()))
+        again = SweepView(self._outbox.identity)
+        for batch in self._reader.before(_EVENTS_PER_BATCH) if lacking else ():
+            self._apply(batch.events, again)
+            changes = [change for change in again.take_changes() if change.run.trial in lacking]
+            if not self._write(writer, changes, again.sweep_run):
+                return
+        writer.mended()
+
+    def _apply(self, events: Sequence[Mapping[str, Any]], view: SweepView) -> None:
         for event in events:
             try:
-                self._view.apply(event)
+                view.apply(event)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 # Retrying would not help, and this event must not hold up later ones.
                 self._refusals.append(f"event {event.get('kind')!r}: {error!r}")

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.study.front import OVER_LIMIT
+from orchestrator.study.goals import Goals
+from orchestrator.study.trial import TrialState, TrialSummary
 from orchestrator.tracking.run_change import (
     STATUS_OF_STATE,
     MetricRow,
@@ -16,6 +19,7 @@ from orchestrator.tracking.tags import (
     FAILURE_TAG,
     KEY_TAG,
     ORIGIN_TAGS,
+    OVER_LIMIT_TAG,
     ROLE_TAG,
     SEED_TAG,
     SHORT_SEED_TAG,
@@ -58,6 +62,26 @@ class TrialRun:
     cause: str = ""
     variant: str | None = None
     confirms: int | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
+    over_limit: str = ""
+    front: str = ""
+
+    @property
+    def summary(self) -> TrialSummary:
+        """The trial as the study sees it, as far as goals need it."""
+        known = {state.value: state for state in TrialState}
+        return TrialSummary(
+            self.number,
+            known.get(self.state, TrialState.RUNNING),
+            {},
+            self.value,
+            self.best_epoch,
+            self.epochs,
+            self.key,
+            "",
+            confirms=self.confirms,
+            costs=self.costs,
+        )
 
     @property
     def run(self) -> RunIdentity:
@@ -65,7 +89,8 @@ class TrialRun:
         # A pruned trial's run is FINISHED, and lists and legends show nothing but the name; they
         # would cut a longer one.
         known_by = self.variant or self.key[:_KEY_LETTERS_IN_NAME]
-        word = self.state if self.state == "pruned" else known_by
+        ended_as = OVER_LIMIT if self.over_limit and not self.epochs else self.state
+        word = ended_as if self.state == "pruned" else known_by
         return RunIdentity(self.number, f"{self.number:03d} {word}".strip(), self.start_ms)
 
     def start(self, event: Mapping[str, Any], change: RunChange) -> None:
@@ -111,12 +136,17 @@ class TrialRun:
             self.value = value
         return {} if self.value is None else {BEST_VALUE: self.value}
 
-    def end(self, event: Mapping[str, Any], change: RunChange) -> None:
+    def end(self, event: Mapping[str, Any], goals: Goals, change: RunChange) -> None:
         """The trial has ended."""
         self.state = str(event["state"])
         self.value = event.get("value")
         self.best_epoch = event.get("best_epoch")
         self.end_ms = int(event["timestamp_ms"])
+        self.costs = event.get("costs") or {}
+        over_limit = str(event.get("over_limit") or goals.over_limit(self.costs) or "")
+        if over_limit or self.over_limit:
+            change.tags[OVER_LIMIT_TAG] = over_limit or "no"
+        self.over_limit = over_limit
         change.renamed |= self.state == "pruned"
         change.tags[STATE_TAG] = self.state
         change.status = STATUS_OF_STATE.get(self.state, "FINISHED")

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.study.goals import Goals
 from orchestrator.tracking.run_change import (
     STATUS_OF_STATE,
     DataRecord,
@@ -20,6 +21,7 @@ from orchestrator.tracking.run_change import (
 from orchestrator.tracking.standings import ENDED_STATES, Standings
 from orchestrator.tracking.tags import (
     BEST_TRIAL_TAG,
+    FRONT_TAG,
     MOVES_TAG,
     NOTE_TAG,
     PROTOCOL_TAG,
@@ -51,12 +53,14 @@ class SweepView:
         self._question = ""
         self._answer = ""
         self._goal = Goal()
+        self._goals = Goals({}, {})
         self._start_ms = 0
         self._num_ends = 0
         self._labels: dict[str, str] = {}
         self._user: str | None = None
         self._data: DataRecord | None = None
         self._trials: dict[int, TrialRun] = {}
+        self._standings = Standings(self._trials, self._goal, self._goals)
         self._changes: dict[int | None, RunChange] = {}
         self._handlers: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
             "sweep_started": self._sweep_started,
@@ -82,14 +86,27 @@ class SweepView:
         numbers = sorted(changes, key=lambda number: -1 if number is None else number)
         return [changes[number] for number in numbers]
 
+    def take_ended(self) -> list[RunChange]:
+        """The changes of runs that have ended, without their status, for a comparison.
+
+        Their status, which may change again, is left for `take_changes`. Of other runs, the last
+        row of each metric is kept.
+        """
+        taken = []
+        for number, change in self._changes.items():
+            change.metrics = list({row.key: row for row in change.metrics}.values())
+            if change.end_ms is not None and (change.params or change.metrics):
+                self._changes[number] = RunChange(
+                    change.run, status=change.status, end_ms=change.end_ms
+                )
+                change.status = None
+                taken.append(change)
+        return taken
+
     @property
     def sweep_run(self) -> RunIdentity:
         """The sweep's own run, parent of all others."""
         return RunIdentity(None, self._name, self._start_ms)
-
-    @property
-    def _standings(self) -> Standings:
-        return Standings(self._trials, self._goal)
 
     def _sweep_started(self, event: Mapping[str, Any]) -> None:
         self._start_ms = self._start_ms or int(event["timestamp_ms"])
@@ -98,6 +115,8 @@ class SweepView:
         params = event.get("params") or {}
         metric = str(params.get("objective.metric", self._goal.metric))
         self._goal = Goal(metric, params.get("objective.direction") == "minimize")
+        self._goals = Goals.of(event)
+        self._standings = Standings(self._trials, self._goal, self._goals)
         self._labels = as_texts(event.get("labels") or {})
         change = self._change(None)
         change.params |= as_texts(params)
@@ -133,8 +152,9 @@ class SweepView:
 
     def _trial_started(self, event: Mapping[str, Any]) -> None:
         trial = self._trial(event)
-        change = self._change(trial)
+        before, change = trial.state, self._change(trial)
         trial.start(event, change)
+        self._standings.changed(trial, before)
         if PROTOCOL_TAG in self._labels:
             change.tags[PROTOCOL_TAG] = self._labels[PROTOCOL_TAG]
         change.data = self._data
@@ -152,8 +172,9 @@ class SweepView:
         trial = self._trial(event)
         if trial.state == str(event["state"]):
             return  # A repeated event: the later one's timestamps would add rows.
-        change = self._change(trial)
-        trial.end(event, change)
+        before, change = trial.state, self._change(trial)
+        trial.end(event, self._goals, change)
+        self._standings.changed(trial, before)
         change.run = trial.run
         self._add_progress(int(event["timestamp_ms"]))
 
@@ -162,11 +183,13 @@ class SweepView:
         # twice, and no step may have two values.
         self._num_ends += 1
         standings, change = self._standings, self._change(None)
-        best, winner, counts = standings.best(), standings.winner(), standings.counts()
+        best, counts = standings.best(), standings.counts()
+        # The front of several objectives is made once, at the end.
+        winner = None if self._goals.objectives else standings.winner()
         values: dict[str, float] = {}
         if best is not None and best.value is not None:
             values[BEST_VALUE] = best.value
-        if winner is not None and winner.value is not None:
+        if winner is not None:
             change.tags[BEST_TRIAL_TAG] = str(winner.number)
         values |= {f"trials/{state}": counts[state] for state in ENDED_STATES}
         change.metrics += [
@@ -179,6 +202,8 @@ class SweepView:
         for trial in self._trials.values():
             if trial.state == "running":
                 trial.interrupt(timestamp_ms, self._change(trial))
+                self._standings.changed(trial, "running")
+        self._mark_front()
         change = self._change(None)
         change.tags |= {STATE_TAG: state, NOTE_TAG: self._note()}
         # Without this tag the UI shows the file as text instead of a table.
@@ -186,6 +211,20 @@ class SweepView:
         change.texts[TABLE_FILE] = json.dumps(self._standings.table())
         change.status = STATUS_OF_STATE.get(state, "FINISHED")
         change.end_ms = timestamp_ms
+
+    def _mark_front(self) -> None:
+        """Say which trials of several objectives are on the front, and which one wins."""
+        if not self._goals.objectives:
+            return
+        standings = self._standings
+        members, _ = standings.front()
+        for number, trial in self._trials.items():
+            word = members.get(number, "")
+            if word != trial.front:
+                self._change(trial).tags[FRONT_TAG] = word or "no"
+                trial.front = word
+        if (winner := standings.winner()) is not None:
+            self._change(None).tags[BEST_TRIAL_TAG] = str(winner.number)
 
     def _report(self, event: Mapping[str, Any]) -> None:
         self._answer = str(event.get("answer") or "")
@@ -214,6 +253,7 @@ class SweepView:
         number = int(event["number"])
         if number not in self._trials:
             self._trials[number] = TrialRun(number, start_ms=int(event["timestamp_ms"]))
+            self._standings.changed(self._trials[number], None)
         return self._trials[number]
 
     def _change(self, trial: TrialRun | None) -> RunChange:

@@ -8,7 +8,7 @@ globals that belong to the user.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
@@ -24,6 +24,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -38,15 +39,13 @@ from orchestrator.tracking.store import TrackingStore, experiment_name
 from orchestrator.tracking.tags import SWEEP_TAG
 
 # Limits of one `log_batch`, checked by MLflow's `utils.validation`.
-METRICS_PER_CALL = 1000
+ENTITIES_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 TAGS_PER_CALL = 100
 _LONGEST_PARAM = 6000
 _LONGEST_DIGEST = 36
 
 _BAD_REQUEST = 400
-
-T = TypeVar("T")
 
 
 def connect(store: TrackingStore) -> MlflowClient:
@@ -105,34 +104,36 @@ class MlflowWriter:
         self._runs = SweepRuns(client, artifact_root, experiment, sweep_id, tell)
         self._refuse = refuse
         self._tell = tell
+        self._missing: set[int | None] = set()
+        self._incomplete: set[int | None] = set()
 
     def knows_sweep(self) -> bool:
         """Whether the store has runs of the sweep; those that were deleted are restored."""
         self._runs.look_up()
         return self._runs.is_known
 
-    def mend(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
-        """Write again what the store lacks of changes that were written before.
+    def lacking(self, changes: Sequence[RunChange]) -> Sequence[int | None]:
+        """Trials whose runs lack something of changes written before; None: the sweep's own run.
 
         Args:
-            changes: All changes so far, one for each run.
-            parent: The sweep's own run.
-
-        Raises:
-            MlflowException: As `write`.
-            RunsDeletedError: As `write`.
+            changes: Changes of runs; of each metric the last row counts.
         """
-        missing = [change for change in changes if self._runs.is_missing(change)]
+        missing = [change.run.trial for change in changes if self._runs.is_missing(change)]
         there = [change for change in changes if not self._runs.is_missing(change)]
-        lacking = [change for change in there if self._runs.lacks(change)]
-        for some, found, done in (
-            (missing, "gone", "made again"),
-            (lacking, "lacking parameters, metrics or files", "sent again"),
+        incomplete = [change.run.trial for change in there if self._runs.lacks(change)]
+        self._missing.update(missing)
+        self._incomplete.update(incomplete)
+        return [*missing, *incomplete]
+
+    def mended(self) -> None:
+        """Say what was written again, and make the sweep's own run the parent of all others."""
+        for trials, found, done in (
+            (self._missing, "gone", "made again"),
+            (self._incomplete, "lacking parameters, metrics or files", "sent again"),
         ):
-            if some:
-                self.write(some, parent)
-                runs = named_runs([change.run.trial for change in some])
-                self._tell(f"MLflow: {runs} {found}; {done}")
+            if trials:
+                self._tell(f"MLflow: {named_runs(list(trials))} {found}; {done}")
+                trials.clear()
         self._runs.adopt()
 
     def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
@@ -154,7 +155,8 @@ class MlflowWriter:
             self._runs.id_of(first)
         for change in changes:
             with self._noticing_deletion(change):
-                self._write_run(self._runs.id_of(change), change)
+                is_new = self._runs.is_missing(change)
+                self._write_run(self._runs.id_of(change), change, is_new=is_new)
 
     @contextmanager
     def _noticing_deletion(self, change: RunChange) -> Iterator[None]:
@@ -166,55 +168,80 @@ class MlflowWriter:
                 raise
             raise RunsDeletedError(f"{named_runs([trial])} deleted") from error
 
-    def _write_run(self, run_id: str, change: RunChange) -> None:
-        self._log_params(run_id, change.params)
-        tags = [RunTag(key, value[:LONGEST_TAG]) for key, value in change.tags.items()]
-        for some_tags in _chunks(tags, TAGS_PER_CALL):
-            self._log(run_id, tags=some_tags)
-        metrics = [Metric(m.key, m.value, m.timestamp_ms, m.step) for m in change.metrics]
-        for some_metrics in _chunks(metrics, METRICS_PER_CALL):
-            self._log(run_id, metrics=some_metrics)
-        if change.texts and self._runs.takes_files(self._client.get_run(run_id)):
-            for name, text in change.texts.items():
-                self._client.log_text(run_id, text, name)
+    def _write_run(self, run_id: str, change: RunChange, *, is_new: bool) -> None:
+        """Write a change; a new run was created with its tags and name, and runs."""
+        params, changed = self._new_params(run_id, change.params, is_new=is_new)
+        name = {MLFLOW_RUN_NAME: change.run.name} if change.renamed else {}
+        tags = changed if is_new else {**change.tags, **changed, **name}
+        self._log(
+            run_id,
+            [Metric(m.key, m.value, m.timestamp_ms, m.step) for m in change.metrics],
+            [Param(key, value) for key, value in params.items()],
+            [RunTag(key, value[:LONGEST_TAG]) for key, value in tags.items()],
+        )
+        if change.texts and self._runs.takes_files(self._client.get_run(run_id).info.artifact_uri):
+            for file, text in change.texts.items():
+                self._client.log_text(run_id, text, file)
         if change.data is not None:
             self._log_data(run_id, change.data)
         if change.models:
             self._link_models(run_id, change.models)
-        if change.renamed:
-            self._client.update_run(run_id, name=change.run.name)
         if change.end_ms is not None:
             self._client.set_terminated(run_id, change.status, change.end_ms)
-        elif change.status is not None:
+        elif change.status is not None and not (is_new and change.status == "RUNNING"):
             self._client.update_run(run_id, change.status)
 
-    def _log_params(self, run_id: str, params: dict[str, str]) -> None:
-        if not params:
-            return
+    def _new_params(
+        self, run_id: str, params: Mapping[str, str], *, is_new: bool
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Parameters that a run lacks, and tags that show those with another value."""
         # MLflow refuses a whole call if one value differs from what the run has; a sweep that was
         # resumed with more trials has such values, and shows the new ones as tags.
-        there = self._client.get_run(run_id).data.params
+        there = self._client.get_run(run_id).data.params if params and not is_new else {}
         cut = {key: value[:_LONGEST_PARAM] for key, value in params.items()}
-        new = [Param(key, value) for key, value in cut.items() if key not in there]
-        changed = [
-            RunTag(f"prvr.changed.{key}", value[:LONGEST_TAG])
+        new = {key: value for key, value in cut.items() if key not in there}
+        changed = {
+            f"prvr.changed.{key}": value
             for key, value in cut.items()
             if there.get(key, value) != value
-        ]
-        for some_params in _chunks(new, PARAMS_PER_CALL):
-            self._log(run_id, params=some_params)
-        for some_tags in _chunks(changed, TAGS_PER_CALL):
-            self._log(run_id, tags=some_tags)
+        }
+        return new, changed
 
     def _log(
         self,
         run_id: str,
-        metrics: Sequence[Metric] = (),
-        params: Sequence[Param] = (),
-        tags: Sequence[RunTag] = (),
+        metrics: Sequence[Metric],
+        params: Sequence[Param],
+        tags: Sequence[RunTag],
     ) -> None:
-        with self._refusing(run_id, _BAD_REQUEST):
+        """Log in as few calls as MLflow's limits allow: a call costs as much as dozens of rows."""
+        while metrics or params or tags:
+            some_params, params = params[:PARAMS_PER_CALL], params[PARAMS_PER_CALL:]
+            some_tags, tags = tags[:TAGS_PER_CALL], tags[TAGS_PER_CALL:]
+            room = ENTITIES_PER_CALL - len(some_params) - len(some_tags)
+            some_metrics, metrics = metrics[:room], metrics[room:]
+            self._log_call(run_id, some_metrics, some_params, some_tags)
+
+    def _log_call(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric],
+        params: Sequence[Param],
+        tags: Sequence[RunTag],
+    ) -> None:
+        try:
             self._client.log_batch(run_id, metrics, params, tags, synchronous=True)
+        except MlflowException as error:
+            if error.get_http_status_code() != _BAD_REQUEST or not self._runs.is_there(run_id):
+                raise
+            kinds = [(metrics, (), ()), ((), params, ()), ((), (), tags)]
+            kinds = [kind for kind in kinds if any(kind)]
+            if len(kinds) == 1:
+                self._refuse(first_line(str(error)))
+                return
+            # What MLflow refuses must not take with it what it accepts.
+            for kind in kinds:
+                self._log_call(run_id, *kind)
 
     def _log_data(self, run_id: str, data: DataRecord) -> None:
         # MLflow identifies a data set by name and digest, and records each once.
@@ -281,8 +308,3 @@ def experiment_ids(client: MlflowClient) -> dict[str, str]:
     wanted = f"name LIKE '{experiment_name('')}%'"
     found = all_pages(client.search_experiments, filter_string=wanted)
     return {experiment.name: experiment.experiment_id for experiment in found}
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

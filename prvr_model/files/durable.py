@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import IO, Any
 
 
-def replace_file(target: Path, content: bytes) -> None:
+def replace_file(target: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file whole, replacing one of the same name; its folder is made if missing.
+
+    Args:
+        target: The file.
+        content: What it will hold.
+        durable: Whether it must survive a power cut; otherwise a cut may leave it empty.
 
     Raises:
         OSError: It cannot be written; the earlier file is intact.
@@ -18,9 +23,11 @@ def replace_file(target: Path, content: bytes) -> None:
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
-            sync_file(stream)
+            if durable:
+                sync_file(stream)
         temporary.replace(target)
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

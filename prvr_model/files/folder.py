@@ -131,8 +131,13 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{self.locate(name)}: cannot be read: {error}") from error
 
-    def write_bytes(self, name: str, content: bytes) -> None:
+    def write_bytes(self, name: str, content: bytes, *, durable: bool = True) -> None:
         """Write a file whole, replacing one of the same name.
+
+        Args:
+            name: Its name.
+            content: What it will hold.
+            durable: Whether it must survive a power cut of this machine, see `replace_file`.
 
         Raises:
             StorageError: The folder cannot be written, e.g. full or read-only; the earlier file
@@ -140,7 +145,7 @@ class Folder:
         """
         try:
             if self._is_local:
-                replace_file(Path(self.path) / name, content)
+                replace_file(Path(self.path) / name, content, durable=durable)
             else:
                 # In a thread of its own, where Ctrl-C does not stop it: closing an unfinished
                 # stream would replace the old object by an empty one.

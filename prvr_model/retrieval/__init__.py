@@ -5,5 +5,5 @@ captions), `moments` (windows in seconds), `moment_evaluation`, `frozen` (what t
 untrained, by rows or by `segments`), `sanity` (the verdict on a store) and `caption_embedder`
 (query vectors of an exported model); `gallery` with `gallery_format`, `gallery_encoding` and
 `gallery_writer`; `search`, `ivf` (a quicker one, by an inverted file) and `found_videos` (with
-moments).
+moments); and `costs` (what using a model costs).
 """

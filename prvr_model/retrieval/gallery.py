@@ -167,6 +167,18 @@ class GalleryReader:
         batch, row = self._place(position)
         return batch.clips[row], batch.frames[row]
 
+    def coded(self, position: int) -> Int8[Tensor, "rows hidden"]:
+        """A video's vectors for the screen of a scan, mapped; the gallery must have it."""
+        batch, row = self._place(position)
+        assert batch.screen is not None, "the manifest says so"
+        return batch.screen.codes[row]
+
+    @cached_property
+    def screen_errors(self) -> tuple[Float[Tensor, "videos"], Float[Tensor, "videos"]]:
+        """Steps and errors of `ScreenRows`, of all videos of this reader's share."""
+        parts = [batch.screen for batch in self.batches if batch.screen is not None]
+        return torch.cat([part.steps for part in parts]), torch.cat([part.errors for part in parts])
+
     def vectors(
         self, positions: Int[np.ndarray, "videos"]
     ) -> tuple[Float[Tensor, "videos clips hidden"], Float[Tensor, "videos frames hidden"]]:

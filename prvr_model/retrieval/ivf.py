@@ -102,7 +102,7 @@ class InvertedFile:
         places = np.union1d(there, self._tail)
         if len(places) < top:  # most of what the index named was removed
             return search(self._gallery, query[None], top)
-        return search_among(self._gallery, query, self._gallery.positions[places], top)
+        return search_among(self._gallery, query, places, top)
 
 
 def sample_rows(gallery: GalleryReader, count: int = NUM_SAMPLES) -> SampleQueries:

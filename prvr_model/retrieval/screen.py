@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 from prvr_model.inputs.torch_threads import in_threads
@@ -43,12 +43,34 @@ def bounds(
         gallery: The gallery.
         unit_queries: Query vectors of norm 1, float32.
     """
-    if gallery.manifest.screen and _multiplies_bytes():
+    if screens_bytes(gallery):
         middle, error = _by_bytes(gallery, unit_queries)
     else:
         middle, error = _by_vectors(gallery, unit_queries)
     # In place: at this size, memory that the system must zero costs more than the sums.
     return middle - error, middle.add_(error)
+
+
+@torch.no_grad()
+def bounds_among(
+    gallery: GalleryReader,
+    unit_queries: Float[Tensor, "queries hidden"],
+    places: Int[np.ndarray, "videos"],
+) -> tuple[Float[Tensor, "queries videos"], Float[Tensor, "queries videos"]]:
+    """As `bounds`, of some videos of a gallery that `screens_bytes`.
+
+    Args:
+        gallery: The gallery.
+        unit_queries: Query vectors of norm 1, float32.
+        places: Which of the reader's share, ascending.
+    """
+    middle, error = _by_bytes(gallery, unit_queries, places)
+    return middle - error, middle.add_(error)
+
+
+def screens_bytes(gallery: GalleryReader) -> bool:
+    """Whether the gallery has the bytes and the processor multiplies them fast."""
+    return gallery.manifest.screen and _multiplies_bytes()
 
 
 def screen_rows(vectors: Float[Tensor, "videos rows hidden"]) -> ScreenRows:
@@ -103,9 +125,8 @@ def _scan(
 
 
 def _pieces(gallery: GalleryReader, itemsize: int) -> Iterator[_Piece]:
-    manifest, start = gallery.manifest, 0
-    values = (manifest.num_clips + manifest.num_frames) * manifest.hidden
-    size = max(1, _PIECE_BYTES // (values * itemsize))
+    start = 0
+    size = max(1, _PIECE_BYTES // (_rows_of(gallery) * gallery.manifest.hidden * itemsize))
     for batch in gallery.batches:
         for first in range(0, len(batch), size):
             count = min(size, len(batch) - first)
@@ -127,27 +148,36 @@ class _Memory:
 
 
 def _by_bytes(
-    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
+    gallery: GalleryReader,
+    unit_queries: Float[Tensor, "queries hidden"],
+    places: Int[np.ndarray, "videos"] | None = None,
 ) -> tuple[Float[Tensor, "queries videos"], Float[Tensor, "queries videos"]]:
-    """The middle between the bounds, and half of what lies between them."""
+    """The middle between the bounds, and half of what lies between them; of some videos or all."""
     queries, steps, lost = _rounded(unit_queries, dims=(1,))
     clips = gallery.manifest.num_clips
-    middle = unit_queries.new_empty((len(queries), gallery.num_videos))
+    count = gallery.num_videos if places is None else len(places)
+    middle = unit_queries.new_empty((len(queries), count))
 
-    def score(piece: _Piece, memory: _Memory) -> None:
-        codes = _screen(piece.batch).codes[piece.rows]
+    def score(codes: Int8[Tensor, "videos rows hidden"], columns: slice, memory: _Memory) -> None:
         flat = codes.flatten(0, 1)
         products = memory.take("products", (len(queries), len(flat)), torch.int32)
         torch._int_mm(queries, flat.T, out=products)
         of_videos = products.unflatten(1, codes.shape[:2])
         branches = of_videos[..., :clips], of_videos[..., clips:]
         clip, frame = (branch.amax(dim=2).float() for branch in branches)
-        middle[:, piece.columns] = fused(clip, frame, gallery)
+        middle[:, columns] = fused(clip, frame, gallery)
 
-    # As if a value took two bytes: the products of many queries take more memory than the codes.
-    _scan(gallery, 4, score)
-    parts = [(_screen(batch).steps, _screen(batch).errors) for batch in gallery.batches]
-    row_steps, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    def score_piece(piece: _Piece, memory: _Memory) -> None:
+        score(_screen(piece.batch).codes[piece.rows], piece.columns, memory)
+
+    # As if a value took four bytes: the products of many queries take more memory than the codes.
+    if places is None:
+        _scan(gallery, 4, score_piece)
+    else:
+        _scan_some(gallery, places, 4, score)
+    row_steps, errors = gallery.screen_errors
+    if places is not None:
+        row_steps, errors = row_steps[places], errors[places]
     middle.mul_(row_steps).mul_(steps)
     # Query q = r + f, row x = y + e: <q, x> is <r, y> + <f, y> + <q, e>, and |q| is 1.
     both = fused(torch.ones(()), torch.ones(()), gallery)
@@ -155,6 +185,34 @@ def _by_bytes(
         both * (errors + _SUM_ERROR), both * lost[:, None], _LARGEST_NORM + errors
     )
     return middle, error
+
+
+def _scan_some(
+    gallery: GalleryReader,
+    places: Int[np.ndarray, "videos"],
+    itemsize: int,
+    score: Callable[[Int8[Tensor, "videos rows hidden"], slice, "_Memory"], None],
+) -> None:
+    """Call `score` with the codes of some videos, copied together piece by piece."""
+    rows, hidden = _rows_of(gallery), gallery.manifest.hidden
+    size = max(1, _PIECE_BYTES // (rows * hidden * itemsize))
+    positions = gallery.positions[places]
+
+    def work(starts: Iterator[int]) -> None:
+        memory = _Memory()
+        for start in starts:
+            some = positions[start : start + size].tolist()
+            codes = memory.take("codes", (len(some), rows, hidden), torch.int8)
+            for k, position in enumerate(some):
+                codes[k] = gallery.coded(position)
+            score(codes, slice(start, start + len(some)), memory)
+
+    in_threads(list(range(0, len(places), size)), work)
+
+
+def _rows_of(gallery: GalleryReader) -> int:
+    """Rows of a video."""
+    return gallery.manifest.num_clips + gallery.manifest.num_frames
 
 
 def _screen(batch: GalleryBatch) -> ScreenRows:

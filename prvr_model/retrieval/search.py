@@ -21,7 +21,7 @@ from torch import Tensor
 from prvr_model.inputs.allocator import release_freed_blocks
 from prvr_model.inputs.torch_threads import in_threads
 from prvr_model.retrieval.gallery import GalleryReader
-from prvr_model.retrieval.screen import bounds, fused
+from prvr_model.retrieval.screen import bounds, bounds_among, fused, screens_bytes
 
 # Queries screened in one pass over the gallery.
 _QUERIES = 64
@@ -62,7 +62,7 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
         return Hits(*(np.empty((len(unit_queries), 0), kind) for kind in (np.int64, np.float32)))
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for block in unit_queries.split(_QUERIES) if len(unit_queries) else ():
-        found += _searched(gallery, block, top)
+        found += _searched(gallery, block, gallery.positions, bounds(gallery, block), top)
         # Bounds of all videos are the most that a search holds.
         release_freed_blocks()
     return stacked(found, top)
@@ -71,7 +71,7 @@ def search(gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
 def search_among(
     gallery: GalleryReader,
     unit_query: Float[Tensor, "hidden"],
-    positions: Int[np.ndarray, "videos"],
+    places: Int[np.ndarray, "videos"],
     top: int,
 ) -> Hits:
     """The best of some videos.
@@ -79,11 +79,17 @@ def search_among(
     Args:
         gallery: The gallery.
         unit_query: Query vector of norm 1, float32.
-        positions: Where the videos lie, ascending.
-        top: Videos wanted.
+        places: Which of the reader's share, ascending.
+        top: Videos wanted, at most as many as there are.
     """
-    scores = _scores_of(gallery, unit_query[None], np.zeros_like(positions), positions)
-    return stacked([_best(scores, positions, min(top, len(positions)))], top)
+    positions = gallery.positions[places]
+    if screens_bytes(gallery):
+        screened = bounds_among(gallery, unit_query[None], places)
+        found = list(_searched(gallery, unit_query[None], positions, screened, top))
+    else:
+        scores = _scores_of(gallery, unit_query[None], np.zeros_like(positions), positions)
+        found = [_best(scores, positions, top)]
+    return stacked(found, top)
 
 
 def cosines(
@@ -107,28 +113,33 @@ def cosines(
     return PairCosines(clips, frames)
 
 
+# Five: where is searched, for what, and what the screen says.
 def _searched(
-    gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"], top: int
+    gallery: GalleryReader,
+    unit_queries: Float[Tensor, "queries hidden"],
+    positions: Int[np.ndarray, "videos"],
+    screened: tuple[Float[Tensor, "queries videos"], Float[Tensor, "queries videos"]],
+    top: int,
 ) -> Iterator[tuple[Int[np.ndarray, "top"], Float[np.ndarray, "top"]]]:
-    """The best videos of each query: screened, then scored in float32."""
-    lowest, highest = bounds(gallery, unit_queries)
+    """The best videos of each query among those that were screened, scored in float32."""
+    lowest, highest = screened
     first = lowest.topk(top, dim=1).indices
     owners = np.arange(len(first)).repeat(top)
     places = first.numpy().reshape(-1)
-    scores = _scores_of(gallery, unit_queries, owners, gallery.positions[places])
+    scores = _scores_of(gallery, unit_queries, owners, positions[places])
     # So many videos have this score or more: none that must have less is among the best.
     surely = np.sort(scores.reshape(first.shape), axis=1)[:, :1]
     may_be_best = highest.numpy() >= surely
     may_be_best[owners, places] = False
     others, other_places = may_be_best.nonzero()
-    more = _scores_of(gallery, unit_queries, others, gallery.positions[other_places])
+    more = _scores_of(gallery, unit_queries, others, positions[other_places])
     owners, places, scores = (
         np.concatenate(parts)
         for parts in ((owners, others), (places, other_places), (scores, more))
     )
     for query in range(len(unit_queries)):
         its = owners == query
-        yield _best(scores[its], gallery.positions[places[its]], top)
+        yield _best(scores[its], positions[places[its]], top)
 
 
 def _scores_of(

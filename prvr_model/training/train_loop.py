@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -35,7 +36,18 @@ from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
 from prvr_model.process_group import ALONE, Workers
-from prvr_model.reporting import Decision, EpochReport, Leave, Report, stay
+from prvr_model.reporting import (
+    BYTES_PER_VIDEO,
+    MS_PER_QUERY,
+    PARAMETERS,
+    TRAIN_S,
+    Decision,
+    EpochReport,
+    Leave,
+    Report,
+    stay,
+)
+from prvr_model.retrieval.costs import bytes_per_video, ms_per_query, weights_of
 from prvr_model.retrieval.evaluation import Evaluation, evaluate
 from prvr_model.retrieval.metrics import Relevance
 from prvr_model.retrieval.relevance import build_relevance
@@ -203,8 +215,24 @@ class _Run:
         metrics["time/evaluation_s"] = evaluated - trained
         metrics["time/videos_per_s"] = self.train_split.num_videos / (trained - start)
         metrics["memory/peak_mb"] = peak_memory_mb(self.device)
+        metrics.update(self._costs(metrics["time/epoch_s"]))
         self._advance(metrics, evaluation)
         return True
+
+    def _costs(self, epoch_s: float) -> dict[str, float]:
+        """What the model costs, after an epoch that took some seconds."""
+        before_s = sum(row.metrics["time/epoch_s"] for row in self.state.reports)
+        return {
+            PARAMETERS: float(weights_of(self.model)),
+            BYTES_PER_VIDEO: float(bytes_per_video(self.settings.model)),
+            MS_PER_QUERY: self.query_ms,
+            TRAIN_S: before_s + epoch_s,
+        }
+
+    @cached_property
+    def query_ms(self) -> float:
+        """Milliseconds of a query; no epoch changes them."""
+        return ms_per_query(self.model, self.val_split)
 
     def _advance(self, metrics: dict[str, float], evaluation: Evaluation) -> None:
         epoch = self.state.epoch + 1

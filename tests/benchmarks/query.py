@@ -48,6 +48,13 @@ def main() -> None:
     parser.add_argument(
         "--index", action="store_true", help="make and measure an inverted file too"
     )
+    parser.add_argument(
+        "--videos-per-event",
+        type=int,
+        default=24,
+        help="that show what a query asks for, on average; with 12, a fourth of the queries has "
+        "fewer than ten, and the rest of their ten best is chance",
+    )
     parser.add_argument("--queries", type=int, default=64, help="asked at once")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", help="where galleries are made, and removed")
@@ -63,25 +70,26 @@ def main() -> None:
 def _measured(videos: int, options: argparse.Namespace) -> dict[str, Any]:
     """Figures of a gallery of some size, which is made and removed."""
     # The process that queries has no use for what makes galleries.
-    from tests.benchmarks.made_gallery import made_settings, make_gallery, queries
+    from tests.benchmarks.made_gallery import (
+        EVENTS_PER_VIDEO,
+        made_settings,
+        make_gallery,
+        queries,
+    )
 
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         gallery = Path(folder) / "made.gallery"
         settings = made_settings(options.hidden, options.clips, options.frames)
-        made = make_gallery(gallery, videos, settings, options.dtype, num_events(videos))
+        known = max(1, videos * EVENTS_PER_VIDEO // options.videos_per_event)
+        made = make_gallery(gallery, videos, settings, options.dtype, known)
         built = {}
         if options.index:
-            vectors = queries(options.hidden, num_events(videos), NUM_SAMPLES, seed=5).numpy()
+            vectors = queries(options.hidden, known, NUM_SAMPLES, seed=5).numpy()
             samples = SampleQueries(vectors, "made up")
             built["build_s"] = seconds(lambda: build_index(gallery, samples, DEFAULT_RECALL))
-        np.save(gallery / QUERIES, queries(options.hidden, num_events(videos), options.queries))
+        np.save(gallery / QUERIES, queries(options.hidden, known, options.queries))
         found = _run(gallery, options)
     return {"videos": videos, "bytes": made.num_bytes, **built, **found}
-
-
-def num_events(videos: int) -> int:
-    """Events that the videos share: each is in about twelve of them."""
-    return max(1, videos // 2)
 
 
 def _run(gallery: Path, options: argparse.Namespace) -> dict[str, Any]:

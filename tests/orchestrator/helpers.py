@@ -8,6 +8,7 @@ from orchestrator.base.our_code import TRAIN_TRIAL
 from orchestrator.executors.executor import Executor
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.goals import GOALS, Goals
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.samplers import build_sampler
 from orchestrator.study.searcher import Searcher
@@ -19,6 +20,9 @@ from orchestrator.sweep.run import SweepResult, run_trials
 from orchestrator.tracking.missing_events import Told
 from orchestrator.tracking.outbox import EventSink
 from orchestrator.tracking.store import TrackingStore
+from prvr_model.reporting import BYTES_PER_VIDEO, PARAMETERS
+from prvr_model.settings import Settings
+from prvr_model.store.format import Manifest
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -53,7 +57,7 @@ def new_study(home: Path, spec: SweepSpec) -> SweepStudy:
         spec.objective.direction,
         build_sampler(spec),
         build_pruner(spec.early_stopping),
-        {"num_trials": spec.num_trials},
+        {"num_trials": spec.num_trials, GOALS: Goals.of_spec(spec).to_json()},
     )
 
 
@@ -66,7 +70,12 @@ def reopened_study(home: Path, spec: SweepSpec) -> SweepStudy:
 
 def new_searcher(study: SweepStudy, spec: SweepSpec) -> Searcher:
     """A searcher over a store that is never opened."""
-    return Searcher(study, spec, "/store", FINGERPRINT, "/storage")
+    return Searcher(study, spec, "/store", FINGERPRINT, "/storage", made_up_costs)
+
+
+def made_up_costs(settings: Settings) -> dict[str, float]:
+    """Costs of a model as they follow from its settings: a scale costs as much as another."""
+    return {BYTES_PER_VIDEO: 1000.0 * settings.model.num_scales, PARAMETERS: 1e6}
 
 
 class ListSink:
@@ -96,6 +105,7 @@ def run_sweep(
     function: str = TRAIN_TRIAL,
     told: Told | None = None,
     videos: ReadVideos | None = None,
+    manifest: Manifest | None = None,
     **context: Any,  # noqa: ANN401
 ) -> SweepResult:
     """Run the trials of a sweep, no launch around them; `context` are fields of its context."""
@@ -103,7 +113,7 @@ def run_sweep(
         SweepContext(
             spec,
             SweepLocations(home, storage, TrackingStore.of_home(home)),
-            TrialData(str(store), fingerprint, videos),
+            TrialData(str(store), fingerprint, videos, manifest=manifest),
             executor=executor,
             told=told,
             trial_function=function,

@@ -16,7 +16,7 @@ from prvr_model.losses.objective import BranchDraws, compute_losses
 from prvr_model.losses.triplet import NegativeDraws
 from prvr_model.network.model import MscModel
 from prvr_model.process_group import ALONE, GroupWorkers, Shards, Workers
-from prvr_model.reporting import Decision, EpochReport, Leave, stay
+from prvr_model.reporting import MEASURED, Decision, EpochReport, Leave, stay
 from prvr_model.retrieval.evaluation import evaluate
 from prvr_model.retrieval.metrics import Relevance, best_ranks, best_ranks_of_workers
 from prvr_model.settings import SpeedSettings
@@ -195,9 +195,8 @@ def left_and_gone_on(store: Path, folder: Path) -> list[Any]:
         result = train(
             settings, opened, place, lambda _: Decision.CONTINUE, workers=workers, leave=leave
         )
-        timed = ("time/", "memory/")
         rows = [
-            {name: value for name, value in row.metrics.items() if not name.startswith(timed)}
+            {name: value for name, value in row.metrics.items() if not name.startswith(MEASURED)}
             for row in result.reports
         ]
         return [result.stop_reason, rows, len(asked)]

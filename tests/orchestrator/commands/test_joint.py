@@ -40,6 +40,7 @@ ablation:
   variants: {{fast: {{optimizer.learning_rate: 1e-2}}}}
   seeds: 1
 register: {{top: 0}}
+prices: {{currency: EUR, cpu_hour: 360000}}
 """
 SEARCH = f"""\
 name: found
@@ -94,7 +95,10 @@ def test_an_interrupted_sweep_goes_on_with_all_that_is_left(run: Run) -> None:
     assert found["state"] == "finished"
     for part in found["parts"].values():
         assert [trial["state"] for trial in part["trials"]] == ["complete"] * 4
+    sums = [part["money"]["total"] for part in found["parts"].values()]
+    assert found["money"]["total"] == pytest.approx(sum(sums))
     text = run("status both --home home")[0]
+    assert "; all data sets together" in text
     assert "both over near, noisy, shared: finished" in text
     assert "continue all" not in text
 
@@ -105,6 +109,7 @@ def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: 
         assert f"## On {data}" in text
         assert f"{data}: Recalls on validation" in text
     assert "Differences of SumR, on each data set and on their mean" in text
+    assert "Cost: " in text
     assert "Data sets are fixed; new seeds and new videos of each" in text
     numbers = json.loads(run("report both --format json --home home")[0])
     (pair,) = numbers["comparisons"]
@@ -186,6 +191,8 @@ def test_a_plan_shows_the_parts_and_their_sum(run: Run) -> None:
     text = run("plan space.yaml --home elsewhere")[0]
     assert text.count("trials     2, ") == 3
     assert "sweep both: 3 data sets one after the other, at most 6 trials" in text
+    (total,) = (line for line in text.splitlines() if line.startswith("sweep both: 3 data sets"))
+    assert " EUR; then every winner" in total
     found = json.loads(run("plan space.yaml --json --home elsewhere")[0])
     assert (list(found["parts"]), found["trials"]) == (["near", "noisy", "shared"], 6)
 

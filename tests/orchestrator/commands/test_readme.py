@@ -14,8 +14,10 @@ import click
 import pytest
 
 from orchestrator.cli import cli
+from orchestrator.spec.objectives import COSTS
 from tests.locations import ROOT
 from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE, command, environment, prvr
+from tests.orchestrator.spec.spec_texts import SPEC, spec_of
 from tests.prvr_model.store.corpora import tiny_corpus
 
 PAGES = (
@@ -112,6 +114,15 @@ def test_pictures_and_links_of_the_pages_exist() -> None:
     for page in (*PAGES, "tests/benchmarks/README.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
             assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"
+
+
+def test_the_example_of_several_objectives_is_a_search() -> None:
+    page = "search_spaces/README.md"
+    (example,) = [block for block in blocks(page, "yaml") if "objectives:" in block]
+    spec = spec_of(text=SPEC + example)
+    assert [goal.metric for goal in spec.objectives] == ["val/SumR", "cost/bytes_per_video"]
+    assert (list(spec.limits.values()), spec.crown) == ([30000.0, 5.0], "knee")
+    assert all(cost in (ROOT / page).read_text() for cost in COSTS)
 
 
 def test_make_sweep_is_the_main_job() -> None:

@@ -1,5 +1,6 @@
 """What every executor owes the source; each implementation's test inherits `ExecutorContract`."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.executors.executor import Executor
 from orchestrator.executors.interruption import Interruption
 from orchestrator.study.trial import FailureCause, TrialRequest
+from orchestrator.study.work_record import TrialStart
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import SpeedSettings, build_settings
 
@@ -48,6 +50,7 @@ class RecordingSource:
     numbers: list[int]
     later: list[int] = field(default_factory=list)
     calls: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    starts: dict[int, list[TrialStart]] = field(default_factory=lambda: defaultdict(list))
     reports: dict[int, list[EpochReport]] = field(default_factory=lambda: defaultdict(list))
     causes: dict[int, FailureCause] = field(default_factory=dict)
     moves: list[tuple[int, str]] = field(default_factory=list)
@@ -68,8 +71,13 @@ class RecordingSource:
         self.most_live = max(self.most_live, len(self.live))
         return request(number)
 
+    def on_start(self, number: int, start: TrialStart) -> None:
+        assert number in self.live
+        self.starts[number].append(start)
+
     def on_report(self, number: int, report: EpochReport) -> Decision:
         assert number in self.live
+        assert self.starts[number]
         self.calls[number].append("report")
         self.reports[number].append(report)
         stop = number == STOPPED_NUMBER and report.epoch == 2
@@ -134,6 +142,14 @@ class ExecutorContract:
         assert [report.timestamp_ms for report in told.reports[0]] == [1001, 1002, 1003]
         tau = request(0).settings.losses.tau
         assert told.reports[0][2].metrics["val/SumR"] == 100 * tau * (1 - 0.5**3)
+
+    def test_a_start_is_told_once_with_the_machine_of_each_worker(
+        self, told: RecordingSource
+    ) -> None:
+        for number in (0, LATER_NUMBER):
+            (start,) = told.starts[number]
+            assert abs(time.time() - start.begun_ms / 1000) < 3600
+            assert len(start.machines) == 1
 
     def test_repeated_epochs_are_passed_on(self, told: RecordingSource) -> None:
         """They are the source's to drop."""

@@ -124,6 +124,15 @@ def hourly(request: TrialRequest, report: Report) -> None:
         report(EpochReport(epoch, row, begin_ms + epoch * 3_600_000))
 
 
+def failing_hourly(request: TrialRequest, report: Report) -> None:
+    """As `hourly`, but the first trial raises after an epoch."""
+    if request.number == 0:
+        row = {"val/SumR": 1.0}
+        report(EpochReport(1, row, time.time_ns() // 1_000_000 + 3_600_000))
+        raise UnpicklableError("tau", request.number)
+    hourly(request, report)
+
+
 def backwards(request: TrialRequest, report: Report) -> None:
     """As `rising`, on a clock that is set back by an hour before each epoch."""
     begin_ms = time.time_ns() // 1_000_000

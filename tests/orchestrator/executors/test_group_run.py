@@ -15,8 +15,9 @@ from orchestrator.executors import group_host as ddp_host
 from orchestrator.executors import group_trainer as ddp_group
 from orchestrator.executors.group_trainer import GroupJob, GroupShape, GroupTrainer
 from orchestrator.executors.mailbox import Mailbox
-from orchestrator.executors.wire import TrialFailedError
+from orchestrator.executors.wire import TrialFailedError, WorkerPlace
 
+PLACE = WorkerPlace(1, {})
 SHAPE = GroupShape(2, {"CPU": 1}, start_limit_s=30)
 
 
@@ -47,7 +48,7 @@ def ended_run(patch: pytest.MonkeyPatch, begins: bool) -> ddp_host._GroupRun:
 
         def fit(self) -> None:
             if begins:
-                self._job.mailbox.begin.remote(self._job.key)
+                self._job.mailbox.begin.remote(self._job.key, PLACE, 0, 2)
             raise ControllerError(WorkerGroupStartupTimeoutError(2))
 
     patch.setattr(ddp_host, "GroupTrainer", Trainer)
@@ -98,6 +99,8 @@ def test_nobody_trains_before_all_have_the_data(monkeypatch: pytest.MonkeyPatch)
     for name, fake in [("local_request", copied), ("barrier", wait), ("run_worker", trains)]:
         monkeypatch.setattr(ddp_group, name, fake)
     monkeypatch.setattr(ddp_group, "request_from_json", str)
+    monkeypatch.setattr(ddp_group, "this_place", lambda: PLACE)
+    monkeypatch.setattr(ddp_group, "_rank", lambda: (0, 2))
     monkeypatch.setattr(ddp_group.ray, "get", lambda answer: answer)
     shared = {"key": "a", "request": "", "function": "", "drains": False, "mailbox": LocalMailbox()}
     with ThreadPoolExecutor() as pool:

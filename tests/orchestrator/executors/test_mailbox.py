@@ -5,8 +5,10 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from orchestrator.executors.mailbox import Mailbox
+from orchestrator.executors.wire import WorkerPlace
 
 _T = TypeVar("_T")
+PLACE = WorkerPlace(1, {})
 
 
 async def soon(answer: Awaitable[_T]) -> _T:
@@ -97,7 +99,7 @@ def test_the_watcher_hears_when_the_workers_began_or_never_will() -> None:
         waiting = [asyncio.create_task(box.has_begun(key)) for key in "ab"]
         await asyncio.sleep(0)
         assert not any(answer.done() for answer in waiting)
-        await box.begin("a")
+        await box.begin("a", PLACE, 0, 2)
         await box.close("b")
         assert await soon(asyncio.gather(*waiting)) == [True, False]
         await box.close("a")

@@ -1,7 +1,7 @@
 """Small finished sweeps for the tests of the report: fake trials with real folders."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.outcomes import validation_videos
 from orchestrator.study.trial import TrialRequest
 from orchestrator.sweep.run import SweepResult
-from prvr_model.reporting import EpochReport, Report
+from orchestrator.tracking.outbox import EventSink
+from prvr_model.reporting import BYTES_PER_VIDEO, TRAIN_S, EpochReport, Report
+from prvr_model.retrieval.costs import bytes_per_video
 from prvr_model.store.annotations import CaptionAnnotation
 from prvr_model.store.reader import FeatureStore, StoreSplit
 from prvr_model.store.writer import StoreWriter
@@ -70,6 +72,25 @@ search:
 """
 
 
+COSTLY = """\
+name: small
+question: How much recall does a byte buy?
+data: {synthetic: {train_videos: 4, val_videos: 24, test_videos: 4}}
+settings: {training.epochs: 2, optimizer.schedule_epochs: 2, losses.hard_negative_epoch: null,
+  model.num_frames: 32, model.merge_ratio: 0.75, losses.num_levels: 2}
+objectives: [{metric: val/SumR}, {metric: cost/bytes_per_video}]
+limits: {cost/bytes_per_video: 20000, cost/train_s: 50}
+crown: knee
+search:
+  sampler: random
+  seed: 3
+  trials: 12
+  parameters:
+    model.hidden_size: {type: categorical, choices: [16, 32, 64, 128]}
+    model.num_clips: {type: int, low: 8, high: 16, step: 4}
+"""
+
+
 def typed_store(path: Path) -> Path:
     """Videos of 10 or of 50 s with three captions each, of two types, in one space with them.
 
@@ -108,6 +129,16 @@ def trained(request: TrialRequest, report: Report) -> None:
     _train(request, report, np.full(queries, 0.3 + gain))
 
 
+def costly(request: TrialRequest, report: Report) -> None:
+    """As `trained`, but wider models rank better, and those of 64 with 12 clips take long."""
+    model = request.settings.model
+    shares = {16: 0.35, 32: 0.7, 64: 0.8, 128: 0.9}
+    is_slow = (model.hidden_size, model.num_clips) == (64, 12)
+    costs = {BYTES_PER_VIDEO: float(bytes_per_video(model)), TRAIN_S: 80.0 if is_slow else 8.0}
+    queries = len(_val(request).caption_ids)
+    _train(request, report, np.full(queries, shares[model.hidden_size]), costs)
+
+
 def of_types(request: TrialRequest, report: Report) -> None:
     """As `trained`, but a margin of 0.3 gains for queries of type `v` and loses for type `vt`."""
     gains = {"v": 0.4, "vt": -0.35, "t": 0.0}
@@ -115,7 +146,12 @@ def of_types(request: TrialRequest, report: Report) -> None:
     _train(request, report, 0.5 + gain * (request.settings.losses.margin >= 0.3))
 
 
-def _train(request: TrialRequest, report: Report, shares: np.ndarray) -> None:
+def _train(
+    request: TrialRequest,
+    report: Report,
+    shares: np.ndarray,
+    costs: Mapping[str, float] | None = None,
+) -> None:
     """Ranks a query first with a probability of its own, which the last epoch has in full."""
     settings = request.settings
     folder = Path(request.folder.removeprefix("file://"))
@@ -127,7 +163,7 @@ def _train(request: TrialRequest, report: Report, shares: np.ndarray) -> None:
         hits = noise.random(len(shares)) < shares * epoch / settings.training.epochs
         ranks = np.where(hits, 1, 50).astype(np.int32)
         kept = {"ranks": ranks, "clip": ranks, "frame": np.roll(ranks, 1)}
-        metrics = _metrics(ranks)
+        metrics = _metrics(ranks) | dict(costs or {})
         if is_labelled:
             # One of two right videos is in the place of the own one, the other right behind it.
             kept |= {"verified": ranks, "verified_mAP": np.where(hits, 100.0, 3.0).astype("f4")}
@@ -183,7 +219,13 @@ def _save(folder: Path, rows: Sequence[EpochReport]) -> None:
     save_file(tensors, folder / "last.safetensors", metadata={"prvr_sweep": state})
 
 
-def run(home: Path, text: str, *overrides: str, function: str = "trained") -> SweepResult:
+def run(
+    home: Path,
+    text: str,
+    *overrides: str,
+    function: str = "trained",
+    sink: EventSink | None = None,
+) -> SweepResult:
     """Run a sweep of fake trials to its end, in this process."""
     spec = spec_of(text, *overrides)
     store = open_data(spec.data, home, lambda _: None)
@@ -192,9 +234,11 @@ def run(home: Path, text: str, *overrides: str, function: str = "trained") -> Sw
         store.path,
         store.manifest.fingerprint,
         home,
+        sink=sink,
         executor="inline",
         function=f"tests.orchestrator.report.sweeps:{function}",
         videos=lambda: validation_videos(store),
+        manifest=store.manifest,
     )
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from orchestrator.commands.status_text import render_status
-from orchestrator.report.findings import Findings
+from orchestrator.report.findings import Findings, find
 from orchestrator.report.numbers import report_numbers
 from orchestrator.report.publishing import FORMATS, render, report
 from orchestrator.statistics.comparison import Verdict
+from orchestrator.study.money import Cost
 from orchestrator.sweep.status import read_status
 from tests.orchestrator.command_line import prvr
 from tests.orchestrator.report.latex_compiler import compiled
@@ -72,6 +74,25 @@ def test_a_planted_step_is_real_and_noise_is_not(ladder: Findings) -> None:
     text = render(ladder, "md")
     assert re.search(r"Real, in val/SumR: better is better than baseline by \d+\.\d \(", text)
     assert "Not shown: same & &lt;b> against better" in text
+
+
+def test_one_line_says_what_it_cost(
+    search: Findings, ladder: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Cost: " not in render(search, "md")
+    assert "money" not in report_numbers(search)
+    priced = replace(search, cost=Cost("EUR", 3, 2, 1, 0.5, 2))
+    line = (
+        "Cost: 5.00 EUR (3.00 on demand, 2.00 spot); 1.00 of it by trials that failed; 0.50 of it "
+        "for 2 epochs that evictions or interruptions cut off."
+    )
+    assert line in render(priced, "md")
+    assert report_numbers(priced)["money"]["total"] == 5
+    (tmp_path / "prices.yaml").write_text("{currency: CHF, cpu_hour: 3600}")
+    monkeypatch.setenv("PRVR_PRICES", str(tmp_path / "prices.yaml"))
+    found = find(ladder.data).cost
+    assert found is not None
+    assert found.currency == "CHF"
 
 
 def test_the_markdown_has_every_part(ladder: Findings) -> None:

@@ -204,8 +204,9 @@ name: again
         "small.yaml:5: settings.losses.cross_branch: found 'adaptiv'; allowed: one of off, fixed, "
         "adaptive; did you mean adaptive?",
         "small.yaml:6: serach: unknown key 'serach'; allowed: name, question, data, preset, "
-        "settings, objective, search, ablation, start, confirm, budget, early_stopping, resources, "
-        "speed, concurrency, reuse, register, protocol; did you mean search?",
+        "settings, objective, objectives, limits, crown, search, ablation, start, confirm, budget, "
+        "prices, early_stopping, resources, speed, concurrency, reuse, register, protocol; did you "
+        "mean search?",
         "small.yaml:8: search.sampler: found 'bayes'; allowed: one of tpe, random, grid, "
         "qmc, gp, cmaes; did you mean cmaes?",
         "small.yaml:9: search.trials: found 2.5; allowed: a whole number >= 1, or null",

@@ -1,22 +1,34 @@
 """A sweep within its budget: what is spent, when no further trial begins, and resuming."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.base.errors import SpecError
 from orchestrator.commands.status_text import render_status
+from orchestrator.joint.budget import budget_of, is_spent
+from orchestrator.joint.extension import extended
+from orchestrator.joint.sweep import JointSweep
 from orchestrator.spec.changes import extensions, spec_changes
+from orchestrator.spec.joint import JointSpec
+from orchestrator.spec.prices import MachineKind, Prices
+from orchestrator.spec.sections import Budget
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.joint_record import JointRecord
 from orchestrator.study.pruners import build_pruner
 from orchestrator.study.reader import OVER_BUDGET, StudyReader
 from orchestrator.study.samplers import build_sampler
 from orchestrator.study.study import Drawing, SweepStudy, study_url
 from orchestrator.study.trial import TrialState
+from orchestrator.study.work_record import TrialStart
 from orchestrator.sweep.budget import BudgetGate, spent
 from orchestrator.sweep.context import SafeSink
 from orchestrator.sweep.driver import SweepDriver
+from orchestrator.sweep.extension import Extension, extended_spec
 from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.resume import ResumeRequest
 from orchestrator.sweep.run import SweepResult
 from orchestrator.sweep.status import read_status
 from orchestrator.sweep.trial_queue import TrialQueue
@@ -170,3 +182,114 @@ def test_the_last_running_trial_leaves_its_rest_too(tmp_path: Path) -> None:
     driver.on_end(0)
     assert driver.next_trial() is not None
     assert progress.lines == []
+
+
+CPU_PRICES = "prices={currency: EUR, cpu_hour: 2}"
+
+
+def test_money_is_spent_by_the_cpus_of_all_workers(tmp_path: Path) -> None:
+    progress = Warned()
+    result = run(tmp_path, CPU_PRICES, "resources.cpus=2", "budget.money=40", progress=progress)
+    # Three epochs of 4 EUR each; a fourth trial would bring 36 EUR to 48.
+    assert num_complete(result) == 3
+    assert progress.lines == [
+        "budget: 36.00 of 40 EUR are spent, and another trial would bring them to 48.00; no "
+        "further trial begins"
+    ]
+    assert result.cost is not None
+    assert result.cost.total == pytest.approx(36, rel=1e-3)
+    status = read_status(tmp_path, "small")
+    assert "\ncost: 36.00 EUR\nended by its budget: 36.00 of 40 EUR" in render_status(status)
+    assert status.to_dict()["money"]["total"] == result.cost.total
+
+
+def test_a_failed_trial_spends_too(tmp_path: Path) -> None:
+    result = run(tmp_path, CPU_PRICES, "budget.money=13", function="failing_hourly")
+    # A trial fails after an epoch of 2 EUR, the others take 6.
+    counts = {state: number for state, number in result.counts.items() if number}
+    assert counts == {TrialState.COMPLETE: 1, TrialState.FAILED: 1}
+    assert result.cost is not None
+    assert result.cost.failed == pytest.approx(2, rel=1e-2)
+
+
+def test_what_has_no_price_counts_at_the_highest(tmp_path: Path) -> None:
+    spec = small_spec("prices={currency: EUR, cpu_hour: {other: 1, dear: 3}}", "budget.money=14")
+    study, progress = new_study(tmp_path, spec), Warned()
+    driver = driver_of(spec, study, progress)
+    trial = driver.next_trial()
+    assert trial is not None
+    begun = study.summary(0).started_ms or 0
+    driver.on_start(0, TrialStart(begun, (MachineKind(None, "othe"),)))
+    driver.on_report(0, EpochReport(1, {"val/SumR": 1.0}, begun + 3_600_000))
+    assert spent(spec, study).money == pytest.approx(3)
+    assert driver.next_trial() is None
+    driver.next_trial()
+    assert progress.lines == [
+        "budget: no cpu_hour price for othe; did you mean other?; what runs there counts at the "
+        "highest price"
+    ]
+
+
+def test_a_resumed_sweep_keeps_its_prices_unless_others_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prices.yaml").write_text("{currency: CHF, cpu_hour: 9}")
+    monkeypatch.setenv("PRVR_PRICES", str(tmp_path / "prices.yaml"))
+
+    def prices_of(spec: SweepSpec, extension: Extension) -> object:
+        larger = extended_spec(spec, extension, {"spec_yaml": spec.dump_yaml()})
+        return larger.prices and larger.prices.model_dump(exclude_none=True)
+
+    others = {"currency": "CHF", "cpu_hour": 9.0}
+    spec = small_spec(CPU_PRICES)
+    assert prices_of(spec, Extension(budget=("money=5",))) == {"currency": "EUR", "cpu_hour": 2.0}
+    assert prices_of(small_spec(), Extension(budget=("money=5",))) == others
+    request = ResumeRequest("small", tmp_path, prices=tmp_path / "prices.yaml")
+    assert prices_of(spec, request.extension) == others
+    monkeypatch.delenv("PRVR_PRICES")
+    with pytest.raises(SpecError, match="needs prices"):
+        prices_of(small_spec(), Extension(budget=("money=5",)))
+
+
+def test_prices_are_no_part_of_a_trials_key(tmp_path: Path) -> None:
+    keys = []
+    for prices in ((), (CPU_PRICES,)):
+        home = tmp_path / str(len(prices))
+        run(home, "search.trials=2", *prices)
+        study = StudyReader.open(study_url(home), "small")
+        keys.append([trial.key for trial in study.summaries()])
+    assert keys[0] == keys[1]
+
+
+def test_what_one_part_of_a_joint_sweep_leaves_is_the_next_ones(tmp_path: Path) -> None:
+    overrides = (CPU_PRICES, "budget.money=20", "search.trials=2", "confirm={top: 1, seeds: 1}")
+    parts = {data: small_spec(*overrides, f"name=both-{data}") for data in ("first", "second")}
+    run_sweep(parts["first"], Path("/store"), FINGERPRINT, tmp_path, executor="inline",
+              function="tests.orchestrator.executors.fake_trials:hourly")  # fmt: skip
+    spec = JointSpec("both", parts)
+    joint = JointSweep(tmp_path, spec, JointRecord("", {"first": "", "second": ""}, {}))
+    left = budget_of(joint, "second")
+    assert left is not None
+    assert left.money == pytest.approx(20 - 18, rel=1e-3)
+    assert not is_spent(joint, "second")
+    poorer = replace(spec, parts={
+        data: part.model_copy(update={"budget": Budget(money=17)}) for data, part in parts.items()
+    })  # fmt: skip
+    assert is_spent(replace(joint, spec=poorer), "second")
+
+
+def test_a_joint_sweep_gets_another_budget_and_other_prices(tmp_path: Path) -> None:
+    overrides = (CPU_PRICES, "budget.money=20", "confirm={top: 1, seeds: 1}")
+    parts = {
+        data: small_spec(*overrides, f"name=both-{data}", f"data={{synthetic: {{seed: {seed}}}}}")
+        for data, seed in (("first", 1), ("second", 2))
+    }
+    spec = JointSpec("both", parts)
+    names = {data: part.name for data, part in parts.items()}
+    joint = JointSweep(tmp_path, spec, JointRecord(spec.dump_yaml(), names, {}))
+    (tmp_path / "prices.yaml").write_text("{currency: CHF, cpu_hour: 9}")
+    asked = ResumeRequest("both", tmp_path, budget=("money=30",), prices=tmp_path / "prices.yaml")
+    for part in extended(joint, asked).spec.parts.values():
+        assert part.prices == Prices(currency="CHF", cpu_hour=9.0)
+        assert part.budget is not None
+        assert part.budget.money == 30

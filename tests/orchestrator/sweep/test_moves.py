@@ -8,9 +8,12 @@ from orchestrator.base.errors import LocationError
 from orchestrator.commands.status_text import render_status
 from orchestrator.executors.executor import TrialSource
 from orchestrator.executors.interruption import Interruption
+from orchestrator.spec.prices import MachineKind
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import FailureCause
+from orchestrator.study.work import work_of
+from orchestrator.study.work_record import TrialStart
 from orchestrator.sweep.progress import SilentProgress
 from orchestrator.sweep.status import read_status
 from orchestrator.tracking.missing_events import Told, missing_events
@@ -96,3 +99,37 @@ def test_an_unreachable_storage_evicts_no_trial_and_ends_the_sweep_if_it_stays_s
         ("complete", 0),
         ("running", 0),
     ]
+
+
+class StoppedExecutor:
+    """Starts trials; the first is evicted and begins again, then the user ends the sweep."""
+
+    def run(self, source: TrialSource, concurrency: int | None, interruption: Interruption) -> None:
+        spot, own = MachineKind("A10G", is_spot=True), MachineKind("A10G")
+        for _ in range(3):
+            request = source.next_trial()
+            assert request is not None
+            if request.number == 2:
+                break  # It never gets a slot.
+            source.on_start(request.number, TrialStart(1000, (spot,)))
+            source.on_report(request.number, EpochReport(1, {"val/SumR": 1.0}, 61_000))
+        source.on_move(0, FailureCause("NodeDiedError", "", ""))
+        source.on_start(0, TrialStart(91_000, (own,)))
+        # Train restarts the workers of the other one by itself.
+        source.on_start(1, TrialStart(81_000, (own, own)))
+        raise KeyboardInterrupt
+
+
+def test_the_study_knows_where_trials_ran_and_what_they_lost(tmp_path: Path) -> None:
+    spec = small_spec("search.trials=3")
+    result = run_sweep(spec, Path("/store"), FINGERPRINT, tmp_path, executor=StoppedExecutor())
+    assert result.interrupted
+    first, second, third = StudyReader.open(study_url(tmp_path), "small").work_records()
+    spot, own = MachineKind("A10G", is_spot=True), MachineKind("A10G")
+    assert [event.workers for event in first.events] == [((1, spot),), (), ((1, own),), ()]
+    assert [event.epochs for event in first.events] == [0, 1, 1, 1]
+    assert [event.workers for event in second.events] == [((1, spot),), (), ((2, own),), ()]
+    assert second.events[1].at_ms == 81_000
+    assert third.events == ()
+    done = work_of(StudyReader.open(study_url(tmp_path), "small"))
+    assert [work.kind for work in done] == ["epoch", "lost", "lost"] * 2

@@ -1,7 +1,7 @@
 """The sender delays in an outage and loses nothing."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,14 @@ class Store:
     def knows_sweep(self) -> bool:
         return None in self.tags
 
-    def mend(self, changes: list[RunChange], parent: RunIdentity) -> None:
+    def lacking(self, changes: Sequence[RunChange]) -> list[int | None]:
+        self.check()
+        return []
+
+    def mended(self) -> None:
         self.check()
 
-    def write(self, changes: list[RunChange], parent: RunIdentity) -> None:
+    def write(self, changes: Sequence[RunChange], parent: RunIdentity) -> None:
         self.calls += 1
         for change in changes:
             self.check()

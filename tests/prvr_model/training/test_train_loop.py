@@ -17,7 +17,7 @@ from prvr_model.files.folder import Folder
 from prvr_model.inputs.batching import make_batch
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
 from prvr_model.network.model_file import load_best
-from prvr_model.reporting import Decision, EpochReport
+from prvr_model.reporting import MEASURED, Decision, EpochReport
 from prvr_model.retrieval.evaluation import evaluate_saved
 from prvr_model.retrieval.metrics import recalls
 from prvr_model.settings import Settings, SpeedSettings
@@ -62,7 +62,7 @@ def rows(result: TrainResult) -> list[Row]:
     return [
         (
             row.epoch,
-            {k: v for k, v in row.metrics.items() if not k.startswith(("time/", "memory/"))},
+            {k: v for k, v in row.metrics.items() if not k.startswith(MEASURED)},
         )
         for row in result.reports
     ]
@@ -146,6 +146,7 @@ def test_a_run_reports_every_epoch_with_every_metric(
     names |= {f"val/collapse/{kind}_{mean}" for kind in kinds for mean in means}
     names |= {"val/collapse/query_spearman"}
     names |= {"time/epoch_s", "time/evaluation_s", "time/videos_per_s"}
+    names |= {"cost/parameters", "cost/bytes_per_video", "cost/ms_per_query", "cost/train_s"}
     for row in seen:
         assert set(row.metrics) == names
         assert np.isfinite(list(row.metrics.values())).all()
@@ -153,6 +154,8 @@ def test_a_run_reports_every_epoch_with_every_metric(
         assert row.metrics["train/total"] == pytest.approx(total, rel=1e-5)
         assert row.metrics["val/R100"] == 100
         assert 2 <= row.metrics["train/mean_segments"] <= 8
+        trained_s = sum(before.metrics["time/epoch_s"] for before in seen[: row.epoch])
+        assert row.metrics["cost/train_s"] == pytest.approx(trained_s)
     values = [row.metrics["val/SumR"] for row in seen]
     assert result.best_epoch == values.index(max(values)) + 1
 
