@@ -5,11 +5,14 @@ import ctypes
 import json
 import os
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -18,6 +21,8 @@ _GEMM_SHAPE = (4096, 384, 1536)
 _GEMM_REPEATS, _GEMM_WARM_UPS = 20, 3
 # Written to clear_refs it resets the kernel's mark of peak memory.
 _RESET_PEAK = "5"
+
+_Result = TypeVar("_Result")
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -37,7 +42,7 @@ def show(result: dict[str, Any], options: argparse.Namespace) -> None:
     load = round(os.getloadavg()[0], 2)
     whole = {**result, **sizes, "torch": torch.__version__, "load_average": load}
     if options.json:
-        print(json.dumps(whole))
+        print(json.dumps(whole, default=str))
     else:
         print("\n".join(f"{name}: {value}" for name, value in whole.items()))
 
@@ -101,3 +106,25 @@ def _status_mb(name: str) -> float:
         if key == name:
             return int(value.split()[0]) * 1024 / 1e6
     raise LookupError(f"/proc/self/status has no {name}")
+
+
+def ended(tasks: Sequence[Callable[[], _Result]], processes: int) -> Iterator[_Result]:
+    """Results of tasks as they end; more processes than one run so many at once."""
+    if processes == 1:
+        yield from (task() for task in tasks)
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent) as pool:
+        for result in as_completed([pool.submit(task) for task in tasks]):
+            yield result.result()
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the process that started it does, however that ended."""
+    parent = parent_process()
+    assert parent is not None, "a worker has a parent"
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
