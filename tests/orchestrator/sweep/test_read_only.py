@@ -22,11 +22,11 @@ def test_trials_stay_unfinished_and_continue_when_it_can_be_written_again(
 ) -> None:
     write, written = storage.replace_file, []
 
-    def until_it_cannot(target: Path, content: bytes) -> None:
+    def until_it_cannot(target: Path, content: bytes, *, durable: bool = True) -> None:
         if "trials" in target.parts and len(written) >= 3:  # the first trial's first epoch
             raise OSError(reason, os.strerror(reason))
         written.extend([target] * ("trials" in target.parts))
-        write(target, content)
+        write(target, content, durable=durable)
 
     (home / "tiny.yaml").write_text(TINY_SPACE)
     place = ["--home", str(home)]
