@@ -294,5 +294,6 @@ def listed_counts(counts: Mapping[TrialState, int]) -> str:
 
 def quiet_optuna() -> None:
     """Keep Optuna's own messages off stderr."""
-    # Optuna logs each study and trial to stderr; our progress and status show them instead.
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna logs each study and trial to stderr; our progress and status show them instead. It
+    # warns where a Gaussian process falls back to its usual kernel, about which nobody can do much.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
