@@ -1,4 +1,4 @@
-"""A search with a front, from its launch to another of its members as the champion."""
+"""What becomes of a front: who is registered, what is exported and kept, another champion."""
 
 import json
 import re
@@ -7,20 +7,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pandas
-import pyarrow.parquet as pq
 import pytest
 
 import orchestrator
 from orchestrator import cli
+from orchestrator.base.errors import RegistryError
 from orchestrator.executors.trial_runner import train_trial
+from orchestrator.study.confirmation import crowned
 from orchestrator.study.trial import TrialRequest
-from orchestrator.sweep import launch as launch_module
+from orchestrator.sweep import free_checkpoints as freeing
+from orchestrator.sweep import launch as launching
 from orchestrator.sweep.context import SweepContext
+from orchestrator.sweep.promotion import _complete_trial
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
+from prvr_model.files.checkpoint_header import BEST
 from prvr_model.reporting import Report
 from tests.orchestrator.command_line import TINY_SPACE
+from tests.orchestrator.report.sweeps import COSTLY, run
 
 # Models of five sizes, the last of which no limit allows.
 SPACE = (
@@ -37,16 +41,79 @@ SPACE = (
 )
 
 
+def prvr(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    capsys.readouterr()
+    assert cli.run(list(arguments)) == code
+    shown = capsys.readouterr()
+    return shown.err if code else shown.out
+
+
 @pytest.fixture(scope="module")
-def sweep(
-    tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Path]
-) -> orchestrator.Sweep:
-    home = new_home(tmp_path_factory.mktemp("front") / "home")
-    (home / "tiny.yaml").write_text(SPACE)
-    with pytest.MonkeyPatch.context() as patch:
-        made = partial(SweepContext, trial_function=f"{__name__}:by_size")
-        patch.setattr(launch_module, "SweepContext", made)
-        return orchestrator.launch(home / "tiny.yaml", home, executor="inline")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> orchestrator.Sweep:
+    """A sweep of made-up trials."""
+    home = tmp_path_factory.mktemp("costly")
+    run(home, COSTLY, function="costly")
+    return orchestrator.open_sweep("small", home)
+
+
+def test_the_crowned_trial_comes_before_others_of_the_front(ended: orchestrator.Sweep) -> None:
+    best, front = ended.best, ended.front()
+    assert best is not None
+    assert best.number != front[0].number
+    others = [trial.number for trial in front if trial.number != best.number]
+    ranked = [trial.number for trial in crowned(ended.study, 99)]
+    assert ranked[: len(front)] == [best.number, *others]
+    values = [trial.value or 0 for trial in crowned(ended.study, 99)[len(front) :]]
+    assert values == sorted(values, reverse=True)
+
+
+def test_the_table_of_trials_has_costs_and_limits(ended: orchestrator.Sweep) -> None:
+    table = ended.trials()
+    size, seconds = "cost/bytes_per_video", "cost/train_s"
+    assert table.schema.field(size).metadata == {b"unit": b"bytes"}
+    assert table.schema.field(seconds).metadata == {b"unit": b"s"}
+    for row, trial in zip(table.to_pylist(), ended.study.summaries(), strict=True):
+        assert row[size] == trial.costs[size]
+        over = trial.costs[size] > 20000 or trial.costs.get(seconds, 0) > 50
+        assert bool(row["over_limit"]) == over
+
+
+def test_gc_keeps_the_front(ended: orchestrator.Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeing, "registered_versions", lambda *_: ())
+    monkeypatch.setattr(freeing, "_FEWEST_KEPT", 1)
+    for trial in ended.study.summaries():
+        if trial.epochs:
+            (Path(trial.folder) / BEST).write_bytes(b"weights")
+
+    def kept(keep: int | None) -> set[int]:
+        found = freeing.free_checkpoints("small", ended.home, keep=keep, dry_run=True)
+        return {file.file.trial for file in found.decision.kept}
+
+    front = {trial.number for trial in ended.front()}
+    assert len(front) > 2
+    assert kept(None) >= front
+    assert not kept(1) >= front
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("4", "trial '4' of sweep 'small' was not trained, since cost/bytes_per_video is 30,720, "),
+        ("77", "trial '77' of sweep 'small' does not exist; allowed: a complete one: 0, 1, 2, 3, "),
+        ("x", "trial 'x' of sweep 'small' does not exist"),
+    ],
+)
+def test_what_cannot_become_a_version_is_refused(
+    ended: orchestrator.Sweep, number: str, said: str
+) -> None:
+    with pytest.raises(RegistryError) as caught:
+        _complete_trial(ended.study, number)
+    assert str(caught.value).startswith(said)
+
+
+def test_promote_asks_for_a_version_or_a_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "found tiny alone; allowed: MODEL VERSION, or SWEEP/NUMBER for a trial"
+    assert said in prvr(capsys, "promote", "tiny", code=2)
 
 
 def by_size(request: TrialRequest, report: Report) -> None:
@@ -57,95 +124,47 @@ def by_size(request: TrialRequest, report: Report) -> None:
     )
 
 
-def registered(sweep: orchestrator.Sweep) -> list[int]:
-    return [record["number"] for record in sweep.study.attributes["registered"]]
-
-
-def prvr(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    capsys.readouterr()
-    assert cli.run(list(arguments)) == code
-    shown = capsys.readouterr()
-    return shown.err if code else shown.out
-
-
-def test_the_crowned_trial_is_registered_before_others_of_the_front(
-    sweep: orchestrator.Sweep,
+@pytest.mark.soak
+def test_a_front_from_its_launch_to_another_champion(
+    tmp_path: Path,
+    new_home: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    home = new_home(tmp_path / "home")
+    (home / "tiny.yaml").write_text(SPACE)
+    made = partial(SweepContext, trial_function=f"{__name__}:by_size")
+    monkeypatch.setattr(launching, "SweepContext", made)
+    sweep = orchestrator.launch(home / "tiny.yaml", home, executor="inline")
+
+    def registered() -> list[int]:
+        return [record["number"] for record in sweep.study.attributes["registered"]]
+
     assert [trial.number for trial in sweep.front()] == [3, 2, 1, 0]
-    assert sweep.best is not None
-    assert sweep.best.number == 1
-    assert registered(sweep)[:2] == [1, 3]
-    client = connect(TrackingStore.of_home(sweep.home))
+    assert registered() == [1, 3]
+    client = connect(TrackingStore.of_home(home))
     champion = client.get_model_version_by_alias("prvr-synthetic", "champion")
     assert champion.tags["prvr.trial"] == "1"
     card = champion.description or ""
-    assert "What it costs" in card
     assert re.search(r"\| bytes per video +\| +960 \|", card)
     assert all(f"| {name} " in card for name in ("weights", "ms per query", "s of training"))
-
-
-def test_what_gc_keeps_can_become_the_champion(
-    sweep: orchestrator.Sweep, capsys: pytest.CaptureFixture[str]
-) -> None:
-    told = json.loads(prvr(capsys, "gc", "tiny", "--home", str(sweep.home), "--dry-run", "--json"))
+    told = json.loads(prvr(capsys, "gc", "tiny", "--home", str(home), "--dry-run", "--json"))
     assert {file["trial"] for file in told["kept"]} == {0, 1, 2, 3}
-    told = json.loads(
-        prvr(capsys, "gc", "tiny", "--home", str(sweep.home), "--dry-run", "--json", "--keep", "1")
-    )
-    assert told["keep"] == 1
 
-
-def test_every_member_can_become_the_champion(
-    sweep: orchestrator.Sweep, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shown = prvr(capsys, "promote", "tiny/0", "--home", str(sweep.home))
+    shown = prvr(capsys, "promote", "tiny/0", "--home", str(home))
     assert "registered: trial tiny/0 as prvr-synthetic version 3\n" in shown
     assert "champion of prvr-synthetic: version 3 (Trial 0 of sweep tiny: val/SumR 10.00" in shown
     assert "; on test R1 " in shown.splitlines()[1]
-    assert registered(sweep) == [1, 3, 0]
-    client = connect(TrackingStore.of_home(sweep.home))
-    runs = client.search_runs([client.get_experiment_by_name("prvr-synthetic").experiment_id])
-    tags = {run.data.tags.get("prvr.trial", "sweep"): run.data.tags for run in runs}
+    assert registered() == [1, 3, 0]
+    experiment = client.get_experiment_by_name("prvr-synthetic")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    tags = {run_.data.tags.get("prvr.trial", "sweep"): run_.data.tags for run_ in runs}
     assert tags["0"]["prvr.registered"] == "prvr-synthetic/3"
     assert tags["sweep"]["prvr.registered"].endswith(", prvr-synthetic/3")
     assert tags["sweep"]["prvr.best_trial"] == "1"
     fronts = [tags[str(number)].get("prvr.front") for number in range(5)]
     assert fronts == ["member", "knee", "member", "member", None]
     assert tags["4"]["prvr.over_limit"].startswith("cost/bytes_per_video is 3,840, ")
-    again = prvr(capsys, "promote", "tiny/0", "--home", str(sweep.home))
+    again = prvr(capsys, "promote", "tiny/0", "--home", str(home))
     assert "as prvr-synthetic version 3\n" in again
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ("tiny/4",),
-            "trial '4' of sweep 'tiny' was not trained, since cost/bytes_per_video is 3,",
-        ),
-        (("tiny/77",), "trial '77' of sweep 'tiny' does not exist; allowed: a complete one: 0, 1,"),
-        (("tiny/x",), "trial 'x' of sweep 'tiny' does not exist"),
-        (("tiny",), "found tiny alone; allowed: MODEL VERSION, or SWEEP/NUMBER for a trial"),
-        (("teny/1",), "no sweep 'teny'"),
-    ],
-)
-def test_what_cannot_become_a_version_is_refused(
-    sweep: orchestrator.Sweep,
-    capsys: pytest.CaptureFixture[str],
-    arguments: tuple[str, ...],
-    said: str,
-) -> None:
-    assert said in prvr(capsys, "promote", *arguments, "--home", str(sweep.home), code=2)
-
-
-def test_the_table_of_trials_has_costs_and_limits(
-    sweep: orchestrator.Sweep, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    file = tmp_path / "trials.parquet"
-    prvr(capsys, "export", "tiny", str(file), "--home", str(sweep.home))
-    schema = pq.read_schema(file)
-    assert schema.field("cost/bytes_per_video").metadata == {b"unit": b"bytes"}
-    table = pandas.read_parquet(file).set_index("number")
-    assert table["cost/bytes_per_video"].tolist() == [480.0, 960.0, 1440.0, 1920.0, 3840.0]
-    assert table["over_limit"].notna().tolist() == [False] * 4 + [True]
-    assert table["over_limit"][4] == "cost/bytes_per_video is 3,840, allowed: at most 2,000"
