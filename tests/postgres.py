@@ -39,7 +39,7 @@ def postgres_server() -> Iterator[str]:
     port = _free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
     try:
-        _run(programs / "initdb", "-D", data, "-A", "trust", "-U", _USER, "-E", "UTF8")
+        _run(programs / "initdb", "-D", data, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-sync")
         try:
             log = folder / "log"
             _run(programs / "pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, Insert, Update, bindparam
+from sqlalchemy import Connection, Insert, Update, bindparam, insert, update
 
 from orchestrator.study.loaded_study import LoadedStudy
 
@@ -75,10 +75,9 @@ class DriverStorage(LoadedStudy):
                 "state": TrialState.RUNNING,
                 "datetime_start": _utc(made.datetime_start),
             }
-            done = connection.execute(_insertion(models.TrialModel), values)
-            key = done.inserted_primary_key
-            assert key is not None, "an insertion gives its row"
-            self._rows[trial_id] = int(key[0])
+            made_row = connection.execute(_insertion(models.TrialModel), values)
+            assert made_row.inserted_primary_key is not None, "an inserted row has a key"
+            self._rows[trial_id] = int(made_row.inserted_primary_key[0])
 
         self._unwritten.append(write)
         return trial_id
@@ -184,8 +183,7 @@ class DriverStorage(LoadedStudy):
 
 @cache
 def _insertion(model: Any) -> Insert:  # noqa: ANN401
-    made: Insert = model.__table__.insert()
-    return made
+    return insert(model.__table__)
 
 
 @cache
@@ -193,8 +191,7 @@ def _change(model: Any, named: tuple[str, ...], values: tuple[str, ...]) -> Upda
     """Sets columns of the row that other columns name; their parameters begin with `_NAMED`."""
     table = model.__table__
     found = [table.c[column] == bindparam(f"{_NAMED}{column}") for column in named]
-    made: Update = table.update().where(*found)
-    return made.values({column: bindparam(column) for column in values})
+    return update(table).where(*found).values({column: bindparam(column) for column in values})
 
 
 def _utc(local: datetime | None) -> datetime | None:

@@ -17,6 +17,7 @@ from orchestrator.base.sqlite_files import lacks_log
 from orchestrator.study.epoch_log import EpochLog, EpochRow
 from orchestrator.study.goals import Goals
 from orchestrator.study.joint_record import joint_record
+from orchestrator.study.loaded_study import without_collection
 from orchestrator.study.storage import (
     REQUEST,
     load_study,
@@ -102,7 +103,7 @@ class StudyReader:
         """What was stored about the sweep as a whole, e.g. `spec_yaml` and `started_ms`."""
         return dict(self._study.user_attrs)
 
-    @property
+    @cached_property
     def direction(self) -> Direction:
         """Whether larger or smaller values are better."""
         return "maximize" if self._study.direction.name == "MAXIMIZE" else "minimize"
@@ -115,7 +116,8 @@ class StudyReader:
 
     def summaries(self) -> tuple[TrialSummary, ...]:
         """All trials by number."""
-        return tuple(self._summary(trial) for trial in self._study.get_trials(deepcopy=False))
+        with without_collection():
+            return tuple(self._summary(trial) for trial in self._study.get_trials(deepcopy=False))
 
     def rows(self, number: int) -> tuple[EpochRow, ...]:
         """Epochs of a trial as recorded."""

@@ -21,7 +21,7 @@ class RunsDeletedError(Exception):
     """Runs were deleted since their writer looked them up; a new writer restores them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MetricRow:
     """One value of one metric."""
 

@@ -3,14 +3,13 @@
 `tests.benchmarks.scale` runs it in processes of their own. `sweep` drives trials that report their
 epochs as fast as the driver takes them, one after the other: study, searcher, sampler, pruner,
 driver, outbox and sender are the real ones, and their clock is made up. `resume` continues such a
-sweep up to its first trial. `draws` asks other samplers for trials of it.
+sweep up to its first trial, `status` reads it, `draws` asks other samplers for trials of it.
 """
 
 import argparse
 import itertools
 import json
 import random
-import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from orchestrator.study.trial import TrialRequest
 from orchestrator.sweep import resume as resume_module
 from orchestrator.sweep import run as run_module
 from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.status import read_status
 from orchestrator.tracking.outbox import Outbox, read_events
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender
 from orchestrator.tracking.store import TrackingStore
@@ -66,7 +66,7 @@ def spec_of(options: argparse.Namespace, sampler: str) -> SweepSpec:
         "search": {
             "sampler": sampler,
             "seed": 1,
-            "trials": options.trials,
+            "trials": options.trials + 1,
             "parameters": _NUMBERS if sampler == "cmaes" else _NUMBERS | _CHOICE,
         },
         "early_stopping": {"method": options.stopping, **rungs},
@@ -92,8 +92,12 @@ class Seconds:
 
 @dataclass
 class Simulated:
-    """Holds trials at once and lets them report in turn; notes what the driver takes."""
+    """Holds trials at once and lets them report in turn; notes what the driver takes.
 
+    It ends before the sweep's last trial, as Ctrl-C ends it, so that a resume has one left.
+    """
+
+    trials: int
     at_once: int
     starts: Seconds = field(default_factory=Seconds)
     reports: Seconds = field(default_factory=Seconds)
@@ -109,7 +113,7 @@ class Simulated:
             while len(live) < self.at_once and (request := self._next(source)) is not None:
                 live.append((request, 0))
             if not live:
-                return
+                raise KeyboardInterrupt
             request, epoch = live.pop(self._random.randrange(len(live)))
             row = self._row(request, epoch + 1)
             with self.reports.noted():
@@ -122,10 +126,11 @@ class Simulated:
                 live.append((request, epoch + 1))
 
     def _next(self, source: TrialSource) -> TrialRequest | None:
+        if len(self.starts.wall) == self.trials:
+            return None
         with self.starts.noted():
             request = source.next_trial()
-        if request is None:
-            self.starts.wall.pop()
+        assert request is not None, "one trial more is left"
         return request
 
     def _row(self, request: TrialRequest, epoch: int) -> EpochReport:
@@ -155,7 +160,7 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
     home = Path(options.home)
     spec = spec_of(options, options.sampler)
     store = open_data(spec.data, home, lambda _: None)
-    executor = Simulated(options.at_once)
+    executor = Simulated(options.trials, options.at_once)
     outbox = Outbox(outbox_path(home, NAME))
     sender = mlflow_sender(outbox, TrackingStore.of_home(home), NAME)
     before_mb = psutil.Process().memory_info().rss / 1e6
@@ -191,7 +196,7 @@ def sweep(options: argparse.Namespace) -> dict[str, Any]:
         "suggestion_s": _last(executor.starts.wall),
         "suggestion_s_by_part": _medians(executor.starts.wall),
         "report_ms": 1000 * _last(executor.reports.wall),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "peak_mb": _peak_mb(),
         "before_mb": before_mb,
         **tracked,
     }
@@ -215,6 +220,13 @@ def _tracked(sender: MlflowSender, outbox: Outbox, took_s: float, trials: int) -
     }
 
 
+def _peak_mb() -> float:
+    """Largest resident memory of this process; `getrusage` counts the parent's as well."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024 / 1e6
+
+
 def _rates(ends: list[float]) -> list[float]:
     size = max(1, len(ends) // _PARTS)
     marks = ends[::size]
@@ -232,16 +244,21 @@ def _last(seconds: list[float]) -> float:
 
 
 def resume(options: argparse.Namespace) -> dict[str, Any]:
-    """Continue the sweep with one more trial, up to where that trial is handed out."""
+    """Continue the sweep up to where its last trial is handed out."""
     first = FirstTrial()
     run_module._executor = lambda context: first  # type: ignore[assignment]
-    request = resume_module.ResumeRequest(
-        NAME, Path(options.home), options.trials + 1, executor="inline"
-    )
+    request = resume_module.ResumeRequest(NAME, Path(options.home), executor="inline")
     resume_module.resume(request, SilentProgress(), lambda line: None)
     assert first.at is not None, "no trial began"
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {"first_trial_at": first.at, "peak_mb": peak_mb}
+    return {"first_trial_at": first.at, "peak_mb": _peak_mb()}
+
+
+def status(options: argparse.Namespace) -> dict[str, float]:
+    """Seconds of reading the status from the database of the study, without a process's start."""
+    seconds = Seconds()
+    with seconds.noted():
+        read_status(Path(options.home), NAME, options.study)
+    return {"status_s": seconds.wall[0]}
 
 
 def draws(options: argparse.Namespace) -> dict[str, float]:
@@ -263,10 +280,13 @@ def draws(options: argparse.Namespace) -> dict[str, float]:
     return found
 
 
+_WORK = {"sweep": sweep, "resume": resume, "status": status, "draws": draws}
+
+
 def main() -> None:
     """Print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("sweep", "resume", "draws"))
+    parser.add_argument("what", choices=tuple(_WORK))
     parser.add_argument("--home", required=True)
     parser.add_argument("--trials", type=int, required=True)
     parser.add_argument("--at-once", type=int, default=256)
@@ -277,7 +297,7 @@ def main() -> None:
     parser.add_argument("--study", help="URL of the study's database; default: SQLite")
     parser.add_argument("--without-mlflow", action="store_true")
     options = parser.parse_args()
-    print(json.dumps({"sweep": sweep, "resume": resume, "draws": draws}[options.what](options)))
+    print(json.dumps(_WORK[options.what](options)))
 
 
 if __name__ == "__main__":
