@@ -54,7 +54,7 @@ def run(url: str, spec: SweepSpec, reopen_at: int | None = None) -> list[Any]:
             study.tell_complete(number)
     found = StudyReader.open(url, spec.name)
     summaries = [replace(trial, started_ms=0, ended_ms=0) for trial in found.summaries()]
-    return [*summaries, found.all_rows(), found.attributes]
+    return [*summaries, found.work_records(), found.attributes]
 
 
 def test_a_study_in_postgresql_holds_what_one_in_sqlite_holds(
