@@ -17,9 +17,9 @@ from tests.sweep_content import content
 pytestmark = pytest.mark.integration
 
 _SPACE = (
-    TINY_SPACE.replace("sampler: grid", "sampler: random\n  trials: 2").replace(
-        "schedule_epochs: 2", "schedule_epochs: 4"
-    )
+    TINY_SPACE.replace("sampler: grid", "sampler: random\n  trials: 2")
+    .replace("schedule_epochs: 2", "schedule_epochs: 4")
+    .replace("[1e-3, 1e-2]", "[1e-3, 3e-3, 1e-2]")
     + "speed: {threads: 1}\nregister: {top: 0}\n"
 )
 
