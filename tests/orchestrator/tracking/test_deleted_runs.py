@@ -11,12 +11,13 @@ from mlflow.entities import ViewType
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine, text
 
+from orchestrator.tracking import sender as sender_module
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.writer import connect
 from tests.cases import rest_in_soak
-from tests.orchestrator.tracking.fake_sweep import sweep_events
+from tests.orchestrator.tracking.fake_sweep import START_MS, sweep_events, sweep_started
 from tests.orchestrator.tracking.reading import DATA_SET, EXPERIMENT, content_of, runs_of
 
 EVENTS = sweep_events(num_trials=4, epochs=3)
@@ -175,6 +176,27 @@ def test_what_a_run_lacks_is_sent_again(
     said = send(outbox, store)
     assert said == [
         "MLflow: the run of trial 1 was lacking parameters, metrics or files; sent again"
+    ]
+    assert content_of(store, outbox) == before
+
+
+def test_runs_of_an_outbox_that_is_read_in_parts_are_mended(
+    outbox: Outbox, store: TrackingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No part holds a whole trial, and the sweep was interrupted and resumed in one of them."""
+    monkeypatch.setattr(sender_module, "_EVENTS_PER_BATCH", 3)
+    monkeypatch.setattr(sender_module, "_RUNS_AT_ONCE", 1)
+    end = {"kind": "sweep_ended", "state": "interrupted", "counts": {}, "timestamp_ms": START_MS}
+    fill(outbox, [*EVENTS[:9], end, sweep_started(), *EVENTS[9:]])
+    send(outbox, store)
+    before = content_of(store, outbox)
+    assert send(outbox, store) == []
+    delete(store, outbox, "2", for_good=True)
+    run = runs_of(store, outbox)["1"].info.run_id
+    spoil(store, f"DELETE FROM params WHERE key = 'losses.tau' AND run_uuid = '{run}'")
+    assert send(outbox, store) == [
+        "MLflow: the run of trial 2 was gone; made again",
+        "MLflow: the run of trial 1 was lacking parameters, metrics or files; sent again",
     ]
     assert content_of(store, outbox) == before
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.tracking import sender as sender_module
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.run_change import MetricRow, RunChange, RunIdentity
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender
@@ -238,3 +239,26 @@ def test_stop_ends_the_thread(outbox: Outbox) -> None:
     sender.start()
     sender.stop()
     assert not any(thread.name == "mlflow-sender" for thread in threading.enumerate())
+
+
+def test_a_thread_that_is_to_end_leaves_the_rest_of_its_runs(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "_RUNS_AT_ONCE", 1)
+    fill(outbox, sweep_events(num_trials=5))
+    whole, store = Store(), Store()
+    send(outbox, whole, name="whole")
+    sender = sender_of(outbox, store)
+    write = store.write
+
+    def write_and_stop(changes: Sequence[RunChange], parent: RunIdentity) -> None:
+        write(changes, parent)
+        sender._stopping = store.calls == 2
+
+    monkeypatch.setattr(store, "write", write_and_stop)
+    sender.start()
+    assert not sender.flush(20)
+    assert store.calls == 2
+    monkeypatch.undo()
+    send(outbox, store)
+    assert store.content == whole.content

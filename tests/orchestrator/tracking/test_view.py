@@ -1,11 +1,13 @@
 """Events become runs; the same events always become the same runs."""
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
 
 from orchestrator.tracking.run_change import DataRecord, RunChange
+from orchestrator.tracking.standings import Standings
 from orchestrator.tracking.view import SweepView
 from tests.orchestrator.tracking.fake_sweep import START_MS, sweep_events, sweep_started
 
@@ -222,3 +224,61 @@ def test_registered_versions_are_linked_on_their_trials_and_on_the_sweep() -> No
 def test_fewer_than_fifty_metric_names() -> None:
     change = changes_of(sweep_events(num_trials=1))[0]
     assert len({row.key for row in change.metrics}) < 50
+
+
+def made_up_events(seed: int) -> list[dict[str, Any]]:
+    """A sweep that is interrupted and extended; trials end in every way, some of them twice."""
+    random = Random(seed)
+    events: list[dict[str, Any]] = [sweep_started()]
+    live: list[int] = []
+    ended_ones: set[int] = set()
+    for step in range(1, 200):
+        number = random.randrange(20)
+        at_ms = START_MS + 1000 * step
+        if number not in live:
+            variant = random.choice(["a", "b"]) if number > 15 else None
+            events.append(started(number, continued=number in ended_ones, variant=variant))
+            live.append(number)
+        elif random.random() < 0.6:
+            events.append(epoch(number, step, random.randrange(9) / 2))
+        else:
+            state = random.choice(["complete", "pruned", "failed"])
+            value = None if state == "failed" else random.randrange(9) / 2
+            events.append(ended(number, state, value, at_ms))
+            live.remove(number)
+            ended_ones.add(number)
+        if step == 120:
+            events.append({"kind": "sweep_ended", "state": "interrupted", "timestamp_ms": at_ms})
+            live.clear()
+    return events
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_standings_that_follow_the_trials_are_those_of_all_trials(seed: int) -> None:
+    view = SweepView("id")
+    for event in made_up_events(seed):
+        view.apply(event)
+        anew = Standings(view._trials, view._goal)
+        found = view._standings
+        assert (found.best(), found.winner()) == (anew.best(), anew.winner())
+        assert found.counts() == anew.counts()
+
+
+@pytest.mark.parametrize("part", [1, 7, 1000])
+def test_a_comparison_in_parts_sees_what_one_of_the_whole_sees(part: int) -> None:
+    events = made_up_events(1)
+    whole = changes_of(events)
+    view, seen = SweepView("id"), []
+    for first in range(0, len(events), part):
+        for event in events[first : first + part]:
+            view.apply(event)
+        seen += view.take_ended()
+    seen += view.take_changes()
+    for number, change in whole.items():
+        own = [some for some in seen if some.run.trial == number]
+        assert set().union(*(some.params for some in own)) == change.params.keys()
+        assert set().union(*(some.tags for some in own)) == change.tags.keys()
+        rows = [row for some in own for row in some.metrics]
+        last = {row.key: row.step for row in sorted(change.metrics, key=lambda row: row.step)}
+        assert {row.key: row.step for row in sorted(rows, key=lambda row: row.step)} == last
+        assert [some.status for some in own if some.status] == [change.status]
