@@ -112,10 +112,10 @@ class RecordedTrials:
         """Value of the best point."""
         return max(self.truth.values())
 
-    @property
-    def blind(self) -> float:
-        """Value of a point taken blindly, in the mean."""
-        return float(np.mean([*self.truth.values()]))
+    def on_other_seeds(self, seed: int) -> dict[str, float]:
+        """A point's value on the seeds that a sweep of this one does not see."""
+        others = [k for k, other in enumerate(self.seeds) if other != seed] or [0]
+        return {point: float(rows[others].max(1).mean()) for point, rows in self.values.items()}
 
     def reports(self, parameters: Mapping[str, Any], seed: int) -> tuple[EpochReport, ...]:
         """What a trial of a point and a seed reported."""
@@ -128,10 +128,6 @@ class RecordedTrials:
     def epoch_s(self, parameters: Mapping[str, Any]) -> float:
         """Processor time of an epoch of a point, in seconds."""
         return self.seconds[point_name(parameters)] / self.spec.max_epochs
-
-    def true_value(self, parameters: Mapping[str, Any]) -> float:
-        """What a point is worth, see `truth`."""
-        return self.truth[point_name(parameters)]
 
     def numbers_alone(self) -> Self:
         """The trials with adaptive segments, in whose space there are numbers alone."""

@@ -41,8 +41,6 @@ from tests.benchmarks.recorded_trials import (
 _GENERATED = SyntheticSettings(train_videos=128, val_videos=96, test_videos=1)
 # Of tvr_mini: videos and captions of each; the first ones.
 _PART = {"train": (128, 3), "val": (160, 3), "test": (1, 1)}
-
-
 # Nobody continues these trials: one checkpoint, at the end.
 _SPEED = SpeedSettings(checkpoint_every_epochs=1000)
 
@@ -134,8 +132,13 @@ def _generate(path: Path) -> dict[str, Any]:
 
 def _cut(whole: FeatureStore, path: Path) -> dict[str, Any]:
     """A store of the first videos and captions of another one."""
-    sizes = {"video_dim": whole.manifest.video_dim, "text_dim": whole.manifest.text_dim}
-    with StoreWriter(path, name=whole.manifest.name, source={"kind": "part"}, **sizes) as writer:
+    with StoreWriter(
+        path,
+        name=whole.manifest.name,
+        video_dim=whole.manifest.video_dim,
+        text_dim=whole.manifest.text_dim,
+        source={"kind": "part"},
+    ) as writer:
         for name, (videos, captions) in _PART.items():
             split = whole.split(name)
             left = dict.fromkeys(range(videos), captions)

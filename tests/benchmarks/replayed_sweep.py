@@ -6,9 +6,10 @@ counted is epochs trained: a point that the sweep knows costs nothing, as in a s
 
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -31,9 +32,11 @@ from orchestrator.sweep.trial_queue import TrialQueue
 from orchestrator.sweep.trial_teller import TrialTeller
 from orchestrator.tracking.missing_events import Told
 from prvr_model.reporting import Decision
-from tests.benchmarks.recorded_trials import METRIC, RecordedTrials
+from tests.benchmarks.recorded_trials import METRIC, RecordedTrials, point_name
 
 _AT_ONCE = 4
+# When an epoch ends, a number that orders equal times, the trial and the epoch.
+_Running: TypeAlias = list[tuple[float, int, TrialRequest, int]]
 _FINGERPRINT = "recorded"
 
 
@@ -43,22 +46,30 @@ class Replayed:
 
     Args:
         epochs: Epochs trained when another trial became the best complete one, ascending.
-        values: True values of those trials.
+        points: Names of those trials' points.
         known: What the sweep knows at its end, by key.
         num_trials: Trials that it drew.
         num_taken: Those of them that trained no epoch, since their point was known.
     """
 
     epochs: list[int]
-    values: list[float]
+    points: list[str]
     known: "KnownPoints"
     num_trials: int
     num_taken: int
 
-    def value_after(self, epochs: Iterable[int], without: float) -> Float[np.ndarray, "budgets"]:
-        """True value of the trial crowned after so many epochs; `without` while none is."""
+    def value_after(
+        self, epochs: Iterable[int], values: Mapping[str, float]
+    ) -> Float[np.ndarray, "budgets"]:
+        """Value of the trial crowned after so many epochs; of a point taken blindly while none is.
+
+        Args:
+            epochs: Epochs trained.
+            values: What a point is worth, by its name.
+        """
+        blind = float(np.mean([*values.values()]))
         places = np.searchsorted(self.epochs, list(epochs), side="right")
-        return np.array([without, *self.values])[places]
+        return np.array([blind, *(values[point] for point in self.points)])[places]
 
 
 class KnownPoints(KnownResults):
@@ -67,13 +78,12 @@ class KnownPoints(KnownResults):
     def __init__(self, trials: RecordedTrials) -> None:
         self._trials = trials
         self._ended: dict[str, TakenOver] = {}
-        self._requests: dict[int, TrialRequest] = {}
 
     def own(self, request: TrialRequest, trial: TrialSummary) -> None:
         """No driver is ever killed here."""
 
     def take_over(self, request: TrialRequest) -> TakenOver | None:
-        """Epochs of the same key; of no use to a trial that goes on from where it was."""
+        """Most epochs of the same key that a trial ran; None if there are none."""
         return self._ended.get(request.key)
 
     def completed(self, trial: TrialSummary) -> None:
@@ -87,8 +97,10 @@ class KnownPoints(KnownResults):
     def _keep(self, trial: TrialSummary, *, is_whole: bool) -> None:
         seed = trial.seed
         assert seed is not None, "every trial trains with a seed"
-        reports = self._trials.reports(trial.parameters, seed)[: trial.epochs]
-        self._ended[trial.key] = TakenOver(f"replayed/{trial.number}", reports, is_whole)
+        before = self._ended.get(trial.key)
+        if before is None or len(before.reports) < trial.epochs:
+            reports = self._trials.reports(trial.parameters, seed)[: trial.epochs]
+            self._ended[trial.key] = TakenOver(f"replayed/{trial.number}", reports, is_whole)
 
 
 class _Replay:
@@ -102,11 +114,11 @@ class _Replay:
         self._order = itertools.count()
         self._crowned: int | None = None
         self.epochs: list[int] = []
-        self.values: list[float] = []
+        self.points: list[str] = []
 
     def run(self, source: SweepDriver) -> None:
         """Run trials until the epochs are spent, or the sweep has no more."""
-        running: list[tuple[float, int, TrialRequest, int]] = []
+        running: _Running = []
         now = 0.0
         self._fill(source, running, now)
         while running and len(self._trained) < self._budget:
@@ -121,13 +133,13 @@ class _Replay:
                 self._note_best()
                 self._fill(source, running, now)
 
-    def _fill(self, source: SweepDriver, running: list, now: float) -> None:
+    def _fill(self, source: SweepDriver, running: _Running, now: float) -> None:
         """Begin trials in free slots; trials whose points are known end on the way."""
         while len(running) < _AT_ONCE and (request := source.next_trial()) is not None:
             self._go_on(running, now, request, 1)
         self._note_best()
 
-    def _go_on(self, running: list, now: float, request: TrialRequest, epoch: int) -> None:
+    def _go_on(self, running: _Running, now: float, request: TrialRequest, epoch: int) -> None:
         """Train an epoch; known ones of a pruned trial that goes on take no time."""
         is_known = (request.key, epoch) in self._trained
         end = now if is_known else now + self._trials.epoch_s(request.parameters)
@@ -138,7 +150,7 @@ class _Replay:
         if best and best[0].number != self._crowned:
             self._crowned = best[0].number
             self.epochs.append(len(self._trained))
-            self.values.append(self._trials.true_value(best[0].parameters))
+            self.points.append(point_name(best[0].parameters))
 
 
 class _Unwritten(SweepStudy):
@@ -188,4 +200,4 @@ def replay(
     executor.run(SweepDriver(METRIC, study, searcher, queue, teller, known))
     summaries = study.summaries()
     taken = sum(trial.is_taken for trial in summaries)
-    return Replayed(executor.epochs, executor.values, known, len(summaries), taken)
+    return Replayed(executor.epochs, executor.points, known, len(summaries), taken)

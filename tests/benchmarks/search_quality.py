@@ -6,6 +6,7 @@ beside a cold one. A sweep sees trials of one seed. What it is judged by is the 
 the trial that it would crown: regret is how far that is below the best point, in SumR, after equal
 numbers of epochs trained. Before any trial is complete it is that of a point taken blindly.
 Intervals (95 %, bootstrap) are of the mean over replays; differences are paired by replay.
+`fresh_` differences are judged by the seeds alone that the sweep has not seen.
 
 `--record FILE` trains the table; `--store` names that of `tvr_mini`.
 """
@@ -25,7 +26,6 @@ from jaxtyping import Float
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.start import Start
 from orchestrator.spec.sweep_spec import SweepSpec
-from orchestrator.study.study import quiet_optuna
 from tests.benchmarks.measure import arguments, ended, show
 from tests.benchmarks.recorded_trials import (
     SYNTHETIC,
@@ -35,9 +35,9 @@ from tests.benchmarks.recorded_trials import (
     memory,
 )
 from tests.benchmarks.recording import record
-from tests.benchmarks.replayed_sweep import Replayed, replay
+from tests.benchmarks.replayed_sweep import replay
 
-_RANDOM = "random"
+_RANDOM, _DEFAULT = "random", "tpe"
 _SAMPLERS = (_RANDOM, "qmc", "tpe", "gp")
 _NUMBER_SAMPLERS = (_RANDOM, "tpe", "cmaes")
 _PRUNERS = ("asha", "median", "hyperband")
@@ -95,23 +95,30 @@ def regrets(way: Way, trials: RecordedTrials, replays: range) -> dict[str, Any]:
     """Regret of a way after each budget, a row for each replay, and what it did."""
     trials = trials if way.space == "all" else trials.numbers_alone()
     spec = way.spec(trials)
-    rows, drawn, taken = [], [], []
+    rows, fresh, drawn, known = [], [], [], []
     begin = time.process_time()
     with tempfile.TemporaryDirectory(prefix="replay-", dir=memory()) as home:
         for number in replays:
             training_seed = trials.seeds[number % len(trials.seeds)]
             own = seeded(spec, f"replay-{number}", _FIRST_SEED + number, training_seed)
             sweep = replay(own, trials, Path(home), max(_BUDGETS))
-            rows.append(_regret(sweep, trials, _BUDGETS))
+            rows.append(trials.best - sweep.value_after(_BUDGETS, trials.truth))
+            fresh.append(-sweep.value_after(_BUDGETS, trials.on_other_seeds(training_seed)))
             drawn.append(sweep.num_trials)
-            taken.append(sweep.num_taken)
-    took_s = (time.process_time() - begin) / len(replays)
-    return {"way": way, "rows": np.array(rows), "drawn": drawn, "taken": taken, "took_s": took_s}
+            known.append(sweep.num_taken)
+    return {
+        "way": way,
+        "rows": np.array(rows),
+        "fresh": np.array(fresh),
+        "trials": float(np.mean(drawn)),
+        "known_points": float(np.mean(known)),
+        "replay_s": (time.process_time() - begin) / len(replays),
+    }
 
 
 def warm_and_cold(trials: RecordedTrials, replays: range) -> dict[str, Any]:
     """Regret of TPE with and without the trials of an earlier sweep, and of that sweep."""
-    spec = Way("tpe").spec(trials)
+    spec = Way(_DEFAULT).spec(trials)
     rows: dict[str, list[np.ndarray]] = {"earlier": [], "cold": [], "warm": []}
     with tempfile.TemporaryDirectory(prefix="replay-", dir=memory()) as home:
         run = partial(replay, trials=trials, home=Path(home), budget_epochs=_EARLIER)
@@ -125,53 +132,50 @@ def warm_and_cold(trials: RecordedTrials, replays: range) -> dict[str, Any]:
             ours = seeded(spec, f"warm-{number}", seed, training_seed, start=start)
             warm = run(ours, known=earlier.known)
             for kind, sweep in (("earlier", earlier), ("cold", cold), ("warm", warm)):
-                rows[kind].append(_regret(sweep, trials, _WARM_BUDGETS))
+                rows[kind].append(trials.best - sweep.value_after(_WARM_BUDGETS, trials.truth))
     return {"way": None, **{kind: np.array(found) for kind, found in rows.items()}}
 
 
-def _regret(
-    sweep: Replayed, trials: RecordedTrials, budgets: Sequence[int]
-) -> Float[np.ndarray, "budgets"]:
-    return trials.best - sweep.value_after(budgets, without=trials.blind)
-
-
-def compare(trials: RecordedTrials, ways: Sequence[Way], options: argparse.Namespace) -> Any:  # noqa: ANN401
+def compare(
+    trials: RecordedTrials, ways: Sequence[Way], options: argparse.Namespace
+) -> dict[str, Any]:
     """All figures of a recorded table."""
     replays = range(options.replays)
     tasks = [partial(regrets, way, trials, replays) for way in ways]
     tasks.append(partial(warm_and_cold, trials, range(options.warm_replays)))
     found = {result["way"]: result for result in ended(tasks, options.processes)}
     warm = found.pop(None)
+    kinds = ("earlier", "cold", "warm")
     return {
         "table": trials.figures(),
         **{
-            space: _figures({way: found[way] for way in ways if way.space == space})
+            space: _figures({way.name: found[way] for way in ways if way.space == space})
             for space in dict.fromkeys(way.space for way in ways)
         },
         "warm_start": {
             "budgets_epochs": _WARM_BUDGETS,
-            "earlier": mean_of(warm["earlier"]),
-            "cold": mean_of(warm["cold"]),
-            "warm": mean_of(warm["warm"]),
-            "cold_minus_warm": mean_of(warm["cold"] - warm["warm"]),
+            **{kind: mean_of(warm[kind]) for kind in kinds},
+            "below_cold": mean_of(warm["cold"] - warm["warm"]),
+            "below_earlier": mean_of(warm["earlier"][:, -1:] - warm["warm"]),
         },
     }
 
 
-def _figures(found: Mapping[Way, Mapping[str, Any]]) -> dict[str, Any]:
-    """Regret of each way; how far it is below random draws, and below the same without pruner."""
-    rows = {way.name: result["rows"] for way, result in found.items()}
-    return {
-        way.name: {
-            "regret": mean_of(rows[way.name]),
-            "below_random": mean_of(rows[_RANDOM] - rows[way.name]),
-            "below_unpruned": mean_of(rows[way.sampler] - rows[way.name]),
-            "trials": float(np.mean(result["drawn"])),
-            "known_points": float(np.mean(result["taken"])),
-            "replay_s": result["took_s"],
+def _figures(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Regret of each way, and how far it is below that of others, paired by replay."""
+    figures = {}
+    for name, result in found.items():
+        others = {_RANDOM, _DEFAULT, name.partition("+")[0]} & found.keys() - {name}
+        figures[name] = {
+            "regret": mean_of(result["rows"]),
+            **{
+                f"{kind}below_{other}": mean_of(found[other][key] - result[key])
+                for kind, key in (("", "rows"), ("fresh_", "fresh"))
+                for other in sorted(others)
+            },
+            **{key: result[key] for key in ("trials", "known_points", "replay_s")},
         }
-        for way, result in found.items()
-    }
+    return figures
 
 
 def mean_of(rows: Float[np.ndarray, "replays budgets"]) -> list[dict[str, float]]:
@@ -202,7 +206,6 @@ def main() -> None:
         parts = options.seeds, options.processes, options.points
         record(options.record, options.store, *parts)
         return
-    quiet_optuna()
     ways = [way for way in WAYS if not options.ways or way.name in options.ways]
     tables = {data: RecordedTrials.read(options.table, data) for data in options.data}
     found = {data: compare(trials, ways, options) for data, trials in tables.items()}
