@@ -258,7 +258,7 @@ def test_standings_that_follow_the_trials_are_those_of_all_trials(seed: int) -> 
     view = SweepView("id")
     for event in made_up_events(seed):
         view.apply(event)
-        anew = Standings(view._trials, view._goal)
+        anew = Standings(view._trials, view._goal, view._goals)
         found = view._standings
         assert (found.best(), found.winner()) == (anew.best(), anew.winner())
         assert found.counts() == anew.counts()
