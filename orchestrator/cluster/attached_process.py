@@ -23,7 +23,7 @@ from orchestrator.base.errors import ClusterError, RayChangedError
 from orchestrator.base.our_code import PACKAGES, ROOT
 from orchestrator.cluster.capacity import Node
 from orchestrator.cluster.node_survey import look_at_nodes, ray_error_text
-from orchestrator.cluster.ray_environment import job_on_our_path, own_start
+from orchestrator.cluster.ray_environment import job_on_our_path, leave_ray, own_start
 from prvr_model.errors import PrvrError
 
 try:
@@ -75,16 +75,16 @@ def attached(
     except PrvrError:
         raise
     except Exception as error:
-        ray.shutdown()
+        leave_ray()
         raise ClusterError(str(error) or type(error).__name__) from error
     except BaseException:
         # Ctrl-C may leave this process half attached.
-        ray.shutdown()
+        leave_ray()
         raise
     try:
         yield
     finally:
-        ray.shutdown()
+        leave_ray()
 
 
 def cluster_nodes() -> list[Node]:

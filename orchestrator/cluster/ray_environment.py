@@ -5,6 +5,7 @@ of our own belongs to one sweep and takes over none of a user's, but for those t
 machine bears. On a running cluster they are how the user reaches it, and stay.
 """
 
+import gc
 import logging
 import os
 import re
@@ -216,6 +217,23 @@ def own_start() -> Iterator[None]:
         replaced(constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False),
     ):
         yield
+
+
+def leave_ray() -> None:
+    """Disconnect this process from Ray, and end a Ray of its own.
+
+    A reference that is dropped while Ray's library goes down ends the process at once, with code 1
+    or a crash. Those in cycles are dropped before; then no thread collects any until it is down.
+    """
+    ray = _of_ray_itself("ray")
+    gc.collect()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def job_on_our_path() -> "JobConfig":

@@ -26,6 +26,7 @@ from orchestrator.cluster.capacity import DRIVER_RESOURCE
 from orchestrator.cluster.ray_environment import (
     environment,
     job_on_our_path,
+    leave_ray,
     own_ray_variables,
     own_start,
     quiet,
@@ -82,7 +83,7 @@ def own_ray(
             yield scratch
         finally:
             try:
-                ray.shutdown()
+                leave_ray()
             finally:
                 # Of a start that was broken off nothing is worth waiting for.
                 guard.finish(at_once=not has_started)

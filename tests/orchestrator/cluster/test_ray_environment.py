@@ -152,3 +152,34 @@ def test_the_address_that_is_named_is_attached_to(
     monkeypatch.setenv("RAY_ADDRESS", "other:2")
     with attached(asked):
         assert [call["address"] for call in calls] == [found]
+
+
+# References in cycles, some from before, some that another thread makes all the time.
+LEAVING = """
+import logging, threading
+import ray
+from orchestrator.cluster.ray_environment import leave_ray
+
+class Cycle:
+    def __init__(self, reference):
+        self.itself, self.reference = self, reference
+
+def drop():
+    while references:
+        Cycle(references.pop())
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 * 2**20,
+         log_to_driver=False, logging_level=logging.ERROR)
+references = [ray.put(number) for number in range(30_000)]
+for _ in range(5_000):
+    Cycle(references.pop())
+threading.Thread(target=drop, daemon=True).start()
+leave_ray()
+print("left")
+"""
+
+
+@pytest.mark.soak
+def test_references_that_are_dropped_while_ray_ends_do_not_end_this_process() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
