@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from prvr_model.network.attention import NORM_EPSILON, AttentionBlock, gaussian_prior, padding_bias
 from prvr_model.network.dropout import dropout
-from prvr_model.network.fused_blocks import parallel_blocks
+from prvr_model.network.fused_blocks import can_fuse, parallel_blocks, product_type
+from prvr_model.network.fused_projection import fused_projection
+from prvr_model.network.row_steps import Layer
 from prvr_model.network.scale_mixing import ScaleMixing
 
 # Score of padding in the pooling over a caption's tokens, as released.
@@ -49,10 +51,27 @@ class InputProjection(nn.Module):
         self, features: Float[Tensor, "batch length features"]
     ) -> Float[Tensor, "batch length hidden"]:
         """Project rows whose norm is 1 (or 0 for padding)."""
+        if can_fuse(features) and not features.requires_grad:
+            return self._fused(features)
         normal = dropout(self.feature_norm(features), self.input_dropout, self.training)
         projected = self.linear(normal.flatten(0, 1)).relu().unflatten(0, normal.shape[:2])
         rows: Tensor = self.position_norm(projected + self.positions.weight[: features.shape[1]])
         return dropout(rows, self.dropout_rate, self.training)
+
+    def _fused(
+        self, features: Float[Tensor, "batch length features"]
+    ) -> Float[Tensor, "batch length hidden"]:
+        rates = (self.input_dropout, self.dropout_rate) if self.training else (0.0, 0.0)
+        norms = [Layer(norm.weight, norm.bias) for norm in (self.feature_norm, self.position_norm)]
+        return fused_projection(
+            features,
+            norms[0],
+            Layer(self.linear.weight, self.linear.bias),
+            self.positions.weight[: features.shape[1]],
+            norms[1],
+            rates,
+            product_type(features),
+        )
 
 
 class VideoBranch(nn.Module):

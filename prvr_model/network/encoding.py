@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from prvr_model.errors import SettingsError
 from prvr_model.inputs.batching import Batch
+from prvr_model.inputs.processor import use_fast_products
 from prvr_model.network.model import EncodedVideos, MscModel
 from prvr_model.settings import SpeedSettings
 
@@ -47,6 +48,7 @@ class Encoders:
         speed = speed or SpeedSettings()
         self.model = model
         self.device = model.mixing_token.device
+        use_fast_products()
         self._dtype = model.mixing_token.dtype
         self._precision = speed.precision
         self._micro_batch_videos = speed.micro_batch_videos

@@ -1,9 +1,10 @@
-"""Parallel attention blocks as one operation with a gradient of its own.
+"""Parallel attention blocks as one operation with a gradient of its own, for processors.
 
-It computes what `AttentionBlock` computes step by step, in a form that is fast on a processor:
-every product writes where its result is needed, elementwise work happens in place, heads are slices
-and never copied, and each block keeps only what its gradient needs. Tests compare it with the plain
-form.
+It computes what `AttentionBlock` computes step by step: products in the fastest form, and between
+two of them one pass over the rows (`row_steps`). Heads lie one after the other, so that one product
+does all of them, and each block keeps only what its gradient needs. Under autocast products take
+and give bfloat16, and what is kept is kept in it; sums, norms and softmax stay float32. Tests
+compare it with the plain form.
 """
 
 import math
@@ -12,23 +13,35 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from prvr_model.network.attention import NORM_EPSILON, AttentionBlock
-from prvr_model.network.dropout import keep_mask, kept_share
-
-_aten = torch.ops.aten
+from prvr_model.network.attention import AttentionBlock
+from prvr_model.network.row_steps import (
+    Draw,
+    Layer,
+    add_norm,
+    add_norm_backward,
+    attend,
+    attend_backward,
+    draw,
+    relu_backward,
+    sum_rows,
+)
 
 
 def can_fuse(rows: Tensor) -> bool:
     """Whether to use operations with a gradient of their own instead of the plain form.
 
-    A compiler fuses better by itself, and autocast must choose the precision of every product.
+    They are made for processors; a compiler fuses better by itself.
     """
-    kind = rows.device.type
-    is_cast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return not (is_cast or torch.compiler.is_compiling())
+    return rows.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def product_type(rows: Tensor) -> torch.dtype:
+    """The type in which products of rows are taken: that of autocast, or their own."""
+    is_cast = torch.is_autocast_enabled("cpu") and rows.dtype == torch.float32
+    return torch.get_autocast_dtype("cpu") if is_cast else rows.dtype
 
 
 def parallel_blocks(
@@ -53,7 +66,7 @@ def parallel_blocks(
     rate = first.dropout_rate if first.training else 0.0
     parameters = [parameter for block in blocks for parameter in _parameters(block)]
     outputs: tuple[Tensor, ...] = _FusedBlocks.apply(  # type: ignore[no-untyped-call]
-        rows, factors, score_bias, first.attention.num_heads, rate, *parameters
+        rows, factors, score_bias, first.attention.num_heads, rate, product_type(rows), *parameters
     )
     return outputs
 
@@ -90,68 +103,88 @@ class _Weights(NamedTuple):
     output_norm: Tensor
     output_norm_bias: Tensor
 
+    @property
+    def projection(self) -> Float[Tensor, "three_hidden hidden"]:
+        """Of queries, keys and values, one below the other."""
+        return torch.cat([self.query, self.key, self.value])
+
+    @property
+    def projection_bias(self) -> Float[Tensor, "three_hidden"]:
+        """Of `projection`."""
+        return torch.cat([self.query_bias, self.key_bias, self.value_bias])
+
+    @property
+    def norms(self) -> tuple[Layer, Layer]:
+        """The attention's and the output's."""
+        first = Layer(self.attention_norm, self.attention_norm_bias)
+        return first, Layer(self.output_norm, self.output_norm_bias)
+
 
 class _Kept(NamedTuple):
-    """What the gradient of a block reads; masks are empty if nothing is dropped.
+    """What the gradient of a block reads.
 
     Args:
-        query: Projected queries; `key` and `value` likewise.
+        heads: Queries, keys and values, head by head.
         weights: Attention before dropout.
-        summed: Rows and attended values, before the norm, with its means and inverse deviations.
+        normal: Rows of the attention's norm, with their inverse deviations.
         hidden: The feed-forward layer's activations.
-        output_summed: Rows and changes, before the output norm, likewise.
+        output_normal: Rows of the output norm, likewise.
     """
 
-    query: Float[Tensor, "rows hidden"]
-    key: Float[Tensor, "rows hidden"]
-    value: Float[Tensor, "rows hidden"]
-    weights: Float[Tensor, "heads batch length length"]
-    weights_mask: Bool[Tensor, "..."]
-    attended_mask: Bool[Tensor, "..."]
-    summed: Float[Tensor, "rows hidden"]
-    summed_mean: Float[Tensor, "rows 1"]
-    summed_scale: Float[Tensor, "rows 1"]
+    heads: Float[Tensor, "three sequences length head"]
+    weights: Float[Tensor, "sequences length length"]
+    normal: Float[Tensor, "rows hidden"]
+    inverse: Float[Tensor, "rows"]
     hidden: Float[Tensor, "rows wide"]
-    changed_mask: Bool[Tensor, "..."]
-    output_summed: Float[Tensor, "rows hidden"]
-    output_mean: Float[Tensor, "rows 1"]
-    output_scale: Float[Tensor, "rows 1"]
+    output_normal: Float[Tensor, "rows hidden"]
+    output_inverse: Float[Tensor, "rows"]
+
+
+class _Draws(NamedTuple):
+    """What dropout keeps of the attention, of attended values and of the changed rows."""
+
+    weights: Draw
+    attended: Draw
+    changed: Draw
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Shapes that all blocks share, and the dropout rate."""
+    """Shapes that all blocks share, and the type of their products."""
 
     batch: int
     length: int
     hidden: int
     num_heads: int
-    rate: float
+    dtype: torch.dtype
 
-    def by_head(self, rows: Float[Tensor, "rows hidden"]) -> Float[Tensor, "heads batch length _"]:
-        """A view of rows, head by head."""
-        shape = (self.batch, self.length, self.num_heads, self.hidden // self.num_heads)
-        return rows.view(shape).permute(2, 0, 1, 3)
+    def by_head(
+        self, projected: Float[Tensor, "rows three_hidden"]
+    ) -> Float[Tensor, "three sequences length head"]:
+        """Queries, keys and values: all sequences of a head, then of the next."""
+        shape = (self.batch, self.length, 3, self.num_heads, -1)
+        parts = projected.view(shape).permute(2, 3, 0, 1, 4)
+        found: Tensor = parts.reshape(3, self.num_heads * self.batch, self.length, -1)
+        return found
 
-    def new(self, like: Tensor, inner: int) -> Float[Tensor, "heads batch length inner"]:
-        """An uninitialised tensor for a result of every head."""
-        return like.new_empty((self.num_heads, self.batch, self.length, inner))
+    def by_row(
+        self, heads: Float[Tensor, "three sequences length head"]
+    ) -> Float[Tensor, "rows three_hidden"]:
+        """What `by_head` gave, as it was."""
+        shape = (3, self.num_heads, self.batch, self.length, -1)
+        parts = heads.view(shape).permute(2, 3, 0, 1, 4)
+        return parts.reshape(self.batch * self.length, 3 * self.hidden)
 
-    def mask(self, like: Tensor) -> Bool[Tensor, "..."]:
-        """What dropout keeps of a tensor; empty if nothing is dropped."""
-        if not self.rate:
-            return like.new_empty(0, dtype=torch.bool)
-        return keep_mask(tuple(like.shape), self.rate, like.device)
-
-    def drop_(self, values: Tensor, mask: Bool[Tensor, "..."]) -> Tensor:
-        """Zero in place the values that the mask does not keep, without scaling up the rest."""
-        return values.mul_(mask) if self.rate else values
+    def rounded(self, values: Tensor) -> Tensor:
+        """Values in the type of products."""
+        return values.to(self.dtype)
 
 
 class _FusedBlocks(torch.autograd.Function):
     """Outputs of all blocks; parameters come as one flat list, block after block."""
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         rows: Float[Tensor, "batch length hidden"],
@@ -159,41 +192,48 @@ class _FusedBlocks(torch.autograd.Function):
         score_bias: Float[Tensor, "#batch 1 length"] | None,
         num_heads: int,
         rate: float,
+        dtype: torch.dtype,
         *parameters: Tensor,
     ) -> tuple[Float[Tensor, "batch length hidden"], ...]:
         batch, length, hidden = rows.shape
-        sizes = _Sizes(batch, length, hidden, num_heads, rate)
-        flat = rows.flatten(0, 1)
+        sizes = _Sizes(batch, length, hidden, num_heads, dtype)
+        flat = rows.flatten(0, 1).contiguous()
         outputs: list[Tensor] = []
         kept: list[Tensor] = []
+        ctx.draws = []
+        entered = sizes.rounded(flat)
         for number, weights in enumerate(_blocks(parameters)):
-            factor = _factor(sizes, factors, number)
-            output, saved = _forward(sizes, flat, weights, factor, score_bias)
+            factor = _factor(sizes, flat, factors, number)
+            draws = _Draws(draw(rate), draw(rate), draw(rate))
+            output, saved = _forward(sizes, flat, entered, weights, factor, score_bias, draws)
             outputs.append(output.view_as(rows))
             kept += saved
+            ctx.draws.append(draws)
         ctx.sizes = sizes
-        ctx.save_for_backward(flat, factors, *parameters, *kept)
+        ctx.save_for_backward(entered, factors, *parameters, *kept)
         ctx.num_parameters = len(parameters)
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        flat, factors, *rest = ctx.saved_tensors
+        entered, factors, *rest = ctx.saved_tensors
         parameters, kept = rest[: ctx.num_parameters], rest[ctx.num_parameters :]
-        by_rows = torch.zeros_like(flat)
+        by_rows = torch.zeros_like(entered, dtype=gradients[0].dtype)
         by_parameters: list[Tensor] = []
+        size = len(_Kept._fields)
         for number, weights in enumerate(_blocks(parameters)):
-            size = len(_Kept._fields)
             saved = _Kept(*kept[number * size : (number + 1) * size])
-            by_output = gradients[number].flatten(0, 1)
-            by_summed, *by_later = _feed_forward_backward(ctx.sizes, by_output, weights, saved)
-            by_rows += by_summed
-            factor = _factor(ctx.sizes, factors, number)
-            by_parts = _attend_backward(ctx.sizes, by_summed, saved, factor)
-            by_parameters += _projections_backward(flat, by_parts, weights, by_rows)
+            by_output = gradients[number].flatten(0, 1).contiguous()
+            draws = ctx.draws[number]
+            by_attended, by_later = _feed_forward_backward(
+                ctx.sizes, by_output, weights, saved, draws, by_rows
+            )
+            factor = _factor(ctx.sizes, by_rows, factors, number)
+            by_parts = _attend_backward(ctx.sizes, by_attended, saved, factor, draws)
+            by_parameters += _projections_backward(ctx.sizes, entered, by_parts, weights, by_rows)
             by_parameters += by_later
         by_input = by_rows.view(ctx.sizes.batch, ctx.sizes.length, ctx.sizes.hidden)
-        return by_input, None, None, None, None, *by_parameters
+        return by_input, None, None, None, None, None, *by_parameters
 
 
 def _blocks(parameters: Sequence[Tensor]) -> list[_Weights]:
@@ -203,162 +243,130 @@ def _blocks(parameters: Sequence[Tensor]) -> list[_Weights]:
 
 
 def _factor(
-    sizes: _Sizes, factors: Float[Tensor, "blocks length length"] | None, number: int
-) -> Float[Tensor, "length length"] | float:
+    sizes: _Sizes, like: Tensor, factors: Float[Tensor, "blocks length length"] | None, number: int
+) -> Float[Tensor, "#length length"]:
     """What a block's scores are multiplied with, the root of the head's size included."""
     scale = 1 / math.sqrt(sizes.hidden // sizes.num_heads)
-    return scale if factors is None else factors[number] * scale
+    if factors is None:
+        return like.new_full((1, sizes.length), scale)
+    return factors[number] * scale
 
 
+# Seven: rows as they come and rounded, the block and what changes its scores.
 def _forward(
     sizes: _Sizes,
     rows: Float[Tensor, "rows hidden"],
+    entered: Float[Tensor, "rows hidden"],
     weights: _Weights,
-    factor: Tensor | float,
-    score_bias: Tensor | None,
+    factor: Float[Tensor, "#length length"],
+    score_bias: Float[Tensor, "#batch 1 length"] | None,
+    draws: _Draws,
 ) -> tuple[Float[Tensor, "rows hidden"], _Kept]:
     """One block's output and what its gradient needs."""
-    query = torch.addmm(weights.query_bias, rows, weights.query.T)
-    key = torch.addmm(weights.key_bias, rows, weights.key.T)
-    value = torch.addmm(weights.value_bias, rows, weights.value.T)
-    attention, weights_mask, attended = _attend(sizes, query, key, value, factor, score_bias)
-    attended_mask = sizes.mask(attended)
-    kept = kept_share(sizes.rate)
-    summed = torch.add(rows, sizes.drop_(attended, attended_mask), alpha=1 / kept**2)
-    normal, mean, scale = _normalise(summed, weights.attention_norm, weights.attention_norm_bias)
-    hidden = torch.addmm(weights.expand_bias, normal, weights.expand.T).relu_()
-    changed = torch.addmm(weights.contract_bias, hidden, weights.contract.T)
-    changed_mask = sizes.mask(changed)
-    output_summed = torch.add(normal, sizes.drop_(changed, changed_mask), alpha=1 / kept)
-    output, *statistics = _normalise(output_summed, weights.output_norm, weights.output_norm_bias)
-    first = (query, key, value, attention, weights_mask, attended_mask, summed, mean, scale)
-    return output, _Kept(*first, hidden, changed_mask, output_summed, *statistics)
+    attention_norm, output_norm = weights.norms
+    projected = _linear(sizes, entered, weights.projection, weights.projection_bias)
+    heads = sizes.by_head(projected)
+    attention, attended = _attend(heads, factor, score_bias, draws.weights)
+    # Two dropouts, of the weights and of the attended values, are scaled up together.
+    scale = draws.attended.scale**2
+    by_head = attended.view(sizes.num_heads, len(rows), -1)
+    first = add_norm(rows, by_head, scale, attention_norm, draws.attended)
+    hidden = _linear(sizes, first.rounded, weights.expand, weights.expand_bias).relu_()
+    changed = _linear(sizes, hidden, weights.contract, weights.contract_bias)
+    second = add_norm(first.output, changed[None], draws.changed.scale, output_norm, draws.changed)
+    kept = (first.normal, first.inverse, hidden, second.normal, second.inverse)
+    return second.output, _Kept(heads, attention, *kept)
+
+
+def _linear(sizes: _Sizes, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(sizes.rounded(bias), rows, sizes.rounded(weight).T)
 
 
 def _attend(
-    sizes: _Sizes,
-    query: Float[Tensor, "rows hidden"],
-    key: Float[Tensor, "rows hidden"],
-    value: Float[Tensor, "rows hidden"],
-    factor: Tensor | float,
-    score_bias: Tensor | None,
-) -> tuple[Tensor, Bool[Tensor, "..."], Float[Tensor, "rows hidden"]]:
-    """Attention, its mask, and attended values that are not yet scaled up for dropout."""
-    queries, keys, values = (sizes.by_head(tensor) for tensor in (query, key, value))
-    scores = sizes.new(query, sizes.length)
-    for head in range(sizes.num_heads):
-        torch.bmm(queries[head], keys[head].transpose(1, 2), out=scores[head])
-    scores.mul_(factor)
-    if score_bias is not None:
-        scores.add_(score_bias)
-    attention = scores.softmax(dim=3)
-    mask = sizes.mask(attention)
-    dropped = torch.mul(attention, mask, out=scores) if sizes.rate else attention
-    attended = sizes.new(query, values.shape[3])
-    for head in range(sizes.num_heads):
-        torch.bmm(dropped[head], values[head], out=attended[head])
-    return attention, mask, _joined(attended)
+    heads: Float[Tensor, "three sequences length head"],
+    factor: Float[Tensor, "#length length"],
+    score_bias: Float[Tensor, "#batch 1 length"] | None,
+    dropping: Draw,
+) -> tuple[Float[Tensor, "sequences length length"], Float[Tensor, "sequences length head"]]:
+    """Attention, and attended values that are not yet scaled up for dropout."""
+    queries, keys, values = heads
+    attention = queries @ keys.transpose(1, 2)
+    dropped = attend(attention, factor, score_bias, dropping)
+    return attention, dropped @ values
 
 
-def _joined(values: Float[Tensor, "heads batch length head"]) -> Float[Tensor, "rows hidden"]:
-    rows: Tensor = values.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
-    return rows
-
-
-def _normalise(
-    rows: Float[Tensor, "rows hidden"], weight: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalised rows, their means and their inverse deviations."""
-    found: tuple[Tensor, Tensor, Tensor] = torch.native_layer_norm(
-        rows, (rows.shape[1],), weight, bias, NORM_EPSILON
-    )
-    return found
-
-
-def _normalise_backward(
-    gradient: Tensor, rows: Tensor, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by rows, weight and bias of `_normalise`."""
-    found: tuple[Tensor, Tensor, Tensor] = _aten.native_layer_norm_backward(
-        gradient, rows, (rows.shape[1],), mean, scale, weight, bias, [True, True, True]
-    )
-    return found
-
-
+# Six: the gradient, what was kept and where that by the rows is added.
 def _feed_forward_backward(
-    sizes: _Sizes, by_output: Float[Tensor, "rows hidden"], weights: _Weights, saved: _Kept
-) -> list[Tensor]:
-    """Gradient by `summed`, then by the parameters from the attention's norm on."""
-    by_summed, *by_output_norm = _normalise_backward(
+    sizes: _Sizes,
+    by_output: Float[Tensor, "rows hidden"],
+    weights: _Weights,
+    saved: _Kept,
+    draws: _Draws,
+    by_rows: Float[Tensor, "rows hidden"],
+) -> tuple[Float[Tensor, "heads rows head"], list[Tensor]]:
+    """Gradient by attended values, then by the parameters from the attention's norm on."""
+    attention_norm, output_norm = weights.norms
+    last = add_norm_backward(
         by_output,
-        saved.output_summed,
-        saved.output_mean,
-        saved.output_scale,
-        weights.output_norm,
-        weights.output_norm_bias,
+        saved.output_normal,
+        saved.output_inverse,
+        output_norm,
+        draws.changed.scale,
+        draws.changed,
     )
-    by_changed = _dropped(sizes, by_summed, saved.changed_mask, 1 / kept_share(sizes.rate))
-    by_hidden = by_changed @ weights.contract
-    _aten.threshold_backward(by_hidden, saved.hidden, 0, grad_input=by_hidden)
-    by_contract = (by_changed.T @ saved.hidden, by_changed.sum(dim=0))
-    # In place, so after the last use of `by_changed`: without dropout it is the same tensor.
-    by_normal = by_summed.addmm_(by_hidden, weights.expand)
-    # Computed again, which costs less than keeping it.
-    normal, *_ = _normalise(saved.summed, weights.attention_norm, weights.attention_norm_bias)
-    by_expand = (by_hidden.T @ normal, by_hidden.sum(dim=0))
-    by_summed, *by_attention_norm = _normalise_backward(
-        by_normal,
-        saved.summed,
-        saved.summed_mean,
-        saved.summed_scale,
-        weights.attention_norm,
-        weights.attention_norm_bias,
+    (by_changed,) = last.by_added
+    by_hidden = by_changed @ sizes.rounded(weights.contract)
+    by_contract = _by_weight(by_changed, saved.hidden, by_output)
+    by_expand_bias = relu_backward(by_hidden, saved.hidden)
+    first = add_norm_backward(
+        last.by_rows,
+        saved.normal,
+        saved.inverse,
+        attention_norm,
+        draws.attended.scale**2,
+        draws.attended,
+        num_heads=sizes.num_heads,
+        more=by_hidden @ sizes.rounded(weights.expand),
+        by_rows=by_rows,
     )
-    return [by_summed, *by_attention_norm, *by_expand, *by_contract, *by_output_norm]
+    by_expand = _by_weight(by_hidden, first.output, by_output)
+    feed_forward = (by_expand, by_expand_bias, by_contract, last.by_bias)
+    return first.by_added, [*first.by_layer, *feed_forward, *last.by_layer]
+
+
+def _by_weight(by_rows: Tensor, rows: Tensor, like: Tensor) -> Tensor:
+    """Gradient by a layer's weight, in the type of the weights."""
+    return (by_rows.T @ rows).to(like.dtype)
 
 
 def _projections_backward(
-    rows: Float[Tensor, "rows hidden"],
-    by_parts: Sequence[Float[Tensor, "rows hidden"]],
+    sizes: _Sizes,
+    entered: Float[Tensor, "rows hidden"],
+    by_parts: Float[Tensor, "rows three_hidden"],
     weights: _Weights,
     by_rows: Float[Tensor, "rows hidden"],
 ) -> list[Tensor]:
     """Gradients by the projections' parameters; that by the rows is added to `by_rows`."""
-    found = []
-    for by_part, weight in zip(by_parts, (weights.query, weights.key, weights.value), strict=True):
-        by_rows.addmm_(by_part, weight)
-        found += [by_part.T @ rows, by_part.sum(dim=0)]
-    return found
-
-
-def _dropped(
-    sizes: _Sizes, gradient: Tensor, mask: Bool[Tensor, "..."], scale: float
-) -> Float[Tensor, "rows hidden"]:
-    """A gradient through dropout."""
-    return torch.mul(gradient, mask).mul_(scale) if sizes.rate else gradient
+    by_rows += by_parts @ sizes.rounded(weights.projection)
+    by_weights = _by_weight(by_parts, entered, by_rows).split(sizes.hidden)
+    by_biases = sum_rows(by_parts).split(sizes.hidden)
+    return [found for pair in zip(by_weights, by_biases, strict=True) for found in pair]
 
 
 def _attend_backward(
-    sizes: _Sizes, by_summed: Float[Tensor, "rows hidden"], saved: _Kept, factor: Tensor | float
-) -> list[Float[Tensor, "rows hidden"]]:
+    sizes: _Sizes,
+    by_attended: Float[Tensor, "heads rows head"],
+    saved: _Kept,
+    factor: Float[Tensor, "#length length"],
+    draws: _Draws,
+) -> Float[Tensor, "rows three_hidden"]:
     """Gradients by projected queries, keys and values."""
-    # Two dropouts, of the weights and of the attended values.
-    scale = 1 / kept_share(sizes.rate) ** 2
-    by_attended = _dropped(sizes, by_summed, saved.attended_mask, scale)
-    queries, keys, values, by_values = (
-        sizes.by_head(tensor) for tensor in (saved.query, saved.key, saved.value, by_attended)
-    )
-    attention, num_heads = saved.weights, sizes.num_heads
-    by_weights = torch.empty_like(attention)
-    for head in range(num_heads):
-        torch.bmm(by_values[head], values[head].transpose(1, 2), out=by_weights[head])
-    sizes.drop_(by_weights, saved.weights_mask)
-    dropped = torch.mul(attention, saved.weights_mask) if sizes.rate else attention
-    by_scores = torch._softmax_backward_data(by_weights, attention, 3, attention.dtype)
-    by_scores.mul_(factor)
-    results = [sizes.new(by_attended, values.shape[3]) for _ in range(3)]
-    for head in range(num_heads):
-        torch.bmm(by_scores[head], keys[head], out=results[0][head])
-        torch.bmm(by_scores[head].transpose(1, 2), queries[head], out=results[1][head])
-        torch.bmm(dropped[head].transpose(1, 2), by_values[head], out=results[2][head])
-    return [_joined(result) for result in results]
+    queries, keys, values = saved.heads
+    by_own = by_attended.view_as(values)
+    by_scores = by_own @ values.transpose(1, 2)
+    dropped = attend_backward(by_scores, saved.weights, factor, draws.weights)
+    found = torch.empty_like(saved.heads)
+    torch.bmm(by_scores, keys, out=found[0])
+    torch.bmm(by_scores.transpose(1, 2), queries, out=found[1])
+    torch.bmm(dropped.transpose(1, 2), by_own, out=found[2])
+    return sizes.by_row(found)

@@ -104,6 +104,7 @@ class _WeightedSums(torch.autograd.Function):
     """`_weighted_sums`, output by output."""
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         directions: Float[Tensor, "heads hidden"],
@@ -152,6 +153,7 @@ class _Mixture(torch.autograd.Function):
     """Sum of all outputs, each position weighted."""
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         weights: Float[Tensor, "scales batch length"],

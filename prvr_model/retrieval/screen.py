@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
+from prvr_model.inputs.processor import multiplies_bfloat16, multiplies_bytes
 from prvr_model.inputs.torch_threads import in_threads
 from prvr_model.retrieval.gallery import GalleryBatch, GalleryReader, ScreenRows
 
@@ -70,7 +71,7 @@ def bounds_among(
 
 def screens_bytes(gallery: GalleryReader) -> bool:
     """Whether the gallery has the bytes and the processor multiplies them fast."""
-    return gallery.manifest.screen and _multiplies_bytes()
+    return gallery.manifest.screen and multiplies_bytes()
 
 
 def screen_rows(vectors: Float[Tensor, "videos rows hidden"]) -> ScreenRows:
@@ -220,11 +221,6 @@ def _screen(batch: GalleryBatch) -> ScreenRows:
     return batch.screen
 
 
-def _multiplies_bytes() -> bool:
-    """Whether the processor has instructions for it; without them it is slow, or saturates."""
-    return bool(torch.cpu._is_vnni_supported())
-
-
 def _by_vectors(
     gallery: GalleryReader, unit_queries: Float[Tensor, "queries hidden"]
 ) -> tuple[Float[Tensor, "queries videos"], Float[Tensor, "queries videos"]]:
@@ -254,12 +250,7 @@ def _product_type(gallery: GalleryReader, num_queries: int) -> torch.dtype:
     """The type in which queries and rows are multiplied fastest."""
     # To convert float32 rows costs what it costs to multiply them with one query.
     is_worth_it = gallery.manifest.dtype == "bfloat16" or num_queries > 1
-    return torch.bfloat16 if is_worth_it and _multiplies_bfloat16() else torch.float32
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it."""
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    return torch.bfloat16 if is_worth_it and multiplies_bfloat16() else torch.float32
 
 
 def _largest(

@@ -135,7 +135,7 @@ def test_fused_and_plain_form_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = torch.randint(1, 9, (3, 5)).double()
     found = {}
     for fused in (True, False):
-        for module in (fused_blocks, scale_mixing):
+        for module in (encoders, fused_blocks, scale_mixing):
             monkeypatch.setattr(module, "can_fuse", lambda _, fused=fused: fused)
         branch.zero_grad()
         output = branch(features, token, sizes)

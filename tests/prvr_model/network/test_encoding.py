@@ -15,6 +15,7 @@ from prvr_model.errors import SettingsError
 from prvr_model.files.folder import Folder
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
 from prvr_model.network import encoding
+from prvr_model.network import encoders, fused_blocks, scale_mixing
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model_file import load_best
 from prvr_model.reporting import Decision
@@ -117,13 +118,17 @@ class _AutocastOfCuda(TorchFunctionMode):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_bfloat16_has_gradients_under_the_autocast_of_cuda(dropout: float) -> None:
+def test_bfloat16_has_gradients_under_the_autocast_of_cuda(
+    dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (encoders, fused_blocks, scale_mixing):
+        monkeypatch.setattr(module, "can_fuse", lambda _: False)
     model = tiny_model(tiny_settings(model__dropout=dropout))
     batch = random_batch(SETTINGS, [2, 3])
     with _AutocastOfCuda():
-        encoders = Encoders(model, BFLOAT16)
-        videos = encoders.videos(batch.frames, batch.clips, batch.clip_sizes)
-        queries = encoders.captions(batch.tokens, batch.tokens_valid)
+        encoding = Encoders(model, BFLOAT16)
+        videos = encoding.videos(batch.frames, batch.clips, batch.clip_sizes)
+        queries = encoding.captions(batch.tokens, batch.tokens_valid)
     (videos.clips.sum() + videos.frames.sum() + queries.sum()).backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     assert all(part.isfinite().all() for part in gradients)

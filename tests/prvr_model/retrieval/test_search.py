@@ -134,8 +134,8 @@ def test_search_equals_the_obvious_search(
 ) -> None:
     # Processors without instructions for bytes have no part in that: torch may saturate there.
     if multiplies != "bytes":
-        monkeypatch.setattr(screen_module, "_multiplies_bytes", lambda: False)
-    monkeypatch.setattr(screen_module, "_multiplies_bfloat16", lambda: multiplies == "bfloat16")
+        monkeypatch.setattr(screen_module, "multiplies_bytes", lambda: False)
+    monkeypatch.setattr(screen_module, "multiplies_bfloat16", lambda: multiplies == "bfloat16")
     # Close videos differ by less than a screen's rounding: it must let them all pass.
     centre = torch.randn(1, 1, 16)
     clips, frames = (unit_rows(centre + closeness * torch.randn(30, rows, 16)) for rows in (8, 16))

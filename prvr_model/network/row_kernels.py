@@ -1,0 +1,464 @@
+"""Compiled loops of `row_steps`: each passes over its rows once.
+
+Dropout keeps no mask: whether an element is kept is a hash of its place and of two drawn numbers,
+computed again for the gradient. What products take and give comes in float32, float64 or bfloat16
+(as 16-bit numbers here); sums, softmax and norms are taken in float32, or in float64 throughout.
+Compiled once per machine and kept in numba's cache.
+"""
+# ruff: noqa: ANN401  (numba knows the types of arguments, Python does not)
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+# Sums may be taken in any order; values that are not finite stay so.
+_COMPILED: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "nsz", "arcp", "afn"},
+}
+# Of an integer hash whose bits each depend on all bits of the place.
+_FACTOR, _OTHER_FACTOR = np.uint32(0x21F0AAAD), np.uint32(0xD35A2D97)
+Rows: TypeAlias = np.ndarray[Any, Any]
+
+
+@intrinsic
+def _as_float(_: Any, bits: Any) -> Any:
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def _as_bits(_: Any, value: Any) -> Any:
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+def _wide(value: Any) -> Any:
+    """A number of a product as one that is calculated with."""
+    raise NotImplementedError
+
+
+def _put(row: Any, place: int, value: Any) -> None:
+    """Store a number in the row's type; bfloat16 rounds to the nearest, ties to even."""
+    raise NotImplementedError
+
+
+def _largest(values: Rows) -> Any:
+    """Largest of some numbers."""
+    raise NotImplementedError
+
+
+def _exp(value: Any) -> Any:
+    """Exponential of a number that is not positive."""
+    raise NotImplementedError
+
+
+@overload(_wide, strict=False)
+def _(value: Any) -> Any:
+    if value == types.uint16:
+        return lambda value: _as_float(np.uint32(value) << np.uint32(16))
+    return lambda value: value
+
+
+@overload(_put, strict=False)
+def _(row: Any, place: Any, value: Any) -> Any:
+    if row.dtype != types.uint16:
+
+        def put(row: Any, place: Any, value: Any) -> None:
+            row[place] = value
+
+        return put
+
+    def put_rounded(row: Any, place: Any, value: Any) -> None:
+        bits = _as_bits(value)
+        half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        row[place] = np.uint16((bits + half) >> np.uint32(16))
+
+    return put_rounded
+
+
+@overload(_largest, strict=False)
+def _(values: Any) -> Any:
+    if values.dtype != types.float32:
+        return lambda values: values.max()
+
+    def largest(values: Any) -> Any:
+        """By their bits: whole numbers in the same order, whose maximum a compiler makes fast."""
+        found = np.int32(-0x7FFFFFFF)
+        for place in range(values.shape[0]):
+            found = np.int32(max(found, _ordered(np.int32(_as_bits(values[place])))))
+        return _as_float(np.uint32(_ordered(found)))
+
+    return largest
+
+
+@njit(**_COMPILED)
+def _ordered(bits: Any) -> Any:
+    """A float's bits as a whole number in the order of floats; its own inverse."""
+    return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@overload(_exp, strict=False)
+def _(value: Any) -> Any:
+    if value != types.float32:
+        return lambda value: np.exp(value)
+
+    def exp(value: Any) -> Any:
+        """2^n e^r with |r| <= ln(2) / 2; the polynomial's error is 2e-7 of the value."""
+        turns = max(value, np.float32(-87.0)) * np.float32(1.4426950408889634)
+        whole = np.floor(turns + np.float32(0.5))
+        rest = (turns - whole) * np.float32(0.6931471805599453)
+        power = np.float32(1 / 720) * rest + np.float32(1 / 120)
+        power = power * rest + np.float32(1 / 24)
+        power = power * rest + np.float32(1 / 6)
+        power = power * rest + np.float32(0.5)
+        power = (power * rest + np.float32(1)) * rest + np.float32(1)
+        scale = np.uint32(np.int32(whole) + np.int32(127)) << np.uint32(23)
+        return power * _as_float(np.uint32(scale))
+
+    return exp
+
+
+@njit(**_COMPILED)
+def _draw_row(mask: Rows, row: int, first: Any, second: Any, last: Any) -> None:
+    """Ones where dropout keeps an element of a row, else zeros; the last hash kept is included."""
+    place = np.uint32(row * mask.shape[0])
+    for column in range(mask.shape[0]):
+        mixed = np.uint32(np.uint32(place + np.uint32(column)) ^ first)
+        mixed = np.uint32(np.uint32(mixed ^ np.uint32(mixed >> np.uint32(16))) * _FACTOR)
+        mixed = np.uint32(np.uint32(mixed ^ np.uint32(mixed >> np.uint32(15))) + second)
+        mixed = np.uint32(mixed * _OTHER_FACTOR)
+        mixed = np.uint32(mixed ^ np.uint32(mixed >> np.uint32(15)))
+        mask[column] = np.float32(mixed <= last)
+
+
+# Kernels take arrays, what dropout draws, sums over rows that they add to, and the range of rows
+# that they work on.
+
+
+@njit(**_COMPILED)
+def attend(
+    scores: Rows, dropped: Rows, factors: Rows, biases: Rows, length: int, draw: Any, rows: Any
+) -> None:
+    """Softmax of scores times factor plus bias, in place, and what dropout keeps of it."""
+    first, second, last, drops = draw
+    columns = scores.shape[1]
+    values = np.empty(columns, factors.dtype)
+    mask = np.empty(columns, factors.dtype)
+    for row in range(*rows):
+        score, other = scores[row], dropped[row]
+        factor = factors[row % factors.shape[0]]
+        bias = biases[(row // length) % biases.shape[0]]
+        for column in range(columns):
+            values[column] = _wide(score[column]) * factor[column] + bias[column]
+        largest = _largest(values)
+        total = values[0] * 0
+        for column in range(columns):
+            values[column] = _exp(values[column] - largest)
+            total += values[column]
+        share = 1 / total
+        for column in range(columns):
+            values[column] *= share
+            _put(score, column, values[column])
+        if drops:
+            _draw_row(mask, row, first, second, last)
+            for column in range(columns):
+                _put(other, column, values[column] * mask[column])
+
+
+@njit(**_COMPILED)
+def attend_backward(
+    by_weights: Rows, weights: Rows, dropped: Rows, factors: Rows, draw: Any, rows: Any
+) -> None:
+    """Gradient by the scores, in place, and what dropout kept of the weights."""
+    first, second, last, drops = draw
+    columns = weights.shape[1]
+    values = np.empty(columns, factors.dtype)
+    mask = np.empty(columns, factors.dtype)
+    for row in range(*rows):
+        gradient, weight, other = by_weights[row], weights[row], dropped[row]
+        factor = factors[row % factors.shape[0]]
+        for column in range(columns):
+            values[column] = _wide(gradient[column])
+        if drops:
+            _draw_row(mask, row, first, second, last)
+            for column in range(columns):
+                values[column] *= mask[column]
+                _put(other, column, _wide(weight[column]) * mask[column])
+        total = values[0] * 0
+        for column in range(columns):
+            total += values[column] * _wide(weight[column])
+        for column in range(columns):
+            value = _wide(weight[column]) * (values[column] - total) * factor[column]
+            _put(gradient, column, value)
+
+
+@njit(**_COMPILED)
+def add_norm(
+    rows: Rows,
+    added: Rows,
+    scale: Any,
+    layer: Any,
+    kept: Rows,
+    inverse: Rows,
+    output: Rows,
+    rounded: Rows,
+    draw: Any,
+    part: Any,
+) -> None:
+    """Norm of rows plus what dropout keeps of others."""
+    first, second, last, drops = draw
+    weight, bias, epsilon = layer
+    heads, width = added.shape[0], added.shape[2]
+    columns = heads * width
+    values = np.empty(columns, rows.dtype)
+    mask = np.empty(columns, rows.dtype)
+    mask[:] = 1
+    for row in range(*part):
+        own, normal, out = rows[row], kept[row], output[row]
+        for head in range(heads):
+            other, start = added[head, row], head * width
+            for column in range(width):
+                values[start + column] = _wide(other[column]) * scale
+        if drops:
+            _draw_row(mask, row, first, second, last)
+        total = rows[0, 0] * 0
+        for column in range(columns):
+            values[column] = values[column] * mask[column] + own[column]
+            total += values[column]
+        mean = total / columns
+        total = total * 0
+        for column in range(columns):
+            values[column] -= mean
+            total += values[column] * values[column]
+        factor = 1 / np.sqrt(total / columns + epsilon)
+        inverse[row] = factor
+        for column in range(columns):
+            value = values[column] * factor
+            _put(normal, column, value)
+            out[column] = value * weight[column] + bias[column]
+        if rounded.shape[0]:
+            for column in range(columns):
+                _put(rounded[row], column, out[column])
+
+
+@njit(**_COMPILED)
+def add_norm_backward(
+    by_output: Rows,
+    more: Rows,
+    kept: Rows,
+    inverse: Rows,
+    layer: Any,
+    scale: Any,
+    by_rows: Rows,
+    adds: bool,
+    by_added: Rows,
+    output: Rows,
+    draw: Any,
+    sums: Rows,
+    part: Any,
+) -> None:
+    """Gradients by rows and others; the output again, if there is room for it."""
+    first, second, last, drops = draw
+    weight, bias, _ = layer
+    columns = kept.shape[1]
+    by_weight, by_bias, by_bias_of_added = sums[0], sums[1], sums[2]
+    heads, width = by_added.shape[0], by_added.shape[2]
+    values = np.empty(columns, by_rows.dtype)
+    normals = np.empty(columns, by_rows.dtype)
+    mask = np.empty(columns, by_rows.dtype)
+    mask[:] = 1
+    for row in range(*part):
+        gradient, normal, found = by_output[row], kept[row], by_rows[row]
+        for column in range(columns):
+            values[column] = gradient[column]
+            normals[column] = _wide(normal[column])
+        if more.shape[0]:
+            for column in range(columns):
+                values[column] += _wide(more[row, column])
+        if output.shape[0]:
+            for column in range(columns):
+                _put(output[row], column, normals[column] * weight[column] + bias[column])
+        for column in range(columns):
+            by_weight[column] += values[column] * normals[column]
+            by_bias[column] += values[column]
+        total, product = values[0] * 0, values[0] * 0
+        for column in range(columns):
+            values[column] *= weight[column]
+            total += values[column]
+            product += values[column] * normals[column]
+        total, product, factor = total / columns, product / columns, inverse[row]
+        for column in range(columns):
+            values[column] = (values[column] - total - normals[column] * product) * factor
+        if adds:
+            for column in range(columns):
+                found[column] += values[column]
+        else:
+            for column in range(columns):
+                found[column] = values[column]
+        if drops:
+            _draw_row(mask, row, first, second, last)
+        for column in range(columns):
+            values[column] *= scale * mask[column]
+            by_bias_of_added[column] += values[column]
+        for head in range(heads):
+            other, start = by_added[head, row], head * width
+            for column in range(width):
+                _put(other, column, values[start + column])
+
+
+@njit(**_COMPILED)
+def relu_backward(by_hidden: Rows, hidden: Rows, sums: Rows, part: Any) -> None:
+    """Gradient through a ReLU, in place."""
+    by_bias = sums[0]
+    for row in range(*part):
+        gradient, value = by_hidden[row], hidden[row]
+        for column in range(gradient.shape[0]):
+            found = _wide(gradient[column])
+            found = found if _wide(value[column]) > 0 else found * 0
+            _put(gradient, column, found)
+            by_bias[column] += found
+
+
+@njit(**_COMPILED)
+def sum_rows(values: Rows, sums: Rows, part: Any) -> None:
+    """Sum over rows."""
+    total = sums[0]
+    for row in range(*part):
+        value = values[row]
+        for column in range(value.shape[0]):
+            total[column] += _wide(value[column])
+
+
+@njit(**_COMPILED)
+def norm_drop(
+    features: Rows, layer: Any, scale: Any, output: Rows, mask: Rows, draw: Any, part: Any
+) -> None:
+    """Norm, then dropout; its mask too, if there is room for it."""
+    first, second, last, drops = draw
+    weight, bias, epsilon = layer
+    columns = features.shape[1]
+    values = np.empty(columns, features.dtype)
+    kept = np.empty(columns, features.dtype)
+    kept[:] = 1
+    for row in range(*part):
+        own, out = features[row], output[row]
+        total = own[0] * 0
+        for column in range(columns):
+            total += own[column]
+        mean = total / columns
+        total = total * 0
+        for column in range(columns):
+            values[column] = own[column] - mean
+            total += values[column] * values[column]
+        factor = 1 / np.sqrt(total / columns + epsilon)
+        for column in range(columns):
+            values[column] = (values[column] * factor * weight[column] + bias[column]) * scale
+        if drops:
+            _draw_row(kept, row, first, second, last)
+        for column in range(columns):
+            _put(out, column, values[column] * kept[column])
+        if mask.shape[0]:
+            for column in range(columns):
+                _put(mask[row], column, scale * kept[column])
+
+
+@njit(**_COMPILED)
+def place_norm(
+    projected: Rows,
+    positions: Rows,
+    length: int,
+    layer: Any,
+    scale: Any,
+    kept: Rows,
+    inverse: Rows,
+    output: Rows,
+    draw: Any,
+    part: Any,
+) -> None:
+    """Norm of ReLU plus position, then dropout."""
+    first, second, last, drops = draw
+    weight, bias, epsilon = layer
+    columns = projected.shape[1]
+    values = np.empty(columns, output.dtype)
+    mask = np.empty(columns, output.dtype)
+    mask[:] = 1
+    for row in range(*part):
+        own, normal, out = projected[row], kept[row], output[row]
+        position = positions[row % length]
+        total = positions[0, 0] * 0
+        for column in range(columns):
+            value = _wide(own[column])
+            values[column] = (value if value > 0 else value * 0) + position[column]
+            total += values[column]
+        mean = total / columns
+        total = total * 0
+        for column in range(columns):
+            values[column] -= mean
+            total += values[column] * values[column]
+        factor = 1 / np.sqrt(total / columns + epsilon)
+        inverse[row] = factor
+        if drops:
+            _draw_row(mask, row, first, second, last)
+        for column in range(columns):
+            values[column] *= factor
+            _put(normal, column, values[column])
+        for column in range(columns):
+            out[column] = (values[column] * weight[column] + bias[column]) * scale * mask[column]
+
+
+@njit(**_COMPILED)
+def place_norm_backward(
+    by_output: Rows,
+    projected: Rows,
+    kept: Rows,
+    inverse: Rows,
+    length: int,
+    layer: Any,
+    scale: Any,
+    by_projected: Rows,
+    draw: Any,
+    sums: Rows,
+    part: Any,
+) -> None:
+    """Gradients of `place_norm`; that by positions comes last among the sums."""
+    first, second, last, drops = draw
+    weight, _, _ = layer
+    columns = projected.shape[1]
+    by_weight, by_bias, by_layer_bias, by_positions = sums[0], sums[1], sums[2], sums[3:]
+    values = np.empty(columns, by_output.dtype)
+    normals = np.empty(columns, by_output.dtype)
+    mask = np.empty(columns, by_output.dtype)
+    mask[:] = 1
+    for row in range(*part):
+        gradient, own, found = by_output[row], projected[row], by_projected[row]
+        normal, by_position = kept[row], by_positions[row % length]
+        if drops:
+            _draw_row(mask, row, first, second, last)
+        for column in range(columns):
+            values[column] = gradient[column] * scale * mask[column]
+            normals[column] = _wide(normal[column])
+        for column in range(columns):
+            by_weight[column] += values[column] * normals[column]
+            by_bias[column] += values[column]
+        total, product = values[0] * 0, values[0] * 0
+        for column in range(columns):
+            values[column] *= weight[column]
+            total += values[column]
+            product += values[column] * normals[column]
+        total, product, factor = total / columns, product / columns, inverse[row]
+        for column in range(columns):
+            value = (values[column] - total - normals[column] * product) * factor
+            by_position[column] += value
+            value = value if _wide(own[column]) > 0 else value * 0
+            _put(found, column, value)
+            by_layer_bias[column] += value

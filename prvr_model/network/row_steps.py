@@ -1,0 +1,384 @@
+"""What a block does to rows between its products, each step in one pass and with its gradient.
+
+For processors alone: accelerators have the plain form. A step takes what products gave and gives
+what they take, in their type; everything else is float32, or float64 with it. `row_kernels` has the
+loops.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from prvr_model.inputs.threads import in_parts
+from prvr_model.network import row_kernels
+from prvr_model.network.attention import NORM_EPSILON
+from prvr_model.network.row_kernels import Rows
+
+# Hashes that decide on dropout are below it.
+_HASHES = 1 << 32
+# Elements for which a second thread is worth its start.
+_WORTH_A_THREAD = 1 << 18
+# Gradients that are sums over rows: by a norm's weight and bias, and by a layer's bias.
+_SUMS = 3
+
+
+class Draw(NamedTuple):
+    """What decides which elements dropout keeps: two numbers, and the share that is kept."""
+
+    first: int
+    second: int
+    rate: float
+
+    @property
+    def scale(self) -> float:
+        """What kept elements are multiplied with, so that the mean stays."""
+        return _HASHES / self._kept
+
+    @property
+    def _kept(self) -> int:
+        return max(1, round((1 - self.rate) * _HASHES))
+
+    def for_kernels(self) -> tuple[np.uint32, np.uint32, np.uint32, bool]:
+        """As the kernels take it."""
+        last = np.uint32(self._kept - 1)
+        return np.uint32(self.first), np.uint32(self.second), last, self.rate > 0
+
+
+def draw(rate: float) -> Draw:
+    """Draw from torch's default generator, if something is dropped."""
+    first, second = torch.randint(_HASHES, (2,)).tolist() if rate else (0, 0)
+    return Draw(first, second, rate)
+
+
+def attend(
+    scores: Float[Tensor, "sequences length length"],
+    factor: Float[Tensor, "#length length"],
+    bias: Float[Tensor, "#batch 1 length"] | None,
+    dropping: Draw,
+) -> Float[Tensor, "sequences length length"]:
+    """Turn scores into attention in place, and give it after dropout, not scaled up.
+
+    Args:
+        scores: Products of queries and keys, all sequences of one head after another.
+        factor: Multiplied with the scores.
+        bias: Added to the scores.
+        dropping: What dropout keeps; if all, the result is `scores` itself.
+    """
+    dropped = torch.empty_like(scores) if dropping.rate else scores
+    length = scores.shape[2]
+    biases = factor.new_zeros(1, length) if bias is None else bias.flatten(0, 1)
+    arrays = (_rows(scores), _rows(dropped), _array(factor), _array(biases), length)
+    _in_parts(
+        row_kernels.attend,
+        scores.numel() // length,
+        scores.numel(),
+        *arrays,
+        dropping.for_kernels(),
+    )
+    return dropped
+
+
+def attend_backward(
+    by_weights: Float[Tensor, "sequences length length"],
+    weights: Float[Tensor, "sequences length length"],
+    factor: Float[Tensor, "#length length"],
+    dropping: Draw,
+) -> Float[Tensor, "sequences length length"]:
+    """Turn the gradient by what `attend` gives into that by the scores, in place.
+
+    Returns:
+        What `attend` gave.
+    """
+    dropped = torch.empty_like(weights) if dropping.rate else weights
+    arrays = (_rows(by_weights), _rows(weights), _rows(dropped), _array(factor))
+    rows, columns = arrays[0].shape
+    _in_parts(row_kernels.attend_backward, rows, rows * columns, *arrays, dropping.for_kernels())
+    return dropped
+
+
+class Normed(NamedTuple):
+    """A norm's output and what its gradient needs.
+
+    Args:
+        output: Its output.
+        rounded: The output in the type of products.
+        normal: Rows of mean 0 and deviation 1, in the type of products.
+        inverse: Inverse deviations.
+    """
+
+    output: Float[Tensor, "rows hidden"]
+    rounded: Float[Tensor, "rows hidden"]
+    normal: Float[Tensor, "rows hidden"]
+    inverse: Float[Tensor, "rows"]
+
+
+class Layer(NamedTuple):
+    """Weights of a norm."""
+
+    weight: Float[Tensor, "hidden"]
+    bias: Float[Tensor, "hidden"]
+
+    def for_kernels(self) -> tuple[Rows, Rows, Any]:
+        """As the kernels take it."""
+        weight = _array(self.weight)
+        return weight, _array(self.bias), weight.dtype.type(NORM_EPSILON)
+
+
+def add_norm(
+    rows: Float[Tensor, "rows hidden"],
+    added: Float[Tensor, "heads rows head"],
+    scale: float,
+    layer: Layer,
+    dropping: Draw,
+) -> Normed:
+    """Norm of the sum of rows and what dropout keeps of others, these scaled.
+
+    Args:
+        rows: Residual rows.
+        added: The others, in the type of products, head by head.
+        scale: Multiplied with them.
+        layer: The norm.
+        dropping: What dropout keeps.
+    """
+    output = torch.empty_like(rows)
+    normal = torch.empty_like(rows, dtype=added.dtype)
+    is_rounded = added.dtype != rows.dtype
+    rounded = torch.empty_like(normal) if is_rounded else output
+    inverse = rows.new_empty(len(rows))
+    _in_parts(
+        row_kernels.add_norm,
+        len(rows),
+        rows.numel(),
+        _array(rows),
+        _array(added),
+        _number(rows, scale),
+        layer.for_kernels(),
+        _array(normal),
+        _array(inverse),
+        _array(output),
+        _array(rounded if is_rounded else output[:0]),
+        dropping.for_kernels(),
+    )
+    return Normed(output, rounded, normal, inverse)
+
+
+class AddNormGradients(NamedTuple):
+    """Gradients of `add_norm`.
+
+    Args:
+        by_rows: By the residual rows.
+        by_added: By the others, in the type of products, head by head.
+        by_layer: By the norm's weight and bias.
+        by_bias: Sum of `by_added` over rows: by the bias of the layer that made them.
+        output: The norm's output again, if it was asked for.
+    """
+
+    by_rows: Float[Tensor, "rows hidden"]
+    by_added: Float[Tensor, "heads rows head"]
+    by_layer: Layer
+    by_bias: Float[Tensor, "hidden"]
+    output: Float[Tensor, "..."]
+
+
+# Nine: the gradient, what was kept, and what becomes of two of the results.
+def add_norm_backward(
+    by_output: Float[Tensor, "rows hidden"],
+    normal: Float[Tensor, "rows hidden"],
+    inverse: Float[Tensor, "rows"],
+    layer: Layer,
+    scale: float,
+    dropping: Draw,
+    num_heads: int = 1,
+    more: Float[Tensor, "rows hidden"] | None = None,
+    by_rows: Float[Tensor, "rows hidden"] | None = None,
+) -> AddNormGradients:
+    """Gradients of `add_norm`.
+
+    Args:
+        by_output: Gradient by the output.
+        normal: As kept; `inverse` likewise.
+        inverse: Inverse deviations.
+        layer: The norm.
+        scale: As in `add_norm`.
+        dropping: As in `add_norm`.
+        num_heads: Heads of the others.
+        more: Added to `by_output`, in the type of products; with it the output is made again.
+        by_rows: Where the gradient by the residual rows is added; None: it is given by itself.
+    """
+    found = torch.empty_like(by_output) if by_rows is None else by_rows
+    none = normal[:0]
+    rows, columns = normal.shape
+    by_added = normal.new_empty(num_heads, rows, columns // num_heads)
+    output = none if more is None else torch.empty_like(normal)
+    by_weight, by_bias, by_bias_of_added = _in_parts(
+        row_kernels.add_norm_backward,
+        len(normal),
+        normal.numel(),
+        _array(by_output),
+        _array(none if more is None else more),
+        _array(normal),
+        _array(inverse),
+        layer.for_kernels(),
+        _number(by_output, scale),
+        _array(found),
+        by_rows is not None,
+        _array(by_added),
+        _array(output),
+        dropping.for_kernels(),
+        sums=(_SUMS, normal.shape[1]),
+    )
+    return AddNormGradients(found, by_added, Layer(by_weight, by_bias), by_bias_of_added, output)
+
+
+def relu_backward(
+    by_hidden: Float[Tensor, "rows wide"], hidden: Float[Tensor, "rows wide"]
+) -> Float[Tensor, "wide"]:
+    """Gradient through a ReLU, in place, from its output; gives its sum over rows."""
+    sizes, sums = (len(hidden), hidden.numel()), (1, hidden.shape[1])
+    arrays = _array(by_hidden), _array(hidden)
+    return _in_parts(row_kernels.relu_backward, *sizes, *arrays, sums=sums).squeeze(0)
+
+
+def sum_rows(values: Float[Tensor, "rows columns"]) -> Float[Tensor, "columns"]:
+    """Sum over rows, in float32 of what products gave."""
+    sizes, sums = (len(values), values.numel()), (1, values.shape[1])
+    return _in_parts(row_kernels.sum_rows, *sizes, _array(values), sums=sums).squeeze(0)
+
+
+def norm_drop(
+    features: Float[Tensor, "rows features"],
+    layer: Layer,
+    dropping: Draw,
+    dtype: torch.dtype,
+    with_mask: bool = False,
+) -> tuple[Float[Tensor, "rows features"], Float[Tensor, "..."]]:
+    """Norm and then dropout, in the type of products; and its mask, scaled up, if asked for."""
+    output = torch.empty_like(features, dtype=dtype)
+    mask = torch.empty_like(output) if with_mask else output[:0]
+    scale = _number(features, dropping.scale)
+    arrays = (_array(features), layer.for_kernels(), scale, _array(output), _array(mask))
+    drawn = dropping.for_kernels()
+    _in_parts(row_kernels.norm_drop, len(features), features.numel(), *arrays, drawn)
+    return output, mask
+
+
+def place_norm(
+    projected: Float[Tensor, "rows hidden"],
+    positions: Float[Tensor, "length hidden"],
+    layer: Layer,
+    dropping: Draw,
+) -> Normed:
+    """Norm of ReLU and position, then dropout.
+
+    Args:
+        projected: Rows in the type of products, `length` of each sequence.
+        positions: Added to the rows of a sequence.
+        layer: The norm.
+        dropping: What dropout keeps.
+    """
+    output = torch.empty_like(projected, dtype=positions.dtype)
+    normal, inverse = torch.empty_like(projected), output.new_empty(len(output))
+    _in_parts(
+        row_kernels.place_norm,
+        len(output),
+        output.numel(),
+        _array(projected),
+        _array(positions),
+        len(positions),
+        layer.for_kernels(),
+        _number(output, dropping.scale),
+        _array(normal),
+        _array(inverse),
+        _array(output),
+        dropping.for_kernels(),
+    )
+    return Normed(output, output, normal, inverse)
+
+
+class PlaceNormGradients(NamedTuple):
+    """Gradients of `place_norm`.
+
+    Args:
+        by_projected: By its rows, in the type of products.
+        by_bias: Sum of `by_projected` over rows.
+        by_positions: By the positions.
+        by_layer: By the norm's weight and bias.
+    """
+
+    by_projected: Float[Tensor, "rows hidden"]
+    by_bias: Float[Tensor, "hidden"]
+    by_positions: Float[Tensor, "length hidden"]
+    by_layer: Layer
+
+
+# Six: the gradient, what was kept and how it was made.
+def place_norm_backward(
+    by_output: Float[Tensor, "rows hidden"],
+    projected: Float[Tensor, "rows hidden"],
+    normal: Float[Tensor, "rows hidden"],
+    inverse: Float[Tensor, "rows"],
+    length: int,
+    layer: Layer,
+    dropping: Draw,
+) -> PlaceNormGradients:
+    """Gradients of `place_norm`, whose arguments and results they take."""
+    by_projected = torch.empty_like(projected)
+    by_weight, by_bias, by_layer_bias, *by_positions = _in_parts(
+        row_kernels.place_norm_backward,
+        len(normal),
+        normal.numel(),
+        _array(by_output),
+        _array(projected),
+        _array(normal),
+        _array(inverse),
+        length,
+        layer.for_kernels(),
+        _number(by_output, dropping.scale),
+        _array(by_projected),
+        dropping.for_kernels(),
+        sums=(_SUMS + length, normal.shape[1]),
+    )
+    by_layer = Layer(by_weight, by_bias)
+    return PlaceNormGradients(by_projected, by_layer_bias, torch.stack(by_positions), by_layer)
+
+
+def _in_parts(
+    kernel: Callable[..., None],
+    num_rows: int,
+    num_elements: int,
+    *arguments: object,
+    sums: tuple[int, int] | None = None,
+) -> Float[Tensor, "sums columns"]:
+    """Run a kernel on all rows, some in each thread if there are many; gives its sums over rows."""
+    found: dict[int, Rows] = {}
+    double = any(isinstance(each, np.ndarray) and each.dtype == np.float64 for each in arguments)
+
+    def work(part: slice) -> None:
+        own = np.zeros(sums or (0, 0), np.float64 if double else np.float32)
+        found[part.start] = own
+        kernel(*arguments, *([] if sums is None else [own]), (part.start, part.stop))
+
+    threads = min(torch.get_num_threads(), 1 + num_elements // _WORTH_A_THREAD)
+    in_parts(num_rows, threads, work)
+    by_part = [torch.from_numpy(found[start]) for start in sorted(found)]
+    return torch.stack(by_part).sum(dim=0) if len(by_part) > 1 else by_part[0]
+
+
+def _array(values: Tensor) -> Rows:
+    """A tensor's memory; bfloat16 as numbers of 16 bits."""
+    own = values.detach()
+    array: Rows = (own.view(torch.uint16) if own.dtype == torch.bfloat16 else own).numpy()
+    return array
+
+
+def _rows(values: Tensor) -> Rows:
+    """The same as rows of its last dimension."""
+    return _array(values.flatten(0, -2))
+
+
+def _number(like: Tensor, value: float) -> Any:  # noqa: ANN401  (a number of numpy)
+    return np.float64(value) if like.dtype == torch.float64 else np.float32(value)
