@@ -15,7 +15,7 @@ from orchestrator.preflight.epoch_time import EpochTime, probed_time, rough_time
 from orchestrator.preflight.estimate import DRAWN_TRIALS, trial_needs, worker_memory
 from orchestrator.preflight.plan_limits import PlanLimits, plan_limits
 from orchestrator.preflight.plan_money import PlanMoney, plan_money
-from orchestrator.preflight.plan_warnings import fit_warnings, sharing_warnings
+from orchestrator.preflight.plan_warnings import fit_warnings, precision_warnings, sharing_warnings
 from orchestrator.preflight.probing import probe_here, probe_request
 from orchestrator.spec.data import DataSize, check_labels, data_size, data_warnings
 from orchestrator.spec.search_space import drawn_settings
@@ -274,7 +274,11 @@ def _with_probe(
         pack_or_refuse(trial_needs(spec.resources, memory), packing.nodes),
         probed_time(drawn, size, request, probe.result, spec.resources.workers),
         probe,
-        [*warnings, *sharing_warnings(spec, probe.result)],
+        [
+            *warnings,
+            *sharing_warnings(spec, probe.result),
+            *precision_warnings(spec, probe.result),
+        ],
         rough.known,
     )
 

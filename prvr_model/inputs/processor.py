@@ -1,6 +1,7 @@
 """What this machine's processor multiplies fast: asked here alone."""
 
 import functools
+import os
 from typing import Any
 
 import torch
@@ -8,6 +9,10 @@ import torch
 # Not a power of two's sum in 8 bits: a product that rounds its operands to bfloat16 changes it.
 _UNEVEN = 1 + 2.0**-12
 _PROBED = 64
+# Those of a step's videos, a few dozen, and some captions'.
+_KEPT_SHAPES = "128"
+# oneDNN's own, and torch's in front of it.
+_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 # How torch's own choice of a library for products is told that it may round.
 _PRODUCTS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 _MAY_ROUND = "bf16"
@@ -35,7 +40,13 @@ def use_fast_products() -> None:
     MKL uses half of the vector units of processors that are not Intel's: 90 instead of 200 GFLOP/s
     on one core of a Zen 5. Torch asks oneDNN if float32 products may be rounded to bfloat16, which
     it does on processors with AMX alone; elsewhere it multiplies what it is given.
+
+    oneDNN makes code for each shape and keeps it: of 1,024 shapes by default, which took 330 MB as
+    the number and length of captions differ from batch to batch. It keeps fewer if it was not used
+    before.
     """
+    for name in _CACHES:
+        os.environ.setdefault(name, _KEPT_SHAPES)
     if _is_fast_in_onednn():
         _PRODUCTS.fp32_precision = _MAY_ROUND
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from prvr_model.files.folder import Folder
+from prvr_model.inputs.processor import multiplies_bfloat16
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import Settings, SpeedSettings
 from prvr_model.store.annotations import CaptionAnnotation
@@ -198,7 +199,12 @@ def _result(stages: tuple[ProbeStage, ...], device: torch.device) -> ProbeResult
     # Linux counts in KiB.
     memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if device.type != "cuda":
-        return ProbeResult(stages=stages, hardware=platform.machine(), memory_bytes=memory_bytes)
+        return ProbeResult(
+            stages=stages,
+            hardware=platform.machine(),
+            memory_bytes=memory_bytes,
+            multiplies_bfloat16=multiplies_bfloat16(),
+        )
     return ProbeResult(
         stages=stages,
         hardware=torch.cuda.get_device_name(device),

@@ -46,6 +46,8 @@ class ProbeResult(Section):
     hardware: str
     # Peak memory of the process and of the GPU, and the GPU's total; None without a GPU.
     memory_bytes: int
+    # Whether a processor has instructions for products of bfloat16; None: not asked.
+    multiplies_bfloat16: bool | None = None
     gpu_memory_bytes: int | None = None
     gpu_total_bytes: int | None = None
 

@@ -16,9 +16,13 @@ from typing import Any, Self, TypeVar
 
 import torch
 
+from prvr_model.inputs.processor import use_fast_products
+
 # The product whose rate is the yardstick of all figures, and how often it is taken.
 _GEMM_SHAPE = (4096, 384, 1536)
 _GEMM_REPEATS, _GEMM_WARM_UPS = 20, 3
+# More than any processor's cache.
+_COPIED_BYTES, _COPIES = 1 << 27, 5
 # Written to clear_refs it resets the kernel's mark of peak memory.
 _RESET_PEAK = "5"
 
@@ -58,10 +62,11 @@ def _once(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def gemm_gflops() -> float:
-    """Rate of a float32 product of the published model's shape, in 10^9 operations a second."""
+def gemm_gflops(dtype: torch.dtype = torch.float32) -> float:
+    """Rate of a product of the published model's shape, in 10^9 operations a second."""
+    use_fast_products()
     rows, inner, columns = _GEMM_SHAPE
-    left, right = torch.randn(rows, inner), torch.randn(inner, columns)
+    left, right = torch.randn(rows, inner).to(dtype), torch.randn(inner, columns).to(dtype)
 
     def work() -> None:
         left @ right
@@ -69,6 +74,29 @@ def gemm_gflops() -> float:
     for _ in range(_GEMM_WARM_UPS):
         work()
     return 2 * rows * inner * columns / seconds(work, _GEMM_REPEATS) / 1e9
+
+
+def copy_rate() -> float:
+    """Bytes a second that a copy of a large array reads and writes together."""
+    source = torch.zeros(_COPIED_BYTES // 4)
+    target = torch.empty_like(source)
+    return 2 * _COPIED_BYTES / seconds(lambda: target.copy_(source), _COPIES)
+
+
+def processor_features() -> list[str]:
+    """Instructions of the processor that products can use."""
+    can = torch.cpu.get_capabilities()
+    names = (
+        "avx2",
+        "avx512_f",
+        "avx512_bf16",
+        "avx512_vnni",
+        "amx_bf16",
+        "amx_int8",
+        "neon",
+        "bf16",
+    )
+    return [str(can.get("cpu_name") or can.get("architecture")), *(n for n in names if can.get(n))]
 
 
 class PeakMemory:

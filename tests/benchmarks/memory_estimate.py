@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from orchestrator.cluster.capacity import MemoryNeed
 from orchestrator.preflight.estimate import worker_memory
@@ -29,6 +31,8 @@ _DATA: dict[str, dict[str, int]] = {
 }
 _SMALL = {"model.hidden_size": 64, "training.batch_videos": 32, "model.merge_ratio": 0.75}
 Case: TypeAlias = tuple[str, dict[str, Any]]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CASES: tuple[Case, ...] = (
     (
         "builtin",
@@ -65,24 +69,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--cases", type=int, default=len(CASES), help="how many, from the first")
-    parser.add_argument("--trial", nargs=2, metavar=("STORE", "SETTINGS"), help=argparse.SUPPRESS)
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--trial", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.trial:
-        print(train_once(Path(options.trial[0]), json.loads(options.trial[1])))
+        store, precision, changes = options.trial
+        print(train_once(Path(store), precision, json.loads(changes)))
         return
-    result = compare(options.cases)
+    result = compare(options.cases, options.precisions)
     print(json.dumps(result) if options.json else json.dumps(result, indent=1))
 
 
-def compare(num_cases: int) -> dict[str, Any]:
+def compare(num_cases: int, precisions: Sequence[Precision] = PRECISIONS) -> dict[str, Any]:
     """The estimate and the peak of each case, in MB (10^6 bytes)."""
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
-        for case in CASES[:num_cases]:
-            estimate_mb = expected_memory(case).peak_bytes / 1e6
-            peak_mb = _peak_mb(case, Path(scratch))
+        for precision, case in product(precisions, CASES[:num_cases]):
+            estimate_mb = expected_memory(case, precision).peak_bytes / 1e6
+            peak_mb = _peak_mb(case, precision, Path(scratch))
             rows.append(
                 {
+                    "precision": precision,
                     "data": case[0],
                     "settings": case[1],
                     "estimate_mb": round(estimate_mb),
@@ -96,18 +103,19 @@ def compare(num_cases: int) -> dict[str, Any]:
     return {"cases": rows, "least_ratio": min(ratios), "largest_ratio": max(ratios)}
 
 
-def expected_memory(case: Case) -> MemoryNeed:
+def expected_memory(case: Case, precision: Precision = "float32") -> MemoryNeed:
     """What a plan expects of a case's trial."""
     settings = build_settings(None, {**case[1], "training.epochs": 1})
     size = data_size(_source(case))
-    return worker_memory([settings], size, SpeedSettings(threads=1), TrialResources())
+    speed = SpeedSettings(threads=1, precision=precision)
+    return worker_memory([settings], size, speed, TrialResources())
 
 
 def _source(case: Case) -> DataSource:
     return DataSource.model_validate({"synthetic": _DATA[case[0]]})
 
 
-def _peak_mb(case: Case, folder: Path) -> float:
+def _peak_mb(case: Case, precision: Precision, folder: Path) -> float:
     """Peak of a trial in a process of its own."""
     from orchestrator.cluster.ray_environment import ray_variables
     from prvr_model.store.synthetic import write_synthetic
@@ -118,7 +126,7 @@ def _peak_mb(case: Case, folder: Path) -> float:
         write_synthetic(store, synthetic)
     command = [sys.executable, "-m", "tests.benchmarks.memory_estimate"]
     done = subprocess.run(
-        [*command, "--trial", str(store), json.dumps(case[1])],
+        [*command, "--trial", str(store), precision, json.dumps(case[1])],
         capture_output=True,
         text=True,
         check=True,
@@ -127,7 +135,7 @@ def _peak_mb(case: Case, folder: Path) -> float:
     return float(done.stdout.split()[-1])
 
 
-def train_once(store: Path, changes: dict[str, Any]) -> float:
+def train_once(store: Path, precision: Precision, changes: dict[str, Any]) -> float:
     """Train an epoch in this process; `memory/peak_mb`."""
     # What the process of a trial loads before its first step.
     from orchestrator.executors import tune_executor  # noqa: F401
@@ -149,7 +157,7 @@ def train_once(store: Path, changes: dict[str, Any]) -> float:
             FeatureStore.open(store),
             Folder.open(folder),
             report,
-            SpeedSettings(threads=1),
+            SpeedSettings(threads=1, precision=precision),
         )
     return rows[-1].metrics["memory/peak_mb"]
 

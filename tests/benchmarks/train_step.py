@@ -1,12 +1,16 @@
 """Time and peak memory of a training step: forward, losses, backward, optimizer, with dropout.
 
-Run `python -m tests.benchmarks.train_step --json`. `gemm_fraction` counts 17.3 GFLOP a video,
-whatever is really executed, against the peak rate measured in the same run.
+Run `python -m tests.benchmarks.train_step --json`. Several `--precisions` are measured in turns;
+the first one's figures are the result's own, all are in `by_precision`. `gemm_fraction` counts the
+operations of the step's products (`step_operations`) against the rate of a large product of the
+same type in the same run. Two limits stand beside the seconds: products alone, at that rate, and
+memory alone: what the step holds at its peak, written and read once at the rate of a copy.
 """
 
 import argparse
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -17,15 +21,28 @@ from prvr_model.inputs.resampling import normalise_rows
 from prvr_model.inputs.token_merging import choose_levels, merge_neighbours
 from prvr_model.losses.objective import BranchDraws, compute_losses
 from prvr_model.losses.triplet import NegativeDraws
+from prvr_model.network import encoders
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
 from prvr_model.settings import Settings, SpeedSettings, build_settings
 from prvr_model.training.train_loop import build_optimizer, gradient_norm
-from tests.benchmarks.measure import PeakMemory, arguments, gemm_gflops, seconds, show
+from tests.benchmarks.measure import (
+    PeakMemory,
+    arguments,
+    copy_rate,
+    gemm_gflops,
+    processor_features,
+    seconds,
+    show,
+)
+from tests.benchmarks.step_operations import StepSizes, step_operations
 from tests.benchmarks.time_shares import shares_of_time
 from tests.prvr_model.clip_segments import segment_plans, spanning_tree_weights
 
-GFLOP_PER_VIDEO = 17.3
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+# Memory that is freed is used again from the third step on.
+_WARM_UPS = 3
 
 
 def main() -> None:
@@ -39,6 +56,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=384)
     parser.add_argument("--hard", action="store_true", help="hard negatives, as from epoch 20")
     parser.add_argument("--micro-batch-videos", type=int, help="videos encoded at once")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--profile", dest="profiled", action="store_true", help="also say where the time goes"
@@ -46,40 +64,85 @@ def main() -> None:
     options = arguments(parser)
     settings = build_settings(None, {"model.hidden_size": options.hidden})
     keep_freed_blocks()
-    step = build_step(settings, random_batch(settings, options), options)
-    with PeakMemory() as memory:
-        step()
-        runs = [measure(step) for _ in range(options.repeats)]
-    step_s, peak = (statistics.median(values) for values in zip(*runs, strict=True))
-    gflop = options.videos * GFLOP_PER_VIDEO
+    batch = random_batch(settings, options)
+    steps = {
+        precision: build_step(settings, batch, options, precision)
+        for precision in options.precisions
+    }
+    memory = {precision: warm_up(step) for precision, step in steps.items()}
+    runs: dict[Precision, list[Run]] = {precision: [] for precision in steps}
+    for _ in range(options.repeats):
+        for precision, step in steps.items():
+            runs[precision].append(measure(step, precision))
+    gflop = step_operations(settings.model, sizes_of(batch, options)) / 1e9
+    found = {precision: figures(runs[precision], memory[precision], gflop) for precision in steps}
+    first = options.precisions[0]
     result = {
-        "step_s": step_s,
-        "peak_rss_mb": memory.peak_mb,
-        "extra_mb": memory.extra_mb,
-        "gemm_gflops": peak,
-        "gemm_fraction": statistics.median(gflop / took / rate for took, rate in runs),
-        "videos_per_s": options.videos / step_s,
+        **found[first],
+        "by_precision": found,
+        "videos_per_s": options.videos / found[first]["step_s"],
+        "gflop": gflop,
         "frames": settings.model.num_frames,
         "dropout": settings.model.dropout,
-        "profile": shares_of_time(step) if options.profiled else None,
+        "processor": processor_features(),
+        "profile": shares_of_time(steps[first]) if options.profiled else None,
     }
     show(result, options)
 
 
-def measure(step: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of a step, and the machine's rate of products beside it.
+def warm_up(step: Callable[[], object]) -> PeakMemory:
+    """Run until the step's memory is there, which takes longer than the step; its peak."""
+    with PeakMemory() as memory:
+        for _ in range(_WARM_UPS):
+            step()
+    return memory
 
-    The machine may be shared: its rate is taken before and after each step, not at one moment.
-    """
-    before = gemm_gflops()
+
+class Run(NamedTuple):
+    """Seconds of a step, and beside it the rates of products, and of copies in bytes."""
+
+    took_s: float
+    gflops: float
+    copied: float
+
+
+def measure(step: Callable[[], object], precision: Precision) -> Run:
+    """A step; the machine may be shared: rates are taken before and after, not at one moment."""
+    dtype = getattr(torch, precision)
+    before, copied = gemm_gflops(dtype), copy_rate()
     took = seconds(step)
-    return took, (before + gemm_gflops()) / 2
+    return Run(took, (before + gemm_gflops(dtype)) / 2, (copied + copy_rate()) / 2)
+
+
+def figures(runs: Sequence[Run], memory: PeakMemory, gflop: float) -> dict[str, float]:
+    """Medians of some runs."""
+    took, gflops, copied = (statistics.median(values) for values in zip(*runs, strict=True))
+    return {
+        "step_s": took,
+        "products_alone_s": gflop / gflops,
+        "memory_alone_s": 2 * memory.extra_mb * 1e6 / copied,
+        "peak_rss_mb": memory.peak_mb,
+        "extra_mb": memory.extra_mb,
+        "gemm_gflops": gflops,
+        "gemm_fraction": statistics.median(gflop / run.took_s / run.gflops for run in runs),
+    }
+
+
+def sizes_of(batch: Batch, options: argparse.Namespace) -> StepSizes:
+    """What decides on a step's operations; captions are encoded in parts of like length."""
+    lengths = batch.tokens_valid.sum(dim=1).sort().values
+    parts = [lengths[part] for part in encoders._parts(batch.tokens)]
+    padded = [(len(part), int(part.max())) for part in parts]
+    rows = sum(number * length for number, length in padded)
+    mean = sum(number * length**2 for number, length in padded) / rows
+    return StepSizes(options.videos, options.captions, rows, mean, options.dim)
 
 
 def build_step(
     settings: Settings,
     batch: Batch,
     options: argparse.Namespace,
+    precision: Precision = "float32",
     speed: SpeedSettings | None = None,
 ) -> Callable[[], object]:
     """One training step, as `train_loop` makes it; `speed` None: as the options say."""
@@ -88,11 +151,11 @@ def build_step(
     sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
     drawn = [torch.rand(size) for size in sizes]
     draws = BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
-    as_told = SpeedSettings(micro_batch_videos=options.micro_batch_videos)
-    encoders = Encoders(model, speed or as_told)
+    as_told = SpeedSettings(micro_batch_videos=options.micro_batch_videos, precision=precision)
+    encoding = Encoders(model, speed or as_told)
 
     def step() -> None:
-        terms = compute_losses(model, batch, settings.losses, draws, options.hard, encoders)
+        terms = compute_losses(model, batch, settings.losses, draws, options.hard, encoding)
         optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
         gradient_norm(model)

@@ -182,7 +182,7 @@ def test_no_time_before_an_epoch_was_timed() -> None:
     assert (plan["seconds"], plan["cpu_hours"], plan["seconds_per_epoch"]) == (None, None, None)
 
 
-def answer(memory_bytes: int, **changes: int) -> ProbeResult:
+def answer(memory_bytes: int, **changes: int | None) -> ProbeResult:
     stage = ProbeStage(
         videos=128,
         val_videos=64,
@@ -240,6 +240,20 @@ def test_trials_that_share_a_gpu_without_room_are_warned_about(
         "4 trials share a GPU of 16.0 GiB, but each takes 5.0 GiB; nearest that fits: "
         "resources.gpus 0.33",
     )
+
+
+def test_bfloat16_without_instructions_for_it_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for has, warnings in ((True, 0), (None, 0), (False, 1)):
+        took = answer(GIB, multiplies_bfloat16=has)
+        monkeypatch.setattr(plan_module, "probe_here", lambda _, took=took: took)
+        plan = plan_here(spec_of("speed.precision=bfloat16"), probe=True)
+        found = [
+            text for text in plan.warnings if text.startswith("speed.precision bfloat16: this")
+        ]
+        assert len(found) == warnings, plan.warnings
+        assert not plan_here(spec_of("speed.precision=float32"), probe=True).warnings
 
 
 def test_what_an_import_found_wrong_with_the_data_is_one_warning(tmp_path: Path) -> None:

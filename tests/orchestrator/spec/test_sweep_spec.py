@@ -242,6 +242,11 @@ class TestWarnings:
         ("overrides", "warning"),
         [
             (
+                ("speed.compile=true",),
+                "speed.compile on a processor: an epoch took twice as long as without, after 220 s "
+                "of compiling (hidden size 96, two threads); leave it out",
+            ),
+            (
                 ("losses.hard_negative_epoch=3",),
                 "early_stopping.first_rung 3 comes before the hard negatives "
                 "(losses.hard_negative_epoch 3): it compares trials under another loss than they "

@@ -1,6 +1,5 @@
 """Fused steps: what dropout draws, rounding, threads, and gradients in all types of products."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -89,30 +88,28 @@ def of_branch(dtype: torch.dtype, is_cast: bool = False) -> list[Tensor]:
     return [output.detach(), *gradients]
 
 
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Tensor]]:
-    """The plain form in float64."""
-
-    def compute() -> list[Tensor]:
-        with monkeypatch.context() as patch:
-            for module in (encoders, fused_blocks, scale_mixing):
-                patch.setattr(module, "can_fuse", lambda _: False)
-            return of_branch(torch.float64)
-
-    return compute
+def errors(found: list[Tensor], wanted: list[Tensor]) -> list[float]:
+    """Relative errors, of tensors that are more than rounding."""
+    return [
+        float((one - other).norm() / other.norm())
+        for one, other in zip(found, wanted, strict=True)
+        if other.norm() > 1e-6 * other.numel() ** 0.5
+    ]
 
 
-@pytest.mark.parametrize(("is_cast", "limit"), [(False, 1e-5), (True, 0.02)])
-def test_outputs_and_gradients_are_those_of_the_plain_form(
-    plain: Callable[[], list[Tensor]], is_cast: bool, limit: float
-) -> None:
-    """bfloat16 has 8 bits: 0.4 % at each rounding."""
-    for number, (found, wanted) in enumerate(
-        zip(of_branch(torch.float32, is_cast), plain(), strict=True)
-    ):
-        if wanted.norm() > 1e-6 * wanted.numel() ** 0.5:
-            error = (found - wanted).norm() / wanted.norm()
-            assert error < limit, number
+def test_outputs_and_gradients_are_those_of_the_plain_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, cast = of_branch(torch.float32), of_branch(torch.float32, is_cast=True)
+    for module in (encoders, fused_blocks, scale_mixing):
+        monkeypatch.setattr(module, "can_fuse", lambda _: False)
+    exact, plainly_cast = of_branch(torch.float64), of_branch(torch.float32, is_cast=True)
+    assert max(errors(found, exact)) < 1e-5
+    # Rounded operands change some gradients by some percent, however it is done.
+    by_cast, by_plain_cast = errors(cast, exact), errors(plainly_cast, exact)
+    assert by_cast[0] < 0.004
+    assert all(
+        one < max(0.01, 2 * other) for one, other in zip(by_cast, by_plain_cast, strict=True)
+    )
+    assert sum(by_cast) < 1.25 * sum(by_plain_cast)
 
 
 def test_threads_change_only_the_last_bits_of_sums() -> None:
