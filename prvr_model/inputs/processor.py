@@ -62,7 +62,8 @@ def _is_fast_in_onednn() -> bool:
         return False
     before, _PRODUCTS.fp32_precision = _PRODUCTS.fp32_precision, _MAY_ROUND
     try:
-        found = torch.full((_PROBED, _PROBED), _UNEVEN) @ torch.eye(_PROBED)
+        uneven = torch.full((_PROBED, _PROBED), _UNEVEN, device="cpu")
+        found = uneven @ torch.eye(_PROBED, device="cpu")
     finally:
         _PRODUCTS.fp32_precision = before
     return bool((found == _UNEVEN).all())

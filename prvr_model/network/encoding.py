@@ -48,7 +48,8 @@ class Encoders:
         speed = speed or SpeedSettings()
         self.model = model
         self.device = model.mixing_token.device
-        use_fast_products()
+        if self.device.type == "cpu":
+            use_fast_products()
         self._dtype = model.mixing_token.dtype
         self._precision = speed.precision
         self._micro_batch_videos = speed.micro_batch_videos

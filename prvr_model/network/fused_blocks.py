@@ -8,7 +8,7 @@ compare it with the plain form.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ from prvr_model.network.row_steps import (
     relu_backward,
     sum_rows,
 )
+
+# Of attention at a time: the next step finds it in the processor's cache.
+_CACHED_BYTES = 1 << 22
 
 
 def can_fuse(rows: Tensor) -> bool:
@@ -290,9 +293,21 @@ def _attend(
 ) -> tuple[Float[Tensor, "sequences length length"], Float[Tensor, "sequences length head"]]:
     """Attention, and attended values that are not yet scaled up for dropout."""
     queries, keys, values = heads
-    attention = queries @ keys.transpose(1, 2)
-    dropped = attend(attention, factor, score_bias, dropping)
-    return attention, dropped @ values
+    sequences, length, _ = queries.shape
+    attention = queries.new_empty(sequences, length, length)
+    attended = torch.empty_like(values)
+    for some in _some_of(attention):
+        scores = torch.bmm(queries[some], keys[some].transpose(1, 2), out=attention[some])
+        dropped = attend(scores, factor, score_bias, dropping, some.start)
+        torch.bmm(dropped, values[some], out=attended[some])
+    return attention, attended
+
+
+def _some_of(attention: Float[Tensor, "sequences length length"]) -> Iterator[slice]:
+    """Sequences whose attention stays in the processor's cache from one step to the next."""
+    sequences, length, _ = attention.shape
+    number = max(1, _CACHED_BYTES // (length * length * attention.itemsize))
+    return (slice(start, start + number) for start in range(0, sequences, number))
 
 
 # Six: the gradient, what was kept and where that by the rows is added.
@@ -363,10 +378,12 @@ def _attend_backward(
     """Gradients by projected queries, keys and values."""
     queries, keys, values = saved.heads
     by_own = by_attended.view_as(values)
-    by_scores = by_own @ values.transpose(1, 2)
-    dropped = attend_backward(by_scores, saved.weights, factor, draws.weights)
-    found = torch.empty_like(saved.heads)
-    torch.bmm(by_scores, keys, out=found[0])
-    torch.bmm(by_scores.transpose(1, 2), queries, out=found[1])
-    torch.bmm(dropped.transpose(1, 2), by_own, out=found[2])
+    by_queries, by_keys, by_values = found = torch.empty_like(saved.heads)
+    for some in _some_of(saved.weights):
+        by_scores = by_own[some] @ values[some].transpose(1, 2)
+        weights = saved.weights[some]
+        dropped = attend_backward(by_scores, weights, factor, draws.weights, some.start)
+        torch.bmm(by_scores, keys[some], out=by_queries[some])
+        torch.bmm(by_scores.transpose(1, 2), queries[some], out=by_keys[some])
+        torch.bmm(dropped.transpose(1, 2), by_own[some], out=by_values[some])
     return sizes.by_row(found)

@@ -147,7 +147,14 @@ def _draw_row(mask: Rows, row: int, first: Any, second: Any, last: Any) -> None:
 
 @njit(**_COMPILED)
 def attend(
-    scores: Rows, dropped: Rows, factors: Rows, biases: Rows, length: int, draw: Any, rows: Any
+    scores: Rows,
+    dropped: Rows,
+    factors: Rows,
+    biases: Rows,
+    length: int,
+    before: int,
+    draw: Any,
+    rows: Any,
 ) -> None:
     """Softmax of scores times factor plus bias, in place, and what dropout keeps of it."""
     first, second, last, drops = draw
@@ -156,8 +163,8 @@ def attend(
     mask = np.empty(columns, factors.dtype)
     for row in range(*rows):
         score, other = scores[row], dropped[row]
-        factor = factors[row % factors.shape[0]]
-        bias = biases[(row // length) % biases.shape[0]]
+        factor = factors[(before + row) % factors.shape[0]]
+        bias = biases[((before + row) // length) % biases.shape[0]]
         for column in range(columns):
             values[column] = _wide(score[column]) * factor[column] + bias[column]
         largest = _largest(values)
@@ -170,14 +177,20 @@ def attend(
             values[column] *= share
             _put(score, column, values[column])
         if drops:
-            _draw_row(mask, row, first, second, last)
+            _draw_row(mask, before + row, first, second, last)
             for column in range(columns):
                 _put(other, column, values[column] * mask[column])
 
 
 @njit(**_COMPILED)
 def attend_backward(
-    by_weights: Rows, weights: Rows, dropped: Rows, factors: Rows, draw: Any, rows: Any
+    by_weights: Rows,
+    weights: Rows,
+    dropped: Rows,
+    factors: Rows,
+    before: int,
+    draw: Any,
+    rows: Any,
 ) -> None:
     """Gradient by the scores, in place, and what dropout kept of the weights."""
     first, second, last, drops = draw
@@ -186,11 +199,11 @@ def attend_backward(
     mask = np.empty(columns, factors.dtype)
     for row in range(*rows):
         gradient, weight, other = by_weights[row], weights[row], dropped[row]
-        factor = factors[row % factors.shape[0]]
+        factor = factors[(before + row) % factors.shape[0]]
         for column in range(columns):
             values[column] = _wide(gradient[column])
         if drops:
-            _draw_row(mask, row, first, second, last)
+            _draw_row(mask, before + row, first, second, last)
             for column in range(columns):
                 values[column] *= mask[column]
                 _put(other, column, _wide(weight[column]) * mask[column])

@@ -55,39 +55,38 @@ def draw(rate: float) -> Draw:
 
 
 def attend(
-    scores: Float[Tensor, "sequences length length"],
+    scores: Float[Tensor, "some length length"],
     factor: Float[Tensor, "#length length"],
     bias: Float[Tensor, "#batch 1 length"] | None,
     dropping: Draw,
-) -> Float[Tensor, "sequences length length"]:
+    before: int = 0,
+) -> Float[Tensor, "some length length"]:
     """Turn scores into attention in place, and give it after dropout, not scaled up.
 
     Args:
-        scores: Products of queries and keys, all sequences of one head after another.
+        scores: Products of queries and keys, of some of all heads' sequences.
         factor: Multiplied with the scores.
-        bias: Added to the scores.
+        bias: Added to the scores of each head.
         dropping: What dropout keeps; if all, the result is `scores` itself.
+        before: Sequences before these.
     """
     dropped = torch.empty_like(scores) if dropping.rate else scores
     length = scores.shape[2]
     biases = factor.new_zeros(1, length) if bias is None else bias.flatten(0, 1)
-    arrays = (_rows(scores), _rows(dropped), _array(factor), _array(biases), length)
-    _in_parts(
-        row_kernels.attend,
-        scores.numel() // length,
-        scores.numel(),
-        *arrays,
-        dropping.for_kernels(),
-    )
+    arrays = (_rows(scores), _rows(dropped), _array(factor), _array(biases))
+    sizes = scores.numel() // length, scores.numel()
+    more = length, before * length, dropping.for_kernels()
+    _in_parts(row_kernels.attend, *sizes, *arrays, *more)
     return dropped
 
 
 def attend_backward(
-    by_weights: Float[Tensor, "sequences length length"],
-    weights: Float[Tensor, "sequences length length"],
+    by_weights: Float[Tensor, "some length length"],
+    weights: Float[Tensor, "some length length"],
     factor: Float[Tensor, "#length length"],
     dropping: Draw,
-) -> Float[Tensor, "sequences length length"]:
+    before: int = 0,
+) -> Float[Tensor, "some length length"]:
     """Turn the gradient by what `attend` gives into that by the scores, in place.
 
     Returns:
@@ -96,7 +95,8 @@ def attend_backward(
     dropped = torch.empty_like(weights) if dropping.rate else weights
     arrays = (_rows(by_weights), _rows(weights), _rows(dropped), _array(factor))
     rows, columns = arrays[0].shape
-    _in_parts(row_kernels.attend_backward, rows, rows * columns, *arrays, dropping.for_kernels())
+    more = before * columns, dropping.for_kernels()
+    _in_parts(row_kernels.attend_backward, rows, rows * columns, *arrays, *more)
     return dropped
 
 
