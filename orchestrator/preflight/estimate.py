@@ -13,8 +13,11 @@ DRAWN_TRIALS = 32
 """Points of a space over which times and memory are taken."""
 # Work that a thread and a GPU get done in training, losses, dropout and evaluation included, in
 # floating-point operations a second. The thread's was measured at hidden sizes 64 and 96; wider
-# models do better. The GPU's is a guess at a recent card: GPUs differ by more than that.
-_CPU_THREAD_RATE = 18e9
+# models do better, and processors without instructions for bfloat16 far worse. The GPU's is a guess
+# at a recent card: GPUs differ by more than that.
+_CPU_THREAD_RATE = {"float32": 30e9, "bfloat16": 45e9}
+# How many times longer compiled encoders take on a processor.
+_COMPILED_ON_CPU = 2
 _GPU_RATE = 8e12
 # A step takes this long however small it is: it calls a few thousand operators. On a CPU it was
 # measured; for a GPU it is a guess at what starting as many kernels takes.
@@ -28,17 +31,17 @@ _CUDA_BYTES = 2**30
 _FLOAT_BYTES = 4
 # The numbers below put the estimate 0 to 20 % above the peak of each trial of benchmark
 # `memory_estimate`. First, a process that has imported torch and Ray and trained one step.
-_BASE_BYTES = 590 * 10**6
+_BASE_BYTES = 850 * 10**6
 # Weights, gradients and two moments, and what an update holds for a moment.
 _COPIES_OF_WEIGHTS = 5.5
 # Those four, and weights and moments twice more while a checkpoint is made; measured at 30 million
 # parameters.
 _COPIES_WHILE_SAVING = 9.5
 # Numbers kept for backward: for each row, scale and hidden unit; for each score of attention; and
-# for each number of a row of features.
-_KEPT_A_UNIT = 13.9
-_KEPT_A_SCORE = 1.7
-_KEPT_A_FEATURE = 7.9
+# for each number of a row of features. Of bfloat16, half of what they are of float32.
+_KEPT_A_UNIT = {"float32": 16.6, "bfloat16": 5.0}
+_KEPT_A_SCORE = {"float32": 0.4, "bfloat16": 0.2}
+_KEPT_A_FEATURE = 16.7
 # Of the prepared features, what a process holds beside the mapped files.
 _SHARE_OF_FEATURES = 0.5
 # Floor of what a model's layers outside of its blocks hold, in squares of the hidden size.
@@ -52,7 +55,10 @@ def seconds_per_epoch(settings: Settings, size: DataSize, speed: SpeedSettings) 
     per_video = forward_operations(settings.model, size)
     videos = _TRAINING_PASSES * size.train_videos + size.val_videos
     on_cpu = speed.device == "cpu"
-    rate = _CPU_THREAD_RATE * speed.threads if on_cpu else _GPU_RATE
+    rate = _GPU_RATE
+    if on_cpu:
+        rate = _CPU_THREAD_RATE[speed.precision] * speed.threads
+        rate /= _COMPILED_ON_CPU if speed.compile else 1
     steps = -(-size.train_videos // settings.training.batch_videos)
     return videos * per_video / rate + steps * (_CPU_STEP_S if on_cpu else _GPU_STEP_S)
 
@@ -108,7 +114,9 @@ def _memory(settings: Settings, size: DataSize, speed: SpeedSettings, workers: i
     gallery = size.val_videos * rows * model.hidden_size
     units = model.num_scales * rows * model.hidden_size
     scores = model.num_scales * model.num_heads * sum(length**2 for length in _lengths(model))
-    kept = _KEPT_A_UNIT * units + _KEPT_A_SCORE * scores + _KEPT_A_FEATURE * rows * size.video_dim
+    precision = speed.precision
+    kept = _KEPT_A_UNIT[precision] * units + _KEPT_A_SCORE[precision] * scores
+    kept += _KEPT_A_FEATURE * rows * size.video_dim
     batch = min(settings.training.batch_videos, size.train_videos)
     return MemoryNeed(
         base + round(_FLOAT_BYTES * (_COPIES_OF_WEIGHTS * weights + gallery)),

@@ -10,7 +10,7 @@ import torch
 _UNEVEN = 1 + 2.0**-12
 _PROBED = 64
 # Those of a step's videos, a few dozen, and some captions'.
-_KEPT_SHAPES = "128"
+_KEPT_SHAPES = "64"
 # oneDNN's own, and torch's in front of it.
 _CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 # How torch's own choice of a library for products is told that it may round.
