@@ -10,7 +10,7 @@ import click
 
 from orchestrator.base.addresses import home_folder, user_location
 from orchestrator.base.errors import FINISHED_WITH_FAILURES
-from orchestrator.base.stopwatch import IMPORTS, Stopwatch, phase, running
+from orchestrator.base.stopwatch import Stopwatch, importing, phase, running
 from orchestrator.commands.notify import NOTIFY_VARIABLE, notified, notify_option
 from orchestrator.commands.options import (
     DEFAULT_HOME,
@@ -117,7 +117,7 @@ def _launch(options: LaunchOptions) -> int:
 
 
 def _launch_here(options: LaunchOptions) -> int:
-    with phase(IMPORTS):
+    with importing():
         from orchestrator.spec.joint import JointSpec
         from orchestrator.sweep.locations import SweepLocations
         from orchestrator.tracking.store import TrackingStore
@@ -137,7 +137,7 @@ def _launch_here(options: LaunchOptions) -> int:
 
 
 def _launch_one(spec: "SweepSpec", locations: "SweepLocations", options: LaunchOptions) -> int:
-    with phase(IMPORTS):
+    with importing():
         from orchestrator.commands.plan_text import render_plan
         from orchestrator.preflight.already_trained import known_runs
         from orchestrator.preflight.plan import plan_here, plan_on
@@ -158,7 +158,7 @@ def _launch_one(spec: "SweepSpec", locations: "SweepLocations", options: LaunchO
 
 
 def _launch_joint(spec: "JointSpec", locations: "SweepLocations", options: LaunchOptions) -> int:
-    with phase(IMPORTS):
+    with importing():
         from orchestrator.commands.joint_text import render_joint_plan, show_joint, user_hooks
         from orchestrator.joint.launch import launch_joint
         from orchestrator.joint.plan import joint_plan

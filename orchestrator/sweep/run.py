@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.base.errors import LocationError, NothingStartsError, RayFailedError
 from orchestrator.base.installation import code_version, package_versions
 from orchestrator.base.machine import hardware, user_name
-from orchestrator.base.stopwatch import IMPORTS, phase
+from orchestrator.base.stopwatch import importing, phase
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.cluster.ray_environment import loading_ray
 from orchestrator.executors.executor import Executor
@@ -153,7 +153,7 @@ def tune_executor(
         SpecError: Not even one trial fits.
     """
     # Importing Ray takes more than a second; a sweep in this process does not need it.
-    with phase(IMPORTS), loading_ray():
+    with importing(), loading_ray():
         from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 
     resources = spec.resources

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestrator.base.stopwatch import IMPORTS, phase
+from orchestrator.base.stopwatch import importing
 from orchestrator.tracking.outbox import Outbox, OutboxReader
 from orchestrator.tracking.run_change import RunChange, RunIdentity, RunsDeletedError
 from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow
@@ -260,7 +260,7 @@ def mlflow_sender(
         warn: Takes a line when an outage begins, and about what MLflow had lost; called on the
             sender's thread, or by its `start`.
     """
-    with phase(IMPORTS):
+    with importing():
         load_mlflow()
         from orchestrator.tracking import writer as mlflow_writer
         from orchestrator.tracking.faults import outage_text
