@@ -86,7 +86,7 @@ def compute(
         found = compute_losses(
             model, batch, reference.settings.losses, draws, hard, workers=workers
         )
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         found.total.backward()
         workers.sum_gradients(model.parameters())
         if step == 0:

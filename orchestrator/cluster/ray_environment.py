@@ -206,17 +206,26 @@ def _stdout_on_stderr() -> Iterator[None]:
 def own_start() -> Iterator[None]:
     """What Ray's start does of its own accord and must not.
 
-    It takes SIGTERM over with an exit that Ray's own code can swallow. And where this process was
+    It takes SIGTERM over with an exit that Ray's own code can swallow. Where this process was
     started by `uv run`, it packs the working directory and has each worker make an environment
-    of its own from it.
+    of its own from it. And it starts, and waits for, processes that a sweep on this machine does
+    not ask: a dashboard's server, a scaler of clusters and a reader of logs.
     """
     utils = _of_ray_itself("ray._private.utils")
     constants = _of_ray_itself("ray._private.ray_constants")
+    node = _of_ray_itself("ray._private.node").Node
     with (
         replaced(utils, "set_sigterm_handler", lambda _: None),
         replaced(constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", False),
+        replaced(node, "start_api_server", _start_nothing),
+        replaced(node, "start_monitor", _start_nothing),
+        replaced(node, "start_log_monitor", _start_nothing),
     ):
         yield
+
+
+def _start_nothing(node: object, **options: object) -> None:
+    """In place of what starts a process of a Ray node."""
 
 
 def leave_ray() -> None:

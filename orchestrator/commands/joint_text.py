@@ -8,6 +8,7 @@ import click
 
 from orchestrator.base.errors import INTERRUPTED
 from orchestrator.base.text import command, count
+from orchestrator.commands.profile_text import profile_key
 
 if TYPE_CHECKING:
     from orchestrator.joint.launch import JointHooks, JointResult
@@ -66,7 +67,7 @@ def show_joint(result: "JointResult", *, as_json: bool) -> int:
     """Print the result on stdout and what MLflow lacks on stderr; returns the exit code."""
     from orchestrator.commands.outcome import exit_code, warn_of_problem
 
-    click.echo(json.dumps(_numbers(result)) if as_json else _text(result))
+    click.echo(json.dumps({**_numbers(result), **profile_key()}) if as_json else _text(result))
     for part in result.parts.values():
         warn_of_problem(part.result, part.locations, part.spec)
     if result.interrupted:

@@ -10,6 +10,7 @@ import click
 
 from orchestrator.base.addresses import home_folder, user_location
 from orchestrator.base.errors import FINISHED_WITH_FAILURES
+from orchestrator.base.stopwatch import Stopwatch, importing, phase, running
 from orchestrator.commands.notify import NOTIFY_VARIABLE, notified, notify_option
 from orchestrator.commands.options import (
     DEFAULT_HOME,
@@ -23,6 +24,7 @@ from orchestrator.commands.options import (
     tracking_option,
 )
 from orchestrator.commands.outcome import show
+from orchestrator.commands.profile_text import render_profile
 from orchestrator.commands.space import space_spec
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from orchestrator.spec.sweep_spec import SweepSpec
     from orchestrator.sweep.context import ExecutorName
     from orchestrator.sweep.locations import SweepLocations
+
+_PLAN = "plan"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class LaunchOptions:
     notify: str | None
     quick: bool
     overrides: tuple[str, ...]
+    profile: bool
     as_json: bool
 
 
@@ -75,6 +80,12 @@ class LaunchOptions:
 @notify_option
 @quick_option
 @set_option
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="At the end, print on stderr where the time went: each second of this process belongs to "
+    "one phase; what trials did, several at once, is beside it. With --json: a key `profile`.",
+)
 @json_option
 @space_argument
 @given_as(LaunchOptions)
@@ -95,9 +106,21 @@ def launch(options: LaunchOptions) -> int:
 
 
 def _launch(options: LaunchOptions) -> int:
-    from orchestrator.spec.joint import JointSpec
-    from orchestrator.sweep.locations import SweepLocations
-    from orchestrator.tracking.store import TrackingStore
+    if not options.profile:
+        return _launch_here(options)
+    stopwatch = Stopwatch.of_process()
+    with running(stopwatch):
+        code = _launch_here(options)
+    if not options.as_json:
+        click.echo(render_profile(stopwatch.profile()), err=True)
+    return code
+
+
+def _launch_here(options: LaunchOptions) -> int:
+    with importing():
+        from orchestrator.spec.joint import JointSpec
+        from orchestrator.sweep.locations import SweepLocations
+        from orchestrator.tracking.store import TrackingStore
 
     home = home_folder(DEFAULT_HOME if options.home is None else options.home)
     storage = None if options.storage is None else user_location(options.storage)
@@ -114,17 +137,19 @@ def _launch(options: LaunchOptions) -> int:
 
 
 def _launch_one(spec: "SweepSpec", locations: "SweepLocations", options: LaunchOptions) -> int:
-    from orchestrator.commands.plan_text import render_plan
-    from orchestrator.preflight.already_trained import known_runs
-    from orchestrator.preflight.plan import plan_here, plan_on
-    from orchestrator.sweep.launch import launch as run
-    from orchestrator.sweep.progress import progress_on
+    with importing():
+        from orchestrator.commands.plan_text import render_plan
+        from orchestrator.preflight.already_trained import known_runs
+        from orchestrator.preflight.plan import plan_here, plan_on
+        from orchestrator.sweep.launch import launch as run
+        from orchestrator.sweep.progress import progress_on
 
-    known = known_runs(spec, locations.home, locations.storage)
-    if options.address is None:
-        planned = plan_here(spec, known=known)
-    else:
-        planned = plan_on(spec, options.address, probe=False, known=known)
+    with phase(_PLAN):
+        known = known_runs(spec, locations.home, locations.storage)
+        if options.address is None:
+            planned = plan_here(spec, known=known)
+        else:
+            planned = plan_on(spec, options.address, probe=False, known=known)
     click.echo(render_plan(planned), err=True)
     click.echo(err=True)
     progress = progress_on(sys.stderr)
@@ -133,12 +158,14 @@ def _launch_one(spec: "SweepSpec", locations: "SweepLocations", options: LaunchO
 
 
 def _launch_joint(spec: "JointSpec", locations: "SweepLocations", options: LaunchOptions) -> int:
-    from orchestrator.commands.joint_text import render_joint_plan, show_joint, user_hooks
-    from orchestrator.joint.launch import launch_joint
-    from orchestrator.joint.plan import joint_plan
+    with importing():
+        from orchestrator.commands.joint_text import render_joint_plan, show_joint, user_hooks
+        from orchestrator.joint.launch import launch_joint
+        from orchestrator.joint.plan import joint_plan
 
     home, storage = locations.home, locations.storage
-    planned = joint_plan(spec, home, storage, options.address, probe=False)
+    with phase(_PLAN):
+        planned = joint_plan(spec, home, storage, options.address, probe=False)
     click.echo(render_joint_plan(planned), err=True)
     click.echo(err=True)
     hooks = user_hooks()
@@ -151,6 +178,8 @@ def _submit(url: str, options: LaunchOptions) -> int:
     from orchestrator.sweep.submit import REMOTE_HOME, RemoteLocations
     from orchestrator.sweep.submit import submit as send
 
+    if options.profile:
+        raise click.UsageError("--profile is of a sweep that this process runs; leave out --submit")
     if options.address is not None:
         raise click.UsageError("a job finds its own cluster; leave out --address or --submit")
     source = click.get_current_context().get_parameter_source("notify")

@@ -7,6 +7,7 @@ import click
 
 from orchestrator.base.errors import FINISHED_WITH_FAILURES, INTERRUPTED, NOT_TRACKED
 from orchestrator.base.text import command
+from orchestrator.commands.profile_text import profile_key
 from prvr_model.files.location import local_path
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def show(
     rows = [row.name for row in spec.rows]
     if as_json:
         filters = variant_filters(spec.name, rows)
-        click.echo(json.dumps({**result_summary(result, locations), "filters": filters}))
+        summary = {**result_summary(result, locations), "filters": filters, **profile_key()}
+        click.echo(json.dumps(summary))
     else:
         won = winner_lines(result, locations, spec.objective.metric)
         lines = [won, *filter_lines(spec.name, rows)]

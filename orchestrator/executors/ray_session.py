@@ -20,6 +20,7 @@ import ray
 
 from orchestrator.base.errors import LocationError, RayChangedError, RayFailedError
 from orchestrator.base.machine import VISIBLE_GPUS, Gpu, available_cpus
+from orchestrator.base.stopwatch import phase
 from orchestrator.base.text import error_line, gib
 from orchestrator.cluster.attached_process import attached
 from orchestrator.cluster.capacity import DRIVER_RESOURCE
@@ -78,15 +79,21 @@ def own_ray(
     has_started = False
     with environment(variables), quiet(), _loopback(), own_start():
         try:
-            _start_interruptibly(scratch, len(gpus), interruption, logs)
+            with phase("Ray's start"):
+                _start_interruptibly(scratch, len(gpus), interruption, logs)
             has_started = True
             yield scratch
         finally:
-            try:
-                leave_ray()
-            finally:
-                # Of a start that was broken off nothing is worth waiting for.
-                guard.finish(at_once=not has_started)
+            with phase("Ray's end"):
+                _end_ray(guard, at_once=not has_started)
+
+
+def _end_ray(guard: ProcessGuard, *, at_once: bool) -> None:
+    try:
+        leave_ray()
+    finally:
+        # Of a start that was broken off nothing is worth waiting for.
+        guard.finish(at_once=at_once)
 
 
 def _refuse_second() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.base.errors import NodeLeavingError
+from orchestrator.base.stopwatch import importing
 from orchestrator.executors.executor import TrialFunction
 from orchestrator.study.trial import TrialRequest
 from prvr_model.reporting import Report
@@ -43,10 +44,11 @@ def train_trial(request: TrialRequest, report: Report, workers: "Workers | None"
     Raises:
         NodeLeavingError: The node is being drained; a checkpoint of the last step is written.
     """
-    from prvr_model.files.folder import Folder
-    from prvr_model.process_group import ALONE
-    from prvr_model.store.reader import FeatureStore
-    from prvr_model.training.train_loop import train
+    with importing():
+        from prvr_model.files.folder import Folder
+        from prvr_model.process_group import ALONE
+        from prvr_model.store.reader import FeatureStore
+        from prvr_model.training.train_loop import train
 
     store = FeatureStore.open(Path(request.store))
     folder = Folder.open(request.folder)
@@ -72,7 +74,8 @@ def run_worker(name: str, request: TrialRequest, report: Report) -> None:
 
 def _load(name: str) -> Any:  # noqa: ANN401
     module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    with importing():
+        return getattr(importlib.import_module(module), function)
 
 
 _leaving = threading.Event()

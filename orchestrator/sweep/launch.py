@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.base.errors import LocationError, SweepExistsError, SweepNotFoundError
 from orchestrator.base.home import outbox_path
+from orchestrator.base.stopwatch import phase
 from orchestrator.base.text import command
 from orchestrator.report.publishing import publish
 from orchestrator.spec.changes import extensions, spec_changes
@@ -30,6 +31,7 @@ from orchestrator.sweep.ready_cluster import with_cluster
 from orchestrator.sweep.registration import register_best, tell_registered
 from orchestrator.sweep.run import SweepResult, run_trials
 from orchestrator.sweep.status import num_asked_for
+from orchestrator.sweep.timed_sink import timed
 from orchestrator.tracking.model_version import RegisteredVersion
 from orchestrator.tracking.outbox import Outbox, identity_of, set_aside
 from orchestrator.tracking.sender import MlflowSender, mlflow_sender, stop_limit_s
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 _FLUSH_S = 60.0
 # After Ctrl-C everything ends within 10 s; what is not sent stays in the outbox.
 _INTERRUPTED_FLUSH_S = 2.0
+_MLFLOW = "waiting for MLflow"
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def launch(
     """
     _refuse_existing(spec, locations.home)
     with held_home(locations.home, spec.name):
-        store = open_data(spec.data, locations.home, progress.warn)
+        with phase("data"):
+            store = open_data(spec.data, locations.home, progress.warn)
         check_labels(spec, store)
         # Read again for the study; here its problems come before any file is made.
         earlier_trials(spec, store.manifest.fingerprint, locations.home)
@@ -126,7 +130,7 @@ def run(
         _keep_spec(context)
         context = with_cluster(context, store, progress.warn)
         with _sending(context, store, outbox, progress.warn) as sender:
-            result = run_trials(context, Hooks(outbox, progress))
+            result = run_trials(context, Hooks(timed(outbox), progress))
             if result.interrupted:
                 sent = sender.flush(_INTERRUPTED_FLUSH_S)
                 return LaunchResult(result, (), None, None if sent else sender.problem)
@@ -140,14 +144,16 @@ def _sending(
     """Send the outbox to MLflow while the block runs; an unreachable server is reported at once."""
     sender = mlflow_sender(outbox, context.locations.tracking, store.manifest.name, warn)
     try:
-        sender.start()
+        with phase(_MLFLOW):
+            sender.start()
         yield sender
     except BaseException:
         # Otherwise MLflow would keep showing the sweep as running.
         sender.flush(_INTERRUPTED_FLUSH_S)
         raise
     finally:
-        sender.stop(stop_limit_s(context.locations.tracking))
+        with phase(_MLFLOW):
+            sender.stop(stop_limit_s(context.locations.tracking))
 
 
 @dataclass(frozen=True)
@@ -165,16 +171,21 @@ def _conclude(ended: _Ended, result: SweepResult, progress: Progress) -> LaunchR
     context, store, sender = ended.context, ended.store, ended.sender
     spec = context.spec
     selected = crowned(StudyReader.open(context.url, spec.name), spec.registration.top)
-    scores, unscored = scored(selected, spec, store, context.home)
-    keep_frozen_ranks(spec, store, context.home, progress.warn)
-    report = publish(context.home, spec.name, context.storage, ended.outbox, progress.warn)
+    with phase("test scores"):
+        scores, unscored = scored(selected, spec, store, context.home)
+        keep_frozen_ranks(spec, store, context.home, progress.warn)
+    with phase("report"):
+        report = publish(context.home, spec.name, context.storage, ended.outbox, progress.warn)
     if sender.problem:
         progress.warn(f"waiting up to {_FLUSH_S:.0f} s for MLflow")
-    sender.flush(_FLUSH_S)
-    registration = register_best(context, store, selected, scores)
+    with phase(_MLFLOW):
+        sender.flush(_FLUSH_S)
+    with phase("registration"):
+        registration = register_best(context, store, selected, scores)
     if registration.versions:
         tell_registered(context, ended.outbox, registration.versions)
-        sender.flush(_FLUSH_S)
+        with phase(_MLFLOW):
+            sender.flush(_FLUSH_S)
     winner = scores.get(selected[0].number) if selected else None
     return LaunchResult(
         result,

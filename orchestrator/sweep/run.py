@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.base.errors import LocationError, NothingStartsError, RayFailedError
 from orchestrator.base.installation import code_version, package_versions
 from orchestrator.base.machine import hardware, user_name
+from orchestrator.base.stopwatch import importing, phase
 from orchestrator.cluster.capacity import RunningCluster
 from orchestrator.cluster.ray_environment import loading_ray
 from orchestrator.executors.executor import Executor
@@ -152,7 +153,7 @@ def tune_executor(
         SpecError: Not even one trial fits.
     """
     # Importing Ray takes more than a second; a sweep in this process does not need it.
-    with loading_ray():
+    with importing(), loading_ray():
         from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 
     resources = spec.resources
@@ -295,7 +296,10 @@ class _Run:
         """Run the trials; True if the user interrupted them."""
         state = "finished"
         try:
-            with Interruption().listening() as interruption:
+            with (
+                phase("first trial's start"),  # until its first epoch, see `timed_sink`
+                Interruption().listening() as interruption,
+            ):
                 executor.run(driver, self.context.spec.concurrency, interruption)
             if driver.broken_storage is not None:
                 raise self._broken(driver.broken_storage)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from orchestrator.base.stopwatch import importing
 from orchestrator.tracking.outbox import Outbox, OutboxReader
 from orchestrator.tracking.run_change import RunChange, RunIdentity, RunsDeletedError
 from orchestrator.tracking.store import TrackingStore, experiment_name, load_mlflow
@@ -259,9 +260,10 @@ def mlflow_sender(
         warn: Takes a line when an outage begins, and about what MLflow had lost; called on the
             sender's thread, or by its `start`.
     """
-    load_mlflow()
-    from orchestrator.tracking import writer as mlflow_writer
-    from orchestrator.tracking.faults import outage_text
+    with importing():
+        load_mlflow()
+        from orchestrator.tracking import writer as mlflow_writer
+        from orchestrator.tracking.faults import outage_text
 
     def open_writer(refuse: Callable[[str], None]) -> RunWriter:
         return mlflow_writer.MlflowWriter(

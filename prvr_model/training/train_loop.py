@@ -331,7 +331,7 @@ class _Run:
         hard = switch is not None and epoch >= switch
         draws = self._draws(batch, epoch, step)
         # Before the forward pass, which needs their memory.
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         losses = self.settings.losses
         terms = compute_losses(self.model, batch, losses, draws, hard, self.encoders, self.workers)
         terms.total.backward()

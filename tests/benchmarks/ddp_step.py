@@ -93,7 +93,7 @@ class Step:
     def seconds(self) -> float:
         """Make the step."""
         start = time.perf_counter()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         losses, workers = self.settings.losses, self.workers
         terms = compute_losses(
             self.model, self.batch, losses, self.draws, hard_negatives=False, workers=workers

@@ -156,7 +156,7 @@ def build_step(
 
     def step() -> None:
         terms = compute_losses(model, batch, settings.losses, draws, options.hard, encoding)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         terms.total.backward()
         gradient_norm(model)
         optimizer.step()

@@ -1,6 +1,8 @@
 """BertAdam against a loop over parameters and numbers, written from its description."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch
 from prvr_model.settings import OptimizerSettings
 from prvr_model.training.optimizer import BertAdam, schedule_factor
 from prvr_model.training.train_loop import build_optimizer
+from tests.locations import ROOT
 from tests.prvr_model.tiny import tiny_model, tiny_settings
 
 SETTINGS = OptimizerSettings(learning_rate=0.1, warmup_share=0.2, weight_decay=0.05)
@@ -168,7 +171,24 @@ def test_a_first_step_under_a_flag_that_is_false_leaves_moments_of_zero() -> Non
     assert all((moment == 0).all() for moment in optimizer.state[parameter].values())
 
 
-def test_a_closure_is_refused() -> None:
-    optimizer = BertAdam([torch.ones(1, requires_grad=True)], [], SETTINGS, total_steps=1)
-    with pytest.raises(ValueError, match="closure"):
-        optimizer.step(lambda: 0.0)
+def test_gradients_are_dropped() -> None:
+    parameter = torch.nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    BertAdam([], [parameter], SETTINGS, total_steps=1).zero_grad()
+    assert parameter.grad is None
+
+
+def test_torchs_compiler_is_not_imported() -> None:
+    code = """
+import sys, torch
+from prvr_model.settings import OptimizerSettings
+from prvr_model.training.optimizer import BertAdam
+optimizer = BertAdam([torch.nn.Parameter(torch.ones(1))], [], OptimizerSettings(), 1)
+optimizer.zero_grad()
+optimizer.step()
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "False\n", done.stderr
