@@ -29,9 +29,9 @@ _TRAINING_PASSES = 3
 # Memory of a process on a GPU beyond that on a CPU, for CUDA's libraries; a guess.
 _CUDA_BYTES = 2**30
 _FLOAT_BYTES = 4
-# The numbers below put the estimate 0 to 25 % above the peak of each trial of benchmark
+# The numbers below put the estimate 0 to 20 % above the peak of each trial of benchmark
 # `memory_estimate`. First, a process that has imported torch and Ray and trained one step.
-_BASE_BYTES = 800 * 10**6
+_BASE_BYTES = 730 * 10**6
 # Weights, gradients and two moments, and what an update holds for a moment.
 _COPIES_OF_WEIGHTS = 5.5
 # Those four, and weights and moments twice more while a checkpoint is made; measured at 30 million
@@ -39,9 +39,9 @@ _COPIES_OF_WEIGHTS = 5.5
 _COPIES_WHILE_SAVING = 9.5
 # Numbers kept for backward: for each row, scale and hidden unit; for each score of attention; and
 # for each number of a row of features. Arrays that differ in size leave gaps.
-_KEPT_A_UNIT = {"float32": 16.2, "bfloat16": 5.4}
-_KEPT_A_SCORE = {"float32": 1.0, "bfloat16": 0.2}
-_KEPT_A_FEATURE = 17.3
+_KEPT_A_UNIT = {"float32": 13.9, "bfloat16": 5.1}
+_KEPT_A_SCORE = {"float32": 1.4, "bfloat16": 0.3}
+_KEPT_A_FEATURE = 5.6
 # Of the prepared features, what a process holds beside the mapped files.
 _SHARE_OF_FEATURES = 0.5
 # Floor of what a model's layers outside of its blocks hold, in squares of the hidden size.
