@@ -14,8 +14,7 @@ from torch.overrides import TorchFunctionMode
 from prvr_model.errors import SettingsError
 from prvr_model.files.folder import Folder
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
-from prvr_model.network import encoding
-from prvr_model.network import encoders, fused_blocks, scale_mixing
+from prvr_model.network import encoders, encoding, fused_blocks, scale_mixing
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model_file import load_best
 from prvr_model.reporting import Decision
