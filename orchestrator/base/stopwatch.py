@@ -6,6 +6,7 @@ added up beside the phases.
 """
 
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,13 @@ class Stopwatch:
         """One that began with this process: until now it started and imported."""
         import psutil
 
-        return cls(max(0.0, time.time() - psutil.Process().create_time()))
+        # Linux knows when it was started to the second only, and the rest since then exactly.
+        started_s, boot_s = psutil.Process().create_time(), psutil.boot_time()
+        if sys.platform == "linux":
+            age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - (started_s - boot_s)
+        else:
+            age_s = time.time() - started_s
+        return cls(max(0.0, age_s))
 
     def enter(self, name: str, ago_s: float = 0.0) -> str:
         """Begin a phase; returns the one that it ends.

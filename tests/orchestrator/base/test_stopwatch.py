@@ -1,7 +1,11 @@
 """Phases add up to the whole, whatever lies within what."""
 
+import ast
 import gc
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +20,7 @@ from orchestrator.base.stopwatch import (
     running,
     running_stopwatch,
 )
+from tests.locations import ROOT
 
 
 class Clock:
@@ -120,3 +125,15 @@ def test_the_collector_rests_during_imports_and_is_left_as_it_was() -> None:
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_the_start_of_this_process_is_known() -> None:
+    code = (
+        "from orchestrator.base.stopwatch import Stopwatch; print(Stopwatch.of_process().profile())"
+    )
+    begun_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    took_s = time.monotonic() - begun_s
+    assert 0 < ast.literal_eval(done.stdout)["phases"][IMPORTS] <= took_s
