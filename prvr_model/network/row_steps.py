@@ -20,8 +20,9 @@ from prvr_model.network.row_kernels import Rows
 
 # Hashes that decide on dropout are below it.
 _HASHES = 1 << 32
-# Elements for which a second thread is worth its start.
-_WORTH_A_THREAD = 1 << 18
+# Elements for which another thread is worth its start. On two cores it never is: there torch's own
+# second thread, which waits for the next product without sleeping, is in its way.
+_WORTH_A_THREAD, _FEWEST_THREADS = 1 << 18, 4
 # Gradients that are sums over rows: by a norm's weight and bias, and by a layer's bias.
 _SUMS = 3
 
@@ -362,8 +363,10 @@ def _in_parts(
         found[part.start] = own
         kernel(*arguments, *([] if sums is None else [own]), (part.start, part.stop))
 
-    threads = min(torch.get_num_threads(), 1 + num_elements // _WORTH_A_THREAD)
-    in_parts(num_rows, threads, work)
+    threads = torch.get_num_threads()
+    if threads < _FEWEST_THREADS:
+        threads = 1
+    in_parts(num_rows, min(threads, 1 + num_elements // _WORTH_A_THREAD), work)
     by_part = [torch.from_numpy(found[start]) for start in sorted(found)]
     return torch.stack(by_part).sum(dim=0) if len(by_part) > 1 else by_part[0]
 
