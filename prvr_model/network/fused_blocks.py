@@ -161,20 +161,25 @@ class _Sizes:
     num_heads: int
     dtype: torch.dtype
 
+    @property
+    def head_size(self) -> int:
+        """Columns of a head."""
+        return self.hidden // self.num_heads
+
     def by_head(
         self, projected: Float[Tensor, "rows three_hidden"]
     ) -> Float[Tensor, "three sequences length head"]:
         """Queries, keys and values: all sequences of a head, then of the next."""
-        shape = (self.batch, self.length, 3, self.num_heads, -1)
+        shape = (self.batch, self.length, 3, self.num_heads, self.head_size)
         parts = projected.view(shape).permute(2, 3, 0, 1, 4)
-        found: Tensor = parts.reshape(3, self.num_heads * self.batch, self.length, -1)
+        found: Tensor = parts.reshape(3, self.num_heads * self.batch, self.length, self.head_size)
         return found
 
     def by_row(
         self, heads: Float[Tensor, "three sequences length head"]
     ) -> Float[Tensor, "rows three_hidden"]:
         """What `by_head` gave, as it was."""
-        shape = (3, self.num_heads, self.batch, self.length, -1)
+        shape = (3, self.num_heads, self.batch, self.length, self.head_size)
         parts = heads.view(shape).permute(2, 3, 0, 1, 4)
         return parts.reshape(self.batch * self.length, 3 * self.hidden)
 
@@ -249,7 +254,7 @@ def _factor(
     sizes: _Sizes, like: Tensor, factors: Float[Tensor, "blocks length length"] | None, number: int
 ) -> Float[Tensor, "#length length"]:
     """What a block's scores are multiplied with, the root of the head's size included."""
-    scale = 1 / math.sqrt(sizes.hidden // sizes.num_heads)
+    scale = 1 / math.sqrt(sizes.head_size)
     if factors is None:
         return like.new_full((1, sizes.length), scale)
     return factors[number] * scale
@@ -272,7 +277,7 @@ def _forward(
     attention, attended = _attend(heads, factor, score_bias, draws.weights)
     # Two dropouts, of the weights and of the attended values, are scaled up together.
     scale = draws.attended.scale**2
-    by_head = attended.view(sizes.num_heads, len(rows), -1)
+    by_head = attended.view(sizes.num_heads, len(rows), sizes.head_size)
     first = add_norm(rows, by_head, scale, attention_norm, draws.attended)
     hidden = _linear(sizes, first.rounded, weights.expand, weights.expand_bias).relu_()
     changed = _linear(sizes, hidden, weights.contract, weights.contract_bias)

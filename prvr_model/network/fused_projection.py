@@ -69,7 +69,7 @@ class _FusedProjection(torch.autograd.Function):
         placed = place_norm(projected, positions, Layer(*last), draws[1])
         ctx.draws, ctx.dtype = draws, dtype
         ctx.save_for_backward(flat, *parameters, projected, placed.normal, placed.inverse)
-        return placed.output.view(*features.shape[:2], -1)
+        return placed.output.view(*features.shape[:2], len(bias))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401

@@ -7,6 +7,7 @@ Compiled once per machine and kept in numba's cache.
 """
 # ruff: noqa: ANN401  (numba knows the types of arguments, Python does not)
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,13 +18,21 @@ from numba.extending import intrinsic, overload
 # Sums may be taken in any order; values that are not finite stay so.
 _COMPILED: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "nsz", "arcp", "afn"},
 }
 # Of an integer hash whose bits each depend on all bits of the place.
 _FACTOR, _OTHER_FACTOR = np.uint32(0x21F0AAAD), np.uint32(0xD35A2D97)
 Rows: TypeAlias = np.ndarray[Any, Any]
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled at its first call, and kept on disk if some folder can be written."""
+    try:
+        kept: Callable[..., Any] = njit(cache=True, **_COMPILED)(function)
+    except RuntimeError:
+        kept = njit(**_COMPILED)(function)
+    return kept
 
 
 @intrinsic
@@ -101,7 +110,7 @@ def _(values: Any) -> Any:
     return largest
 
 
-@njit(**_COMPILED)
+@_compiled
 def _ordered(bits: Any) -> Any:
     """A float's bits as a whole number in the order of floats; its own inverse."""
     return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
@@ -114,7 +123,9 @@ def _(value: Any) -> Any:
 
     def exp(value: Any) -> Any:
         """2^n e^r with |r| <= ln(2) / 2; the polynomial's error is 2e-7 of the value."""
-        turns = max(value, np.float32(-87.0)) * np.float32(1.4426950408889634)
+        # What is not a number is not below, and stays.
+        least = np.float32(-87.0)
+        turns = (least if value < least else value) * np.float32(1.4426950408889634)
         whole = np.floor(turns + np.float32(0.5))
         rest = (turns - whole) * np.float32(0.6931471805599453)
         power = np.float32(1 / 720) * rest + np.float32(1 / 120)
@@ -128,7 +139,7 @@ def _(value: Any) -> Any:
     return exp
 
 
-@njit(**_COMPILED)
+@_compiled
 def _draw_row(mask: Rows, row: int, first: Any, second: Any, last: Any) -> None:
     """Ones where dropout keeps an element of a row, else zeros; the last hash kept is included."""
     place = np.uint32(row * mask.shape[0])
@@ -145,7 +156,7 @@ def _draw_row(mask: Rows, row: int, first: Any, second: Any, last: Any) -> None:
 # that they work on.
 
 
-@njit(**_COMPILED)
+@_compiled
 def attend(
     scores: Rows,
     dropped: Rows,
@@ -182,7 +193,7 @@ def attend(
                 _put(other, column, values[column] * mask[column])
 
 
-@njit(**_COMPILED)
+@_compiled
 def attend_backward(
     by_weights: Rows,
     weights: Rows,
@@ -215,7 +226,7 @@ def attend_backward(
             _put(gradient, column, value)
 
 
-@njit(**_COMPILED)
+@_compiled
 def add_norm(
     rows: Rows,
     added: Rows,
@@ -264,7 +275,7 @@ def add_norm(
                 _put(rounded[row], column, out[column])
 
 
-@njit(**_COMPILED)
+@_compiled
 def add_norm_backward(
     by_output: Rows,
     more: Rows,
@@ -329,7 +340,7 @@ def add_norm_backward(
                 _put(other, column, values[start + column])
 
 
-@njit(**_COMPILED)
+@_compiled
 def relu_backward(by_hidden: Rows, hidden: Rows, sums: Rows, part: Any) -> None:
     """Gradient through a ReLU, in place."""
     by_bias = sums[0]
@@ -342,7 +353,7 @@ def relu_backward(by_hidden: Rows, hidden: Rows, sums: Rows, part: Any) -> None:
             by_bias[column] += found
 
 
-@njit(**_COMPILED)
+@_compiled
 def sum_rows(values: Rows, sums: Rows, part: Any) -> None:
     """Sum over rows."""
     total = sums[0]
@@ -352,7 +363,7 @@ def sum_rows(values: Rows, sums: Rows, part: Any) -> None:
             total[column] += _wide(value[column])
 
 
-@njit(**_COMPILED)
+@_compiled
 def norm_drop(
     features: Rows, layer: Any, scale: Any, output: Rows, mask: Rows, draw: Any, part: Any
 ) -> None:
@@ -385,7 +396,7 @@ def norm_drop(
                 _put(mask[row], column, scale * kept[column])
 
 
-@njit(**_COMPILED)
+@_compiled
 def place_norm(
     projected: Rows,
     positions: Rows,
@@ -429,7 +440,7 @@ def place_norm(
             out[column] = (values[column] * weight[column] + bias[column]) * scale * mask[column]
 
 
-@njit(**_COMPILED)
+@_compiled
 def place_norm_backward(
     by_output: Rows,
     projected: Rows,

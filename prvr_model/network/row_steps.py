@@ -367,6 +367,8 @@ def _in_parts(
     if threads < _FEWEST_THREADS:
         threads = 1
     in_parts(num_rows, min(threads, 1 + num_elements // _WORTH_A_THREAD), work)
+    if not found:  # a worker without a video
+        work(slice(0, 0))
     by_part = [torch.from_numpy(found[start]) for start in sorted(found)]
     return torch.stack(by_part).sum(dim=0) if len(by_part) > 1 else by_part[0]
 

@@ -2,14 +2,15 @@
 
 from itertools import pairwise
 
+import numba.core.caching
 import pytest
 import torch
 from torch import Tensor
 
 from prvr_model.inputs import processor
-from prvr_model.network import encoders, fused_blocks, scale_mixing
+from prvr_model.network import encoders, fused_blocks, row_kernels, scale_mixing
 from prvr_model.network.encoders import InputProjection, VideoBranch
-from prvr_model.network.row_steps import Draw, Layer, add_norm, draw, norm_drop, sum_rows
+from prvr_model.network.row_steps import Draw, Layer, add_norm, attend, draw, norm_drop, sum_rows
 from prvr_model.settings import PUBLISHED_WIDTHS
 
 PLAIN = Layer(torch.ones(512), torch.zeros(512))
@@ -135,6 +136,29 @@ def test_what_is_not_finite_stays_so(value: float) -> None:
     rows = projection(features)
     assert not rows[2, 1].isfinite().any()
     assert rows[[0, 1, 3]].isfinite().all()
+
+
+def test_scores_that_are_no_numbers_are_not_hidden_by_the_softmax() -> None:
+    scores = torch.zeros(2, 3, 3)
+    scores[1, 2, 0] = torch.nan
+    found = attend(scores, torch.ones(1, 3), None, Draw(0, 0, 0.0))
+    assert found[1, 2].isnan().all()
+    assert found.isnan().sum() == 3
+
+
+def test_an_empty_batch_has_gradients_of_zero() -> None:
+    branch = VideoBranch(6, 8, 2, 5, 5, PUBLISHED_WIDTHS[:2], 0.6, 0.1, 0.1)
+    output = branch(torch.zeros(0, 5, 6), torch.zeros(1, 1, 8))
+    output.sum().backward()
+    assert output.shape == (0, 5, 8)
+    gradients = [parameter.grad for parameter in branch.parameters()]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+
+
+def test_loops_are_compiled_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
+    twice = row_kernels._compiled(lambda value: 2 * value)
+    assert twice(3.5) == 7
 
 
 @pytest.mark.parametrize("rates", [(0.0, 0.0), (0.4, 0.3)])
