@@ -126,7 +126,11 @@ def test_a_sweep_that_is_stopped_keeps_its_study(
     cluster: SmallCluster, client: JobSubmissionClient, space: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    endless = ("early_stopping.max_epochs=100000", "optimizer.schedule_epochs=100000")
+    endless = (
+        "early_stopping.max_epochs=100000",
+        "optimizer.schedule_epochs=100000",
+        "training.patience_epochs=null",
+    )
     options = [part for one in endless for part in ("--set", one)]
     first = sent(cluster, space, home, *options)
     wait_for(client, first["job"], lambda _, log: "0/2 trials | " in log)

@@ -113,8 +113,12 @@ def test_variables_proxies_modules_and_uv_lead_nowhere(launch: Launch) -> None:
 
 
 def test_a_killed_driver_leaves_nothing_although_logs_go_to_stderr(launch: Launch) -> None:
-    epochs = ("early_stopping.max_epochs=5000", "optimizer.schedule_epochs=5000")
-    options = tuple(part for change in epochs for part in ("--set", change))
+    endless = (
+        "early_stopping.max_epochs=5000",
+        "optimizer.schedule_epochs=5000",
+        "training.patience_epochs=null",
+    )
+    options = tuple(part for change in endless for part in ("--set", change))
     driver = launch.start(options=options, RAY_LOG_TO_STDERR="1")
     limit_s = time.monotonic() + TIMEOUT_S
     while "best" not in launch.err and time.monotonic() < limit_s:
