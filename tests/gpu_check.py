@@ -261,7 +261,7 @@ def _step_s(bench: Bench, changes: Mapping[str, Any], speed: SpeedSettings | Non
     settings = bench.settings(changes)
     with bench.device:
         batch = random_batch(settings, bench.sizes).to(bench.device)
-        step = build_step(settings, batch, bench.sizes, speed=speed)
+        step = build_step(settings, batch, bench.sizes, speed)
         return round(bench.seconds(step), 5)
 
 

@@ -5,7 +5,6 @@ on threads beside the command's, that does nothing. What trials do in processes 
 added up beside the phases.
 """
 
-import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+
+from orchestrator.base.collector import collector_off
 
 IMPORTS = "imports"
 TRIALS = "trials"
@@ -123,14 +124,8 @@ def importing() -> Iterator[None]:
 
     It would look at all that is imported again and again, which is a third of the time.
     """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        with phase(IMPORTS):
-            yield
-    finally:
-        if collects:
-            gc.enable()
+    with collector_off(), phase(IMPORTS):
+        yield
 
 
 @contextmanager

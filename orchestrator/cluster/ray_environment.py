@@ -16,6 +16,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.base.collector import collector_off
 from orchestrator.base.errors import RayChangedError, RayFailedError
 from orchestrator.base.our_code import import_path
 from orchestrator.base.text import error_line
@@ -236,13 +237,8 @@ def leave_ray() -> None:
     """
     ray = _of_ray_itself("ray")
     gc.collect()
-    collects = gc.isenabled()
-    gc.disable()
-    try:
+    with collector_off():
         ray.shutdown()
-    finally:
-        if collects:
-            gc.enable()
 
 
 def job_on_our_path() -> "JobConfig":

@@ -38,7 +38,8 @@ _COPIES_OF_WEIGHTS = 5.5
 # parameters.
 _COPIES_WHILE_SAVING = 9.5
 # Numbers kept for backward: for each row, scale and hidden unit; for each score of attention; and
-# for each number of a row of features. Arrays that differ in size leave gaps.
+# for each number of a row of features. More than the arrays have: freed pieces of other sizes lie
+# between them.
 _KEPT_A_UNIT = {"float32": 13.9, "bfloat16": 5.1}
 _KEPT_A_SCORE = {"float32": 1.4, "bfloat16": 0.3}
 _KEPT_A_FEATURE = 5.6

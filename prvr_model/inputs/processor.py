@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-# Not a power of two's sum in 8 bits: a product that rounds its operands to bfloat16 changes it.
+# It has more bits than bfloat16: a product that rounds what it multiplies gives another number.
 _UNEVEN = 1 + 2.0**-12
 _PROBED = 64
-# Those of a step's videos, a few dozen, and some captions'.
+# A step's videos have a few dozen shapes; those of its captions hardly come again.
 _KEPT_SHAPES = "64"
 # oneDNN's own, and torch's in front of it.
 _CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-# How torch's own choice of a library for products is told that it may round.
+# Where torch is told that float32 products may be rounded; on processors it then asks oneDNN.
 _PRODUCTS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 _MAY_ROUND = "bf16"
 

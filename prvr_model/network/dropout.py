@@ -26,11 +26,9 @@ def _kept_values(rate: float) -> int:
     return max(1, round((1 - rate) * _VALUES))
 
 
-def keep_mask(shape: tuple[int, ...], rate: float, device: torch.device) -> Bool[Tensor, "..."]:
-    """Random mask of the elements to keep, from the default generator of the device."""
+def keep_mask(shape: tuple[int, ...], rate: float) -> Bool[Tensor, "..."]:
+    """Random mask on a CPU of the elements to keep, from the default generator."""
     size = torch.Size(shape)
-    if device.type != "cpu":
-        return torch.rand(size, device=device) < kept_share(rate)
     draws = -(-size.numel() // _PER_DRAW)
     # numpy's generator, seeded by torch's, gives bits in less than half the time.
     seed = torch.randint(2**63 - 1, (1,)).numpy()
@@ -65,6 +63,6 @@ def dropout(rows: Float[Tensor, "*shape"], rate: float, training: bool) -> Float
         return rows
     if rows.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(rows, rate)
-    mask = keep_mask(tuple(rows.shape), rate, rows.device)
+    mask = keep_mask(tuple(rows.shape), rate)
     dropped: Tensor = _Dropout.apply(rows, mask, 1 / kept_share(rate))  # type: ignore[no-untyped-call]
     return dropped

@@ -8,9 +8,9 @@ compare it with the plain form.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,8 @@ from prvr_model.network.row_steps import (
     sum_rows,
 )
 
+Forward = TypeVar("Forward", bound=Callable[..., Any])
+
 # Of attention at a time: the next step finds it in the processor's cache.
 _CACHED_BYTES = 1 << 22
 
@@ -45,6 +47,12 @@ def product_type(rows: Tensor) -> torch.dtype:
     """The type in which products of rows are taken: that of autocast, or their own."""
     is_cast = torch.is_autocast_enabled("cpu") and rows.dtype == torch.float32
     return torch.get_autocast_dtype("cpu") if is_cast else rows.dtype
+
+
+def in_own_type(forward: Forward) -> Forward:
+    """A function's forward pass without autocast, whose inputs come in float32 where it was on."""
+    found: Forward = torch.amp.custom_fwd(forward, device_type="cpu", cast_inputs=torch.float32)
+    return found
 
 
 def parallel_blocks(
@@ -192,7 +200,7 @@ class _FusedBlocks(torch.autograd.Function):
     """Outputs of all blocks; parameters come as one flat list, block after block."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
+    @in_own_type
     def forward(
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         rows: Float[Tensor, "batch length hidden"],
@@ -278,10 +286,12 @@ def _forward(
     # Two dropouts, of the weights and of the attended values, are scaled up together.
     scale = draws.attended.scale**2
     by_head = attended.view(sizes.num_heads, len(rows), sizes.head_size)
-    first = add_norm(rows, by_head, scale, attention_norm, draws.attended)
-    hidden = _linear(sizes, first.rounded, weights.expand, weights.expand_bias).relu_()
+    first, entering = add_norm(rows, by_head, scale, attention_norm, draws.attended)
+    hidden = _linear(sizes, entering, weights.expand, weights.expand_bias).relu_()
     changed = _linear(sizes, hidden, weights.contract, weights.contract_bias)
-    second = add_norm(first.output, changed[None], draws.changed.scale, output_norm, draws.changed)
+    second, _ = add_norm(
+        first.output, changed[None], draws.changed.scale, output_norm, draws.changed
+    )
     kept = (first.normal, first.inverse, hidden, second.normal, second.inverse)
     return second.output, _Kept(heads, attention, *kept)
 

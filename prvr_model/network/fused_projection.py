@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from prvr_model.network.fused_blocks import in_own_type
 from prvr_model.network.row_steps import (
     Layer,
     draw,
@@ -53,7 +54,7 @@ def fused_projection(
 
 class _FusedProjection(torch.autograd.Function):
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
+    @in_own_type
     def forward(
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         features: Float[Tensor, "batch length features"],

@@ -51,41 +51,44 @@ def _as_bits(_: Any, value: Any) -> Any:
     return types.uint32(types.float32), generate
 
 
+# Functions of numbers, in the form that suits most types; the types that need another get it below.
+
+
 def _wide(value: Any) -> Any:
     """A number of a product as one that is calculated with."""
-    raise NotImplementedError
+    return value
 
 
 def _put(row: Any, place: int, value: Any) -> None:
     """Store a number in the row's type; bfloat16 rounds to the nearest, ties to even."""
-    raise NotImplementedError
+    row[place] = value
 
 
 def _largest(values: Rows) -> Any:
     """Largest of some numbers."""
-    raise NotImplementedError
+    return values.max()
 
 
 def _exp(value: Any) -> Any:
     """Exponential of a number that is not positive."""
-    raise NotImplementedError
+    return np.exp(value)
 
 
 @overload(_wide, strict=False)
 def _(value: Any) -> Any:
-    if value == types.uint16:
-        return lambda value: _as_float(np.uint32(value) << np.uint32(16))
-    return lambda value: value
+    if value != types.uint16:
+        return _wide
+
+    def widened(value: Any) -> Any:
+        return _as_float(np.uint32(value) << np.uint32(16))
+
+    return widened
 
 
 @overload(_put, strict=False)
 def _(row: Any, place: Any, value: Any) -> Any:
     if row.dtype != types.uint16:
-
-        def put(row: Any, place: Any, value: Any) -> None:
-            row[place] = value
-
-        return put
+        return _put
 
     def put_rounded(row: Any, place: Any, value: Any) -> None:
         bits = _as_bits(value)
@@ -98,7 +101,7 @@ def _(row: Any, place: Any, value: Any) -> Any:
 @overload(_largest, strict=False)
 def _(values: Any) -> Any:
     if values.dtype != types.float32:
-        return lambda values: values.max()
+        return _largest
 
     def largest(values: Any) -> Any:
         """By their bits: whole numbers in the same order, whose maximum a compiler makes fast."""
@@ -119,7 +122,7 @@ def _ordered(bits: Any) -> Any:
 @overload(_exp, strict=False)
 def _(value: Any) -> Any:
     if value != types.float32:
-        return lambda value: np.exp(value)
+        return _exp
 
     def exp(value: Any) -> Any:
         """2^n e^r with |r| <= ln(2) / 2; the polynomial's error is 2e-7 of the value."""
@@ -140,8 +143,11 @@ def _(value: Any) -> Any:
 
 
 @_compiled
-def _draw_row(mask: Rows, row: int, first: Any, second: Any, last: Any) -> None:
-    """Ones where dropout keeps an element of a row, else zeros; the last hash kept is included."""
+def _draw_row(mask: Rows, row: int, draw: Any) -> None:
+    """Ones where dropout keeps an element of a row, else zeros; nothing is done if all are kept."""
+    first, second, last, drops = draw
+    if not drops:
+        return
     place = np.uint32(row * mask.shape[0])
     for column in range(mask.shape[0]):
         mixed = np.uint32(np.uint32(place + np.uint32(column)) ^ first)
@@ -150,6 +156,42 @@ def _draw_row(mask: Rows, row: int, first: Any, second: Any, last: Any) -> None:
         mixed = np.uint32(mixed * _OTHER_FACTOR)
         mixed = np.uint32(mixed ^ np.uint32(mixed >> np.uint32(15)))
         mask[column] = np.float32(mixed <= last)
+
+
+@_compiled
+def _normalise(values: Rows, epsilon: Any) -> Any:
+    """Give numbers a mean of 0 and a deviation of 1, in place; the inverse of what it was."""
+    total = values[0] * 0
+    for column in range(values.shape[0]):
+        total += values[column]
+    mean = total / values.shape[0]
+    total = total * 0
+    for column in range(values.shape[0]):
+        values[column] -= mean
+        total += values[column] * values[column]
+    inverse = 1 / np.sqrt(total / values.shape[0] + epsilon)
+    for column in range(values.shape[0]):
+        values[column] *= inverse
+    return inverse
+
+
+@_compiled
+def _normalise_backward(
+    values: Rows, normals: Rows, inverse: Any, weight: Rows, by_weight: Rows, by_bias: Rows
+) -> None:
+    """Turn the gradient by a norm's output into that by its input; add those by its layer."""
+    columns = values.shape[0]
+    for column in range(columns):
+        by_weight[column] += values[column] * normals[column]
+        by_bias[column] += values[column]
+    total, product = values[0] * 0, values[0] * 0
+    for column in range(columns):
+        values[column] *= weight[column]
+        total += values[column]
+        product += values[column] * normals[column]
+    total, product = total / columns, product / columns
+    for column in range(columns):
+        values[column] = (values[column] - total - normals[column] * product) * inverse
 
 
 # Kernels take arrays, what dropout draws, sums over rows that they add to, and the range of rows
@@ -168,10 +210,9 @@ def attend(
     rows: Any,
 ) -> None:
     """Softmax of scores times factor plus bias, in place, and what dropout keeps of it."""
-    first, second, last, drops = draw
     columns = scores.shape[1]
     values = np.empty(columns, factors.dtype)
-    mask = np.empty(columns, factors.dtype)
+    mask = np.ones(columns, factors.dtype)
     for row in range(*rows):
         score, other = scores[row], dropped[row]
         factor = factors[(before + row) % factors.shape[0]]
@@ -187,8 +228,8 @@ def attend(
         for column in range(columns):
             values[column] *= share
             _put(score, column, values[column])
-        if drops:
-            _draw_row(mask, before + row, first, second, last)
+        if draw[3]:
+            _draw_row(mask, before + row, draw)
             for column in range(columns):
                 _put(other, column, values[column] * mask[column])
 
@@ -204,17 +245,16 @@ def attend_backward(
     rows: Any,
 ) -> None:
     """Gradient by the scores, in place, and what dropout kept of the weights."""
-    first, second, last, drops = draw
     columns = weights.shape[1]
     values = np.empty(columns, factors.dtype)
-    mask = np.empty(columns, factors.dtype)
+    mask = np.ones(columns, factors.dtype)
     for row in range(*rows):
         gradient, weight, other = by_weights[row], weights[row], dropped[row]
         factor = factors[(before + row) % factors.shape[0]]
         for column in range(columns):
             values[column] = _wide(gradient[column])
-        if drops:
-            _draw_row(mask, before + row, first, second, last)
+        if draw[3]:
+            _draw_row(mask, before + row, draw)
             for column in range(columns):
                 values[column] *= mask[column]
                 _put(other, column, _wide(weight[column]) * mask[column])
@@ -240,36 +280,24 @@ def add_norm(
     part: Any,
 ) -> None:
     """Norm of rows plus what dropout keeps of others."""
-    first, second, last, drops = draw
     weight, bias, epsilon = layer
     heads, width = added.shape[0], added.shape[2]
     columns = heads * width
     values = np.empty(columns, rows.dtype)
-    mask = np.empty(columns, rows.dtype)
-    mask[:] = 1
+    mask = np.ones(columns, rows.dtype)
     for row in range(*part):
         own, normal, out = rows[row], kept[row], output[row]
         for head in range(heads):
             other, start = added[head, row], head * width
             for column in range(width):
                 values[start + column] = _wide(other[column]) * scale
-        if drops:
-            _draw_row(mask, row, first, second, last)
-        total = rows[0, 0] * 0
+        _draw_row(mask, row, draw)
         for column in range(columns):
             values[column] = values[column] * mask[column] + own[column]
-            total += values[column]
-        mean = total / columns
-        total = total * 0
+        inverse[row] = _normalise(values, epsilon)
         for column in range(columns):
-            values[column] -= mean
-            total += values[column] * values[column]
-        factor = 1 / np.sqrt(total / columns + epsilon)
-        inverse[row] = factor
-        for column in range(columns):
-            value = values[column] * factor
-            _put(normal, column, value)
-            out[column] = value * weight[column] + bias[column]
+            _put(normal, column, values[column])
+            out[column] = values[column] * weight[column] + bias[column]
         if rounded.shape[0]:
             for column in range(columns):
                 _put(rounded[row], column, out[column])
@@ -292,15 +320,13 @@ def add_norm_backward(
     part: Any,
 ) -> None:
     """Gradients by rows and others; the output again, if there is room for it."""
-    first, second, last, drops = draw
     weight, bias, _ = layer
     columns = kept.shape[1]
     by_weight, by_bias, by_bias_of_added = sums[0], sums[1], sums[2]
     heads, width = by_added.shape[0], by_added.shape[2]
     values = np.empty(columns, by_rows.dtype)
     normals = np.empty(columns, by_rows.dtype)
-    mask = np.empty(columns, by_rows.dtype)
-    mask[:] = 1
+    mask = np.ones(columns, by_rows.dtype)
     for row in range(*part):
         gradient, normal, found = by_output[row], kept[row], by_rows[row]
         for column in range(columns):
@@ -312,25 +338,14 @@ def add_norm_backward(
         if output.shape[0]:
             for column in range(columns):
                 _put(output[row], column, normals[column] * weight[column] + bias[column])
-        for column in range(columns):
-            by_weight[column] += values[column] * normals[column]
-            by_bias[column] += values[column]
-        total, product = values[0] * 0, values[0] * 0
-        for column in range(columns):
-            values[column] *= weight[column]
-            total += values[column]
-            product += values[column] * normals[column]
-        total, product, factor = total / columns, product / columns, inverse[row]
-        for column in range(columns):
-            values[column] = (values[column] - total - normals[column] * product) * factor
+        _normalise_backward(values, normals, inverse[row], weight, by_weight, by_bias)
         if adds:
             for column in range(columns):
                 found[column] += values[column]
         else:
             for column in range(columns):
                 found[column] = values[column]
-        if drops:
-            _draw_row(mask, row, first, second, last)
+        _draw_row(mask, row, draw)
         for column in range(columns):
             values[column] *= scale * mask[column]
             by_bias_of_added[column] += values[column]
@@ -368,29 +383,19 @@ def norm_drop(
     features: Rows, layer: Any, scale: Any, output: Rows, mask: Rows, draw: Any, part: Any
 ) -> None:
     """Norm, then dropout; its mask too, if there is room for it."""
-    first, second, last, drops = draw
     weight, bias, epsilon = layer
     columns = features.shape[1]
     values = np.empty(columns, features.dtype)
-    kept = np.empty(columns, features.dtype)
-    kept[:] = 1
+    kept = np.ones(columns, features.dtype)
     for row in range(*part):
         own, out = features[row], output[row]
-        total = own[0] * 0
         for column in range(columns):
-            total += own[column]
-        mean = total / columns
-        total = total * 0
+            values[column] = own[column]
+        _normalise(values, epsilon)
+        _draw_row(kept, row, draw)
         for column in range(columns):
-            values[column] = own[column] - mean
-            total += values[column] * values[column]
-        factor = 1 / np.sqrt(total / columns + epsilon)
-        for column in range(columns):
-            values[column] = (values[column] * factor * weight[column] + bias[column]) * scale
-        if drops:
-            _draw_row(kept, row, first, second, last)
-        for column in range(columns):
-            _put(out, column, values[column] * kept[column])
+            value = (values[column] * weight[column] + bias[column]) * scale
+            _put(out, column, value * kept[column])
         if mask.shape[0]:
             for column in range(columns):
                 _put(mask[row], column, scale * kept[column])
@@ -410,31 +415,19 @@ def place_norm(
     part: Any,
 ) -> None:
     """Norm of ReLU plus position, then dropout."""
-    first, second, last, drops = draw
     weight, bias, epsilon = layer
     columns = projected.shape[1]
     values = np.empty(columns, output.dtype)
-    mask = np.empty(columns, output.dtype)
-    mask[:] = 1
+    mask = np.ones(columns, output.dtype)
     for row in range(*part):
         own, normal, out = projected[row], kept[row], output[row]
         position = positions[row % length]
-        total = positions[0, 0] * 0
         for column in range(columns):
             value = _wide(own[column])
             values[column] = (value if value > 0 else value * 0) + position[column]
-            total += values[column]
-        mean = total / columns
-        total = total * 0
+        inverse[row] = _normalise(values, epsilon)
+        _draw_row(mask, row, draw)
         for column in range(columns):
-            values[column] -= mean
-            total += values[column] * values[column]
-        factor = 1 / np.sqrt(total / columns + epsilon)
-        inverse[row] = factor
-        if drops:
-            _draw_row(mask, row, first, second, last)
-        for column in range(columns):
-            values[column] *= factor
             _put(normal, column, values[column])
         for column in range(columns):
             out[column] = (values[column] * weight[column] + bias[column]) * scale * mask[column]
@@ -455,33 +448,22 @@ def place_norm_backward(
     part: Any,
 ) -> None:
     """Gradients of `place_norm`; that by positions comes last among the sums."""
-    first, second, last, drops = draw
     weight, _, _ = layer
     columns = projected.shape[1]
     by_weight, by_bias, by_layer_bias, by_positions = sums[0], sums[1], sums[2], sums[3:]
     values = np.empty(columns, by_output.dtype)
     normals = np.empty(columns, by_output.dtype)
-    mask = np.empty(columns, by_output.dtype)
-    mask[:] = 1
+    mask = np.ones(columns, by_output.dtype)
     for row in range(*part):
         gradient, own, found = by_output[row], projected[row], by_projected[row]
         normal, by_position = kept[row], by_positions[row % length]
-        if drops:
-            _draw_row(mask, row, first, second, last)
+        _draw_row(mask, row, draw)
         for column in range(columns):
             values[column] = gradient[column] * scale * mask[column]
             normals[column] = _wide(normal[column])
+        _normalise_backward(values, normals, inverse[row], weight, by_weight, by_bias)
         for column in range(columns):
-            by_weight[column] += values[column] * normals[column]
-            by_bias[column] += values[column]
-        total, product = values[0] * 0, values[0] * 0
-        for column in range(columns):
-            values[column] *= weight[column]
-            total += values[column]
-            product += values[column] * normals[column]
-        total, product, factor = total / columns, product / columns, inverse[row]
-        for column in range(columns):
-            value = (values[column] - total - normals[column] * product) * factor
+            value = values[column]
             by_position[column] += value
             value = value if _wide(own[column]) > 0 else value * 0
             _put(found, column, value)

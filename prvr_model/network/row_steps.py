@@ -75,9 +75,8 @@ def attend(
     length = scores.shape[2]
     biases = factor.new_zeros(1, length) if bias is None else bias.flatten(0, 1)
     arrays = (_rows(scores), _rows(dropped), _array(factor), _array(biases))
-    sizes = scores.numel() // length, scores.numel()
     more = length, before * length, dropping.for_kernels()
-    _in_parts(row_kernels.attend, *sizes, *arrays, *more)
+    _in_parts(row_kernels.attend, *arrays, *more)
     return dropped
 
 
@@ -95,9 +94,8 @@ def attend_backward(
     """
     dropped = torch.empty_like(weights) if dropping.rate else weights
     arrays = (_rows(by_weights), _rows(weights), _rows(dropped), _array(factor))
-    rows, columns = arrays[0].shape
-    more = before * columns, dropping.for_kernels()
-    _in_parts(row_kernels.attend_backward, rows, rows * columns, *arrays, *more)
+    more = before * weights.shape[2], dropping.for_kernels()
+    _in_parts(row_kernels.attend_backward, *arrays, *more)
     return dropped
 
 
@@ -106,13 +104,11 @@ class Normed(NamedTuple):
 
     Args:
         output: Its output.
-        rounded: The output in the type of products.
         normal: Rows of mean 0 and deviation 1, in the type of products.
         inverse: Inverse deviations.
     """
 
     output: Float[Tensor, "rows hidden"]
-    rounded: Float[Tensor, "rows hidden"]
     normal: Float[Tensor, "rows hidden"]
     inverse: Float[Tensor, "rows"]
 
@@ -135,13 +131,13 @@ def add_norm(
     scale: float,
     layer: Layer,
     dropping: Draw,
-) -> Normed:
-    """Norm of the sum of rows and what dropout keeps of others, these scaled.
+) -> tuple[Normed, Float[Tensor, "rows hidden"]]:
+    """Norm of the sum of rows and what dropout keeps of others; its output in the products' type.
 
     Args:
         rows: Residual rows.
         added: The others, in the type of products, head by head.
-        scale: Multiplied with them.
+        scale: Multiplied with the others.
         layer: The norm.
         dropping: What dropout keeps.
     """
@@ -152,8 +148,6 @@ def add_norm(
     inverse = rows.new_empty(len(rows))
     _in_parts(
         row_kernels.add_norm,
-        len(rows),
-        rows.numel(),
         _array(rows),
         _array(added),
         _number(rows, scale),
@@ -164,7 +158,7 @@ def add_norm(
         _array(rounded if is_rounded else output[:0]),
         dropping.for_kernels(),
     )
-    return Normed(output, rounded, normal, inverse)
+    return Normed(output, normal, inverse), rounded
 
 
 class AddNormGradients(NamedTuple):
@@ -217,8 +211,6 @@ def add_norm_backward(
     output = none if more is None else torch.empty_like(normal)
     by_weight, by_bias, by_bias_of_added = _in_parts(
         row_kernels.add_norm_backward,
-        len(normal),
-        normal.numel(),
         _array(by_output),
         _array(none if more is None else more),
         _array(normal),
@@ -230,7 +222,7 @@ def add_norm_backward(
         _array(by_added),
         _array(output),
         dropping.for_kernels(),
-        sums=(_SUMS, normal.shape[1]),
+        sums=_SUMS,
     )
     return AddNormGradients(found, by_added, Layer(by_weight, by_bias), by_bias_of_added, output)
 
@@ -239,15 +231,12 @@ def relu_backward(
     by_hidden: Float[Tensor, "rows wide"], hidden: Float[Tensor, "rows wide"]
 ) -> Float[Tensor, "wide"]:
     """Gradient through a ReLU, in place, from its output; gives its sum over rows."""
-    sizes, sums = (len(hidden), hidden.numel()), (1, hidden.shape[1])
-    arrays = _array(by_hidden), _array(hidden)
-    return _in_parts(row_kernels.relu_backward, *sizes, *arrays, sums=sums).squeeze(0)
+    return _in_parts(row_kernels.relu_backward, _array(by_hidden), _array(hidden), sums=1)[0]
 
 
 def sum_rows(values: Float[Tensor, "rows columns"]) -> Float[Tensor, "columns"]:
     """Sum over rows, in float32 of what products gave."""
-    sizes, sums = (len(values), values.numel()), (1, values.shape[1])
-    return _in_parts(row_kernels.sum_rows, *sizes, _array(values), sums=sums).squeeze(0)
+    return _in_parts(row_kernels.sum_rows, _array(values), sums=1)[0]
 
 
 def norm_drop(
@@ -262,8 +251,7 @@ def norm_drop(
     mask = torch.empty_like(output) if with_mask else output[:0]
     scale = _number(features, dropping.scale)
     arrays = (_array(features), layer.for_kernels(), scale, _array(output), _array(mask))
-    drawn = dropping.for_kernels()
-    _in_parts(row_kernels.norm_drop, len(features), features.numel(), *arrays, drawn)
+    _in_parts(row_kernels.norm_drop, *arrays, dropping.for_kernels())
     return output, mask
 
 
@@ -285,8 +273,6 @@ def place_norm(
     normal, inverse = torch.empty_like(projected), output.new_empty(len(output))
     _in_parts(
         row_kernels.place_norm,
-        len(output),
-        output.numel(),
         _array(projected),
         _array(positions),
         len(positions),
@@ -297,7 +283,7 @@ def place_norm(
         _array(output),
         dropping.for_kernels(),
     )
-    return Normed(output, output, normal, inverse)
+    return Normed(output, normal, inverse)
 
 
 class PlaceNormGradients(NamedTuple):
@@ -330,8 +316,6 @@ def place_norm_backward(
     by_projected = torch.empty_like(projected)
     by_weight, by_bias, by_layer_bias, *by_positions = _in_parts(
         row_kernels.place_norm_backward,
-        len(normal),
-        normal.numel(),
         _array(by_output),
         _array(projected),
         _array(normal),
@@ -341,32 +325,27 @@ def place_norm_backward(
         _number(by_output, dropping.scale),
         _array(by_projected),
         dropping.for_kernels(),
-        sums=(_SUMS + length, normal.shape[1]),
+        sums=_SUMS + length,
     )
     by_layer = Layer(by_weight, by_bias)
     return PlaceNormGradients(by_projected, by_layer_bias, torch.stack(by_positions), by_layer)
 
 
 def _in_parts(
-    kernel: Callable[..., None],
-    num_rows: int,
-    num_elements: int,
-    *arguments: object,
-    sums: tuple[int, int] | None = None,
+    kernel: Callable[..., None], rows: Rows, *arguments: object, sums: int = 0
 ) -> Float[Tensor, "sums columns"]:
     """Run a kernel on all rows, some in each thread if there are many; gives its sums over rows."""
     found: dict[int, Rows] = {}
-    double = any(isinstance(each, np.ndarray) and each.dtype == np.float64 for each in arguments)
+    dtype = np.float64 if rows.dtype == np.float64 else np.float32
 
     def work(part: slice) -> None:
-        own = np.zeros(sums or (0, 0), np.float64 if double else np.float32)
-        found[part.start] = own
-        kernel(*arguments, *([] if sums is None else [own]), (part.start, part.stop))
+        found[part.start] = own = np.zeros((sums, rows.shape[1]), dtype)
+        kernel(rows, *arguments, *([own] if sums else []), (part.start, part.stop))
 
     threads = torch.get_num_threads()
     if threads < _FEWEST_THREADS:
         threads = 1
-    in_parts(num_rows, min(threads, 1 + num_elements // _WORTH_A_THREAD), work)
+    in_parts(len(rows), min(threads, 1 + rows.size // _WORTH_A_THREAD), work)
     if not found:  # a worker without a video
         work(slice(0, 0))
     by_part = [torch.from_numpy(found[start]) for start in sorted(found)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prvr_model.network.attention import AttentionBlock
 from prvr_model.network.dropout import dropout, keep_mask, kept_share
-from prvr_model.network.fused_blocks import can_fuse
+from prvr_model.network.fused_blocks import can_fuse, in_own_type
 
 
 class ScaleMixing(nn.Module):
@@ -104,7 +104,7 @@ class _WeightedSums(torch.autograd.Function):
     """`_weighted_sums`, output by output."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
+    @in_own_type
     def forward(
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         directions: Float[Tensor, "heads hidden"],
@@ -118,7 +118,7 @@ class _WeightedSums(torch.autograd.Function):
             weights = scores.unflatten(0, rows.shape[:2]).softmax(dim=1)
             mask, dropped = rows.new_empty(0, dtype=torch.bool), weights
             if rate:
-                mask = keep_mask(tuple(weights.shape), rate, rows.device)
+                mask = keep_mask(tuple(weights.shape), rate)
                 dropped = weights.mul(mask).div_(kept_share(rate))
             sums.append(dropped.transpose(1, 2) @ rows)
             shares.append(dropped.sum(dim=1))
@@ -153,7 +153,7 @@ class _Mixture(torch.autograd.Function):
     """Sum of all outputs, each position weighted."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
+    @in_own_type
     def forward(
         ctx: Any,  # noqa: ANN401  (torch gives the context no type)
         weights: Float[Tensor, "scales batch length"],

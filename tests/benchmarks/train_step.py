@@ -66,7 +66,7 @@ def main() -> None:
     keep_freed_blocks()
     batch = random_batch(settings, options)
     steps = {
-        precision: build_step(settings, batch, options, precision)
+        precision: build_step(settings, batch, options, speed_of(options, precision))
         for precision in options.precisions
     }
     memory = {precision: warm_up(step) for precision, step in steps.items()}
@@ -142,7 +142,6 @@ def build_step(
     settings: Settings,
     batch: Batch,
     options: argparse.Namespace,
-    precision: Precision = "float32",
     speed: SpeedSettings | None = None,
 ) -> Callable[[], object]:
     """One training step, as `train_loop` makes it; `speed` None: as the options say."""
@@ -151,8 +150,7 @@ def build_step(
     sizes = (len(batch.video_of_caption), len(batch.frames)) * 2
     drawn = [torch.rand(size) for size in sizes]
     draws = BranchDraws(NegativeDraws(*drawn[:2]), NegativeDraws(*drawn[2:]))
-    as_told = SpeedSettings(micro_batch_videos=options.micro_batch_videos, precision=precision)
-    encoding = Encoders(model, speed or as_told)
+    encoding = Encoders(model, speed or speed_of(options))
 
     def step() -> None:
         terms = compute_losses(model, batch, settings.losses, draws, options.hard, encoding)
@@ -162,6 +160,11 @@ def build_step(
         optimizer.step()
 
     return step
+
+
+def speed_of(options: argparse.Namespace, precision: Precision = "float32") -> SpeedSettings:
+    """How a step runs, as the options say."""
+    return SpeedSettings(micro_batch_videos=options.micro_batch_videos, precision=precision)
 
 
 def random_batch(settings: Settings, options: argparse.Namespace) -> Batch:

@@ -5,13 +5,11 @@ import torch
 
 from prvr_model.network.dropout import dropout, keep_mask, kept_share
 
-CPU = torch.device("cpu")
-
 
 @pytest.mark.parametrize("rate", [0.1, 0.31, 0.5, 0.9])
 def test_share_of_kept_elements_is_the_rate(rate: float) -> None:
     torch.manual_seed(1)
-    mask = keep_mask((1000, 1001), rate, CPU)
+    mask = keep_mask((1000, 1001), rate)
     spread = (rate * (1 - rate) / mask.numel()) ** 0.5
     assert abs(float(mask.double().mean()) - (1 - rate)) < 5 * spread
     # Four elements share a draw: each of the four must have the share by itself.
@@ -21,7 +19,7 @@ def test_share_of_kept_elements_is_the_rate(rate: float) -> None:
 
 def test_neighbours_are_independent() -> None:
     torch.manual_seed(2)
-    mask = keep_mask((400_000,), 0.5, CPU).double() - 0.5
+    mask = keep_mask((400_000,), 0.5).double() - 0.5
     for lag in (1, 2, 3, 4):
         assert abs(float((mask[lag:] * mask[:-lag]).mean())) < 0.25 * 5 / 400_000**0.5
 
@@ -38,9 +36,9 @@ def test_same_seed_gives_the_same_mask() -> None:
     masks = []
     for _ in range(2):
         torch.manual_seed(5)
-        masks.append(keep_mask((7, 3), 0.4, CPU))
+        masks.append(keep_mask((7, 3), 0.4))
     assert torch.equal(*masks)
-    assert not torch.equal(masks[0], keep_mask((7, 3), 0.4, CPU))
+    assert not torch.equal(masks[0], keep_mask((7, 3), 0.4))
 
 
 def test_gradient_goes_where_elements_were_kept() -> None:
