@@ -10,7 +10,7 @@ import torch
 _UNEVEN = 1 + 2.0**-12
 _PROBED = 64
 # A step's videos have a few dozen shapes; those of its captions hardly come again.
-_KEPT_SHAPES = "64"
+_KEPT_SHAPES = "256"
 # oneDNN's own, and torch's in front of it.
 _CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 # Where torch is told that float32 products may be rounded; on processors it then asks oneDNN.

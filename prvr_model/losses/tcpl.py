@@ -14,15 +14,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from prvr_model.network.fused_blocks import can_fuse
+from prvr_model.network.row_steps import angle_slopes
+
 # Floor of squared distances before the root; published value.
 _SMALLEST_SQUARE = 1e-12
 # Captions whose squared distance is below this share of the largest one count as equal: that of
 # equal rows is zero in exact arithmetic, and float32 features cannot tell closer rows apart.
 _EQUAL_SHARE = 1e-12
-# Elements of one block of angles. On a processor a few such arrays should stay in its cache; an
-# accelerator wants few large steps.
-_BLOCK_ELEMENTS = {"cpu": 1 << 19}
-_ACCELERATOR_BLOCK_ELEMENTS = 1 << 24
+# Elements of one block of angles: an accelerator wants few large steps.
+_BLOCK_ELEMENTS = 1 << 24
 # Smaller tiles skip more of the mirrored half of the pairs, but cost more calls.
 _TILE_ROWS = 64
 
@@ -74,8 +75,8 @@ def angle_loss(
 
     With `e_ij = unit(x_j - x_i)` the angle is `A_ijk = <e_ij, e_ik>`. Differences are never
     built: `<x_j - x_i, x_k - x_i> = (S_ij + S_ik - S_jk) / 2` for the squared distances S (the
-    law of cosines), taken in blocks of anchors i, loss and gradient in one pass, so memory is
-    O(Q^2). Equal captions have no direction: their angles are 0.
+    law of cosines), loss and gradient in one pass, so memory is O(Q^2). Equal captions have no
+    direction: their angles are 0.
 
     Args:
         student: Query vectors.
@@ -95,7 +96,8 @@ def angle_loss(
 class _AngleLoss(torch.autograd.Function):
     """Angle loss as a function of squared distances; computes the gradient with the loss.
 
-    `A_ijk = A_ikj`, so only tiles of pairs (j, k) on the diagonal and to its right are computed.
+    `A_ijk = A_ikj`, so only pairs (j, k) on the diagonal and to its right are computed: on
+    processors by a compiled loop, on accelerators in tiles.
     """
 
     @staticmethod
@@ -106,13 +108,11 @@ class _AngleLoss(torch.autograd.Function):
         taken: range,
     ) -> Float[Tensor, ""]:
         sides = _Side.of(student), _Side.of(teacher)
-        total = student.new_zeros(())
-        gradient = torch.zeros_like(student)
-        for tile in _tiles(len(student)):
-            block = max(1, _block_elements(student.device) // tile.size)
-            for start in range(taken.start, taken.stop, block):
-                anchors = slice(start, min(start + block, taken.stop))
-                total += _add_block(gradient, *sides, tile, anchors)
+        if can_fuse(student):
+            pairs = [part for side in sides for part in (side.halves, side.inverse)]
+            total, gradient = angle_slopes(*pairs, taken)
+        else:
+            total, gradient = _sum_of_tiles(*sides, taken)
         ctx.save_for_backward(gradient / len(student) ** 3)
         return total / len(student) ** 3
 
@@ -175,6 +175,19 @@ def _tiles(num_captions: int) -> Iterator[_Tile]:
             yield _Tile(rows, slice(rows.stop, num_captions), weight=2)
 
 
+def _sum_of_tiles(
+    student: _Side, teacher: _Side, taken: range
+) -> tuple[Float[Tensor, ""], Float[Tensor, "captions captions"]]:
+    """Loss and its derivative by the student's squares, before the division."""
+    total, gradient = student.halves.new_zeros(()), torch.zeros_like(student.halves)
+    for tile in _tiles(len(gradient)):
+        block = max(1, _BLOCK_ELEMENTS // tile.size)
+        for start in range(taken.start, taken.stop, block):
+            anchors = slice(start, min(start + block, taken.stop))
+            total += _add_block(gradient, student, teacher, tile, anchors)
+    return total, gradient
+
+
 def _add_block(
     gradient: Float[Tensor, "captions captions"],
     student: _Side,
@@ -228,10 +241,6 @@ def _add_gradient(
         angles = halves[:, columns] * sums[:, 0] + sums[:, 1] - by_pair.sum(dim=1)
         gradient[anchors, columns] += sums[:, 0] - inverse[:, columns] ** 2 * angles
     gradient[rows, columns].sub_(pulled.sum(dim=0), alpha=tile.weight / 2)
-
-
-def _block_elements(device: torch.device) -> int:
-    return _BLOCK_ELEMENTS.get(device.type, _ACCELERATOR_BLOCK_ELEMENTS)
 
 
 def _inverse_distances(

@@ -25,14 +25,14 @@ from prvr_model.network.row_steps import (
     attend,
     attend_backward,
     draw,
+    join_heads,
     relu_backward,
-    sum_rows,
 )
 
 Forward = TypeVar("Forward", bound=Callable[..., Any])
 
 # Of attention at a time: the next step finds it in the processor's cache.
-_CACHED_BYTES = 1 << 22
+_CACHED_BYTES = 1 << 21
 
 
 def can_fuse(rows: Tensor) -> bool:
@@ -183,14 +183,6 @@ class _Sizes:
         found: Tensor = parts.reshape(3, self.num_heads * self.batch, self.length, self.head_size)
         return found
 
-    def by_row(
-        self, heads: Float[Tensor, "three sequences length head"]
-    ) -> Float[Tensor, "rows three_hidden"]:
-        """What `by_head` gave, as it was."""
-        shape = (3, self.num_heads, self.batch, self.length, self.head_size)
-        parts = heads.view(shape).permute(2, 3, 0, 1, 4)
-        return parts.reshape(self.batch * self.length, 3 * self.hidden)
-
     def rounded(self, values: Tensor) -> Tensor:
         """Values in the type of products."""
         return values.to(self.dtype)
@@ -245,8 +237,8 @@ class _FusedBlocks(torch.autograd.Function):
                 ctx.sizes, by_output, weights, saved, draws, by_rows
             )
             factor = _factor(ctx.sizes, by_rows, factors, number)
-            by_parts = _attend_backward(ctx.sizes, by_attended, saved, factor, draws)
-            by_parameters += _projections_backward(ctx.sizes, entered, by_parts, weights, by_rows)
+            by_heads = _attend_backward(by_attended, saved, factor, draws)
+            by_parameters += _projections_backward(ctx.sizes, entered, by_heads, weights, by_rows)
             by_parameters += by_later
         by_input = by_rows.view(ctx.sizes.batch, ctx.sizes.length, ctx.sizes.hidden)
         return by_input, None, None, None, None, None, *by_parameters
@@ -359,7 +351,10 @@ def _feed_forward_backward(
         more=by_hidden @ sizes.rounded(weights.expand),
         by_rows=by_rows,
     )
-    by_expand = _by_weight(by_hidden, first.output, by_output)
+    # What entered the layer was w n + b of the norm's rows n.
+    norm_weight, norm_bias = attention_norm
+    by_expand = _by_weight(by_hidden, saved.normal, by_output)
+    by_expand = torch.addcmul(by_expand_bias[:, None] * norm_bias, by_expand, norm_weight)
     feed_forward = (by_expand, by_expand_bias, by_contract, last.by_bias)
     return first.by_added, [*first.by_layer, *feed_forward, *last.by_layer]
 
@@ -372,24 +367,26 @@ def _by_weight(by_rows: Tensor, rows: Tensor, like: Tensor) -> Tensor:
 def _projections_backward(
     sizes: _Sizes,
     entered: Float[Tensor, "rows hidden"],
-    by_parts: Float[Tensor, "rows three_hidden"],
+    by_heads: Float[Tensor, "three sequences length head"],
     weights: _Weights,
     by_rows: Float[Tensor, "rows hidden"],
 ) -> list[Tensor]:
     """Gradients by the projections' parameters; that by the rows is added to `by_rows`."""
+    by_parts, by_bias = join_heads(
+        by_heads.view(3 * sizes.num_heads, len(entered), sizes.head_size)
+    )
     by_rows += by_parts @ sizes.rounded(weights.projection)
     by_weights = _by_weight(by_parts, entered, by_rows).split(sizes.hidden)
-    by_biases = sum_rows(by_parts).split(sizes.hidden)
+    by_biases = by_bias.split(sizes.hidden)
     return [found for pair in zip(by_weights, by_biases, strict=True) for found in pair]
 
 
 def _attend_backward(
-    sizes: _Sizes,
     by_attended: Float[Tensor, "heads rows head"],
     saved: _Kept,
     factor: Float[Tensor, "#length length"],
     draws: _Draws,
-) -> Float[Tensor, "rows three_hidden"]:
+) -> Float[Tensor, "three sequences length head"]:
     """Gradients by projected queries, keys and values."""
     queries, keys, values = saved.heads
     by_own = by_attended.view_as(values)
@@ -401,4 +398,4 @@ def _attend_backward(
         torch.bmm(by_scores, keys[some], out=by_queries[some])
         torch.bmm(by_scores.transpose(1, 2), queries[some], out=by_keys[some])
         torch.bmm(dropped.transpose(1, 2), by_own[some], out=by_values[some])
-    return sizes.by_row(found)
+    return found

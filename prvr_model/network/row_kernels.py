@@ -1,5 +1,7 @@
 """Compiled loops of `row_steps`: each passes over its rows once.
 
+A loop that is fast has its numbers in one type throughout: whole numbers make float64 of float32.
+
 Dropout keeps no mask: whether an element is kept is a hash of its place and of two drawn numbers,
 computed again for the gradient. What products take and give comes in float32, float64 or bfloat16
 (as 16-bit numbers here); sums, softmax and norms are taken in float32, or in float64 throughout.
@@ -59,9 +61,9 @@ def _wide(value: Any) -> Any:
     return value
 
 
-def _put(row: Any, place: int, value: Any) -> None:
-    """Store a number in the row's type; bfloat16 rounds to the nearest, ties to even."""
-    row[place] = value
+def _put(rows: Rows, row: int, column: int, value: Any) -> None:
+    """Store a number in the rows' type; bfloat16 rounds to the nearest, ties to even."""
+    rows[row, column] = value
 
 
 def _largest(values: Rows) -> Any:
@@ -86,14 +88,14 @@ def _(value: Any) -> Any:
 
 
 @overload(_put, strict=False)
-def _(row: Any, place: Any, value: Any) -> Any:
-    if row.dtype != types.uint16:
+def _(rows: Any, row: Any, column: Any, value: Any) -> Any:
+    if rows.dtype != types.uint16:
         return _put
 
-    def put_rounded(row: Any, place: Any, value: Any) -> None:
+    def put_rounded(rows: Any, row: Any, column: Any, value: Any) -> None:
         bits = _as_bits(value)
         half = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-        row[place] = np.uint16((bits + half) >> np.uint32(16))
+        rows[row, column] = np.uint16((bits + half) >> np.uint32(16))
 
     return put_rounded
 
@@ -143,36 +145,34 @@ def _(value: Any) -> Any:
 
 
 @_compiled
-def _draw_row(mask: Rows, row: int, draw: Any) -> None:
-    """Ones where dropout keeps an element of a row, else zeros; nothing is done if all are kept."""
+def _places(columns: int) -> Rows:
+    """Numbers of columns, as the hashes of dropout take them."""
+    return np.arange(columns).astype(np.uint32)
+
+
+@njit(inline="always")
+def _kept(start: Any, place: Any, draw: Any, scale: Any) -> Any:
+    """The scale where dropout keeps the element at a place of the row that starts there, else 0."""
     first, second, last, drops = draw
     if not drops:
-        return
-    place = np.uint32(row * mask.shape[0])
-    for column in range(mask.shape[0]):
-        mixed = np.uint32(np.uint32(place + np.uint32(column)) ^ first)
-        mixed = np.uint32(np.uint32(mixed ^ np.uint32(mixed >> np.uint32(16))) * _FACTOR)
-        mixed = np.uint32(np.uint32(mixed ^ np.uint32(mixed >> np.uint32(15))) + second)
-        mixed = np.uint32(mixed * _OTHER_FACTOR)
-        mixed = np.uint32(mixed ^ np.uint32(mixed >> np.uint32(15)))
-        mask[column] = np.float32(mixed <= last)
+        return scale
+    mixed = np.uint32(np.uint32(start + place) ^ first)
+    mixed = np.uint32(np.uint32(mixed ^ np.uint32(mixed >> np.uint32(16))) * _FACTOR)
+    mixed = np.uint32(np.uint32(mixed ^ np.uint32(mixed >> np.uint32(15))) + second)
+    mixed = np.uint32(mixed * _OTHER_FACTOR)
+    mixed = np.uint32(mixed ^ np.uint32(mixed >> np.uint32(15)))
+    return scale if mixed <= last else scale - scale
 
 
 @_compiled
-def _normalise(values: Rows, epsilon: Any) -> Any:
-    """Give numbers a mean of 0 and a deviation of 1, in place; the inverse of what it was."""
-    total = values[0] * 0
-    for column in range(values.shape[0]):
-        total += values[column]
-    mean = total / values.shape[0]
-    total = total * 0
+def _deviations(values: Rows, mean: Any, epsilon: Any) -> Any:
+    """Subtract the mean, in place; the inverse of the deviation."""
+    number = values.dtype.type
+    total = number(0)
     for column in range(values.shape[0]):
         values[column] -= mean
         total += values[column] * values[column]
-    inverse = 1 / np.sqrt(total / values.shape[0] + epsilon)
-    for column in range(values.shape[0]):
-        values[column] *= inverse
-    return inverse
+    return number(1) / np.sqrt(total / number(values.shape[0]) + epsilon)
 
 
 @_compiled
@@ -184,12 +184,13 @@ def _normalise_backward(
     for column in range(columns):
         by_weight[column] += values[column] * normals[column]
         by_bias[column] += values[column]
-    total, product = values[0] * 0, values[0] * 0
+    number = values.dtype.type
+    total, product = number(0), number(0)
     for column in range(columns):
         values[column] *= weight[column]
         total += values[column]
         product += values[column] * normals[column]
-    total, product = total / columns, product / columns
+    total, product = total / number(columns), product / number(columns)
     for column in range(columns):
         values[column] = (values[column] - total - normals[column] * product) * inverse
 
@@ -207,31 +208,34 @@ def attend(
     length: int,
     before: int,
     draw: Any,
-    rows: Any,
+    part: Any,
 ) -> None:
     """Softmax of scores times factor plus bias, in place, and what dropout keeps of it."""
     columns = scores.shape[1]
     values = np.empty(columns, factors.dtype)
-    mask = np.ones(columns, factors.dtype)
-    for row in range(*rows):
-        score, other = scores[row], dropped[row]
-        factor = factors[(before + row) % factors.shape[0]]
-        bias = biases[((before + row) // length) % biases.shape[0]]
+    number = values.dtype.type
+    places = _places(columns)
+    for row in range(*part):
+        place = before + row
+        start = np.uint32(place * columns)
+        own, sequence = place % factors.shape[0], (place // length) % biases.shape[0]
         for column in range(columns):
-            values[column] = _wide(score[column]) * factor[column] + bias[column]
+            score = _wide(scores[row, column]) * factors[own, column]
+            values[column] = score + biases[sequence, column]
         largest = _largest(values)
-        total = values[0] * 0
+        total = number(0)
         for column in range(columns):
             values[column] = _exp(values[column] - largest)
             total += values[column]
-        share = 1 / total
-        for column in range(columns):
-            values[column] *= share
-            _put(score, column, values[column])
+        share = number(1) / total
         if draw[3]:
-            _draw_row(mask, before + row, draw)
             for column in range(columns):
-                _put(other, column, values[column] * mask[column])
+                value = values[column] * share
+                _put(scores, row, column, value)
+                _put(dropped, row, column, value * _kept(start, places[column], draw, number(1)))
+        else:
+            for column in range(columns):
+                _put(scores, row, column, values[column] * share)
 
 
 @_compiled
@@ -242,28 +246,32 @@ def attend_backward(
     factors: Rows,
     before: int,
     draw: Any,
-    rows: Any,
+    part: Any,
 ) -> None:
     """Gradient by the scores, in place, and what dropout kept of the weights."""
     columns = weights.shape[1]
     values = np.empty(columns, factors.dtype)
-    mask = np.ones(columns, factors.dtype)
-    for row in range(*rows):
-        gradient, weight, other = by_weights[row], weights[row], dropped[row]
-        factor = factors[(before + row) % factors.shape[0]]
-        for column in range(columns):
-            values[column] = _wide(gradient[column])
+    number = values.dtype.type
+    places = _places(columns)
+    for row in range(*part):
+        place = before + row
+        start = np.uint32(place * columns)
+        own = place % factors.shape[0]
+        total = number(0)
         if draw[3]:
-            _draw_row(mask, before + row, draw)
             for column in range(columns):
-                values[column] *= mask[column]
-                _put(other, column, _wide(weight[column]) * mask[column])
-        total = values[0] * 0
+                kept = _kept(start, places[column], draw, number(1))
+                weight = _wide(weights[row, column])
+                values[column] = _wide(by_weights[row, column]) * kept
+                total += values[column] * weight
+                _put(dropped, row, column, weight * kept)
+        else:
+            for column in range(columns):
+                values[column] = _wide(by_weights[row, column])
+                total += values[column] * _wide(weights[row, column])
         for column in range(columns):
-            total += values[column] * _wide(weight[column])
-        for column in range(columns):
-            value = _wide(weight[column]) * (values[column] - total) * factor[column]
-            _put(gradient, column, value)
+            value = _wide(weights[row, column]) * (values[column] - total) * factors[own, column]
+            _put(by_weights, row, column, value)
 
 
 @_compiled
@@ -272,7 +280,7 @@ def add_norm(
     added: Rows,
     scale: Any,
     layer: Any,
-    kept: Rows,
+    normals: Rows,
     inverse: Rows,
     output: Rows,
     rounded: Rows,
@@ -284,98 +292,97 @@ def add_norm(
     heads, width = added.shape[0], added.shape[2]
     columns = heads * width
     values = np.empty(columns, rows.dtype)
-    mask = np.ones(columns, rows.dtype)
+    number = values.dtype.type
+    places = _places(columns)
     for row in range(*part):
-        own, normal, out = rows[row], kept[row], output[row]
+        start = np.uint32(row * columns)
+        total = number(0)
         for head in range(heads):
-            other, start = added[head, row], head * width
-            for column in range(width):
-                values[start + column] = _wide(other[column]) * scale
-        _draw_row(mask, row, draw)
+            for place in range(width):
+                column = head * width + place
+                kept = _kept(start, places[column], draw, scale)
+                values[column] = _wide(added[head, row, place]) * kept + rows[row, column]
+                total += values[column]
+        inverse[row] = own = _deviations(values, total / number(columns), epsilon)
         for column in range(columns):
-            values[column] = values[column] * mask[column] + own[column]
-        inverse[row] = _normalise(values, epsilon)
-        for column in range(columns):
-            _put(normal, column, values[column])
-            out[column] = values[column] * weight[column] + bias[column]
+            value = values[column] * own
+            _put(normals, row, column, value)
+            output[row, column] = value * weight[column] + bias[column]
         if rounded.shape[0]:
             for column in range(columns):
-                _put(rounded[row], column, out[column])
+                _put(rounded, row, column, output[row, column])
 
 
 @_compiled
 def add_norm_backward(
     by_output: Rows,
     more: Rows,
-    kept: Rows,
+    normals: Rows,
     inverse: Rows,
     layer: Any,
     scale: Any,
     by_rows: Rows,
     adds: bool,
     by_added: Rows,
-    output: Rows,
     draw: Any,
     sums: Rows,
     part: Any,
 ) -> None:
-    """Gradients by rows and others; the output again, if there is room for it."""
-    weight, bias, _ = layer
-    columns = kept.shape[1]
+    """Gradients by rows and others."""
+    weight, _, _ = layer
+    columns = normals.shape[1]
     by_weight, by_bias, by_bias_of_added = sums[0], sums[1], sums[2]
     heads, width = by_added.shape[0], by_added.shape[2]
     values = np.empty(columns, by_rows.dtype)
-    normals = np.empty(columns, by_rows.dtype)
-    mask = np.ones(columns, by_rows.dtype)
+    places = _places(columns)
+    normal = np.empty(columns, by_rows.dtype)
     for row in range(*part):
-        gradient, normal, found = by_output[row], kept[row], by_rows[row]
+        start = np.uint32(row * columns)
         for column in range(columns):
-            values[column] = gradient[column]
-            normals[column] = _wide(normal[column])
+            values[column] = by_output[row, column]
+            normal[column] = _wide(normals[row, column])
         if more.shape[0]:
             for column in range(columns):
                 values[column] += _wide(more[row, column])
-        if output.shape[0]:
-            for column in range(columns):
-                _put(output[row], column, normals[column] * weight[column] + bias[column])
-        _normalise_backward(values, normals, inverse[row], weight, by_weight, by_bias)
+        _normalise_backward(values, normal, inverse[row], weight, by_weight, by_bias)
         if adds:
             for column in range(columns):
-                found[column] += values[column]
+                by_rows[row, column] += values[column]
         else:
             for column in range(columns):
-                found[column] = values[column]
-        _draw_row(mask, row, draw)
+                by_rows[row, column] = values[column]
         for column in range(columns):
-            values[column] *= scale * mask[column]
+            values[column] *= _kept(start, places[column], draw, scale)
             by_bias_of_added[column] += values[column]
         for head in range(heads):
-            other, start = by_added[head, row], head * width
-            for column in range(width):
-                _put(other, column, values[start + column])
+            of_head, left = by_added[head], head * width
+            for place in range(width):
+                _put(of_head, row, place, values[left + place])
 
 
 @_compiled
 def relu_backward(by_hidden: Rows, hidden: Rows, sums: Rows, part: Any) -> None:
     """Gradient through a ReLU, in place."""
     by_bias = sums[0]
+    number = by_bias.dtype.type
     for row in range(*part):
-        gradient, value = by_hidden[row], hidden[row]
-        for column in range(gradient.shape[0]):
-            found = _wide(gradient[column])
-            found = found if _wide(value[column]) > 0 else found * 0
-            _put(gradient, column, found)
+        for column in range(hidden.shape[1]):
+            found = _wide(by_hidden[row, column])
+            found = found if _wide(hidden[row, column]) > 0 else found * number(0)
+            _put(by_hidden, row, column, found)
             by_bias[column] += found
 
 
 @_compiled
-def sum_rows(values: Rows, sums: Rows, part: Any) -> None:
-    """Sum over rows."""
-    total = sums[0]
+def join_heads(rows: Rows, heads: Rows, sums: Rows, part: Any) -> None:
+    """Rows of all heads side by side, and their sum."""
+    width, total = heads.shape[2], sums[0]
     for row in range(*part):
-        value = values[row]
-        for column in range(value.shape[0]):
-            total[column] += _wide(value[column])
+        for head in range(heads.shape[0]):
+            start = head * width
+            for place in range(width):
+                rows[row, start + place] = heads[head, row, place]
+                total[start + place] += _wide(heads[head, row, place])
 
 
 @_compiled
@@ -386,19 +393,21 @@ def norm_drop(
     weight, bias, epsilon = layer
     columns = features.shape[1]
     values = np.empty(columns, features.dtype)
-    kept = np.ones(columns, features.dtype)
+    number = values.dtype.type
+    places = _places(columns)
     for row in range(*part):
-        own, out = features[row], output[row]
+        start = np.uint32(row * columns)
+        total = number(0)
         for column in range(columns):
-            values[column] = own[column]
-        _normalise(values, epsilon)
-        _draw_row(kept, row, draw)
+            values[column] = features[row, column]
+            total += values[column]
+        own = _deviations(values, total / number(columns), epsilon)
         for column in range(columns):
-            value = (values[column] * weight[column] + bias[column]) * scale
-            _put(out, column, value * kept[column])
-        if mask.shape[0]:
-            for column in range(columns):
-                _put(mask[row], column, scale * kept[column])
+            kept = _kept(start, places[column], draw, scale)
+            value = values[column] * own * weight[column] + bias[column]
+            _put(output, row, column, value * kept)
+            if mask.shape[0]:
+                _put(mask, row, column, kept)
 
 
 @_compiled
@@ -408,7 +417,7 @@ def place_norm(
     length: int,
     layer: Any,
     scale: Any,
-    kept: Rows,
+    normals: Rows,
     inverse: Rows,
     output: Rows,
     draw: Any,
@@ -418,26 +427,29 @@ def place_norm(
     weight, bias, epsilon = layer
     columns = projected.shape[1]
     values = np.empty(columns, output.dtype)
-    mask = np.ones(columns, output.dtype)
+    number = values.dtype.type
+    places = _places(columns)
     for row in range(*part):
-        own, normal, out = projected[row], kept[row], output[row]
-        position = positions[row % length]
+        start = np.uint32(row * columns)
+        place = row % length
+        total = number(0)
         for column in range(columns):
-            value = _wide(own[column])
-            values[column] = (value if value > 0 else value * 0) + position[column]
-        inverse[row] = _normalise(values, epsilon)
-        _draw_row(mask, row, draw)
+            value = _wide(projected[row, column])
+            values[column] = (value if value > 0 else value * number(0)) + positions[place, column]
+            total += values[column]
+        inverse[row] = own = _deviations(values, total / number(columns), epsilon)
         for column in range(columns):
-            _put(normal, column, values[column])
-        for column in range(columns):
-            out[column] = (values[column] * weight[column] + bias[column]) * scale * mask[column]
+            value = values[column] * own
+            _put(normals, row, column, value)
+            kept = _kept(start, places[column], draw, scale)
+            output[row, column] = (value * weight[column] + bias[column]) * kept
 
 
 @_compiled
 def place_norm_backward(
     by_output: Rows,
     projected: Rows,
-    kept: Rows,
+    normals: Rows,
     inverse: Rows,
     length: int,
     layer: Any,
@@ -452,19 +464,70 @@ def place_norm_backward(
     columns = projected.shape[1]
     by_weight, by_bias, by_layer_bias, by_positions = sums[0], sums[1], sums[2], sums[3:]
     values = np.empty(columns, by_output.dtype)
-    normals = np.empty(columns, by_output.dtype)
-    mask = np.ones(columns, by_output.dtype)
+    number = values.dtype.type
+    places = _places(columns)
+    normal = np.empty(columns, by_output.dtype)
     for row in range(*part):
-        gradient, own, found = by_output[row], projected[row], by_projected[row]
-        normal, by_position = kept[row], by_positions[row % length]
-        _draw_row(mask, row, draw)
+        start = np.uint32(row * columns)
+        place = row % length
         for column in range(columns):
-            values[column] = gradient[column] * scale * mask[column]
-            normals[column] = _wide(normal[column])
-        _normalise_backward(values, normals, inverse[row], weight, by_weight, by_bias)
+            kept = _kept(start, places[column], draw, scale)
+            values[column] = by_output[row, column] * kept
+            normal[column] = _wide(normals[row, column])
+        _normalise_backward(values, normal, inverse[row], weight, by_weight, by_bias)
         for column in range(columns):
             value = values[column]
-            by_position[column] += value
-            value = value if _wide(own[column]) > 0 else value * 0
-            _put(found, column, value)
+            by_positions[place, column] += value
+            value = value if _wide(projected[row, column]) > 0 else value * number(0)
+            _put(by_projected, row, column, value)
             by_layer_bias[column] += value
+
+
+@_compiled
+def angle_slopes(
+    near: Rows,
+    halves: Rows,
+    inverse: Rows,
+    other_halves: Rows,
+    other_inverse: Rows,
+    before: int,
+    losses: Rows,
+    sums: Rows,
+    part: Any,
+) -> None:
+    """Smooth-L1 of the differences of angles at some anchors; the sums are its derivative."""
+    captions = halves.shape[1]
+    number = halves.dtype.type
+    one, half = number(1), number(0.5)
+    for row in range(*part):
+        anchor = before + row
+        loss = 0.0
+        for j in range(captions):
+            own, other = inverse[anchor, j], other_inverse[anchor, j]
+            left, other_left = near[row, j], other_halves[anchor, j]
+            # The angle with itself is 1, or 0 where there is no direction: a constant.
+            difference = own * own * (left + left) - other * other * (other_left + other_left)
+            slope = min(max(difference, -one), one)
+            loss += slope * (difference - half * slope)
+            # Each other pair stands for its mirror image too. Views begin at 0, as fast loops do.
+            k = j + 1
+            right, scales, across = near[row, k:], inverse[anchor, k:], halves[j, k:]
+            other_right, other_across = other_halves[anchor, k:], other_halves[j, k:]
+            other_scales = other_inverse[anchor, k:]
+            by_right, by_across = sums[anchor, k:], sums[j, k:]
+            total, by_left, turned_left = number(0), number(0), number(0)
+            for k in range(right.shape[0]):
+                scale = own * scales[k]
+                angle = scale * (left + right[k] - across[k])
+                other_scale = other * other_scales[k]
+                difference = angle - other_scale * (other_left + other_right[k] - other_across[k])
+                slope = min(max(difference, -one), one)
+                total += slope * (difference - half * slope)
+                pulled, turned = slope * scale, slope * angle
+                by_left += pulled
+                turned_left += turned
+                by_right[k] += pulled - scales[k] * scales[k] * turned
+                by_across[k] -= pulled
+            sums[anchor, j] += by_left - own * own * turned_left
+            loss += 2 * total
+        losses[row] = loss

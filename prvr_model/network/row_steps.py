@@ -1,4 +1,4 @@
-"""What a block does to rows between its products, each step in one pass and with its gradient.
+"""What is done to rows between products, each step in one pass and with its gradient.
 
 For processors alone: accelerators have the plain form. A step takes what products gave and gives
 what they take, in their type; everything else is float32, or float64 with it. `row_kernels` has the
@@ -169,14 +169,12 @@ class AddNormGradients(NamedTuple):
         by_added: By the others, in the type of products, head by head.
         by_layer: By the norm's weight and bias.
         by_bias: Sum of `by_added` over rows: by the bias of the layer that made them.
-        output: The norm's output again, if it was asked for.
     """
 
     by_rows: Float[Tensor, "rows hidden"]
     by_added: Float[Tensor, "heads rows head"]
     by_layer: Layer
     by_bias: Float[Tensor, "hidden"]
-    output: Float[Tensor, "..."]
 
 
 # Nine: the gradient, what was kept, and what becomes of two of the results.
@@ -201,18 +199,16 @@ def add_norm_backward(
         scale: As in `add_norm`.
         dropping: As in `add_norm`.
         num_heads: Heads of the others.
-        more: Added to `by_output`, in the type of products; with it the output is made again.
+        more: Added to `by_output`, in the type of products.
         by_rows: Where the gradient by the residual rows is added; None: it is given by itself.
     """
     found = torch.empty_like(by_output) if by_rows is None else by_rows
-    none = normal[:0]
     rows, columns = normal.shape
     by_added = normal.new_empty(num_heads, rows, columns // num_heads)
-    output = none if more is None else torch.empty_like(normal)
     by_weight, by_bias, by_bias_of_added = _in_parts(
         row_kernels.add_norm_backward,
         _array(by_output),
-        _array(none if more is None else more),
+        _array(normal[:0] if more is None else more),
         _array(normal),
         _array(inverse),
         layer.for_kernels(),
@@ -220,11 +216,10 @@ def add_norm_backward(
         _array(found),
         by_rows is not None,
         _array(by_added),
-        _array(output),
         dropping.for_kernels(),
         sums=_SUMS,
     )
-    return AddNormGradients(found, by_added, Layer(by_weight, by_bias), by_bias_of_added, output)
+    return AddNormGradients(found, by_added, Layer(by_weight, by_bias), by_bias_of_added)
 
 
 def relu_backward(
@@ -234,9 +229,13 @@ def relu_backward(
     return _in_parts(row_kernels.relu_backward, _array(by_hidden), _array(hidden), sums=1)[0]
 
 
-def sum_rows(values: Float[Tensor, "rows columns"]) -> Float[Tensor, "columns"]:
-    """Sum over rows, in float32 of what products gave."""
-    return _in_parts(row_kernels.sum_rows, _array(values), sums=1)[0]
+def join_heads(
+    heads: Float[Tensor, "heads rows head"],
+) -> tuple[Float[Tensor, "rows columns"], Float[Tensor, "columns"]]:
+    """Rows of all heads side by side, and their sum over rows in float32."""
+    number, rows, width = heads.shape
+    joined = heads.new_empty(rows, number * width)
+    return joined, _in_parts(row_kernels.join_heads, _array(joined), _array(heads), sums=1)[0]
 
 
 def norm_drop(
@@ -329,6 +328,37 @@ def place_norm_backward(
     )
     by_layer = Layer(by_weight, by_bias)
     return PlaceNormGradients(by_projected, by_layer_bias, torch.stack(by_positions), by_layer)
+
+
+def angle_slopes(
+    halves: Float[Tensor, "captions captions"],
+    inverse: Float[Tensor, "captions captions"],
+    other_halves: Float[Tensor, "captions captions"],
+    other_inverse: Float[Tensor, "captions captions"],
+    anchors: range,
+) -> tuple[Float[Tensor, ""], Float[Tensor, "captions captions"]]:
+    """Sum of the smooth-L1 of all differences of angles at some anchors, and its derivative.
+
+    Args:
+        halves: Half the squared distances h; the angle is `r_ij r_ik (h_ij + h_ik - h_jk)`.
+        inverse: Inverse distances r; 0 where there is no direction.
+        other_halves: Those of the angles to be met.
+        other_inverse: Likewise.
+        anchors: Captions i.
+
+    Returns:
+        The sum, and its derivative by the squared distances.
+    """
+    losses = torch.zeros(len(anchors), dtype=torch.float64)
+    by_squares = _in_parts(
+        row_kernels.angle_slopes,
+        _array(halves)[anchors.start : anchors.stop],
+        *map(_array, (halves, inverse, other_halves, other_inverse)),
+        anchors.start,
+        _array(losses),
+        sums=len(halves),
+    )
+    return losses.sum().to(halves.dtype), by_squares
 
 
 def _in_parts(

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from prvr_model.settings import OptimizerSettings
 
 # Added to a gradient's norm before the clipping ratio is taken.
 _CLIP_EPSILON = 1e-6
+_MANY_STEPS = 1e9
 
 
 def schedule_factor(progress: float, warmup_share: float) -> float:
@@ -85,42 +86,39 @@ class BertAdam:
                 stay as they are to the last bit, whatever the gradients hold. The host does not
                 learn its value. None: the update is applied.
         """
-        learning_rate = self.learning_rate
-        changed = [] if applied is None else self._changed()
-        before = None if applied is None else _joined(changed)
+        skipped = None if applied is None else (~applied).float()
         for group in self.param_groups:
             used: list[Tensor] = [weight for weight in group["params"] if weight.grad is not None]
             if used:
-                self._update(used, group["weight_decay"], learning_rate)
-        if applied is not None and before is not None:
-            _restore_unless(applied, changed, before)
+                self._update(used, group["weight_decay"], skipped)
         self.steps_done += 1
 
-    def _changed(self) -> list[Tensor]:
-        """Everything that a step changes."""
-        parameters = [weight for group in self.param_groups for weight in group["params"]]
-        used = [parameter for parameter in parameters if parameter.grad is not None]
-        return [
-            *used,
-            *(self._moment(weight, name) for weight in used for name in ("mean", "square")),
-        ]
-
-    def _update(self, parameters: list[Tensor], weight_decay: float, learning_rate: float) -> None:
-        beta1, beta2 = self.settings.beta1, self.settings.beta2
+    def _update(
+        self, parameters: list[Tensor], weight_decay: float, skipped: Float[Tensor, ""] | None
+    ) -> None:
         gradients = self._clipped([weight.grad for weight in parameters if weight.grad is not None])
         means, squares = (
             [self._moment(parameter, name) for parameter in parameters]
             for name in ("mean", "square")
         )
-        torch._foreach_lerp_(means, gradients, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        denominators = torch._foreach_sqrt(squares)
-        torch._foreach_add_(denominators, self.settings.epsilon)
-        updates = torch._foreach_div(means, denominators)
-        if weight_decay:
-            torch._foreach_add_(updates, parameters, alpha=weight_decay)
-        torch._foreach_add_(parameters, updates, alpha=-learning_rate)
+        # Adam's correction of its moments divides by 1 - beta^step, which is 1 after so many.
+        uncorrected = [torch.tensor(_MANY_STEPS, device=parameters[0].device)] * len(parameters)
+        torch._fused_adamw_(
+            parameters,
+            gradients,
+            means,
+            squares,
+            [],
+            uncorrected,
+            lr=self.learning_rate,
+            beta1=self.settings.beta1,
+            beta2=self.settings.beta2,
+            weight_decay=weight_decay,
+            eps=self.settings.epsilon,
+            amsgrad=False,
+            maximize=False,
+            found_inf=skipped,
+        )
 
     def _clipped(self, gradients: list[Tensor]) -> list[Tensor]:
         """Gradients scaled down to the largest norm allowed, each by itself."""
@@ -136,19 +134,3 @@ class BertAdam:
         if name not in state:
             state[name] = torch.zeros_like(parameter)
         return state[name]
-
-
-def _joined(tensors: list[Tensor]) -> Tensor:
-    """A copy of all elements in one vector: few operations, however many tensors there are."""
-    return torch.cat([tensor.flatten() for tensor in tensors])
-
-
-def _restore_unless(applied: Tensor, tensors: list[Tensor], before: Tensor) -> None:
-    """Give tensors back their elements of `before` where the flag is False."""
-    after = _joined(tensors)
-    # `where`, not a product: NaN times zero is NaN.
-    torch.where(applied, after, before, out=after)
-    parts = after.split([tensor.numel() for tensor in tensors])
-    torch._foreach_copy_(
-        tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
-    )

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from prvr_model.losses import tcpl
 from prvr_model.losses.infonce import infonce
 from prvr_model.losses.objective import LossTerms, compute_losses, loss_term_names
 from prvr_model.network import encoders, fused_blocks, scale_mixing
@@ -104,7 +105,7 @@ def test_work_is_batched_and_nothing_is_read_back(hard: bool) -> None:
 @pytest.mark.parametrize("hard", [False, True])
 def test_shapes_alone_decide_what_is_computed(hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on an accelerator: loops of a processor ask for numbers.
-    for module in (encoders, fused_blocks, scale_mixing):
+    for module in (encoders, fused_blocks, scale_mixing, tcpl):
         monkeypatch.setattr(module, "can_fuse", lambda _: False)
     batch = random_batch(SETTINGS, [2, 1, 3])
     draws = random_draws(batch)

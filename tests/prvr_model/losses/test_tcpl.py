@@ -99,10 +99,19 @@ def test_captions_that_are_all_equal_stay_finite(loss: object) -> None:
 
 
 @pytest.mark.parametrize("elements", [1, 3 * 11**2, 1 << 20])
-def test_blocks_do_not_change_the_numbers(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_of_accelerators_do_not_change_the_numbers(
+    elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     student, teacher = captions(11, 6), captions(11, 4, seed=1)
-    wanted = rows_and_gradient(slow_angle_loss, student, teacher)
-    monkeypatch.setattr(tcpl, "_block_elements", lambda device: elements)
+    student[7], teacher[8], student[10], teacher[10] = (
+        student[2],
+        teacher[3],
+        student[0],
+        teacher[0],
+    )
+    wanted = rows_and_gradient(angle_loss, student, teacher)
+    monkeypatch.setattr(tcpl, "can_fuse", lambda rows: False)
+    monkeypatch.setattr(tcpl, "_BLOCK_ELEMENTS", elements)
     monkeypatch.setattr(tcpl, "_TILE_ROWS", 3)
     found = rows_and_gradient(angle_loss, student, teacher)
     for ours, theirs in zip(found, wanted, strict=True):
