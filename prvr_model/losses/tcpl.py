@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prvr_model.network.fused_blocks import can_fuse
-from prvr_model.network.row_steps import angle_slopes
+from prvr_model.network.row_steps import Distances, angle_slopes
 
 # Floor of squared distances before the root; published value.
 _SMALLEST_SQUARE = 1e-12
@@ -109,8 +109,8 @@ class _AngleLoss(torch.autograd.Function):
     ) -> Float[Tensor, ""]:
         sides = _Side.of(student), _Side.of(teacher)
         if can_fuse(student):
-            pairs = [part for side in sides for part in (side.halves, side.inverse)]
-            total, gradient = angle_slopes(*pairs, taken)
+            own, wanted = (Distances(side.halves, side.inverse) for side in sides)
+            total, gradient = angle_slopes(own, wanted, taken)
         else:
             total, gradient = _sum_of_tiles(*sides, taken)
         ctx.save_for_backward(gradient / len(student) ** 3)

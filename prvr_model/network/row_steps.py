@@ -330,35 +330,41 @@ def place_norm_backward(
     return PlaceNormGradients(by_projected, by_layer_bias, torch.stack(by_positions), by_layer)
 
 
-def angle_slopes(
-    halves: Float[Tensor, "captions captions"],
-    inverse: Float[Tensor, "captions captions"],
-    other_halves: Float[Tensor, "captions captions"],
-    other_inverse: Float[Tensor, "captions captions"],
-    anchors: range,
-) -> tuple[Float[Tensor, ""], Float[Tensor, "captions captions"]]:
-    """Sum of the smooth-L1 of all differences of angles at some anchors, and its derivative.
+class Distances(NamedTuple):
+    """Of all pairs of captions; the angle at i is `r_ij r_ik (h_ij + h_ik - h_jk)`.
 
     Args:
-        halves: Half the squared distances h; the angle is `r_ij r_ik (h_ij + h_ik - h_jk)`.
-        inverse: Inverse distances r; 0 where there is no direction.
-        other_halves: Those of the angles to be met.
-        other_inverse: Likewise.
+        halves: Half their squares, h.
+        inverse: Their inverses, r; 0 where there is no direction.
+    """
+
+    halves: Float[Tensor, "captions captions"]
+    inverse: Float[Tensor, "captions captions"]
+
+
+def angle_slopes(
+    own: Distances, wanted: Distances, anchors: range
+) -> tuple[Float[Tensor, ""], Float[Tensor, "captions captions"]]:
+    """Sum of the smooth-L1 of all differences of angles, and its derivative.
+
+    Args:
+        own: Distances whose angles are compared.
+        wanted: Distances whose angles are to be met.
         anchors: Captions i.
 
     Returns:
-        The sum, and its derivative by the squared distances.
+        The sum, and its derivative by the squares of the own distances.
     """
     losses = torch.zeros(len(anchors), dtype=torch.float64)
     by_squares = _in_parts(
         row_kernels.angle_slopes,
-        _array(halves)[anchors.start : anchors.stop],
-        *map(_array, (halves, inverse, other_halves, other_inverse)),
+        _array(own.halves)[anchors.start : anchors.stop],
+        *map(_array, (*own, *wanted)),
         anchors.start,
         _array(losses),
-        sums=len(halves),
+        sums=len(own.halves),
     )
-    return losses.sum().to(halves.dtype), by_squares
+    return losses.sum().to(own.halves.dtype), by_squares
 
 
 def _in_parts(

@@ -7,7 +7,7 @@ import torch
 
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
-from prvr_model.network.row_steps import angle_slopes
+from prvr_model.network.row_steps import Distances, angle_slopes
 from prvr_model.settings import ModelSettings
 
 
@@ -17,7 +17,8 @@ def compile_loops() -> None:
     encoders = Encoders(MscModel(sizes, 4, 4).train())
     captions = encoders.captions(torch.ones(1, 3, 4), torch.ones(1, 3, dtype=torch.bool))
     videos = encoders.videos(torch.ones(1, 4, 4), torch.ones(1, 2, 4), torch.ones(1, 2))
-    angle_slopes(*[torch.ones(2, 2)] * 4, range(2))
+    distances = Distances(torch.ones(2, 2), torch.ones(2, 2))
+    angle_slopes(distances, distances, range(2))
     (captions.sum() + videos.clips.sum() + videos.frames.sum()).backward()
 
 
