@@ -5,7 +5,8 @@ A loop that is fast has its numbers in one type throughout: whole numbers make f
 Dropout keeps no mask: whether an element is kept is a hash of its place and of two drawn numbers,
 computed again for the gradient. What products take and give comes in float32, float64 or bfloat16
 (as 16-bit numbers here); sums, softmax and norms are taken in float32, or in float64 throughout.
-Compiled once per machine and kept in numba's cache.
+Compiled once per machine and kept in numba's cache, which looks at the file of a loop alone: what
+loops are made of stands in this one.
 """
 # ruff: noqa: ANN401  (numba knows the types of arguments, Python does not)
 
