@@ -9,8 +9,8 @@ import torch
 # It has more bits than bfloat16: a product that rounds what it multiplies gives another number.
 _UNEVEN = 1 + 2.0**-12
 _PROBED = 64
-# A step has about a hundred shapes, and makes them anew each time if one too few is kept: 30 of them
-# are its captions', which hardly come again.
+# A step has about a hundred shapes, and makes all of them anew each time if too few are kept: 30 of
+# them are its captions', which hardly come again.
 _KEPT_SHAPES = "128"
 # oneDNN's own, and torch's in front of it.
 _CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
