@@ -15,6 +15,7 @@ from prvr_model.settings import OptimizerSettings
 
 # Added to a gradient's norm before the clipping ratio is taken.
 _CLIP_EPSILON = 1e-6
+# Adam divides its moments by 1 - beta^steps, which is 1 after so many: no correction.
 _MANY_STEPS = 1e9
 
 
@@ -101,15 +102,14 @@ class BertAdam:
             [self._moment(parameter, name) for parameter in parameters]
             for name in ("mean", "square")
         )
-        # Adam's correction of its moments divides by 1 - beta^step, which is 1 after so many.
-        uncorrected = [torch.tensor(_MANY_STEPS, device=parameters[0].device)] * len(parameters)
+        steps = torch.full((), _MANY_STEPS, device=parameters[0].device)
         torch._fused_adamw_(
             parameters,
             gradients,
             means,
             squares,
             [],
-            uncorrected,
+            [steps] * len(parameters),
             lr=self.learning_rate,
             beta1=self.settings.beta1,
             beta2=self.settings.beta2,
