@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
+from orchestrator.base.errors import HomeLockedError
+from orchestrator.base.home import outbox_path
 from orchestrator.joint.launch import JointHooks, JointResult, launch_joint
 from orchestrator.report.transfer import transfer_of
 from orchestrator.spec.data import open_data
@@ -17,7 +20,11 @@ from orchestrator.spec.loading import load_any
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.locations import SweepLocations
 from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.sync import SyncResult
+from orchestrator.tracking.events import REPORT_FILES
 from orchestrator.tracking.store import TrackingStore
+from orchestrator.tracking.tags import JOINT_TAG, NOTE_TAG
+from orchestrator.tracking.writer import connect, experiment_ids
 from tests.orchestrator.command_line import TINY_SPACE, Run
 from tests.orchestrator.evaluation.test_matrix import write
 from tests.orchestrator.report.latex_compiler import compiled
@@ -175,6 +182,58 @@ def test_every_part_is_freed_and_synced(run: Run) -> None:
     found = json.loads(run("gc both --dry-run --json --home home")[0])
     assert [part["sweep"] for part in found["parts"]] == ["both-near", "both-noisy", "both-shared"]
     assert run("sync both --home home")[0].count("has everything of both-") == 3
+
+
+def _joint_files(home: Path) -> dict[str, set[str]]:
+    """Names of the files of the joint report on the run of each part."""
+    client = connect(TrackingStore.of_home(home))
+    experiments = list(experiment_ids(client).values())
+    found = client.search_runs(experiments, f"tags.`{JOINT_TAG}` = 'both'")
+    return {
+        run.info.run_name: {
+            file.path
+            for file in client.list_artifacts(run.info.run_id)
+            if file.path.startswith("joint-")
+        }
+        for run in found
+    }
+
+
+def test_every_part_has_the_joint_report_in_mlflow(folder: Path, run: Run) -> None:
+    home = folder / "home"
+    files = {f"joint-{name}" for name in REPORT_FILES}
+    everywhere = dict.fromkeys(("both-near", "both-noisy", "both-shared"), files)
+    assert _joint_files(home) == everywhere
+    before = outbox_path(home, "both-near").read_bytes()
+    assert run("sync both --home home")[0].count("has everything of both-") == 3
+    assert outbox_path(home, "both-near").read_bytes() == before
+    # Neither a lost outbox nor a lost MLflow loses it.
+    outbox_path(home, "both-near").unlink()
+    shutil.rmtree(home / "mlartifacts")
+    run("sync both --home home")
+    assert _joint_files(home) == everywhere
+    client = connect(TrackingStore.of_home(home))
+    (near,) = client.search_runs(
+        list(experiment_ids(client).values()), "attributes.run_name = 'both-near'"
+    )
+    answer = json.loads((home / "both" / "report.json").read_text())["answer"]
+    assert f"both, all data sets (file joint-report.html): {answer}" in near.data.tags[NOTE_TAG]
+
+
+@pytest.mark.parametrize("fault", ["away", "locked"])
+def test_a_joint_report_that_mlflow_does_not_get_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def sync(*_: object) -> SyncResult:
+        if fault == "locked":
+            raise HomeLockedError("home", "process 1")
+        return SyncResult("http://away", False, None)
+
+    monkeypatch.setattr("orchestrator.joint.launch.sync", sync)
+    out, said = run("resume both --home home", 1)
+    assert "joint report: " in out
+    assert "MLflow does not have the joint report: " in said
+    assert "`prvr-sweep sync both --home" in said
 
 
 def test_every_part_gets_the_seeds_that_were_added(run: Run) -> None:
