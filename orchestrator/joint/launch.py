@@ -14,7 +14,6 @@ from orchestrator.base.text import command
 from orchestrator.joint.budget import budget_of, is_spent
 from orchestrator.joint.extension import extended
 from orchestrator.joint.sweep import JointSweep
-from orchestrator.joint.transfer import score_transfer
 from orchestrator.report.joint_publishing import publish_joint
 from orchestrator.spec.data import check_labels, open_data
 from orchestrator.spec.joint import JointSpec
@@ -212,7 +211,11 @@ def _run(
         if parts[data].result.sweep.interrupted:
             return JointResult(joint, parts, left, interrupted=True)
     with held_home(joint.home, joint.name):
-        score_transfer(joint, hooks.say)
+        if joint.spec.transfer:
+            # Imports torch, which takes seconds.
+            from orchestrator.joint.transfer import score_transfer
+
+            score_transfer(joint, hooks.say)
         storage = places.locations.storage or str(joint.home.resolve())
         report = publish_joint(joint.home, joint.spec, storage, hooks.say)
     problem = _not_sent(joint, places, hooks) if report else None

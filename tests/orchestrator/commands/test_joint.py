@@ -5,12 +5,14 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator import cli
-from orchestrator.base.errors import HomeLockedError
+from orchestrator.base.errors import HomeLockedError, ResumeError, SweepNotFoundError
 from orchestrator.base.home import outbox_path
 from orchestrator.joint.launch import JointHooks, JointResult, launch_joint
 from orchestrator.report.transfer import transfer_of
@@ -19,7 +21,7 @@ from orchestrator.spec.joint import JointSpec
 from orchestrator.spec.loading import load_any
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.locations import SweepLocations
-from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.progress import LogProgress, SilentProgress
 from orchestrator.sweep.sync import SyncResult
 from orchestrator.tracking.events import REPORT_FILES
 from orchestrator.tracking.store import TrackingStore
@@ -254,6 +256,53 @@ def test_a_plan_shows_the_parts_and_their_sum(run: Run) -> None:
     assert " EUR; then every winner" in total
     found = json.loads(run("plan space.yaml --json --home elsewhere")[0])
     assert (list(found["parts"]), found["trials"]) == (["near", "noisy", "shared"], 6)
+
+
+def test_python_gives_the_parts_and_the_report_over_all(folder: Path) -> None:
+    both = orchestrator.open_sweep("both", folder / "home")
+    assert isinstance(both, orchestrator.Sweeps)
+    assert list(both.parts) == ["near", "noisy", "shared"]
+    assert both.parts["noisy"].trials().num_rows == 4
+    assert both.state == "finished"
+    assert both.cost is not None
+    assert both.report().startswith("# Does it hold on all?")
+    assert json.loads(both.report("json"))["sweep"] == "both"
+    again = orchestrator.resume("both", folder / "home", seeds=2)
+    assert isinstance(again, orchestrator.Sweeps)
+    with pytest.raises(ResumeError, match="a resume takes nothing away"):
+        orchestrator.resume("both", folder / "home", seeds=1)
+    with pytest.raises(SweepNotFoundError, match="name one of its parts"):
+        orchestrator.Sweep("both", folder / "home").trials()
+
+
+def test_python_launches_several_data_sets(
+    tmp_path: Path, new_home: Callable[[Path], Path]
+) -> None:
+    new_home(tmp_path / "home")
+    (tmp_path / "space.yaml").write_text(TWO.replace("  shared: ./shared.store\n", ""))
+    log = StringIO()
+    both = orchestrator.launch(
+        tmp_path / "space.yaml",
+        tmp_path / "home",
+        overrides=("transfer=false",),
+        progress=LogProgress(log),
+        executor="inline",
+    )
+    assert isinstance(both, orchestrator.Sweeps)
+    assert [part.state for part in both.parts.values()] == ["finished"] * 2
+    assert log.getvalue().count("2/2 trials") == 2
+    assert "4/" not in log.getvalue()
+
+
+def test_a_doctor_looks_at_every_data_set(run: Run, folder: Path) -> None:
+    found = json.loads(run("doctor space.yaml --home elsewhere --json")[0])
+    sweeps = [each["message"] for each in found["findings"] if each["check"] == "sweep"]
+    assert [text.partition(":")[0] for text in sweeps] == ["both-near", "both-noisy", "both-shared"]
+    (folder / "lacking.yaml").write_text(TWO.replace("./shared.store", "./missing.store"))
+    text = run("doctor lacking.yaml --home elsewhere", 1)[0]
+    assert "problem  sweep      both-shared: " in text
+    assert "missing.store" in text
+    assert "ok       sweep      both-near: 2 trials" in text
 
 
 @pytest.mark.soak
