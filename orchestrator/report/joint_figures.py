@@ -22,6 +22,7 @@ from orchestrator.report.drawing import (
     styled,
 )
 from orchestrator.report.formatting import display_name, number
+from orchestrator.report.marks import mark, row_key
 from orchestrator.report.transfer import SUM, Transfer
 from orchestrator.statistics.crossed import Interval
 from orchestrator.statistics.several_data import JointComparison, JointTable
@@ -65,6 +66,7 @@ def _draw_gains(axes: Axes, row: int, comparison: JointComparison, names: list[s
         (estimate.mean, estimate.interval(LEVEL)) for estimate in comparison.estimates.values()
     ]
     found.append((comparison.difference, comparison.interval))
+    key = row_key(comparison.contrast.variant)
     offsets = np.linspace(-_SPREAD / 2, _SPREAD / 2, len(found))
     for place, (mean, interval) in enumerate(found):
         is_mean = place == len(found) - 1
@@ -72,9 +74,11 @@ def _draw_gains(axes: Axes, row: int, comparison: JointComparison, names: list[s
         height = row + float(offsets[place])
         if interval is not None:
             ends = [interval.low, interval.high]
-            axes.plot(ends, [height] * 2, color=style["color"], linewidth=3 if is_mean else 1.5)
+            width = 3 if is_mean else 1.5
+            mark(axes.plot(ends, [height] * 2, color=style["color"], linewidth=width), key)
         label = names[place] if row == 0 else None
-        axes.plot([mean], [height], linestyle="none", markersize=8, label=label, **style)
+        point = axes.plot([mean], [height], linestyle="none", markersize=8, label=label, **style)
+        mark(point, key)
 
 
 def transfer_figure(transfer: Transfer) -> Iterator[Block]:

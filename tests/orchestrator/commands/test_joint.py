@@ -15,6 +15,7 @@ from orchestrator import cli
 from orchestrator.base.errors import HomeLockedError, ResumeError, SweepNotFoundError
 from orchestrator.base.home import outbox_path
 from orchestrator.joint.launch import JointHooks, JointResult, launch_joint
+from orchestrator.report.marks import row_key
 from orchestrator.report.transfer import transfer_of
 from orchestrator.spec.data import open_data
 from orchestrator.spec.joint import JointSpec
@@ -132,6 +133,19 @@ def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: 
     latex = run("report both --format tex --home home")[0]
     assert "winner of" in latex
     compiled(latex, tmp_path)
+
+
+@pytest.mark.usefixtures("drawn_figures")
+def test_the_page_names_a_row_and_finds_its_marks(run: Run) -> None:
+    page = run("report both --format html --home home")[0]
+    key = row_key("fast")
+    figure = page[page.index("<svg") : page.index("</svg>")]
+    # Interval and mean of three data sets, and of all.
+    assert figure.count(f'data-key="{key}"><title>fast: val/SumR on near ') == 8
+    # The mean, whether data sets differ, recalls and differences of each; one has labels.
+    assert page.count(f'<tr data-key="{key}">') == 9
+    assert page.count(f'"{key}":"fast: val/SumR on near ') == 1
+    assert "optimizer.learning_rate 0.01" in page
 
 
 def test_winners_are_scored_where_they_fit(folder: Path, run: Run) -> None:
