@@ -24,7 +24,7 @@ from orchestrator.report.formatting import (
     protocol_label,
     signed,
 )
-from orchestrator.report.joint_answer import joint_answer, joint_verdict, listed
+from orchestrator.report.joint_answer import against_frozen, joint_answer, joint_verdict, listed
 from orchestrator.report.joint_figures import gains_figure
 from orchestrator.report.joint_findings import DataSetFinding, JointFindings
 from orchestrator.report.marks import row_key
@@ -160,6 +160,8 @@ def _of_data(data: str, part: DataSetFinding, found: JointFindings) -> Iterator[
     yield Heading(f"On {data}")
     own = command("report", spec.name, home=found.home)
     yield Paragraph(f"Sweep {spec.name}; cost, curves, collapse and its winner: `{own}`.")
+    if text := against_frozen(part, found.metric):
+        yield Paragraph(text)
     blocks = list(fused_tables(part, part.rows))
     if part.rows.table is not None and part.rows.table.comparisons:
         caption = f"Differences of {display_name(found.metric)}, paired by seed and video"

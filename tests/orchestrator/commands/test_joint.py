@@ -119,6 +119,7 @@ def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: 
         assert f"## On {data}" in text
         assert f"{data}: Recalls on validation" in text
     assert "Differences of SumR, on each data set and on their mean" in text
+    assert text.count("the frozen features: ") == 1
     assert "Cost: " in text
     assert "Data sets are fixed; new seeds and new videos of each" in text
     numbers = json.loads(run("report both --format json --home home")[0])
@@ -128,6 +129,7 @@ def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: 
     for data, part in numbers["data_sets"].items():
         (alone,) = part["comparisons"]
         assert alone["difference"] == pair["differences"][data]
+        assert ("raining" in (part["against_frozen"] or "")) == (data == "shared")
     page = run("report both --format html --home home")[0]
     assert page.count("<svg") == 2
     latex = run("report both --format tex --home home")[0]
