@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.report.formatting import interval_text, not_compared, number, p_text, signed
 from orchestrator.report.joint_findings import DataSetFinding, JointFindings
-from orchestrator.report.transfer import Transfer, TransferCell
+from orchestrator.report.transfer import SUM, Transfer, TransferCell
 from orchestrator.report.yardstick_blocks import training_sentence
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.several_data import JointComparison
@@ -116,7 +116,7 @@ def transfer_answer(transfer: Transfer) -> str:
 def _lost(cell: TransferCell) -> str:
     real = "" if cell.verdict is not Verdict.NOT_SHOWN else "not shown, "
     return (
-        f"the winner of {cell.source} scores {signed(cell.difference)} on {cell.target} against "
+        f"the winner of {cell.source} scores {signed(cell.difference)} {SUM} on {cell.target} against "
         f"the one trained there ({real}{interval_text(cell.difference_interval)}; "
         f"{p_text(cell.corrected_p)})"
     )
