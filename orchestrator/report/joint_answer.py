@@ -116,7 +116,7 @@ def transfer_answer(transfer: Transfer) -> str:
 def _lost(cell: TransferCell) -> str:
     real = "" if cell.verdict is not Verdict.NOT_SHOWN else "not shown, "
     return (
-        f"the winner of {cell.source} scores {signed(cell.difference)} {SUM} on {cell.target} against "
-        f"the one trained there ({real}{interval_text(cell.difference_interval)}; "
+        f"the winner of {cell.source} scores {signed(cell.difference)} {SUM} on {cell.target} "
+        f"against the one trained there ({real}{interval_text(cell.difference_interval)}; "
         f"{p_text(cell.corrected_p)})"
     )

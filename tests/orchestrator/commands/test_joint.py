@@ -134,7 +134,7 @@ def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: 
     assert page.count("<svg") == 2
     latex = run("report both --format tex --home home")[0]
     assert "winner of" in latex
-    compiled(latex, tmp_path)
+    assert "Overfull \\hbox" not in compiled(latex, tmp_path)
 
 
 @pytest.mark.usefixtures("drawn_figures")
