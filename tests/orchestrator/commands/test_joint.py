@@ -148,6 +148,8 @@ def test_the_page_names_a_row_and_finds_its_marks(run: Run) -> None:
     assert page.count(f'<tr data-key="{key}">') == 9
     assert page.count(f'"{key}":"fast: val/SumR on near ') == 1
     assert "optimizer.learning_rate 0.01" in page
+    # The page's policy lets no image in, not even one that it holds.
+    assert "<image" not in page
 
 
 def test_winners_are_scored_where_they_fit(folder: Path, run: Run) -> None:
