@@ -28,8 +28,9 @@ from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.resume import ResumeRequest, resume
 from orchestrator.sweep.sync import sync
 
-# As long as the launch of a part waits.
+# As long as the launch of a part waits; where MLflow had a problem then, a look whether it is back.
 _FLUSH_S = 60.0
+_LOOK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -218,18 +219,20 @@ def _run(
             score_transfer(joint, hooks.say)
         storage = places.locations.storage or str(joint.home.resolve())
         report = publish_joint(joint.home, joint.spec, storage, hooks.say)
-    problem = _not_sent(joint, places, hooks) if report else None
+    was_there = all(part.result.problem is None for part in parts.values())
+    limit_s = _FLUSH_S if was_there else _LOOK_S
+    problem = _not_sent(joint, places, limit_s, hooks) if report else None
     return JointResult(joint, parts, left, report, problem)
 
 
-def _not_sent(joint: JointSweep, places: _Places, hooks: JointHooks) -> str | None:
+def _not_sent(joint: JointSweep, places: _Places, limit_s: float, hooks: JointHooks) -> str | None:
     """Send the joint report to the run of every part; what keeps it from MLflow, if anything."""
     again = f"once that is fixed, `{places.locations.command('sync', joint.name)}` sends it"
     uri = places.locations.tracking.uri
     try:
         for data in joint.begun:
             with phase("waiting for MLflow"):
-                sent = sync(joint.spec.parts[data].name, joint.home, uri, _FLUSH_S, hooks.say)
+                sent = sync(joint.spec.parts[data].name, joint.home, uri, limit_s, hooks.say)
             if sent.problem or not sent.done:
                 return f"{sent.problem or 'time is up'}; {again}"
     except Exception as error:  # noqa: BLE001  (the trials are done and safe; sync sends it again)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -321,6 +322,28 @@ def test_a_doctor_looks_at_every_data_set(run: Run, folder: Path) -> None:
     assert "problem  sweep      both-shared: " in text
     assert "missing.store" in text
     assert "ok       sweep      both-near: 2 trials" in text
+
+
+@pytest.mark.soak
+def test_a_server_that_is_gone_for_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("orchestrator.sweep.launch._FLUSH_S", 1.0)
+    monkeypatch.setattr("orchestrator.joint.launch._LOOK_S", 1.0)
+    (tmp_path / "space.yaml").write_text(TWO.replace("  shared: ./shared.store\n", ""))
+    home = tmp_path / "home"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{free.getsockname()[1]}"
+    line = ["launch", str(tmp_path / "space.yaml"), "--home", str(home), "--executor", "inline"]
+    assert cli.run([*line, "--tracking-uri", away]) == 1
+    said = capsys.readouterr().err
+    assert "MLflow does not have the joint report: " in said
+    assert "cannot be reached" in said
+    here = ["--home", str(home), "--tracking-uri", TrackingStore.of_home(home).uri]
+    assert cli.run(["sync", "both", *here]) == 0
+    files = {f"joint-{name}" for name in REPORT_FILES}
+    assert _joint_files(home) == {"both-near": files, "both-noisy": files}
 
 
 @pytest.mark.soak
