@@ -334,9 +334,10 @@ def test_a_server_that_is_gone_for_all_of_it(
     home = tmp_path / "home"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
+        # Bound and not listening: it refuses, and no other process can take it.
         away = f"http://127.0.0.1:{free.getsockname()[1]}"
-    line = ["launch", str(tmp_path / "space.yaml"), "--home", str(home), "--executor", "inline"]
-    assert cli.run([*line, "--tracking-uri", away]) == 1
+        line = ["launch", str(tmp_path / "space.yaml"), "--home", str(home)]
+        assert cli.run([*line, "--executor", "inline", "--tracking-uri", away]) == 1
     said = capsys.readouterr().err
     assert "MLflow does not have the joint report: " in said
     assert "cannot be reached" in said
