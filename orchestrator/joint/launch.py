@@ -13,7 +13,7 @@ from orchestrator.base.stopwatch import phase
 from orchestrator.base.text import command
 from orchestrator.joint.budget import budget_of, is_spent
 from orchestrator.joint.extension import extended
-from orchestrator.joint.sweep import JointSweep
+from orchestrator.joint.sweep import JointSweep, naming
 from orchestrator.report.joint_publishing import publish_joint
 from orchestrator.spec.data import check_labels, open_data
 from orchestrator.spec.joint import JointSpec
@@ -175,8 +175,9 @@ def _check_data(spec: JointSpec, home: Path, say: Callable[[str], None]) -> None
     """
     known: dict[str, str] = {}
     for data, part in spec.parts.items():
-        store = open_data(part.data, home, say)
-        check_labels(part, store)
+        with naming(data):
+            store = open_data(part.data, home, say)
+            check_labels(part, store)
         fingerprint = store.manifest.fingerprint
         if fingerprint in known:
             raise SpecError(

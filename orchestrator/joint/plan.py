@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.joint.sweep import naming
 from orchestrator.preflight.already_trained import known_runs
 from orchestrator.preflight.plan import Plan, plan_here, plan_on
 from orchestrator.preflight.plan_money import PlanMoney, total_money
@@ -89,12 +90,13 @@ def joint_plan(
     plans = {}
     for data, planned in planned_parts(spec).items():
         is_known = planned is spec.parts[data]
-        known = known_runs(planned, home, storage) if is_known else 0
-        if address is None:
-            plans[data] = plan_here(planned, probe=bool(probe), tell=tell, known=known)
-        else:
-            wanted = probe is not False
-            plans[data] = plan_on(planned, address, probe=wanted, tell=tell, known=known)
+        with naming(data):
+            known = known_runs(planned, home, storage) if is_known else 0
+            if address is None:
+                plans[data] = plan_here(planned, probe=bool(probe), tell=tell, known=known)
+            else:
+                wanted = probe is not False
+                plans[data] = plan_on(planned, address, probe=wanted, tell=tell, known=known)
     return JointPlan(spec, plans)
 
 

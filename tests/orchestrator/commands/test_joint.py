@@ -324,6 +324,16 @@ def test_a_doctor_looks_at_every_data_set(run: Run, folder: Path) -> None:
     assert "ok       sweep      both-near: 2 trials" in text
 
 
+def test_a_fault_names_its_data_set(run: Run, folder: Path) -> None:
+    text = TWO.replace("  noisy:", "  missing: ./missing.store\n  noisy:")
+    (folder / "faulty.yaml").write_text(text)
+    for line in ("plan faulty.yaml", "launch faulty.yaml --executor inline"):
+        assert "error: data set missing: " in run(f"{line} --home elsewhere", 3)[1]
+    labels = "--set objective.metric=val/verified/mAP"
+    _, said = run(f"plan space.yaml --home elsewhere {labels}", 3)
+    assert "error: data set near: objective.metric is val/verified/mAP, but generated" in said
+
+
 @pytest.mark.soak
 def test_a_server_that_is_gone_for_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
