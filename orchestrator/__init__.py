@@ -7,7 +7,8 @@ neither torch nor Ray nor MLflow:
 * `load_champion(name)` loads a registered model's champion; `Gallery.open(path)` opens a gallery,
   whose `.query("somebody opens the fridge", top=10)` gives ranked videos with seconds;
 * `open_sweep(name)` opens one: `.trials()` and `.epochs()` are `pyarrow.Table`, `.report()` is the
-  report as text, `.best` the winner.
+  report as text, `.best` the winner; of several data sets `.parts` are their sweeps by name, and
+  `.report()` is the one over all.
 
 The rooms below, from top to bottom: `commands` (one command of the command line a file), `joint` (a
 sweep for each of several data sets), `evaluation` (models on stores), `serving` (galleries and
@@ -23,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.base.our_code import GALLERY_API, MODELS_API, PYTHON_API
 
 if TYPE_CHECKING:
+    from orchestrator.joint.handle import Sweeps, launch, open_sweep, resume
     from orchestrator.serving.gallery import Gallery
     from orchestrator.serving.models import load_champion
-    from orchestrator.sweep.handle import Sweep, launch, open_sweep, resume
+    from orchestrator.sweep.handle import Sweep
 
-__all__ = ["Gallery", "Sweep", "launch", "load_champion", "open_sweep", "resume"]
+__all__ = ["Gallery", "Sweep", "Sweeps", "launch", "load_champion", "open_sweep", "resume"]
 
 _MODULES = {"Gallery": GALLERY_API, "load_champion": MODELS_API}
 

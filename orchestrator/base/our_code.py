@@ -20,7 +20,7 @@ DEVICES = "prvr_model.training.devices"
 PROBE = "prvr_model.training.probe"
 
 # Behind `import orchestrator`; loaded at first use.
-PYTHON_API = "orchestrator.sweep.handle"
+PYTHON_API = "orchestrator.joint.handle"
 GALLERY_API = "orchestrator.serving.gallery"
 MODELS_API = "orchestrator.serving.models"
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from orchestrator.commands.options import (
     json_option,
     tracking_option,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.spec.sweep_spec import SweepSpec
 
 
 @click.command()
@@ -37,13 +41,23 @@ def doctor(
     """Check this machine, and SPACE (a YAML file) if given, before a sweep runs.
 
     Checks versions, home and storage, tracking store and databases, ports, GPUs and, with
-    --address, the cluster and its nodes. Names a remedy for each problem. Exit code 1: there is a
+    --address, the cluster and its nodes; of SPACE whether each of its data sets is there and its
+    trials fit. Names a remedy for each problem. Exit code 1: there is a
     problem.
     """
     from orchestrator.preflight.doctor import examine
-    from orchestrator.spec.loading import load_spec
 
-    spec = None if space is None else load_spec(space, ())
-    found = examine(home, storage, tracking_uri, address, spec)
+    specs = () if space is None else _specs(space)
+    found = examine(home, storage, tracking_uri, address, specs)
     click.echo(json.dumps(found.to_dict()) if as_json else found.render())
     return found.exit_code
+
+
+def _specs(space: Path) -> "tuple[SweepSpec, ...]":
+    """The sweep of a file; of several data sets the sweep of each."""
+    from orchestrator.joint.plan import planned_parts
+    from orchestrator.spec.joint import JointSpec
+    from orchestrator.spec.loading import load_any
+
+    spec = load_any(space)
+    return tuple(planned_parts(spec).values()) if isinstance(spec, JointSpec) else (spec,)

@@ -35,9 +35,9 @@ def export(sweep: str, file: Path, home: Path, what: Any) -> None:  # noqa: ANN4
     runs, and changes nothing of it.
     """
     from orchestrator.study.tables import write_table
-    from orchestrator.sweep.handle import open_sweep
+    from orchestrator.sweep.handle import Sweep
 
-    table = open_sweep(sweep, home).table(what)
+    table = Sweep(sweep, home).table(what)
     try:
         write_table(table, file)
     except OSError as error:

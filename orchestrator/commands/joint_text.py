@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.base.errors import INTERRUPTED
+from orchestrator.base.errors import INTERRUPTED, NOT_TRACKED
 from orchestrator.base.text import command, count
 from orchestrator.commands.profile_text import profile_key
 
@@ -72,7 +72,10 @@ def show_joint(result: "JointResult", *, as_json: bool) -> int:
         warn_of_problem(part.result, part.locations, part.spec)
     if result.interrupted:
         return INTERRUPTED
-    return max((exit_code(part.result) for part in result.parts.values()), default=0)
+    if result.problem:
+        click.echo(f"warning: MLflow does not have the joint report: {result.problem}", err=True)
+    codes = [exit_code(part.result) for part in result.parts.values()]
+    return max([*codes, NOT_TRACKED if result.problem else 0])
 
 
 def _numbers(result: "JointResult") -> dict[str, Any]:
@@ -85,6 +88,7 @@ def _numbers(result: "JointResult") -> dict[str, Any]:
         "left": dict(result.left),
         "interrupted": result.interrupted,
         "report": result.report,
+        "problem": result.problem,
     }
 
 

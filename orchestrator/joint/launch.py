@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.base.errors import ResumeError, SpecError, SweepExistsError
+from orchestrator.base.stopwatch import phase
 from orchestrator.base.text import command
 from orchestrator.joint.budget import budget_of, is_spent
 from orchestrator.joint.extension import extended
-from orchestrator.joint.sweep import JointSweep
-from orchestrator.joint.transfer import score_transfer
+from orchestrator.joint.sweep import JointSweep, naming
 from orchestrator.report.joint_publishing import publish_joint
 from orchestrator.spec.data import check_labels, open_data
 from orchestrator.spec.joint import JointSpec
@@ -26,6 +26,11 @@ from orchestrator.sweep.launch import LaunchResult, launch
 from orchestrator.sweep.locations import SweepLocations, held_home
 from orchestrator.sweep.progress import Progress
 from orchestrator.sweep.resume import ResumeRequest, resume
+from orchestrator.sweep.sync import sync
+
+# As long as the launch of a part waits; where MLflow had a problem then, a look whether it is back.
+_FLUSH_S = 60.0
+_LOOK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class JointResult:
         parts: Parts that ran, by data set.
         left: Why a part did not run, by data set.
         report: Path or URI of the joint report; None if it was not made.
+        problem: What kept the joint report from MLflow; None if it arrived, or was not made.
         interrupted: Whether the user ended it.
     """
 
@@ -72,6 +78,7 @@ class JointResult:
     parts: Mapping[str, PartResult]
     left: Mapping[str, str]
     report: str | None = None
+    problem: str | None = None
     interrupted: bool = False
 
 
@@ -168,8 +175,9 @@ def _check_data(spec: JointSpec, home: Path, say: Callable[[str], None]) -> None
     """
     known: dict[str, str] = {}
     for data, part in spec.parts.items():
-        store = open_data(part.data, home, say)
-        check_labels(part, store)
+        with naming(data):
+            store = open_data(part.data, home, say)
+            check_labels(part, store)
         fingerprint = store.manifest.fingerprint
         if fingerprint in known:
             raise SpecError(
@@ -204,15 +212,33 @@ def _run(
             parts[data] = PartResult(spec, places.locations, result)
         if parts[data].result.sweep.interrupted:
             return JointResult(joint, parts, left, interrupted=True)
-    return JointResult(joint, parts, left, _conclude(joint, places, hooks))
-
-
-def _conclude(joint: JointSweep, places: _Places, hooks: JointHooks) -> str | None:
-    """Score the winners on the other data sets and write the joint report; gives its place."""
     with held_home(joint.home, joint.name):
-        score_transfer(joint, hooks.say)
+        if joint.spec.transfer:
+            # Imports torch, which takes seconds.
+            from orchestrator.joint.transfer import score_transfer
+
+            score_transfer(joint, hooks.say)
         storage = places.locations.storage or str(joint.home.resolve())
-        return publish_joint(joint.home, joint.spec, storage, hooks.say)
+        report = publish_joint(joint.home, joint.spec, storage, hooks.say)
+    was_there = all(part.result.problem is None for part in parts.values())
+    limit_s = _FLUSH_S if was_there else _LOOK_S
+    problem = _not_sent(joint, places, limit_s, hooks) if report else None
+    return JointResult(joint, parts, left, report, problem)
+
+
+def _not_sent(joint: JointSweep, places: _Places, limit_s: float, hooks: JointHooks) -> str | None:
+    """Send the joint report to the run of every part; what keeps it from MLflow, if anything."""
+    again = f"once that is fixed, `{places.locations.command('sync', joint.name)}` sends it"
+    uri = places.locations.tracking.uri
+    try:
+        for data in joint.begun:
+            with phase("waiting for MLflow"):
+                sent = sync(joint.spec.parts[data].name, joint.home, uri, limit_s, hooks.say)
+            if sent.problem or not sent.done:
+                return f"{sent.problem or 'time is up'}; {again}"
+    except Exception as error:  # noqa: BLE001  (the trials are done and safe; sync sends it again)
+        return f"{type(error).__name__}: {error}; {again}"
+    return None
 
 
 def _why_left(joint: JointSweep, data: str, wanted: SweepSpec | None) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.joint.sweep import naming
 from orchestrator.preflight.already_trained import known_runs
 from orchestrator.preflight.plan import Plan, plan_here, plan_on
 from orchestrator.preflight.plan_money import PlanMoney, total_money
@@ -87,16 +88,24 @@ def joint_plan(
         PrvrError: As `plan_here` and `plan_on`.
     """
     plans = {}
-    for data, part in spec.parts.items():
-        is_later = spec.is_search and part is not spec.first
-        planned = placeholder_rows(part) if is_later else part
-        known = 0 if is_later else known_runs(planned, home, storage)
-        if address is None:
-            plans[data] = plan_here(planned, probe=bool(probe), tell=tell, known=known)
-        else:
-            wanted = probe is not False
-            plans[data] = plan_on(planned, address, probe=wanted, tell=tell, known=known)
+    for data, planned in planned_parts(spec).items():
+        is_known = planned is spec.parts[data]
+        with naming(data):
+            known = known_runs(planned, home, storage) if is_known else 0
+            if address is None:
+                plans[data] = plan_here(planned, probe=bool(probe), tell=tell, known=known)
+            else:
+                wanted = probe is not False
+                plans[data] = plan_on(planned, address, probe=wanted, tell=tell, known=known)
     return JointPlan(spec, plans)
+
+
+def planned_parts(spec: JointSpec) -> dict[str, SweepSpec]:
+    """The sweep of each data set before any has run, see `JointPlan`."""
+    return {
+        data: placeholder_rows(part) if spec.is_search and part is not spec.first else part
+        for data, part in spec.parts.items()
+    }
 
 
 def placeholder_rows(part: SweepSpec) -> SweepSpec:

@@ -1,5 +1,7 @@
 """A sweep over several data sets as its home has it: which parts have begun, what each one is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from orchestrator.spec.sweep_spec import SweepSpec
 from orchestrator.study.confirmation import confirmed_configurations
 from orchestrator.study.joint_record import JointRecord, opened_joint
 from orchestrator.study.reader import StudyReader, begun_study
+from prvr_model.errors import StoreError
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,12 @@ class JointSweep:
         searched = begun_study(self.home, self.spec.first.name)
         configurations = confirmed_configurations(searched) if searched else {}
         return rows_spec(described, configurations) if configurations else None
+
+
+@contextmanager
+def naming(data: str) -> Iterator[None]:
+    """Say of which data set a store's error is."""
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(f"data set {data}: {error}") from error

@@ -63,12 +63,10 @@ class _Scored:
 
 
 def score_transfer(joint: JointSweep, say: Callable[[str], None]) -> None:
-    """Score all winners on all data sets, if the sweep asks for it; an error changes no result.
+    """Score all winners on all data sets; an error changes no result.
 
     What was scored already is not scored again while models and stores are the same.
     """
-    if not joint.spec.transfer:
-        return
     try:
         winners = _winners(joint)
         targets = [_target(joint, data, say) for data in joint.spec.parts]

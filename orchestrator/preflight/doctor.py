@@ -1,6 +1,6 @@
 """Checks what usually goes wrong before a sweep starts; starts nothing, leaves nothing behind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def examine(
     storage: str | None = None,
     tracking_uri: str | None = None,
     address: str | None = None,
-    spec: SweepSpec | None = None,
+    specs: Sequence[SweepSpec] = (),
 ) -> Diagnosis:
     """Check everything that a sweep would use.
 
@@ -63,9 +63,9 @@ def examine(
         storage: URI or absolute path of trial folders; None means the home.
         tracking_uri: MLflow server or database; None means the home's.
         address: Address of a running Ray cluster; None means a Ray that the sweep starts itself.
-        spec: A sweep that is to be run, if there is one.
+        specs: Sweeps that are to be run, each on its own data.
     """
-    findings = _findings(home, storage, tracking_uri, address, spec)
+    findings = _findings(home, storage, tracking_uri, address, specs)
     return Diagnosis(tuple(findings))
 
 
@@ -74,7 +74,7 @@ def _findings(
     storage: str | None,
     tracking_uri: str | None,
     address: str | None,
-    spec: SweepSpec | None,
+    specs: Sequence[SweepSpec],
 ) -> Iterator[Finding]:
     yield from check_packages()
     yield from check_home(home)
@@ -85,7 +85,7 @@ def _findings(
     yield from check_devices()
     if address is not None:
         yield from check_cluster(address)
-    if spec is not None:
+    for spec in specs:
         yield check_spec(spec, address)
 
 
@@ -96,5 +96,6 @@ def check_spec(spec: SweepSpec, address: str | None) -> Finding:
     try:
         _ = plan_here(spec) if address is None else plan_on(spec, address, probe=False)
     except PrvrError as error:
-        return problem("sweep", str(error), "correct it in the YAML file, or with --set")
+        message = f"{spec.name}: {error}"
+        return problem("sweep", message, "correct it in the YAML file, or with --set")
     return fine("sweep", f"{spec.name}: {spec.num_trials} trials, and there is room for them")

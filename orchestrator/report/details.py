@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.base.text import count
 from orchestrator.report.findings import Findings, RowFinding, spread
 from orchestrator.report.formatting import display_name, number, short_number, with_spread
+from orchestrator.report.joint_findings import JointFindings
 from orchestrator.report.marks import row_key, trial_key
 from orchestrator.report.reading import Run
 from orchestrator.study.front import OVER_LIMIT
@@ -20,6 +21,21 @@ def details(findings: Findings) -> dict[str, str]:
     rows = findings.ablation.rows if findings.ablation else ()
     overrides = {row.name: row.overrides for row in findings.data.spec.rows}
     return found | {row_key(row.name): _row(row, metric, overrides[row.name]) for row in rows}
+
+
+def joint_details(found: JointFindings) -> dict[str, str]:
+    """The same of the rows of several data sets, whose values stand side by side."""
+    parts = found.parts.values()
+    overrides = {row.name: row.overrides for part in parts for row in part.data.spec.rows}
+    means: dict[str, list[str]] = {}
+    for data, part in found.parts.items():
+        for row in part.rows.rows:
+            mean = with_spread(spread(row.values(found.metric)))
+            means.setdefault(row.name, []).append(f"on {data} {mean}")
+    return {
+        row_key(name): _lines(f"{name}: {found.metric} {', '.join(texts)}", overrides.get(name, {}))
+        for name, texts in means.items()
+    }
 
 
 def _trial(run: Run, metric: str) -> str:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from orchestrator.report.formatting import interval_text, not_compared, number, p_text, signed
-from orchestrator.report.joint_findings import JointFindings
-from orchestrator.report.transfer import Transfer, TransferCell
+from orchestrator.report.joint_findings import DataSetFinding, JointFindings
+from orchestrator.report.transfer import SUM, Transfer, TransferCell
+from orchestrator.report.yardstick_blocks import training_sentence
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.several_data import JointComparison
 from orchestrator.statistics.wording import seeds_text
+from orchestrator.study.confirmation import row_name
 
 
 def joint_answer(found: JointFindings) -> str:
@@ -90,6 +92,16 @@ def _why(comparison: JointComparison) -> str:
     return f"{seeds_text(need)} seeds on each data set suffice for a difference of this size"
 
 
+def against_frozen(part: DataSetFinding, metric: str) -> str:
+    """By how much training beats the frozen features of one data set; empty if not known."""
+    if part.winner is None:
+        return ""
+    row, confirmed = part.winner.variant, part.winner.confirms
+    if row is None and confirmed is not None:
+        row = row_name(confirmed)
+    return training_sentence(part.yardstick, row, metric) if row else ""
+
+
 def transfer_answer(transfer: Transfer) -> str:
     """What moved winners lose against those trained there, and what does not fit."""
     moved = [cell for cell in transfer.cells if cell.source in transfer.models]
@@ -104,7 +116,7 @@ def transfer_answer(transfer: Transfer) -> str:
 def _lost(cell: TransferCell) -> str:
     real = "" if cell.verdict is not Verdict.NOT_SHOWN else "not shown, "
     return (
-        f"the winner of {cell.source} scores {signed(cell.difference)} on {cell.target} against "
-        f"the one trained there ({real}{interval_text(cell.difference_interval)}; "
+        f"the winner of {cell.source} scores {signed(cell.difference)} {SUM} on {cell.target} "
+        f"against the one trained there ({real}{interval_text(cell.difference_interval)}; "
         f"{p_text(cell.corrected_p)})"
     )

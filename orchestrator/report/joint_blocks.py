@@ -6,6 +6,7 @@ from dataclasses import replace
 from orchestrator.base.text import command
 from orchestrator.report.ablation_tables import difference_table, fused_tables
 from orchestrator.report.build import cost_line
+from orchestrator.report.details import joint_details
 from orchestrator.report.document import (
     Align,
     Block,
@@ -23,9 +24,10 @@ from orchestrator.report.formatting import (
     protocol_label,
     signed,
 )
-from orchestrator.report.joint_answer import joint_answer, joint_verdict, listed
+from orchestrator.report.joint_answer import against_frozen, joint_answer, joint_verdict, listed
 from orchestrator.report.joint_figures import gains_figure
 from orchestrator.report.joint_findings import DataSetFinding, JointFindings
+from orchestrator.report.marks import row_key
 from orchestrator.report.transfer_blocks import transfer_blocks
 from orchestrator.statistics.comparison import Verdict
 from orchestrator.statistics.several_data import METHOD, JointTable
@@ -36,7 +38,7 @@ def build_joint(found: JointFindings) -> Document:
     counts = f"{len(found.parts)} of {len(found.spec.parts)} data sets"
     subtitle = f"Sweep {found.spec.name} over {listed(tuple(found.spec.parts))}, {counts} begun"
     blocks = labelled(_blocks(found), protocol_label(found.spec.first))
-    return Document(found.spec.question, subtitle, tuple(blocks))
+    return Document(found.spec.question, subtitle, tuple(blocks), joint_details(found))
 
 
 def _blocks(found: JointFindings) -> Iterator[Block]:
@@ -100,6 +102,7 @@ def _means(found: JointFindings, table: JointTable) -> Table:
         rows,
         align=("left", "left", *numbers, "left"),
         notes=[METHOD, *_notes(table)],
+        keys=_keys(table),
     )
 
 
@@ -143,7 +146,12 @@ def _between(found: JointFindings, table: JointTable) -> Table:
             "Each row shows the data set whose gain is furthest, in standard errors, from that of "
             "the others; p is corrected over the data sets and over this table."
         ],
+        keys=_keys(table),
     )
+
+
+def _keys(table: JointTable) -> list[str]:
+    return [row_key(each.contrast.variant) for each in table.comparisons]
 
 
 def _of_data(data: str, part: DataSetFinding, found: JointFindings) -> Iterator[Block]:
@@ -152,6 +160,8 @@ def _of_data(data: str, part: DataSetFinding, found: JointFindings) -> Iterator[
     yield Heading(f"On {data}")
     own = command("report", spec.name, home=found.home)
     yield Paragraph(f"Sweep {spec.name}; cost, curves, collapse and its winner: `{own}`.")
+    if text := against_frozen(part, found.metric):
+        yield Paragraph(text)
     blocks = list(fused_tables(part, part.rows))
     if part.rows.table is not None and part.rows.table.comparisons:
         caption = f"Differences of {display_name(found.metric)}, paired by seed and video"

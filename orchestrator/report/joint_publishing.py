@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.base.text import command
 from orchestrator.report.formats import FORMATS, Format, render_document
-from orchestrator.report.joint_answer import joint_answer, joint_verdict
+from orchestrator.report.joint_answer import against_frozen, joint_answer, joint_verdict
 from orchestrator.report.joint_blocks import build_joint
 from orchestrator.report.joint_findings import DataSetFinding, JointFindings, find_joint
 from orchestrator.report.numbers import ablation_numbers, finite, interval_numbers
@@ -59,7 +59,7 @@ def joint_numbers(found: JointFindings) -> dict[str, Any]:
         "metric": found.metric,
         "method": METHOD,
         "comparisons": None if comparisons is None else [_comparison(each) for each in comparisons],
-        "data_sets": {data: _part(part) for data, part in found.parts.items()},
+        "data_sets": {data: _part(part, found.metric) for data, part in found.parts.items()},
         "to_come": list(found.to_come),
         "transfer": asdict(found.transfer) if found.transfer else None,
         **({"money": cost.to_dict()} if (cost := found.cost) else {}),
@@ -94,10 +94,11 @@ def _between(found: DataSetDifference) -> dict[str, Any]:
     }
 
 
-def _part(part: DataSetFinding) -> dict[str, Any]:
+def _part(part: DataSetFinding, metric: str) -> dict[str, Any]:
     return {
         "sweep": part.data.spec.name,
         "trials": {str(state): count for state, count in part.data.study.counts().items()},
         "winner": part.winner.number if part.winner else None,
+        "against_frozen": against_frozen(part, metric) or None,
         **ablation_numbers(part.rows),
     }

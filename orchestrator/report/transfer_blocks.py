@@ -28,7 +28,8 @@ def _values(transfer: Transfer) -> Table:
             for source in transfer.sources
         ],
         notes=[
-            "Each cell is one model, the winner's best run; its interval is for new videos.",
+            "Each cell is one model, the winner's best run; right is each query's own video; the "
+            "interval is for new videos.",
             *transfer.notes,
         ],
     )

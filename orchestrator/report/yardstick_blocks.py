@@ -28,15 +28,21 @@ def yardstick_answer(findings: Findings) -> str:
 
     Of an ablation the row with the best mean is compared; empty where nothing can be.
     """
-    if findings.yardstick is None or findings.winner is None:
+    if findings.winner is None:
         return ""
-    who = findings.winner.variant or BEST
-    comparison = findings.yardstick.against_strongest(who)
-    if comparison is None:
-        return ""
-    best = KNEE if findings.is_knee else "the best configuration"
-    who = best if comparison.contrast.variant == BEST else comparison.contrast.variant
-    return _sentence(comparison, findings.data.spec.objective.metric, who)
+    metric, best = findings.data.spec.objective.metric, findings.winner.variant
+    if best is not None:
+        return training_sentence(findings.yardstick, best, metric)
+    who = KNEE if findings.is_knee else "the best configuration"
+    return training_sentence(findings.yardstick, BEST, metric, who)
+
+
+def training_sentence(
+    yardstick: Yardstick | None, configuration: str, metric: str, who: str = ""
+) -> str:
+    """The same of any configuration that the yardstick has, called `who` where that is given."""
+    comparison = yardstick.against_strongest(configuration) if yardstick else None
+    return _sentence(comparison, metric, who or configuration) if comparison else ""
 
 
 def _sentence(comparison: Comparison, metric: str, who: str) -> str:

@@ -203,8 +203,7 @@ class _Draft:
         """
         if self.data_sets:
             found = f"found several data sets ({', '.join(self.data_sets)}); allowed here: one"
-            advice = "the commands launch and plan take several"
-            raise SpecError([self._placed(Problem(("data",), f"{found}; {advice}"))[1]])
+            raise SpecError([self._placed(Problem(("data",), found))[1]])
 
     def joint(
         self, folder: Path, *, is_given: bool = False, runs_elsewhere: bool = False

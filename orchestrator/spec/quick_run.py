@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.spec.ablation import EPOCHS
 from orchestrator.spec.joint import JointSpec
-from orchestrator.spec.loading import load_any, load_spec
+from orchestrator.spec.loading import load_any
 from orchestrator.spec.sweep_spec import SCHEDULE_EPOCHS, SweepSpec
 
 SUFFIX = "-quick"
@@ -22,31 +22,23 @@ _BUDGET = {EPOCHS, "early_stopping.max_epochs"}
 _QUESTION = "Does it run? Its numbers do not answer: "
 
 
-def load_quick(
+def load_any_quick(
     path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
-) -> SweepSpec:
-    """Read a sweep's YAML file as `load_spec`, with a budget that only shows whether it runs.
+) -> SweepSpec | JointSpec:
+    """Read a sweep's YAML file as `load_any`, with a budget that only shows whether it runs.
 
-    Cuts epochs and the schedule of the learning rate together, and seeds, races and trials. The
-    sweep gets its own name, says in its question that it is quick, so that nobody takes it for the
-    whole sweep, and registers no model. Overrides win over the cuts.
+    Cuts epochs and the schedule of the learning rate together, and seeds, races and trials, of
+    several data sets alike. The sweep gets its own name, says in its question that it is quick, so
+    that nobody takes it for the whole sweep, and registers no model. Overrides win over the cuts.
 
     Args:
         path: The file.
         overrides: `path=value` texts.
-        runs_elsewhere: As for `load_spec`.
+        runs_elsewhere: As for `load_any`.
 
     Raises:
         SpecError: All problems of the whole sweep, or of the quick one.
     """
-    cut = _cut(load_spec(path, overrides, runs_elsewhere=runs_elsewhere), overrides)
-    return load_spec(path, [*cut, *overrides], runs_elsewhere=runs_elsewhere)
-
-
-def load_any_quick(
-    path: Path, overrides: Sequence[str] = (), *, runs_elsewhere: bool = False
-) -> SweepSpec | JointSpec:
-    """As `load_quick`, of a file that names one data set or several; all are cut alike."""
     whole = load_any(path, overrides, runs_elsewhere=runs_elsewhere)
     cut = _cut(whole.first if isinstance(whole, JointSpec) else whole, overrides, whole.name)
     return load_any(path, [*cut, *overrides], runs_elsewhere=runs_elsewhere)

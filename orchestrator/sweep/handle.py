@@ -1,24 +1,14 @@
-"""The Python API: a sweep that was launched, resumed or opened."""
+"""A sweep of one data set as the Python API gives it, see `orchestrator.joint.handle`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.base.addresses import home_folder, user_location, user_path
-from orchestrator.base.text import DEFAULT_HOME
-from orchestrator.spec.loading import load_spec, read_spec
-from orchestrator.spec.quick_run import load_quick
-from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.spec.loading import read_spec
 from orchestrator.study.confirmation import crowned
 from orchestrator.study.money import Cost, sweep_cost
 from orchestrator.study.reader import StudyReader
 from orchestrator.study.study import study_url
 from orchestrator.study.trial import TrialSummary
-from orchestrator.sweep.launch import launch as run_launch
-from orchestrator.sweep.locations import SweepLocations
-from orchestrator.sweep.progress import Progress, SilentProgress
-from orchestrator.sweep.resume import ResumeRequest
-from orchestrator.sweep.resume import resume as run_resume
-from orchestrator.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,94 +123,3 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"Sweep({self.name!r}, home={str(self.home)!r})"
-
-
-def open_sweep(name: str, home: str | Path = DEFAULT_HOME) -> Sweep:
-    """Open a sweep to read it.
-
-    Args:
-        name: Its name.
-        home: Its home folder.
-
-    Raises:
-        SweepNotFoundError: There is no such sweep in the home.
-    """
-    sweep = Sweep(name, home_folder(home))
-    _ = sweep.study  # Opened once, so that a misspelt name is an error here.
-    return sweep
-
-
-def launch(
-    space: SweepSpec | str | Path,
-    home: str | Path = DEFAULT_HOME,
-    *,
-    overrides: tuple[str, ...] = (),
-    quick: bool = False,
-    progress: Progress | None = None,
-    **options: Any,  # noqa: ANN401  (those of the command line, see below)
-) -> Sweep:
-    """Run a new sweep to its end: its trials, its report, its registration.
-
-    Args:
-        space: The sweep, or the path of its YAML file.
-        home: Where it keeps its study and, unless `storage` says otherwise, its trials.
-        overrides: Changes of the file, `path=value` each.
-        quick: Shrink the file's sweep to see that everything works; its numbers mean nothing.
-        progress: Shows what happens; None: nothing is shown.
-        **options: `storage` (absolute path or URI of the trials' folders), `tracking_uri` (of
-            MLflow), `executor` (`tune` or `inline`), `address` (of a running Ray cluster).
-
-    Returns:
-        The sweep, also where the user interrupted it: its `state` says so.
-
-    Raises:
-        SpecError: The file or an override is wrong; all problems at once.
-        SweepExistsError: There is a sweep of this name in the home.
-        DataError: The data is missing or damaged.
-        TypeError: There is no such option, or a `SweepSpec` comes with `overrides` or `quick`.
-    """
-    spec = _spec(space, overrides, quick=quick)
-    folder = home_folder(home)
-    tracking = TrackingStore.of(options.pop("tracking_uri", None), folder)
-    storage = options.pop("storage", None)
-    meant = None if storage is None else user_location(storage)
-    locations = SweepLocations(folder, meant, tracking)
-    run_launch(spec, locations, progress or SilentProgress(), **options)
-    return Sweep(spec.name, folder)
-
-
-def resume(
-    name: str,
-    home: str | Path = DEFAULT_HOME,
-    *,
-    progress: Progress | None = None,
-    **changes: Any,  # noqa: ANN401  (fields of ResumeRequest, see below)
-) -> Sweep:
-    """Run what is left of a sweep, or give it more to do.
-
-    Args:
-        name: Its name.
-        home: Its home folder.
-        progress: Shows what happens; None: nothing is shown.
-        **changes: `trials`, `epochs`, `seeds`, `budget`, `prices`, `storage`, `tracking_uri`,
-            `executor`, `address`, as `ResumeRequest` explains them.
-
-    Raises:
-        SweepNotFoundError: There is no such sweep in the home.
-        ResumeError: It cannot be resumed, or not in this way.
-        TypeError: There is no such change.
-    """
-    folder = home_folder(home)
-    if changes.get("storage") is not None:
-        changes["storage"] = user_location(changes["storage"])
-    shown = progress or SilentProgress()
-    run_resume(ResumeRequest(name, folder, **changes), shown, shown.warn)
-    return Sweep(name, folder)
-
-
-def _spec(space: SweepSpec | str | Path, overrides: tuple[str, ...], *, quick: bool) -> SweepSpec:
-    if not isinstance(space, SweepSpec):
-        return (load_quick if quick else load_spec)(user_path(space), overrides)
-    if overrides or quick:
-        raise TypeError("overrides and quick change a YAML file; name its path, not a SweepSpec")
-    return space

@@ -35,7 +35,7 @@ class Progress(Protocol):
         """The user should know this."""
 
     def close(self) -> None:
-        """The sweep is over."""
+        """The sweep is over; that of another data set may begin."""
 
 
 class SilentProgress:
@@ -147,6 +147,7 @@ class LogProgress:
         """See `Progress`; the last state ends the log."""
         if self._tally.begun_s is not None:
             self._show(always=True)
+        self._tally, self._shown_s = Tally(self._tally.clock), None
 
     def _show(self, *, always: bool = False) -> None:
         now_s = self._tally.clock()

@@ -96,6 +96,7 @@ class TerminalProgress:
         self._trials.clear()
         self._show()
         self._bars.stop()
+        self._tally = Tally(self._tally.clock)
 
     def _show(self) -> None:
         tally = self._tally

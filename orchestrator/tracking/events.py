@@ -211,6 +211,19 @@ def report_event(files: Mapping[str, str], answer: str, timestamp_ms: int) -> Ev
     }
 
 
+def joint_report_event(
+    joint: str, files: Mapping[str, str], answer: str, timestamp_ms: int
+) -> Event:
+    """The report of the sweep over several data sets that a sweep is a part of, named `joint`."""
+    return {
+        "kind": "joint_report",
+        "joint": joint,
+        "files": dict(files),
+        "answer": answer,
+        "timestamp_ms": timestamp_ms,
+    }
+
+
 def registered_event(versions: Sequence[Mapping[str, Any]], timestamp_ms: int) -> Event:
     """Trials were registered; `versions` as `RegisteredVersion.to_record` gives them."""
     return {

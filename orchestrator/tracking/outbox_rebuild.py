@@ -9,12 +9,14 @@ from orchestrator.base.errors import TrackingError
 from orchestrator.base.text import command
 from orchestrator.spec.loading import read_spec
 from orchestrator.spec.sweep_spec import SweepSpec
+from orchestrator.study.joint_record import joint_record, joint_with_part
 from orchestrator.study.reader import StudyReader
 from orchestrator.tracking.events import (
     REPORT_FILES,
     REPORT_NUMBERS,
     Event,
     data_record,
+    joint_report_event,
     registered_event,
     report_event,
     sweep_ended_event,
@@ -108,12 +110,14 @@ def _events(study: StudyReader, home: Path, there: Iterable[Event]) -> Iterator[
     about = study.attributes
     spec = read_spec(about["spec_yaml"], (), f"spec of {study.name}", home)
     tags = _tags(about)
-    kinds, told, of_sweep = set(), Told(), None
+    kinds, told, of_sweep, of_joint = set(), Told(), None, None
     for event in there:
         kinds.add(event.get("kind"))
         told.add(event)
         if event.get("kind") in ("sweep_started", "sweep_ended"):
             of_sweep = event
+        if event.get("kind") == "joint_report":
+            of_joint = event
     if "sweep_started" not in kinds:
         data = _data(spec, about)
         yield sweep_started_event(spec, tags, data, about.get("started_ms", 0))
@@ -129,13 +133,16 @@ def _events(study: StudyReader, home: Path, there: Iterable[Event]) -> Iterator[
         yield from _report_events(study, home)
     elif "report" not in kinds:
         yield from _report_events(study, home)
+    joint = _joint_report(study, home)
+    if joint is not None and not _is_same(of_joint, joint):
+        yield joint
     if about.get("registered") and "registered" not in kinds:
         yield registered_event(about["registered"], about.get("ended_ms", 0))
 
 
-def _is_same(event: Event | None, end: Event) -> bool:
-    """Whether the sweep's last start or end is this end, at any time."""
-    wanted = {key: value for key, value in end.items() if key != "timestamp_ms"}
+def _is_same(event: Event | None, other: Event) -> bool:
+    """Whether an event that the outbox has is another one, at any time."""
+    wanted = {key: value for key, value in other.items() if key != "timestamp_ms"}
     return event is not None and wanted.items() <= event.items()
 
 
@@ -149,14 +156,36 @@ def _data(spec: SweepSpec, about: Mapping[str, Any]) -> DataRecord | None:
 def _report_events(study: StudyReader, home: Path) -> Iterator[Event]:
     """The report that was written at the sweep's end, if it still exists."""
     about = study.attributes
-    places = about.get("places") or {}
-    folder = Folder.open(places.get("storage") or str(home)).child(study.name)
+    files = _report_files(about.get("places") or {}, home, study.name)
+    if files is not None:
+        yield report_event(files, _answer(files), about.get("ended_ms", 0))
+
+
+def _joint_report(study: StudyReader, home: Path) -> Event | None:
+    """The report over all data sets of a sweep that is a part, if it was written."""
+    joint = joint_with_part(home, study.name)
+    record = joint_record(home, joint) if joint else None
+    if joint is None or record is None:
+        return None
+    files = _report_files(record.places, home, joint)
+    if files is None:
+        return None
+    return joint_report_event(joint, files, _answer(files), study.attributes.get("ended_ms", 0))
+
+
+def _report_files(places: Mapping[str, Any], home: Path, sweep: str) -> dict[str, str] | None:
+    """The files of a sweep's report; None if it was not written, or cannot be read."""
     try:
+        folder = Folder.open(places.get("storage") or str(home)).child(sweep)
         files = {name: folder.read_bytes(name).decode() for name in REPORT_FILES}
-        text = json.loads(files[REPORT_NUMBERS])["answer"]
-    except (StorageError, ValueError, KeyError):
-        return
-    yield report_event(files, text, about.get("ended_ms", 0))
+        _answer(files)
+    except (StorageError, ValueError, KeyError, TypeError):
+        return None
+    return files
+
+
+def _answer(files: Mapping[str, str]) -> str:
+    return str(json.loads(files[REPORT_NUMBERS])["answer"])
 
 
 def _tags(about: Mapping[str, Any]) -> dict[str, str]:

@@ -26,6 +26,9 @@ MOVES_TAG = "moves"
 SHORT_SEED_TAG = "seed"
 ORIGIN_TAGS = (VARIANT_TAG, "block", "confirms", "taken_from")
 
+JOINT_TAG = "prvr.joint"
+"""Of a sweep's own run: the sweep over several data sets that it is a part of."""
+
 # Tags of a model version.
 VALUE_TAG = "prvr.value"
 METRIC_TAG = "prvr.metric"

@@ -22,6 +22,7 @@ from orchestrator.tracking.standings import ENDED_STATES, Standings
 from orchestrator.tracking.tags import (
     BEST_TRIAL_TAG,
     FRONT_TAG,
+    JOINT_TAG,
     MOVES_TAG,
     NOTE_TAG,
     PROTOCOL_TAG,
@@ -38,6 +39,8 @@ from orchestrator.tracking.trial_run import BEST_VALUE, Goal, TrialRun
 
 SPEC_FILE = "sweep.yaml"
 TABLE_FILE = "trials.json"
+JOINT_PREFIX = "joint-"
+"""Begins the names of the joint report's files, which lie beside those of the sweep's own."""
 
 
 class SweepView:
@@ -52,6 +55,7 @@ class SweepView:
         self._name = ""
         self._question = ""
         self._answer = ""
+        self._joint_answer = ""
         self._goal = Goal()
         self._goals = Goals({}, {})
         self._start_ms = 0
@@ -70,6 +74,7 @@ class SweepView:
             "trial_ended": self._trial_ended,
             "sweep_ended": self._sweep_ended,
             "report": self._report,
+            "joint_report": self._joint_report,
             "registered": self._registered,
         }
 
@@ -232,6 +237,15 @@ class SweepView:
         change.texts |= {str(name): str(text) for name, text in event["files"].items()}
         change.tags[NOTE_TAG] = self._note()
 
+    def _joint_report(self, event: Mapping[str, Any]) -> None:
+        joint = str(event["joint"])
+        files = {f"{JOINT_PREFIX}{name}": str(text) for name, text in event["files"].items()}
+        page = next(iter(files))
+        self._joint_answer = f"{joint}, all data sets (file {page}): {event.get('answer') or ''}"
+        change = self._change(None)
+        change.texts |= files
+        change.tags |= {JOINT_TAG: joint, NOTE_TAG: self._note()}
+
     def _registered(self, event: Mapping[str, Any]) -> None:
         """Link the versions on the runs of their trials and, best first, on the sweep's."""
         names = []
@@ -247,7 +261,8 @@ class SweepView:
         self._change(None).tags[REGISTERED_TAG] = ", ".join(names)
 
     def _note(self) -> str:
-        return self._standings.note(self._question, self._answer)
+        answers = [text for text in (self._answer, self._joint_answer) if text]
+        return self._standings.note(self._question, "\n\n".join(answers))
 
     def _trial(self, event: Mapping[str, Any]) -> TrialRun:
         number = int(event["number"])

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prvr_model.errors import CheckpointError
+from prvr_model.errors import CheckpointError, SettingsError
 from prvr_model.network.model import MscModel
 from prvr_model.network.model_file import ModelFile
 from prvr_model.settings import PresetName, build_settings
@@ -67,20 +67,29 @@ def released_model(
         SettingsError: The settings contradict each other.
     """
     state = read_released_file(path)
-    weights = {our_name(name) or name: tensor for name, tensor in state.items()}
+    weights = {our_name(name) or name: tensor.float() for name, tensor in state.items()}
     sizes, problems = _sizes(weights)
-    problems += [
+    if problems:
+        problems += [f"{name} is not part of the model" for name in state if our_name(name) is None]
+        raise _misfit(str(path), problems)
+    problems = [
         f"{name} is {overrides[name]} by the settings, the weights have {size}"
         for name, size in sizes.items()
         if overrides.get(name, size) != size
     ]
+    dims = {name: sizes.pop(name) for name in ("video_dim", "text_dim")}
+    try:
+        # Losses play no part, and the published levels are for the published number of clips.
+        settings = build_settings(preset, {"losses.cross_branch": "off", **overrides, **sizes})
+    except SettingsError as error:
+        if not problems:
+            raise
+        # It may follow from the sizes that were set.
+        raise _misfit(str(path), problems) from error
+    problems += _misfits(MscModel(settings.model, **dims), weights)
     if problems:
         raise _misfit(str(path), problems)
-    dims = {name: sizes.pop(name) for name in ("video_dim", "text_dim")}
-    # Losses play no part, and the published levels are for the published number of clips.
-    settings = build_settings(preset, {"losses.cross_branch": "off", **overrides, **sizes})
-    fitted = renamed_weights(MscModel(settings.model, **dims), state, str(path))
-    return ModelFile(settings, dims["video_dim"], dims["text_dim"], epoch=0, weights=fitted)
+    return ModelFile(settings, dims["video_dim"], dims["text_dim"], epoch=0, weights=weights)
 
 
 # Setting -> our name of the weight that tells it, and the axis.
@@ -125,17 +134,22 @@ def renamed_weights(model: MscModel, state: Mapping[str, Tensor], source: str) -
         CheckpointError: Names are missing or unknown, or sizes differ; all are listed.
     """
     renamed = {our_name(name) or name: tensor.float() for name, tensor in state.items()}
-    expected = model.state_dict()
-    problems = [f"no weight for {name}" for name in expected if name not in renamed]
-    problems += [f"{name} is not part of the model" for name in renamed if name not in expected]
-    problems += [
-        f"{name} has shape {tuple(renamed[name].shape)}, the settings say {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in renamed and renamed[name].shape != tensor.shape
-    ]
-    if problems:
+    if problems := _misfits(model, renamed):
         raise _misfit(source, problems)
     return renamed
+
+
+def _misfits(model: MscModel, weights: Mapping[str, Tensor]) -> list[str]:
+    """How weights under our names differ from those of a model, a line each."""
+    expected = model.state_dict()
+    problems = [f"no weight for {name}" for name in expected if name not in weights]
+    problems += [f"{name} is not part of the model" for name in weights if name not in expected]
+    problems += [
+        f"{name} has shape {tuple(weights[name].shape)}, the settings say {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    return problems
 
 
 def _misfit(source: str, problems: list[str]) -> CheckpointError:

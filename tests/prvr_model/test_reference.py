@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,20 @@ from prvr_model.losses.cbva import cbva
 from prvr_model.losses.infonce import infonce
 from prvr_model.losses.tcpl import angle_loss, distance_loss
 from prvr_model.losses.triplet import NegativeDraws, triplet
+from prvr_model.network.model import MscModel
 from prvr_model.retrieval.metrics import best_ranks, recalls, single_relevance
 from prvr_model.settings import PUBLISHED_LEVELS, PUBLISHED_MERGE_SCHEDULE
 from tests.locations import SHARED
 from tests.prvr_model.clip_segments import segment_plans, spanning_tree_weights
-from tests.reference_conformance import OUTPUT_TOLERANCE, check, relative_error
+from tests.prvr_model.made_reference import write_reference
+from tests.prvr_model.network.test_released_weights import released_name
+from tests.reference_conformance import (
+    OUTPUT_TOLERANCE,
+    check,
+    check_initial_weights,
+    read_reference,
+    relative_error,
+)
 
 REFERENCE = Path(__file__).parent / "reference" / "msc_losses.npz"
 COMPLETE = SHARED / "golden" / "msc_reference.npz"
@@ -113,6 +123,37 @@ def test_recalls(values: Mapping[str, np.ndarray]) -> None:
     relevance = single_relevance(torch.from_numpy(values["metrics/target"]))
     found = recalls(best_ranks(torch.from_numpy(values["metrics/scores"]), relevance))
     assert close(list(found.values())[:4], values["metrics/recall_at_1_5_10_100"])
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "missed"),
+    [
+        ("vproj_clip.bias", 1.0, None),
+        ("weight_token", 0.02, "initial/spread"),
+        ("query_encoder.self.query.weight", 5.0, "initial/spread"),
+        ("frame_encoder_1.attn0.norm1.weight", 0.0, "initial/constants"),
+    ],
+)
+def test_weights_that_start_otherwise_are_told(
+    tmp_path: Path, name: str, factor: float, missed: str | None
+) -> None:
+    write_reference(tmp_path / "made.npz")
+    reference = read_reference(tmp_path / "made.npz")
+    settings = reference.settings.model.model_copy(update={"hidden_size": 64})
+    torch.manual_seed(1)
+    sizes = reference.model.video_dim, reference.model.text_dim
+    wide = replace(
+        reference,
+        settings=reference.settings.model_copy(update={"model": settings}),
+        values={
+            f"state/{released_name(ours)}": weight.numpy()
+            for ours, weight in MscModel(settings, *sizes).state_dict().items()
+        },
+    )
+    assert f"state/{name}" in wide.values
+    changed = {**wide.values, f"state/{name}": factor * wide.values[f"state/{name}"]}
+    results = check_initial_weights(replace(wide, values=changed))
+    assert [result.group for result in results if not result.passed] == [missed] * bool(missed)
 
 
 @pytest.mark.skipif(not COMPLETE.is_file(), reason=f"the complete reference {COMPLETE} is not here")

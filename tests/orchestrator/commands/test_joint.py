@@ -2,22 +2,33 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+import orchestrator
 from orchestrator import cli
+from orchestrator.base.errors import HomeLockedError, ResumeError, SweepNotFoundError
+from orchestrator.base.home import outbox_path
 from orchestrator.joint.launch import JointHooks, JointResult, launch_joint
+from orchestrator.report.marks import row_key
 from orchestrator.report.transfer import transfer_of
 from orchestrator.spec.data import open_data
 from orchestrator.spec.joint import JointSpec
 from orchestrator.spec.loading import load_any
 from orchestrator.study.trial import FailureCause, TrialState
 from orchestrator.sweep.locations import SweepLocations
-from orchestrator.sweep.progress import SilentProgress
+from orchestrator.sweep.progress import LogProgress, SilentProgress
+from orchestrator.sweep.sync import SyncResult
+from orchestrator.tracking.events import REPORT_FILES
 from orchestrator.tracking.store import TrackingStore
+from orchestrator.tracking.tags import JOINT_TAG, NOTE_TAG
+from orchestrator.tracking.writer import connect, experiment_ids
 from tests.orchestrator.command_line import TINY_SPACE, Run
 from tests.orchestrator.evaluation.test_matrix import write
 from tests.orchestrator.report.latex_compiler import compiled
@@ -109,6 +120,7 @@ def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: 
         assert f"## On {data}" in text
         assert f"{data}: Recalls on validation" in text
     assert "Differences of SumR, on each data set and on their mean" in text
+    assert text.count("the frozen features: ") == 1
     assert "Cost: " in text
     assert "Data sets are fixed; new seeds and new videos of each" in text
     numbers = json.loads(run("report both --format json --home home")[0])
@@ -118,11 +130,27 @@ def test_the_joint_report_has_a_table_each_and_one_over_all(run: Run, tmp_path: 
     for data, part in numbers["data_sets"].items():
         (alone,) = part["comparisons"]
         assert alone["difference"] == pair["differences"][data]
+        assert ("raining" in (part["against_frozen"] or "")) == (data == "shared")
     page = run("report both --format html --home home")[0]
     assert page.count("<svg") == 2
     latex = run("report both --format tex --home home")[0]
     assert "winner of" in latex
-    compiled(latex, tmp_path)
+    assert "Overfull \\hbox" not in compiled(latex, tmp_path)
+
+
+@pytest.mark.usefixtures("drawn_figures")
+def test_the_page_names_a_row_and_finds_its_marks(run: Run) -> None:
+    page = run("report both --format html --home home")[0]
+    key = row_key("fast")
+    figure = page[page.index("<svg") : page.index("</svg>")]
+    # Interval and mean of three data sets, and of all.
+    assert figure.count(f'data-key="{key}"><title>fast: val/SumR on near ') == 8
+    # The mean, whether data sets differ, recalls and differences of each; one has labels.
+    assert page.count(f'<tr data-key="{key}">') == 9
+    assert page.count(f'"{key}":"fast: val/SumR on near ') == 1
+    assert "optimizer.learning_rate 0.01" in page
+    # The page's policy lets no image in, not even one that it holds.
+    assert "<image" not in page
 
 
 def test_winners_are_scored_where_they_fit(folder: Path, run: Run) -> None:
@@ -177,6 +205,58 @@ def test_every_part_is_freed_and_synced(run: Run) -> None:
     assert run("sync both --home home")[0].count("has everything of both-") == 3
 
 
+def _joint_files(home: Path) -> dict[str, set[str]]:
+    """Names of the files of the joint report on the run of each part."""
+    client = connect(TrackingStore.of_home(home))
+    experiments = list(experiment_ids(client).values())
+    found = client.search_runs(experiments, f"tags.`{JOINT_TAG}` = 'both'")
+    return {
+        run.info.run_name: {
+            file.path
+            for file in client.list_artifacts(run.info.run_id)
+            if file.path.startswith("joint-")
+        }
+        for run in found
+    }
+
+
+def test_every_part_has_the_joint_report_in_mlflow(folder: Path, run: Run) -> None:
+    home = folder / "home"
+    files = {f"joint-{name}" for name in REPORT_FILES}
+    everywhere = dict.fromkeys(("both-near", "both-noisy", "both-shared"), files)
+    assert _joint_files(home) == everywhere
+    before = outbox_path(home, "both-near").read_bytes()
+    assert run("sync both --home home")[0].count("has everything of both-") == 3
+    assert outbox_path(home, "both-near").read_bytes() == before
+    # Neither a lost outbox nor a lost MLflow loses it.
+    outbox_path(home, "both-near").unlink()
+    shutil.rmtree(home / "mlartifacts")
+    run("sync both --home home")
+    assert _joint_files(home) == everywhere
+    client = connect(TrackingStore.of_home(home))
+    (near,) = client.search_runs(
+        list(experiment_ids(client).values()), "attributes.run_name = 'both-near'"
+    )
+    answer = json.loads((home / "both" / "report.json").read_text())["answer"]
+    assert f"both, all data sets (file joint-report.html): {answer}" in near.data.tags[NOTE_TAG]
+
+
+@pytest.mark.parametrize("fault", ["away", "locked"])
+def test_a_joint_report_that_mlflow_does_not_get_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def sync(*_: object) -> SyncResult:
+        if fault == "locked":
+            raise HomeLockedError("home", "process 1")
+        return SyncResult("http://away", False, None)
+
+    monkeypatch.setattr("orchestrator.joint.launch.sync", sync)
+    out, said = run("resume both --home home", 1)
+    assert "joint report: " in out
+    assert "MLflow does not have the joint report: " in said
+    assert "`prvr-sweep sync both --home" in said
+
+
 def test_every_part_gets_the_seeds_that_were_added(run: Run) -> None:
     found = json.loads(run("report both --format json --home home")[0])
     rows = [row for part in found["data_sets"].values() for row in part["rows"]]
@@ -195,6 +275,86 @@ def test_a_plan_shows_the_parts_and_their_sum(run: Run) -> None:
     assert " EUR; then every winner" in total
     found = json.loads(run("plan space.yaml --json --home elsewhere")[0])
     assert (list(found["parts"]), found["trials"]) == (["near", "noisy", "shared"], 6)
+
+
+def test_python_gives_the_parts_and_the_report_over_all(folder: Path) -> None:
+    both = orchestrator.open_sweep("both", folder / "home")
+    assert isinstance(both, orchestrator.Sweeps)
+    assert list(both.parts) == ["near", "noisy", "shared"]
+    assert both.parts["noisy"].trials().num_rows == 4
+    assert both.state == "finished"
+    assert both.cost is not None
+    assert both.report().startswith("# Does it hold on all?")
+    assert json.loads(both.report("json"))["sweep"] == "both"
+    again = orchestrator.resume("both", folder / "home", seeds=2)
+    assert isinstance(again, orchestrator.Sweeps)
+    with pytest.raises(ResumeError, match="a resume takes nothing away"):
+        orchestrator.resume("both", folder / "home", seeds=1)
+    with pytest.raises(SweepNotFoundError, match="name one of its parts"):
+        orchestrator.Sweep("both", folder / "home").trials()
+
+
+def test_python_launches_several_data_sets(
+    tmp_path: Path, new_home: Callable[[Path], Path]
+) -> None:
+    new_home(tmp_path / "home")
+    (tmp_path / "space.yaml").write_text(TWO.replace("  shared: ./shared.store\n", ""))
+    log = StringIO()
+    both = orchestrator.launch(
+        tmp_path / "space.yaml",
+        tmp_path / "home",
+        overrides=("transfer=false",),
+        progress=LogProgress(log),
+        executor="inline",
+    )
+    assert isinstance(both, orchestrator.Sweeps)
+    assert [part.state for part in both.parts.values()] == ["finished"] * 2
+    assert log.getvalue().count("2/2 trials") == 2
+    assert "4/" not in log.getvalue()
+
+
+def test_a_doctor_looks_at_every_data_set(run: Run, folder: Path) -> None:
+    found = json.loads(run("doctor space.yaml --home elsewhere --json")[0])
+    sweeps = [each["message"] for each in found["findings"] if each["check"] == "sweep"]
+    assert [text.partition(":")[0] for text in sweeps] == ["both-near", "both-noisy", "both-shared"]
+    (folder / "lacking.yaml").write_text(TWO.replace("./shared.store", "./missing.store"))
+    text = run("doctor lacking.yaml --home elsewhere", 1)[0]
+    assert "problem  sweep      both-shared: " in text
+    assert "missing.store" in text
+    assert "ok       sweep      both-near: 2 trials" in text
+
+
+def test_a_fault_names_its_data_set(run: Run, folder: Path) -> None:
+    text = TWO.replace("  noisy:", "  missing: ./missing.store\n  noisy:")
+    (folder / "faulty.yaml").write_text(text)
+    for line in ("plan faulty.yaml", "launch faulty.yaml --executor inline"):
+        assert "error: data set missing: " in run(f"{line} --home elsewhere", 3)[1]
+    labels = "--set objective.metric=val/verified/mAP"
+    _, said = run(f"plan space.yaml --home elsewhere {labels}", 3)
+    assert "error: data set near: objective.metric is val/verified/mAP, but generated" in said
+
+
+@pytest.mark.soak
+def test_a_server_that_is_gone_for_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("orchestrator.sweep.launch._FLUSH_S", 1.0)
+    monkeypatch.setattr("orchestrator.joint.launch._LOOK_S", 1.0)
+    (tmp_path / "space.yaml").write_text(TWO.replace("  shared: ./shared.store\n", ""))
+    home = tmp_path / "home"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        # Bound and not listening: it refuses, and no other process can take it.
+        away = f"http://127.0.0.1:{free.getsockname()[1]}"
+        line = ["launch", str(tmp_path / "space.yaml"), "--home", str(home)]
+        assert cli.run([*line, "--executor", "inline", "--tracking-uri", away]) == 1
+    said = capsys.readouterr().err
+    assert "MLflow does not have the joint report: " in said
+    assert "cannot be reached" in said
+    here = ["--home", str(home), "--tracking-uri", TrackingStore.of_home(home).uri]
+    assert cli.run(["sync", "both", *here]) == 0
+    files = {f"joint-{name}" for name in REPORT_FILES}
+    assert _joint_files(home) == {"both-near": files, "both-noisy": files}
 
 
 @pytest.mark.soak

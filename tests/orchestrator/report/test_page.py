@@ -55,7 +55,7 @@ def test_only_the_page_s_own_script_may_run(page: str) -> None:
     ]
     assert policy is not None
     assert policy.startswith(f"default-src 'none'; script-src 'sha256-{digest}'; style-src")
-    assert not {"img", "link", "iframe"} & {tag for tag, _ in parsed.tags}
+    assert not {"img", "image", "link", "iframe"} & {tag for tag, _ in parsed.tags}
     assert not [
         name for _, attributes in parsed.tags for name in attributes if name.startswith("on")
     ]

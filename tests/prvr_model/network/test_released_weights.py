@@ -122,16 +122,25 @@ def test_sizes_that_are_set_must_be_those_of_the_weights(
         released_model(path, None, {**UNTOLD, "model.num_scales": 8, "model.num_clips": 32})
     assert "model.num_scales is 8 by the settings, the weights have 2" in str(caught.value)
     assert "model.num_clips is 32 by the settings, the weights have 8" in str(caught.value)
+    # What else does not fit is told with it.
+    torch.save({**released_state, "decoder.weight": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        released_model(path, None, {**UNTOLD, "model.num_scales": 8})
+    assert "model.num_scales is 8 by the settings, the weights have 2" in str(caught.value)
+    assert "decoder.weight is not part of the model" in str(caught.value)
+    torch.save(released_state, path)
     # What the weights do not tell must fit their sizes.
     with pytest.raises(SettingsError, match="set merge_ratio"):
         released_model(path, None, {})
     del released_state["vproj_clip.weight"]
     released_state["frame_encoder_1.layer2.weight"] = torch.zeros(1)
+    released_state["decoder.weight"] = torch.zeros(1)
     torch.save(released_state, path)
     with pytest.raises(CheckpointError) as caught:
         released_model(path, None, UNTOLD)
     assert "no weight for alignment.weight, which tells model.hidden_size" in str(caught.value)
     assert "frame_branch.mixing.weights.weight has shape (1,), which is no" in str(caught.value)
+    assert "decoder.weight is not part of the model" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [None, "state_dict", "model"])
