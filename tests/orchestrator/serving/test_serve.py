@@ -177,7 +177,8 @@ def test_its_end_answers_what_was_accepted_and_leaves_nothing(served: ServeProce
     assert served.process.stdout is not None
     assert served.process.stdout.read() == ""
     lines = [line for line in served.errors.read_text().splitlines() if line.startswith("{")]
-    assert {json.loads(line)["event"] for line in lines} == {"request", "gallery"}
+    events = {json.loads(line)["event"] for line in lines}
+    assert {"request"} <= events <= {"request", "gallery"}  # the second where a test swapped it
     assert "Traceback" not in served.errors.read_text()
 
 
