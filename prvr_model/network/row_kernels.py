@@ -1,6 +1,8 @@
 """Compiled loops of `row_steps`: each passes over its rows once.
 
 A loop that is fast has its numbers in one type throughout: whole numbers make float64 of float32.
+A loop that adds up stores into no array, or uses one alone: how others lie in memory decides
+whether a loop runs in vectors, and so the order of its sums and their last bits.
 
 Dropout keeps no mask: whether an element is kept is a hash of its place and of two drawn numbers,
 computed again for the gradient. What products take and give comes in float32, float64 or bfloat16
@@ -166,9 +168,19 @@ def _kept(start: Any, place: Any, draw: Any, scale: Any) -> Any:
 
 
 @_compiled
-def _deviations(values: Rows, mean: Any, epsilon: Any) -> Any:
+def _sum(values: Rows) -> Any:
+    """Sum of some numbers."""
+    total = values.dtype.type(0)
+    for place in range(values.shape[0]):
+        total += values[place]
+    return total
+
+
+@_compiled
+def _deviations(values: Rows, epsilon: Any) -> Any:
     """Subtract the mean, in place; the inverse of the deviation."""
     number = values.dtype.type
+    mean = _sum(values) / number(values.shape[0])
     total = number(0)
     for column in range(values.shape[0]):
         values[column] -= mean
@@ -186,14 +198,14 @@ def _normalise_backward(
         by_weight[column] += values[column] * normals[column]
         by_bias[column] += values[column]
     number = values.dtype.type
-    total, product = number(0), number(0)
     for column in range(columns):
         values[column] *= weight[column]
-        total += values[column]
-        product += values[column] * normals[column]
-    total, product = total / number(columns), product / number(columns)
+    product = number(0)
     for column in range(columns):
-        values[column] = (values[column] - total - normals[column] * product) * inverse
+        product += values[column] * normals[column]
+    mean, product = _sum(values) / number(columns), product / number(columns)
+    for column in range(columns):
+        values[column] = (values[column] - mean - normals[column] * product) * inverse
 
 
 # Kernels take arrays, what dropout draws, sums over rows that they add to, and the range of rows
@@ -258,18 +270,17 @@ def attend_backward(
         place = before + row
         start = np.uint32(place * columns)
         own = place % factors.shape[0]
-        total = number(0)
         if draw[3]:
             for column in range(columns):
                 kept = _kept(start, places[column], draw, number(1))
-                weight = _wide(weights[row, column])
                 values[column] = _wide(by_weights[row, column]) * kept
-                total += values[column] * weight
-                _put(dropped, row, column, weight * kept)
+                _put(dropped, row, column, _wide(weights[row, column]) * kept)
         else:
             for column in range(columns):
                 values[column] = _wide(by_weights[row, column])
-                total += values[column] * _wide(weights[row, column])
+        total = number(0)
+        for column in range(columns):
+            total += values[column] * _wide(weights[row, column])
         for column in range(columns):
             value = _wide(weights[row, column]) * (values[column] - total) * factors[own, column]
             _put(by_weights, row, column, value)
@@ -293,18 +304,15 @@ def add_norm(
     heads, width = added.shape[0], added.shape[2]
     columns = heads * width
     values = np.empty(columns, rows.dtype)
-    number = values.dtype.type
     places = _places(columns)
     for row in range(*part):
         start = np.uint32(row * columns)
-        total = number(0)
         for head in range(heads):
             for place in range(width):
                 column = head * width + place
                 kept = _kept(start, places[column], draw, scale)
                 values[column] = _wide(added[head, row, place]) * kept + rows[row, column]
-                total += values[column]
-        inverse[row] = own = _deviations(values, total / number(columns), epsilon)
+        inverse[row] = own = _deviations(values, epsilon)
         for column in range(columns):
             value = values[column] * own
             _put(normals, row, column, value)
@@ -394,15 +402,12 @@ def norm_drop(
     weight, bias, epsilon = layer
     columns = features.shape[1]
     values = np.empty(columns, features.dtype)
-    number = values.dtype.type
     places = _places(columns)
     for row in range(*part):
         start = np.uint32(row * columns)
-        total = number(0)
         for column in range(columns):
             values[column] = features[row, column]
-            total += values[column]
-        own = _deviations(values, total / number(columns), epsilon)
+        own = _deviations(values, epsilon)
         for column in range(columns):
             kept = _kept(start, places[column], draw, scale)
             value = values[column] * own * weight[column] + bias[column]
@@ -433,12 +438,10 @@ def place_norm(
     for row in range(*part):
         start = np.uint32(row * columns)
         place = row % length
-        total = number(0)
         for column in range(columns):
             value = _wide(projected[row, column])
             values[column] = (value if value > 0 else value * number(0)) + positions[place, column]
-            total += values[column]
-        inverse[row] = own = _deviations(values, total / number(columns), epsilon)
+        inverse[row] = own = _deviations(values, epsilon)
         for column in range(columns):
             value = values[column] * own
             _put(normals, row, column, value)
@@ -500,6 +503,7 @@ def angle_slopes(
     captions = halves.shape[1]
     number = halves.dtype.type
     one, half = number(1), number(0.5)
+    found = np.empty((2, captions), halves.dtype)
     for row in range(*part):
         anchor = before + row
         loss = 0.0
@@ -516,19 +520,23 @@ def angle_slopes(
             other_right, other_across = other_halves[anchor, k:], other_halves[j, k:]
             other_scales = other_inverse[anchor, k:]
             by_right, by_across = sums[anchor, k:], sums[j, k:]
-            total, by_left, turned_left = number(0), number(0), number(0)
+            angles, differences = found[0, k:], found[1, k:]
             for k in range(right.shape[0]):
-                scale = own * scales[k]
-                angle = scale * (left + right[k] - across[k])
-                other_scale = other * other_scales[k]
-                difference = angle - other_scale * (other_left + other_right[k] - other_across[k])
-                slope = min(max(difference, -one), one)
-                total += slope * (difference - half * slope)
-                pulled, turned = slope * scale, slope * angle
-                by_left += pulled
-                turned_left += turned
-                by_right[k] += pulled - scales[k] * scales[k] * turned
-                by_across[k] -= pulled
-            sums[anchor, j] += by_left - own * own * turned_left
+                angles[k] = own * scales[k] * (left + right[k] - across[k])
+            for k in range(right.shape[0]):
+                wanted = other_left + other_right[k] - other_across[k]
+                differences[k] = angles[k] - other * other_scales[k] * wanted
+            total, pulled, turned = number(0), number(0), number(0)
+            for k in range(right.shape[0]):
+                slope = min(max(differences[k], -one), one)
+                total += slope * (differences[k] - half * slope)
+                pulled += slope * scales[k]
+                turned += slope * angles[k]
+            for k in range(right.shape[0]):
+                slope = min(max(differences[k], -one), one)
+                by_right[k] += scales[k] * slope * (own - scales[k] * angles[k])
+            for k in range(right.shape[0]):
+                by_across[k] -= own * scales[k] * min(max(differences[k], -one), one)
+            sums[anchor, j] += own * (pulled - own * turned)
             loss += 2 * total
         losses[row] = loss
