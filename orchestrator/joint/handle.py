@@ -1,6 +1,7 @@
 """The Python API: a sweep that was launched, resumed or opened, on one data set or several."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.report.formats import Format
 
 
+@dataclass(frozen=True)
 class Sweeps:
     """A sweep over several data sets, also while another process runs it; changes nothing.
 
@@ -35,9 +37,8 @@ class Sweeps:
         home: Its home folder.
     """
 
-    def __init__(self, name: str, home: Path) -> None:
-        self.name = name
-        self.home = home
+    name: str
+    home: Path
 
     @property
     def parts(self) -> Mapping[str, Sweep]:
@@ -65,9 +66,6 @@ class Sweeps:
         from orchestrator.report.joint_publishing import render_joint
 
         return render_joint(find_joint(self.home, self.name), wanted)
-
-    def __repr__(self) -> str:
-        return f"Sweeps({self.name!r}, home={str(self.home)!r})"
 
 
 AnySweep: TypeAlias = Sweep | Any

@@ -1,5 +1,6 @@
 """A sweep of one data set as the Python API gives it, see `orchestrator.joint.handle`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.study.tables import TableName
 
 
+@dataclass(frozen=True)
 class Sweep:
     """A sweep of a home, also while another process runs it; looking at it changes nothing.
 
@@ -25,9 +27,8 @@ class Sweep:
         home: Its home folder.
     """
 
-    def __init__(self, name: str, home: Path) -> None:
-        self.name = name
-        self.home = home
+    name: str
+    home: Path
 
     @property
     def study(self) -> StudyReader:
@@ -120,6 +121,3 @@ class Sweep:
         from orchestrator.report.publishing import report as read
 
         return render(read(self.home, self.name, compare), wanted)
-
-    def __repr__(self) -> str:
-        return f"Sweep({self.name!r}, home={str(self.home)!r})"

@@ -156,9 +156,9 @@ def _data(spec: SweepSpec, about: Mapping[str, Any]) -> DataRecord | None:
 def _report_events(study: StudyReader, home: Path) -> Iterator[Event]:
     """The report that was written at the sweep's end, if it still exists."""
     about = study.attributes
-    files = _report_files(about.get("places") or {}, home, study.name)
-    if files is not None:
-        yield report_event(files, _answer(files), about.get("ended_ms", 0))
+    report = _report(about.get("places") or {}, home, study.name)
+    if report is not None:
+        yield report_event(*report, about.get("ended_ms", 0))
 
 
 def _joint_report(study: StudyReader, home: Path) -> Event | None:
@@ -167,25 +167,20 @@ def _joint_report(study: StudyReader, home: Path) -> Event | None:
     record = joint_record(home, joint) if joint else None
     if joint is None or record is None:
         return None
-    files = _report_files(record.places, home, joint)
-    if files is None:
+    report = _report(record.places, home, joint)
+    if report is None:
         return None
-    return joint_report_event(joint, files, _answer(files), study.attributes.get("ended_ms", 0))
+    return joint_report_event(joint, *report, study.attributes.get("ended_ms", 0))
 
 
-def _report_files(places: Mapping[str, Any], home: Path, sweep: str) -> dict[str, str] | None:
-    """The files of a sweep's report; None if it was not written, or cannot be read."""
+def _report(places: Mapping[str, Any], home: Path, sweep: str) -> tuple[dict[str, str], str] | None:
+    """A sweep's report, its files and its answer; None if it was not written, or is damaged."""
     try:
         folder = Folder.open(places.get("storage") or str(home)).child(sweep)
         files = {name: folder.read_bytes(name).decode() for name in REPORT_FILES}
-        _answer(files)
+        return files, str(json.loads(files[REPORT_NUMBERS])["answer"])
     except (StorageError, ValueError, KeyError, TypeError):
         return None
-    return files
-
-
-def _answer(files: Mapping[str, str]) -> str:
-    return str(json.loads(files[REPORT_NUMBERS])["answer"])
 
 
 def _tags(about: Mapping[str, Any]) -> dict[str, str]:
