@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.leftovers import left_of
 from tests.locations import ROOT
 from tests.orchestrator.command_line import TINY_SPACE, Done, prvr
 
@@ -211,8 +212,13 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
         pytest.skip(why)
     (shell.work / "tiny.yaml").write_text(around.space, encoding="utf-8")
     yield shell
-    for process in psutil.process_iter(["cmdline"]):
-        assert str(tmp_path) not in " ".join(process.info["cmdline"] or [])
+    assert not left_of(
+        lambda: (
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if str(tmp_path) in " ".join(process.info["cmdline"] or [])
+        )
+    )
 
 
 @pytest.mark.parametrize("shell", MATRIX.values(), ids=MATRIX, indirect=True)

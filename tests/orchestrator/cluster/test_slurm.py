@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.leftovers import left_of
 from tests.orchestrator.command_line import ROOT
 
 SCRIPT = ROOT / "cluster" / "slurm.sh"
@@ -172,7 +173,7 @@ def check_ends(job: Job, code: int, words: str) -> None:
     try:
         assert job.end() == code, job.log.read_text()
         assert words in job.log.read_text()
-        assert left_over() == []
+        assert left_of(left_over) == []
         assert [path for path in job.log.parent.iterdir() if path.name.startswith(".prvr")] == []
     finally:
         job.kill()

@@ -15,6 +15,7 @@ from orchestrator.study.trial import FailureCause, TrialRequest
 from orchestrator.study.work_record import TrialStart
 from prvr_model.reporting import Decision, EpochReport
 from prvr_model.settings import SpeedSettings, build_settings
+from tests.leftovers import children_besides
 
 FAKES = "tests.orchestrator.executors.fake_trials"
 EPOCHS = 3
@@ -179,10 +180,10 @@ class ExecutorContract:
         assert told.most_live <= self.concurrency
 
     def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
-        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        before = psutil.Process().children(recursive=True)
         executor = type(self).make(f"{FAKES}:rising")
         source = BrokenSource([0, 1])
         with pytest.raises(BrokenSourceError, match="cannot be written"):
             executor.run(source, 1, Interruption())
         assert not source.causes
-        assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+        assert not children_besides(before)

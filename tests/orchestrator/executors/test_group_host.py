@@ -8,6 +8,7 @@ from orchestrator.base.machine import available_cpus
 from orchestrator.executors.interruption import Interruption
 from orchestrator.executors.tune_executor import TrialSlot, TuneExecutor
 from prvr_model.reporting import Decision, EpochReport
+from tests.leftovers import children_besides
 from tests.orchestrator.executors.executor_contract import (
     LATER_NUMBER,
     BrokenSource,
@@ -122,20 +123,20 @@ class TestLongRuns:
         assert executor.groups == []
 
     def test_error_of_the_source_ends_the_run_and_leaves_nothing(self) -> None:
-        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        before = psutil.Process().children(recursive=True)
         with pytest.raises(BrokenSourceError, match="cannot be written"):
             run("rising", BrokenSource([0]))
-        assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+        assert not children_besides(before)
 
     def test_workers_that_do_not_heed_a_stop_are_ended(self) -> None:
-        before = {child.pid for child in psutil.Process().children(recursive=True)}
+        before = psutil.Process().children(recursive=True)
         source = StoppingSource([STOPPED, 7])
         source.stopped = frozenset({STOPPED, 7})
         executor = run("deaf", source)
         assert source.calls[STOPPED] == source.calls[7] == ["begin", "report", "end"]
         assert executor.occupied == {}
         assert executor.groups == []
-        assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+        assert not children_besides(before)
 
     def test_killed_keeper_fails_the_trial_and_everything_is_freed(self) -> None:
         source = RecordingSource([*KEEPERS])

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.study.trial import TrialRequest, TrialState
 from orchestrator.sweep.status import read_status
+from tests.leftovers import left_of
 from tests.orchestrator.helpers import new_searcher, reopened_study, small_spec
 
 # Ray's start on a busy machine; only a sweep that never starts takes as long.
@@ -65,7 +66,7 @@ def test_interrupt_ends_all_soon_and_keeps_the_study(
     assert sweep.returncode == 130
     assert stdout == b""
     assert b"Traceback" not in stderr
-    assert not [one for one in started if one.is_running()]
+    assert not left_of(lambda: started)
     status = read_status(tmp_path / "home", "small")
     assert status.state == "interrupted"
     assert status.counts[TrialState.FAILED] == 0

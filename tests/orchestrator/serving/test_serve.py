@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.serving.gallery import Gallery
 from prvr_model.retrieval.gallery import GalleryReader, Shard
+from tests.leftovers import left_of
 from tests.orchestrator.cluster_process import small_cluster
 from tests.orchestrator.serving.serve_process import (
     Asking,
@@ -173,7 +174,7 @@ def test_its_end_answers_what_was_accepted_and_leaves_nothing(served: ServeProce
     assert code == 0
     # Later questions find no service; no question that it took got another answer.
     assert set(asking.statuses) == {200}
-    assert not [process for process in mine if process.is_running() and title(process)]
+    assert not left_of(lambda: mine)
     assert served.process.stdout is not None
     assert served.process.stdout.read() == ""
     lines = [line for line in served.errors.read_text().splitlines() if line.startswith("{")]

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.leftovers import left_of
 from tests.locations import ROOT
 from tests.orchestrator.cluster.test_ray_environment import REDIRECTING
 from tests.orchestrator.command_line import TIMEOUT_S, TINY_SPACE, environment, prvr
@@ -27,8 +28,6 @@ _PROXIES = {
     for variable in (name, name.upper())
 }
 _FOREIGN = "raise SystemExit('imported from the working directory')\n"
-# Killed at once; Ray's own processes would end by themselves after half a minute, if at all.
-_END_S = 10.0
 
 
 class Launch:
@@ -74,10 +73,7 @@ class Launch:
         return (self.folder / "err").read_text()
 
     def check_nothing_is_left(self, session: int) -> None:
-        limit_s = time.monotonic() + _END_S
-        while (left := list(self._processes(session))) and time.monotonic() < limit_s:
-            time.sleep(0.2)
-        assert left == []
+        assert not left_of(lambda: self._processes(session))
 
     def _processes(self, session: int) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():

@@ -19,6 +19,7 @@ from orchestrator.base.errors import TrackingError
 from orchestrator.tracking.store import TrackingStore
 from orchestrator.tracking.ui import check_port, page_addresses, serve_ui, ui_command
 from orchestrator.tracking.writer import connect
+from tests.leftovers import left_of
 from tests.locations import ROOT
 
 _START_TIMEOUT_S = 120.0
@@ -100,7 +101,7 @@ def test_pages_answer_and_end_with_a_signal(home: Path, taken_port: int, tmp_pat
         assert children
         ours.send_signal(signal.SIGINT)
         assert ours.wait(30) == 0
-        assert not [child for child in children if child.is_running()]
+        assert not left_of(lambda: children)
     finally:
         ours.kill()
         log.close()
