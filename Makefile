@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m prvr_model.network.warm_up
+	$(BIN)/python -m prvr_model.training.warm_up
 	@touch $(STAMP)
 
 sweep: $(STAMP)

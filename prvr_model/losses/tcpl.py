@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from prvr_model.losses.angles import Distances, angle_slopes
 from prvr_model.network.fused_blocks import can_fuse
-from prvr_model.network.row_steps import Distances, angle_slopes
 
 # Floor of squared distances before the root; published value.
 _SMALLEST_SQUARE = 1e-12

@@ -2,5 +2,5 @@
 
 Offers `model`, `encoding` (how the model encodes), `similarity` (scores), `model_file`,
 `released_weights` (checkpoints of the released implementation), and of the fused forms
-`fused_blocks` (where they are used) and `row_steps` (loops for processors).
+`fused_blocks` (where they are used), `row_steps` and `row_kernels` (loops for processors).
 """

@@ -31,7 +31,7 @@ _FACTOR, _OTHER_FACTOR = np.uint32(0x21F0AAAD), np.uint32(0xD35A2D97)
 Rows: TypeAlias = np.ndarray[Any, Any]
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled at its first call, and kept on disk if some folder can be written."""
     try:
         kept: Callable[..., Any] = njit(cache=True, **_COMPILED)(function)
@@ -118,7 +118,7 @@ def _(values: Any) -> Any:
     return largest
 
 
-@_compiled
+@compiled
 def _ordered(bits: Any) -> Any:
     """A float's bits as a whole number in the order of floats; its own inverse."""
     return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
@@ -147,7 +147,7 @@ def _(value: Any) -> Any:
     return exp
 
 
-@_compiled
+@compiled
 def _places(columns: int) -> Rows:
     """Numbers of columns, as the hashes of dropout take them."""
     return np.arange(columns).astype(np.uint32)
@@ -167,7 +167,7 @@ def _kept(start: Any, place: Any, draw: Any, scale: Any) -> Any:
     return scale if mixed <= last else scale - scale
 
 
-@_compiled
+@compiled
 def _sum(values: Rows) -> Any:
     """Sum of some numbers."""
     total = values.dtype.type(0)
@@ -176,7 +176,7 @@ def _sum(values: Rows) -> Any:
     return total
 
 
-@_compiled
+@compiled
 def _deviations(values: Rows, epsilon: Any) -> Any:
     """Subtract the mean, in place; the inverse of the deviation."""
     number = values.dtype.type
@@ -188,7 +188,7 @@ def _deviations(values: Rows, epsilon: Any) -> Any:
     return number(1) / np.sqrt(total / number(values.shape[0]) + epsilon)
 
 
-@_compiled
+@compiled
 def _normalise_backward(
     values: Rows, normals: Rows, inverse: Any, weight: Rows, by_weight: Rows, by_bias: Rows
 ) -> None:
@@ -212,7 +212,7 @@ def _normalise_backward(
 # that they work on.
 
 
-@_compiled
+@compiled
 def attend(
     scores: Rows,
     dropped: Rows,
@@ -251,7 +251,7 @@ def attend(
                 _put(scores, row, column, values[column] * share)
 
 
-@_compiled
+@compiled
 def attend_backward(
     by_weights: Rows,
     weights: Rows,
@@ -286,7 +286,7 @@ def attend_backward(
             _put(by_weights, row, column, value)
 
 
-@_compiled
+@compiled
 def add_norm(
     rows: Rows,
     added: Rows,
@@ -322,7 +322,7 @@ def add_norm(
                 _put(rounded, row, column, output[row, column])
 
 
-@_compiled
+@compiled
 def add_norm_backward(
     by_output: Rows,
     more: Rows,
@@ -369,7 +369,7 @@ def add_norm_backward(
                 _put(of_head, row, place, values[left + place])
 
 
-@_compiled
+@compiled
 def relu_backward(by_hidden: Rows, hidden: Rows, sums: Rows, part: Any) -> None:
     """Gradient through a ReLU, in place."""
     by_bias = sums[0]
@@ -382,7 +382,7 @@ def relu_backward(by_hidden: Rows, hidden: Rows, sums: Rows, part: Any) -> None:
             by_bias[column] += found
 
 
-@_compiled
+@compiled
 def join_heads(rows: Rows, heads: Rows, sums: Rows, part: Any) -> None:
     """Rows of all heads side by side, and their sum."""
     width, total = heads.shape[2], sums[0]
@@ -394,7 +394,7 @@ def join_heads(rows: Rows, heads: Rows, sums: Rows, part: Any) -> None:
                 total[start + place] += _wide(heads[head, row, place])
 
 
-@_compiled
+@compiled
 def norm_drop(
     features: Rows, layer: Any, scale: Any, output: Rows, mask: Rows, draw: Any, part: Any
 ) -> None:
@@ -416,7 +416,7 @@ def norm_drop(
                 _put(mask, row, column, kept)
 
 
-@_compiled
+@compiled
 def place_norm(
     projected: Rows,
     positions: Rows,
@@ -449,7 +449,7 @@ def place_norm(
             output[row, column] = (value * weight[column] + bias[column]) * kept
 
 
-@_compiled
+@compiled
 def place_norm_backward(
     by_output: Rows,
     projected: Rows,
@@ -485,58 +485,3 @@ def place_norm_backward(
             value = value if _wide(projected[row, column]) > 0 else value * number(0)
             _put(by_projected, row, column, value)
             by_layer_bias[column] += value
-
-
-@_compiled
-def angle_slopes(
-    near: Rows,
-    halves: Rows,
-    inverse: Rows,
-    other_halves: Rows,
-    other_inverse: Rows,
-    before: int,
-    losses: Rows,
-    sums: Rows,
-    part: Any,
-) -> None:
-    """Smooth-L1 of the differences of angles at some anchors; the sums are its derivative."""
-    captions = halves.shape[1]
-    number = halves.dtype.type
-    one, half = number(1), number(0.5)
-    found = np.empty((2, captions), halves.dtype)
-    for row in range(*part):
-        anchor = before + row
-        loss = 0.0
-        for j in range(captions):
-            own, other = inverse[anchor, j], other_inverse[anchor, j]
-            left, other_left = near[row, j], other_halves[anchor, j]
-            # The angle with itself is 1, or 0 where there is no direction: a constant.
-            difference = own * own * (left + left) - other * other * (other_left + other_left)
-            slope = min(max(difference, -one), one)
-            loss += slope * (difference - half * slope)
-            # Each other pair stands for its mirror image too. Views begin at 0, as fast loops do.
-            k = j + 1
-            right, scales, across = near[row, k:], inverse[anchor, k:], halves[j, k:]
-            other_right, other_across = other_halves[anchor, k:], other_halves[j, k:]
-            other_scales = other_inverse[anchor, k:]
-            by_right, by_across = sums[anchor, k:], sums[j, k:]
-            angles, differences = found[0, k:], found[1, k:]
-            for k in range(right.shape[0]):
-                angles[k] = own * scales[k] * (left + right[k] - across[k])
-            for k in range(right.shape[0]):
-                wanted = other_left + other_right[k] - other_across[k]
-                differences[k] = angles[k] - other * other_scales[k] * wanted
-            total, pulled, turned = number(0), number(0), number(0)
-            for k in range(right.shape[0]):
-                slope = min(max(differences[k], -one), one)
-                total += slope * (differences[k] - half * slope)
-                pulled += slope * scales[k]
-                turned += slope * angles[k]
-            for k in range(right.shape[0]):
-                slope = min(max(differences[k], -one), one)
-                by_right[k] += scales[k] * slope * (own - scales[k] * angles[k])
-            for k in range(right.shape[0]):
-                by_across[k] -= own * scales[k] * min(max(differences[k], -one), one)
-            sums[anchor, j] += own * (pulled - own * turned)
-            loss += 2 * total
-        losses[row] = loss

@@ -74,9 +74,9 @@ def attend(
     dropped = torch.empty_like(scores) if dropping.rate else scores
     length = scores.shape[2]
     biases = factor.new_zeros(1, length) if bias is None else bias.flatten(0, 1)
-    arrays = (_rows(scores), _rows(dropped), _array(factor), _array(biases))
+    arrays = (_rows(scores), _rows(dropped), array(factor), array(biases))
     more = length, before * length, dropping.for_kernels()
-    _in_parts(row_kernels.attend, *arrays, *more)
+    on_rows(row_kernels.attend, *arrays, *more)
     return dropped
 
 
@@ -93,9 +93,9 @@ def attend_backward(
         What `attend` gave.
     """
     dropped = torch.empty_like(weights) if dropping.rate else weights
-    arrays = (_rows(by_weights), _rows(weights), _rows(dropped), _array(factor))
+    arrays = (_rows(by_weights), _rows(weights), _rows(dropped), array(factor))
     more = before * weights.shape[2], dropping.for_kernels()
-    _in_parts(row_kernels.attend_backward, *arrays, *more)
+    on_rows(row_kernels.attend_backward, *arrays, *more)
     return dropped
 
 
@@ -121,8 +121,8 @@ class Layer(NamedTuple):
 
     def for_kernels(self) -> tuple[Rows, Rows, Any]:
         """As the kernels take it."""
-        weight = _array(self.weight)
-        return weight, _array(self.bias), weight.dtype.type(NORM_EPSILON)
+        weight = array(self.weight)
+        return weight, array(self.bias), weight.dtype.type(NORM_EPSILON)
 
 
 def add_norm(
@@ -146,16 +146,16 @@ def add_norm(
     is_rounded = added.dtype != rows.dtype
     rounded = torch.empty_like(normal) if is_rounded else output
     inverse = rows.new_empty(len(rows))
-    _in_parts(
+    on_rows(
         row_kernels.add_norm,
-        _array(rows),
-        _array(added),
+        array(rows),
+        array(added),
         _number(rows, scale),
         layer.for_kernels(),
-        _array(normal),
-        _array(inverse),
-        _array(output),
-        _array(rounded if is_rounded else output[:0]),
+        array(normal),
+        array(inverse),
+        array(output),
+        array(rounded if is_rounded else output[:0]),
         dropping.for_kernels(),
     )
     return Normed(output, normal, inverse), rounded
@@ -205,17 +205,17 @@ def add_norm_backward(
     found = torch.empty_like(by_output) if by_rows is None else by_rows
     rows, columns = normal.shape
     by_added = normal.new_empty(num_heads, rows, columns // num_heads)
-    by_weight, by_bias, by_bias_of_added = _in_parts(
+    by_weight, by_bias, by_bias_of_added = on_rows(
         row_kernels.add_norm_backward,
-        _array(by_output),
-        _array(normal[:0] if more is None else more),
-        _array(normal),
-        _array(inverse),
+        array(by_output),
+        array(normal[:0] if more is None else more),
+        array(normal),
+        array(inverse),
         layer.for_kernels(),
         _number(by_output, scale),
-        _array(found),
+        array(found),
         by_rows is not None,
-        _array(by_added),
+        array(by_added),
         dropping.for_kernels(),
         sums=_SUMS,
     )
@@ -226,7 +226,7 @@ def relu_backward(
     by_hidden: Float[Tensor, "rows wide"], hidden: Float[Tensor, "rows wide"]
 ) -> Float[Tensor, "wide"]:
     """Gradient through a ReLU, in place, from its output; gives its sum over rows."""
-    return _in_parts(row_kernels.relu_backward, _array(by_hidden), _array(hidden), sums=1)[0]
+    return on_rows(row_kernels.relu_backward, array(by_hidden), array(hidden), sums=1)[0]
 
 
 def join_heads(
@@ -235,7 +235,7 @@ def join_heads(
     """Rows of all heads side by side, and their sum over rows in float32."""
     number, rows, width = heads.shape
     joined = heads.new_empty(rows, number * width)
-    return joined, _in_parts(row_kernels.join_heads, _array(joined), _array(heads), sums=1)[0]
+    return joined, on_rows(row_kernels.join_heads, array(joined), array(heads), sums=1)[0]
 
 
 def norm_drop(
@@ -249,8 +249,8 @@ def norm_drop(
     output = torch.empty_like(features, dtype=dtype)
     mask = torch.empty_like(output) if with_mask else output[:0]
     scale = _number(features, dropping.scale)
-    arrays = (_array(features), layer.for_kernels(), scale, _array(output), _array(mask))
-    _in_parts(row_kernels.norm_drop, *arrays, dropping.for_kernels())
+    arrays = (array(features), layer.for_kernels(), scale, array(output), array(mask))
+    on_rows(row_kernels.norm_drop, *arrays, dropping.for_kernels())
     return output, mask
 
 
@@ -270,16 +270,16 @@ def place_norm(
     """
     output = torch.empty_like(projected, dtype=positions.dtype)
     normal, inverse = torch.empty_like(projected), output.new_empty(len(output))
-    _in_parts(
+    on_rows(
         row_kernels.place_norm,
-        _array(projected),
-        _array(positions),
+        array(projected),
+        array(positions),
         len(positions),
         layer.for_kernels(),
         _number(output, dropping.scale),
-        _array(normal),
-        _array(inverse),
-        _array(output),
+        array(normal),
+        array(inverse),
+        array(output),
         dropping.for_kernels(),
     )
     return Normed(output, normal, inverse)
@@ -313,16 +313,16 @@ def place_norm_backward(
 ) -> PlaceNormGradients:
     """Gradients of `place_norm`, whose arguments and results they take."""
     by_projected = torch.empty_like(projected)
-    by_weight, by_bias, by_layer_bias, *by_positions = _in_parts(
+    by_weight, by_bias, by_layer_bias, *by_positions = on_rows(
         row_kernels.place_norm_backward,
-        _array(by_output),
-        _array(projected),
-        _array(normal),
-        _array(inverse),
+        array(by_output),
+        array(projected),
+        array(normal),
+        array(inverse),
         length,
         layer.for_kernels(),
         _number(by_output, dropping.scale),
-        _array(by_projected),
+        array(by_projected),
         dropping.for_kernels(),
         sums=_SUMS + length,
     )
@@ -330,47 +330,17 @@ def place_norm_backward(
     return PlaceNormGradients(by_projected, by_layer_bias, torch.stack(by_positions), by_layer)
 
 
-class Distances(NamedTuple):
-    """Of all pairs of captions; the angle at i is `r_ij r_ik (h_ij + h_ik - h_jk)`.
-
-    Args:
-        halves: Half their squares, h.
-        inverse: Their inverses, r; 0 where there is no direction.
-    """
-
-    halves: Float[Tensor, "captions captions"]
-    inverse: Float[Tensor, "captions captions"]
-
-
-def angle_slopes(
-    own: Distances, wanted: Distances, anchors: range
-) -> tuple[Float[Tensor, ""], Float[Tensor, "captions captions"]]:
-    """Sum of the smooth-L1 of all differences of angles, and its derivative.
-
-    Args:
-        own: Distances whose angles are compared.
-        wanted: Distances whose angles are to be met.
-        anchors: Captions i.
-
-    Returns:
-        The sum, and its derivative by the squares of the own distances.
-    """
-    losses = torch.zeros(len(anchors), dtype=torch.float64)
-    by_squares = _in_parts(
-        row_kernels.angle_slopes,
-        _array(own.halves)[anchors.start : anchors.stop],
-        *map(_array, (*own, *wanted)),
-        anchors.start,
-        _array(losses),
-        sums=len(own.halves),
-    )
-    return losses.sum().to(own.halves.dtype), by_squares
-
-
-def _in_parts(
+def on_rows(
     kernel: Callable[..., None], rows: Rows, *arguments: object, sums: int = 0
 ) -> Float[Tensor, "sums columns"]:
-    """Run a kernel on all rows, some in each thread if there are many; gives its sums over rows."""
+    """Run a kernel on all rows, some in each thread if there are many; gives its sums over rows.
+
+    Args:
+        kernel: Takes rows, arguments, its sums if it has any, and the range to work on.
+        rows: What it works on.
+        arguments: What else it takes.
+        sums: Rows of sums that it adds to.
+    """
     found: dict[int, Rows] = {}
     dtype = np.float64 if rows.dtype == np.float64 else np.float32
 
@@ -388,16 +358,16 @@ def _in_parts(
     return torch.stack(by_part).sum(dim=0) if len(by_part) > 1 else by_part[0]
 
 
-def _array(values: Tensor) -> Rows:
+def array(values: Tensor) -> Rows:
     """A tensor's memory; bfloat16 as numbers of 16 bits."""
     own = values.detach()
-    array: Rows = (own.view(torch.uint16) if own.dtype == torch.bfloat16 else own).numpy()
-    return array
+    found: Rows = (own.view(torch.uint16) if own.dtype == torch.bfloat16 else own).numpy()
+    return found
 
 
 def _rows(values: Tensor) -> Rows:
     """The same as rows of its last dimension."""
-    return _array(values.flatten(0, -2))
+    return array(values.flatten(0, -2))
 
 
 def _number(like: Tensor, value: float) -> Any:  # noqa: ANN401  (a number of numpy)

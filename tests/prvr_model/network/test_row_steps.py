@@ -158,7 +158,7 @@ def test_an_empty_batch_has_gradients_of_zero() -> None:
 
 def test_loops_are_compiled_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
-    twice = row_kernels._compiled(lambda value: 2 * value)
+    twice = row_kernels.compiled(lambda value: 2 * value)
     assert twice(3.5) == 7
 
 

@@ -1,13 +1,13 @@
-"""Compiles the loops of `row_kernels` for this machine: `python -m prvr_model.network.warm_up`.
+"""Compiles the loops of a step for this machine: `python -m prvr_model.training.warm_up`.
 
 Otherwise the first processes that train do so, each of them, and train some seconds later.
 """
 
 import torch
 
+from prvr_model.losses.angles import Distances, angle_slopes
 from prvr_model.network.encoding import Encoders
 from prvr_model.network.model import MscModel
-from prvr_model.network.row_steps import Distances, angle_slopes
 from prvr_model.settings import ModelSettings
 
 
