@@ -256,7 +256,7 @@ class NothingStartsError(PrvrError):
     def __init__(self, limit_s: float, lack: str, resume: str = "prvr-sweep resume SWEEP") -> None:
         self.limit_s, self.lack = limit_s, lack
         super().__init__(
-            f"no trial found a slot within {limit_s:.0f} s: {lack}. `ray status` shows what "
+            f"no trial started within {limit_s:.0f} s: {lack}. `ray status` shows what "
             f"occupies the nodes and what is missing; `{resume}` continues when there is room"
         )
 

@@ -1,4 +1,4 @@
-"""How long trials may wait for a slot while none runs; Tune itself would wait for ever.
+"""How long trials may wait for their start while none runs; Tune itself would wait for ever.
 
 The last node that fits may be gone, or other jobs may hold what the trials need. That is no
 failure of a trial: the sweep ends and can be resumed later.
@@ -14,7 +14,7 @@ from orchestrator.base.text import in_words
 Room: TypeAlias = Callable[[], tuple[Mapping[str, float], Mapping[str, float]]]
 """Returns the total and the free resources of the cluster by Ray's names."""
 
-# Processes have started by then, unless they found no slot.
+# Processes have started by then, unless they found no slot or the machine is busy.
 _WARNING_S = 60.0
 # Most that one step of Tune counts: while a step runs, a start would go unnoticed.
 _LONGEST_STEP_S = 5.0
@@ -65,12 +65,15 @@ class StartLimit:
         if self._waited_s >= min(_WARNING_S, self._limit_s / 2) and not self._has_warned:
             self._has_warned = True
             self._warn(
-                f"no trial has found a slot for {self._waited_s:.0f} s: {self._lack(asked)}; the "
-                f"sweep ends when it has waited for {self._limit_s:.0f} s"
+                f"no trial has started for {self._waited_s:.0f} s: {self._lack(asked)}; the sweep "
+                f"ends when it has waited for {self._limit_s:.0f} s"
             )
 
     def _lack(self, asked: Mapping[str, float]) -> str:
         total, free = (
             in_words({name: room.get(name, 0.0) for name in asked}) for room in self._room()
         )
-        return f"a trial asks for {in_words(asked)}; all nodes together have {total} (free: {free})"
+        return (
+            f"a trial asks for {in_words(asked)}; all nodes together have {total} (free: {free}; "
+            "the rest is in use, or taken by processes that are slow to start)"
+        )

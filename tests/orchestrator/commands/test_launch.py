@@ -56,12 +56,9 @@ def test_launch_ends_with_one_line_of_json(folder: Path, launched: Done) -> None
 
 def test_stderr_holds_plan_and_progress_and_nothing_else(launched: Done) -> None:
     lines = [line for line in launched.err.splitlines() if line]
-    foreign = [
-        line
-        for line in lines
-        if not line.startswith(("sweep tiny:", "  ", "warning: ", "0/2", "1/2", "2/2"))
-    ]
-    assert foreign == []
+    # The last is told where the machine is so busy that processes take a minute to start.
+    known = ("sweep tiny:", "  ", "warning: ", "0/2", "1/2", "2/2", "no trial has started for 60 s")
+    assert [line for line in lines if not line.startswith(known)] == []
     assert lines[-1].startswith("2/2 trials")
 
 

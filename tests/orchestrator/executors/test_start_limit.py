@@ -43,15 +43,16 @@ def test_the_user_is_warned_once_and_then_the_sweep_ends() -> None:
     wait(watch, clock, 240, ASKED)
     lack = (
         "a trial asks for 2 CPUs and 1.0 GiB of memory; all nodes together have 8 CPUs and 4.0 GiB "
-        "of memory (free: 1 CPU and 0.0 GiB of memory)"
+        "of memory (free: 1 CPU and 0.0 GiB of memory; the rest is in use, or taken by processes "
+        "that are slow to start)"
     )
     assert warnings == [
-        f"no trial has found a slot for 60 s: {lack}; the sweep ends when it has waited for 300 s"
+        f"no trial has started for 60 s: {lack}; the sweep ends when it has waited for 300 s"
     ]
     with pytest.raises(NothingStartsError) as raised:
         wait(watch, clock, 1, ASKED)
     assert str(raised.value) == (
-        f"no trial found a slot within 300 s: {lack}. `ray status` shows what occupies the nodes "
+        f"no trial started within 300 s: {lack}. `ray status` shows what occupies the nodes "
         "and what is missing; `prvr-sweep resume SWEEP` continues when there is room"
     )
     assert raised.value.exit_code == 2
